@@ -1,0 +1,310 @@
+"""The objects of the interpreted program.
+
+Literals stay plain Python values, numbers that depend on the configuration are `Scalar`, tensors are `Tensor`; tuples, lists and
+dicts are Python's own, with `SList` and `SDict` for those that came from the configuration and know it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from codegen.graph.values import Scalar, Tensor, TensorValue, value_of
+from ir.expressions import Apply, Expr, Index, Key, Raw, leaves
+
+if TYPE_CHECKING:
+    from codegen.graph.interpreter import Interpreter
+    from codegen.graph.scope import Namespace, Scope
+
+
+class SList(list[Any]):
+    """A list whose elements and length follow from the configuration. `expr` is forgotten when the list is changed."""
+
+    __slots__ = ("expr",)
+
+    def __init__(self, items: Iterable[Any] = (), expr: Expr | None = None):
+        super().__init__(items)
+        self.expr = expr
+
+
+class SDict(dict[Any, Any]):
+    """A dict whose keys follow from the configuration; `expr` as for an SList.
+
+    `added` are keys that the program wrote itself, whose presence says nothing about the configuration.
+    """
+
+    __slots__ = ("expr", "added")
+
+    def __init__(self, items: Any = (), expr: Expr | None = None):
+        super().__init__(items)
+        self.expr = expr
+        self.added: set[Any] = set()
+
+
+class SSet:
+    """A set in order of insertion, so that the same input gives the same output. Elements are found by their plain value."""
+
+    __slots__ = ("items", "frozen")
+
+    def __init__(self, values: Iterable[Any] = (), frozen: bool = False):
+        self.items: dict[Any, Any] = {}
+        self.frozen = frozen
+        for value in values:
+            self.items.setdefault(plain_key(value), value)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(list(self.items.values()))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def plain_key(value: object) -> Any:
+    """What finds a value in a dict or set: numbers and strings by their value, objects by themselves."""
+    if isinstance(value, Scalar):
+        return value.value
+    if isinstance(value, tuple):
+        return tuple(plain_key(item) for item in value)
+    if isinstance(value, SSet):
+        return frozenset(value.items)
+    return value
+
+
+@dataclass(eq=False, slots=True)
+class Parameter(Tensor):
+    """A trainable tensor; what filled it first does not matter, a checkpoint replaces it."""
+
+    requires_grad: bool = True
+
+
+@dataclass(eq=False, slots=True)
+class Buffer(Tensor):
+    """What `nn.Buffer` makes: a tensor that becomes a buffer when it is assigned to a module."""
+
+    persistent: bool = True
+
+
+@dataclass(eq=False, slots=True)
+class Function:
+    """A function of the source with its closure."""
+
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+    scope: Scope
+    defaults: tuple[Any, ...]
+    keyword_defaults: dict[str, Any]
+    name: str
+    owner: Class | None = None
+    generator: bool = False
+    attributes: dict[str, Any] = field(default_factory=dict)
+    decorators: tuple[str, ...] = ()
+
+
+@dataclass(eq=False, slots=True)
+class Class:
+    """A class of the source. `namespace` evaluates what its body defines when it is first asked for."""
+
+    name: str
+    bases: tuple[Any, ...]
+    namespace: Namespace
+    module: str
+    node: ast.ClassDef | None = None
+    mro: tuple[Class, ...] = ()
+    keywords: dict[str, Any] = field(default_factory=dict)
+    marks: set[str] = field(default_factory=set)  # "dataclass", "strict", ... as decorators left them
+    builtin: type | None = None  # the Python type whose constructor and behaviour this class stands for
+    cache: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.module}.{self.name}"
+
+    def __repr__(self) -> str:
+        return f"<class {self.qualified}>"
+
+
+@dataclass(eq=False, slots=True)
+class Instance:
+    """An object of a class of the source. `path` is its place in the configuration, if it is a configuration."""
+
+    cls: Class
+    dict: dict[str, Any] = field(default_factory=dict)
+    path: tuple[str | int, ...] | None = None
+    payload: Any = None  # the list, dict, str or exception that an instance of a subclass of those extends
+
+    def __repr__(self) -> str:
+        return f"<{self.cls.name} object>"
+
+
+@dataclass(eq=False, slots=True)
+class ModuleObject(Instance):
+    """An `nn.Module`: `dict` holds plain attributes, the other three what a state dict is made of, in order."""
+
+    parameters: dict[str, Parameter | None] = field(default_factory=dict)
+    buffers: dict[str, Tensor | None] = field(default_factory=dict)
+    modules: dict[str, ModuleObject | None] = field(default_factory=dict)
+    transient: set[str] = field(default_factory=set)  # names of buffers that no checkpoint holds
+    module_path: str = ""
+    span: Any = None
+
+    def __repr__(self) -> str:
+        return f"<{self.cls.name} module {self.module_path}>"
+
+
+@dataclass(eq=False, slots=True)
+class Bound:
+    """A function together with its first argument."""
+
+    function: Any
+    receiver: Any
+
+
+@dataclass(eq=False, slots=True)
+class Super:
+    """What `super()` gives: attributes of the classes after `after`."""
+
+    after: Class
+    receiver: Any
+
+
+@dataclass(eq=False, slots=True)
+class Property:
+    getter: Any
+    setter: Any = None
+    deleter: Any = None
+    on_class: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class StaticMethod:
+    function: Any
+
+
+@dataclass(eq=False, slots=True)
+class ClassMethod:
+    function: Any
+
+
+@dataclass(eq=False, slots=True)
+class Partial:
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """A name outside of the files that are read: known by its dotted path alone."""
+
+    name: str
+
+
+@dataclass(eq=False, slots=True)
+class Builtin:
+    """A function written in Python: `call(interpreter, args, kwargs)`."""
+
+    name: str
+    call: Any
+
+
+@dataclass(eq=False, slots=True)
+class Unknown:
+    """A value that depends on what only a running model knows; to branch on it is an error."""
+
+    reason: str
+
+
+@dataclass(eq=False, slots=True)
+class SourceModule:
+    """A module of the source as a value."""
+
+    namespace: Namespace
+
+
+@dataclass(eq=False, slots=True)
+class Range:
+    """`range`, whose bounds may be symbols."""
+
+    start: Any
+    stop: Any
+    step: Any
+
+    def host(self) -> range:
+        return range(value_of(self.start), value_of(self.stop), value_of(self.step))  # type: ignore[arg-type]
+
+
+@dataclass(eq=False, slots=True)
+class View:
+    """Keys, values or items of a dict."""
+
+    kind: str
+    source: dict[Any, Any]
+
+
+@dataclass(eq=False, slots=True)
+class Stream:
+    """An iterator: zip, enumerate, map, a generator expression."""
+
+    host: Iterator[Any]
+    kind: str = "iterator"
+
+
+class Foreign:
+    """An object whose behaviour is written in Python: caches, masks and the like. Subclasses override what they support."""
+
+    classes: tuple[str, ...] = ()  # dotted names of the classes that the object is an instance of
+
+    def get(self, interpreter: Interpreter, name: str) -> Any:
+        """The attribute `name`; raise KeyError if there is none."""
+        raise KeyError(name)
+
+    def set(self, interpreter: Interpreter, name: str, value: Any) -> None:
+        raise KeyError(name)
+
+    def call(self, interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
+    def item(self, interpreter: Interpreter, index: Any) -> Any:
+        raise NotImplementedError
+
+    def set_item(self, interpreter: Interpreter, index: Any, value: Any) -> None:
+        raise NotImplementedError
+
+    def length(self, interpreter: Interpreter) -> Any:
+        raise NotImplementedError
+
+    def iterate(self, interpreter: Interpreter) -> Iterator[Any]:
+        raise NotImplementedError
+
+    def truth(self, interpreter: Interpreter) -> Any:
+        return True
+
+    def binary(self, interpreter: Interpreter, op: str, other: Any, reflected: bool) -> Any:
+        raise NotImplementedError
+
+
+def container_expr(value: object) -> Expr | None:
+    """The expression of a list or dict that came from the configuration unchanged."""
+    return value.expr if isinstance(value, (SList, SDict)) else None
+
+
+def per_layer(expr: Expr) -> bool:
+    """Whether an expression depends on the index of a loop."""
+    return any(isinstance(leaf, Index) for leaf in leaves(expr))
+
+
+def element_expr(container: Expr, index: Expr | int | str) -> Expr:
+    """The expression of an element of a container: a longer path where the index is a literal."""
+    if isinstance(index, (int, str)) and isinstance(container, (Key, Raw)) and not isinstance(index, bool):
+        if not (isinstance(index, int) and index < 0):
+            return type(container)((*container.path, index))
+    from ir.expressions import Const
+
+    step = Const(index) if isinstance(index, (int, str)) else index
+    return Apply("getitem", (container, step))
+
+
+def fresh(tensor: Tensor) -> TensorValue:
+    """A value of its own with the shape and type of `tensor`."""
+    return TensorValue(tensor.shape, tensor.dtype)

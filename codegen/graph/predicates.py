@@ -1,0 +1,64 @@
+"""What a trace took for granted: every branch on a value that the configuration or the input decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from codegen.graph.objects import per_layer
+from ir.expressions import Environment, Expr, Plain, evaluate
+from ir.spans import Span
+
+
+class Kind(Enum):
+    """What follows when a predicate does not hold for another configuration."""
+
+    STRUCTURE = "structure"  # another program: refuse
+    GUARD = "guard"  # the source itself raises: a check
+    PRESENCE = "presence"  # a key that is there or not: refuse
+    KEY = "key"  # a choice out of a registry: refuse
+    COUNT = "count"  # how often something is repeated: free
+    LAYER = "layer"  # decided for each layer by its index: free as long as the kinds of layers are known
+    TIE = "tie"  # tied weights: free
+    TYPE = "type"  # the type of a value in the configuration: refuse
+    HELPER = "helper"  # inside a helper on the way to a number: the number is computed by the same helper
+
+
+@dataclass(frozen=True, slots=True)
+class Predicate:
+    """`expr` had the value `value`; `function` is where it was asked."""
+
+    kind: Kind
+    expr: Expr
+    value: Plain
+    span: Span | None
+    function: str = ""
+    stage: int = 2
+
+    def holds(self, env: Environment) -> bool:
+        """Whether another configuration gives the same value; an expression that cannot be computed there does not hold."""
+        try:
+            return evaluate(self.expr, env) == self.value
+        except (KeyError, IndexError, TypeError, ValueError, ArithmeticError):
+            return False
+
+
+class Predicates:
+    """A growing list without repetitions."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Kind, Expr, Plain, type], Predicate] = {}
+
+    def add(self, kind: Kind, expr: Expr, value: Plain, span: Span | None, function: str, stage: int) -> None:
+        if per_layer(expr) and kind is not Kind.COUNT:
+            kind = Kind.LAYER
+        self._found.setdefault((kind, expr, value, type(value)), Predicate(kind, expr, value, span, function, stage))
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._found.values())
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def all(self) -> tuple[Predicate, ...]:
+        return tuple(self._found.values())

@@ -1,0 +1,399 @@
+"""From the flat trace to regions: what a call frame takes and gives follows from which values are used where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from codegen.graph.values import Frame, Node, Scalar, TensorValue, expr_of
+from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Local, leaves, substitute
+from ir.graph import (
+    Call,
+    DType,
+    Ellipsis_,
+    FunctionTarget,
+    Loop,
+    ModuleTarget,
+    Number,
+    Op,
+    Operand,
+    Region,
+    SliceOf,
+    Value,
+)
+
+PARAMETER = "parameter"
+EFFECTS = frozenset({"cache_update"})
+
+
+def freeze(root: Frame, outputs: list[TensorValue], parameters: Mapping[TensorValue, list[str]]) -> Region:
+    """The region of `root`, whose results are `outputs`; what they do not depend on is left out.
+
+    `parameters` holds, for every parameter and buffer, its paths from the top module (several if it is shared).
+    """
+    return _Freezer(root, outputs, parameters).region(root, tuple(outputs))
+
+
+def tensors_in(argument: object) -> Iterator[TensorValue]:
+    """The tensors among the arguments of a node, in order."""
+    if isinstance(argument, TensorValue):
+        yield argument
+    elif isinstance(argument, (tuple, list)):
+        for item in argument:
+            yield from tensors_in(item)
+    elif isinstance(argument, slice):
+        for item in (argument.start, argument.stop, argument.step):
+            yield from tensors_in(item)
+
+
+def nodes_of(frame: Frame) -> Iterator[tuple[Node, Frame]]:
+    """Every node below `frame` in the order of execution, with the frame that it is in."""
+    for item in frame.body:
+        if isinstance(item, Frame):
+            yield from nodes_of(item)
+        else:
+            yield item, frame
+
+
+@dataclass
+class _Facts:
+    """What the dataflow says about one frame."""
+
+    takes: dict[TensorValue, None] = field(default_factory=dict)
+    gives: dict[TensorValue, None] = field(default_factory=dict)
+    alive: bool = False
+
+
+class _Freezer:
+    def __init__(self, root: Frame, outputs: list[TensorValue], parameters: Mapping[TensorValue, list[str]]):
+        self.parameters = parameters
+        self.facts: dict[int, _Facts] = {}
+        self.defined_in: dict[TensorValue, Frame] = {}
+        self.root = root
+        nodes = list(nodes_of(root))
+        self.alive = self._alive(nodes, outputs)
+        for node, frame in nodes:
+            if id(node) in self.alive:
+                self._note(node, frame)
+        for value in outputs:
+            self._flow(value, root)
+
+    def _alive(self, nodes: list[tuple[Node, Frame]], outputs: list[TensorValue]) -> set[int]:
+        wanted, alive = set(outputs), set()
+        for node, _ in reversed(nodes):
+            if any(result in wanted for result in node.results):
+                alive.add(id(node))
+                wanted.update(value for argument in node.args for value in tensors_in(argument))
+        return alive
+
+    def _fact(self, frame: Frame) -> _Facts:
+        return self.facts.setdefault(id(frame), _Facts())
+
+    def _note(self, node: Node, frame: Frame) -> None:
+        for result in node.results:
+            self.defined_in[result] = frame
+        outer: Frame | None = frame
+        while outer is not None:
+            self._fact(outer).alive = True
+            outer = outer.parent
+        for argument in node.args:
+            for value in tensors_in(argument):
+                self._flow(value, frame)
+
+    def _flow(self, value: TensorValue, user: Frame) -> None:
+        """`value` reaches `user`: every frame that it leaves gives it, every frame that it enters takes it."""
+        home = self.defined_in.get(value)
+        inside = _chain(home) if home is not None else []
+        at: Frame | None = user
+        while at is not None and at not in inside and not self._owns(at, value):
+            self._fact(at).takes[value] = None
+            at = at.parent if at is not self.root else None
+        for frame in inside:
+            if frame is at:
+                return
+            self._fact(frame).gives[value] = None
+
+    def _owns(self, frame: Frame, value: TensorValue) -> bool:
+        return value in self.parameters and self._path(frame, value) is not None
+
+    def _path(self, frame: Frame, value: TensorValue) -> str | None:
+        """The path of a parameter from the module that `frame` is a method of."""
+        if frame.module_path is None:
+            return None
+        prefix = frame.module_path + "." if frame.module_path else ""
+        return next((p[len(prefix) :] for p in self.parameters[value] if p.startswith(prefix)), None)
+
+    # ------------------------------------------------------------------------------------------------ building
+
+    def region(self, frame: Frame, results: tuple[TensorValue, ...]) -> Region:
+        return _Builder(self, frame).build(self.takes(frame), results)
+
+    def takes(self, frame: Frame) -> tuple[TensorValue, ...]:
+        taken = self._fact(frame).takes
+        formals = [value for _, value in frame.bindings if isinstance(value, TensorValue) and value in taken]
+        return tuple(dict.fromkeys([*formals, *taken]))
+
+    def gives(self, frame: Frame) -> tuple[TensorValue, ...]:
+        given = self._fact(frame).gives
+        returned = [value for value in tensors_in(_flat(frame.returned)) if value in given]
+        return tuple(dict.fromkeys([*returned, *given]))
+
+
+def _flat(x: object) -> tuple[object, ...]:
+    from codegen.graph.values import Tensor
+
+    if isinstance(x, Tensor):
+        return (x.value,)
+    if isinstance(x, (tuple, list)):
+        return tuple(item for part in x for item in _flat(part))
+    if isinstance(x, dict):
+        return tuple(item for part in x.values() for item in _flat(part))
+    items = getattr(x, "items", None)
+    return _flat(items) if isinstance(items, (tuple, list, dict)) else ()
+
+
+def _chain(frame: Frame | None) -> list[Frame]:
+    chain = []
+    while frame is not None:
+        chain.append(frame)
+        frame = frame.parent
+    return chain
+
+
+class _Builder:
+    """Builds the region of one frame: numbers its values, renders its arguments."""
+
+    def __init__(self, freezer: _Freezer, frame: Frame):
+        self.freezer, self.frame = freezer, frame
+        self.values: dict[TensorValue, Value] = {}
+        self.nodes: list[Op | Call | Loop] = []
+        self.names: dict[object, list[str]] = {}
+        for name, bound in frame.bindings:
+            key = bound if isinstance(bound, TensorValue) else bound.expr
+            if name not in self.names.setdefault(key, []):
+                self.names[key].append(name)
+        self.is_function = frame.module_path is None and frame.parent is not None
+        self.numbers: dict[Expr, Number] = {}  # of a function: what its caller passes
+
+    def build(self, takes: tuple[TensorValue, ...], results: tuple[TensorValue, ...]) -> Region:
+        params = tuple(self.value(value) for value in takes)
+        self.body(self.frame.body)
+        outputs = tuple(self.operand(result) for result in results)
+        region = Region(self.frame.name, (*params, *self.numbers.values()), tuple(self.nodes), outputs)
+        return region
+
+    def value(self, value: TensorValue) -> Value:
+        if value not in self.values:
+            shape = tuple(self.expr(expr_of(size)) for size in value.shape)
+            self.values[value] = Value(len(self.values), shape, value.dtype, tuple(self.names.get(value, ())))
+        return self.values[value]
+
+    def expr(self, expr: Expr) -> Expr:
+        """`expr` in the terms of this frame: a helper function sees its own parameters, not the configuration."""
+        if not self.is_function or not any(isinstance(leaf, (Key, Index)) for leaf in leaves(expr)):
+            return expr
+        known = {bound: Local(names[0]) for bound, names in self.names.items() if _is_config(bound)}
+        rewritten = substitute(expr, known)  # type: ignore[arg-type]
+        for bound, local in known.items():
+            if local in leaves(rewritten) and bound not in self.numbers:
+                self.numbers[bound] = Number(local, (local.name,))  # type: ignore[index]
+        missing = sorted((leaf for leaf in leaves(rewritten) if isinstance(leaf, (Key, Index))), key=repr)
+        fresh: dict[Expr, Expr] = {}
+        for leaf in missing:
+            name = leaf.name if isinstance(leaf, Index) else str(leaf.path[-1])
+            fresh[leaf] = Local(name)
+            self.numbers.setdefault(leaf, Number(Local(name), (name,)))
+        return substitute(rewritten, fresh)
+
+    def operand(self, x: object) -> Operand:
+        match x:
+            case TensorValue():
+                return self.load(x)
+            case Scalar():
+                return Number(self.expr(x.expr), tuple(self.names.get(x.expr, ())))
+            case None | DType():
+                return x
+            case bool() | int() | float() | str():
+                return Number(Const(x))
+            case tuple() | list():
+                return tuple(self.operand(item) for item in x)
+            case slice():
+                return SliceOf(self.operand(x.start), self.operand(x.stop), self.operand(x.step))
+            case _ if x is Ellipsis:
+                return Ellipsis_()
+            case _:
+                raise AssertionError(f"an argument of type {type(x).__name__} reached the graph")
+
+    def load(self, value: TensorValue) -> Value:
+        """The value itself, or a parameter read from the module that this frame belongs to."""
+        if value in self.values:
+            return self.values[value]
+        if value not in self.freezer.parameters:
+            raise AssertionError("a value is used before it is made")
+        path = self.freezer._path(self.frame, value)
+        assert path is not None, "a parameter that no caller passes"
+        loaded = self.value(value)
+        self.nodes.append(Op(PARAMETER, (Number(Const(path)),), (loaded,)))
+        return loaded
+
+    def body(self, items: list[Node | Frame]) -> None:
+        at = 0
+        while at < len(items):
+            item = items[at]
+            if isinstance(item, Node):
+                self.node(item)
+                at += 1
+            elif item.kind == "iteration":
+                stop = at
+                while stop < len(items) and _same_loop(item, items[stop]):
+                    stop += 1
+                self.loop([frame for frame in items[at:stop] if isinstance(frame, Frame)])
+                at = stop
+            else:
+                self.call(item)
+                at += 1
+
+    def node(self, node: Node) -> None:
+        if id(node) not in self.freezer.alive:
+            return
+        args = tuple(self.operand(arg) for arg in node.args)
+        self.nodes.append(Op(node.op, args, tuple(self.value(result) for result in node.results), node.span))
+
+    def call(self, frame: Frame) -> None:
+        if not self.freezer._fact(frame).alive:
+            return
+        results = self.freezer.gives(frame)
+        if not results:
+            return
+        takes = self.freezer.takes(frame)
+        inner = _Builder(self.freezer, frame)
+        region = inner.build(takes, results)
+        args: list[Operand] = [self.load(value) for value in takes]
+        args += [Number(self.expr(expr), tuple(self.names.get(expr, ()))) for expr in inner.numbers]
+        target: ModuleTarget | FunctionTarget
+        if frame.module_path is None:
+            target = FunctionTarget(frame.name)
+        else:
+            target = ModuleTarget(_relative(frame.module_path, self.frame.module_path), frame.name)
+        self.nodes.append(Call(target, region, tuple(args), tuple(self.value(v) for v in results), frame.span))
+
+    def loop(self, frames: list[Frame]) -> None:
+        frames = [frame for frame in frames if self.freezer._fact(frame).alive]
+        folded = _fold(self, frames) if len(frames) > 0 else None
+        if folded is not None:
+            self.nodes.append(folded)
+            return
+        for frame in frames:
+            self.body(frame.body)
+
+
+def _is_config(bound: object) -> bool:
+    return isinstance(bound, (Key, Index, Apply)) and any(isinstance(leaf, (Key, Index)) for leaf in leaves(bound))
+
+
+def _same_loop(first: Frame, other: Node | Frame) -> bool:
+    return isinstance(other, Frame) and other.kind == "iteration" and (other.name, other.module_path) == (first.name, first.module_path)
+
+
+def _relative(path: str, owner: str | None) -> str:
+    if not owner:
+        return path
+    if path == owner:
+        return ""
+    if path.startswith(owner + "."):
+        return path[len(owner) + 1 :]
+    return "^" + path  # a module elsewhere in the tree
+
+
+def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
+    """One loop instead of its iterations, if each hands its results to the next."""
+    freezer = builder.freezer
+    gives = [freezer.gives(frame) for frame in frames]
+    takes = [freezer.takes(frame) for frame in frames]
+    made = set().union(*gives)
+    # what an iteration takes from the one before, by position among that one's results
+    carried_at: set[int] = {
+        gives[k - 1].index(value) for k in range(1, len(frames)) for value in takes[k] if value in gives[k - 1]
+    }
+    if not carried_at:
+        carried_at = set(range(len(gives[-1])))
+    positions = sorted(carried_at)
+    if any(len(given) != len(gives[0]) for given in gives) or len(positions) != len(gives[0]):
+        return None
+    carried = [_initial(builder, frames, takes, gives, position) for position in positions]
+    if any(value is None for value in carried):
+        return None
+    chains = [[carried[j], *(given[positions[j]] for given in gives[:-1])] for j in range(len(positions))]
+    rest: list[list[TensorValue]] = []
+    for k in range(len(frames)):
+        heads = {chain[k] for chain in chains}
+        others = [value for value in takes[k] if value not in heads]
+        if any(value in made for value in others):
+            return None  # skips an iteration: values shared across layers
+        rest.append(others)
+    invariant = [value for value in rest[0] if all(value in others for others in rest)]
+
+    bodies: list[Region] = []
+    outer: list[tuple[Operand, ...]] = []
+    kinds: list[int] = []
+    for k, frame in enumerate(frames):
+        varying = [value for value in rest[k] if value not in invariant]
+        order = [*(chain[k] for chain in chains if chain[k] is not None), *invariant, *varying]
+        region = _Builder(freezer, frame).build(tuple(order), tuple(gives[k][p] for p in positions))
+        region = _generic_item(region, frame)
+        passed = tuple(builder.load(value) for value in varying)
+        key = next((i for i, (b, o) in enumerate(zip(bodies, outer, strict=True)) if b == region and o == passed), None)
+        if key is None:
+            key = len(bodies)
+            bodies.append(region)
+            outer.append(passed)
+        kinds.append(key)
+    return Loop(
+        frames[0].name,
+        tuple(bodies),
+        tuple(kinds),
+        tuple(builder.load(value) for value in carried if value is not None),
+        tuple(builder.load(value) for value in invariant),
+        tuple(outer),
+        tuple(builder.value(gives[-1][p]) for p in positions),
+        frames[0].span,
+    )
+
+
+def _initial(
+    builder: _Builder,
+    frames: list[Frame],
+    takes: list[tuple[TensorValue, ...]],
+    gives: list[tuple[TensorValue, ...]],
+    position: int,
+) -> TensorValue | None:
+    """What the first iteration takes where the second takes result `position` of the first."""
+    if len(frames) == 1:
+        return takes[0][0] if takes[0] else None
+    value = gives[0][position]
+    if value not in takes[1]:
+        return None
+    at = takes[1].index(value)
+    return takes[0][at] if at < len(takes[0]) else None
+
+
+def _generic_item(region: Region, frame: Frame) -> Region:
+    """The body with the index of the module replaced by `{}`, so that bodies of equal layers are equal."""
+    prefix = f"{frame.name}.{frame.index}"
+
+    def rename(path: str) -> str:
+        return frame.name + ".{}" + path[len(prefix) :] if path == prefix or path.startswith(prefix + ".") else path
+
+    nodes: list[Op | Call | Loop] = []
+    for node in region.nodes:
+        match node:
+            case Call(ModuleTarget(path, method), inner, args, results, span):
+                nodes.append(Call(ModuleTarget(rename(path), method), inner, args, results, span))
+            case Op("parameter", (Number(Const(str() as path)),), results):
+                nodes.append(Op(PARAMETER, (Number(Const(rename(path))),), results))
+            case _:
+                nodes.append(node)
+    return Region(region.name, region.params, tuple(nodes), region.results)
+
+
+__all__ = ["Dim", "freeze", "nodes_of", "tensors_in"]

@@ -1,0 +1,264 @@
+"""Arithmetic on scalars: the value is computed at once, the expression beside it.
+
+Only identities that are exact for integers of any value simplify an expression; floats keep the operations of the source in
+their order. An integer expression made of `+ - * //` and negation has integers for all its terms, so that the type of the
+value alone tells whether the identities apply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import gcd
+
+from codegen.graph.values import Scalar, Size, expr_of, value_of
+from ir.expressions import OPERATIONS, Apply, Const, Expr, Plain
+
+MAX_BITS = 1 << 14
+MAX_TEXT = 1 << 20
+
+Monomial = frozenset[tuple[Expr, int]]
+Polynomial = dict[Monomial, int]
+_ONE: Monomial = frozenset()
+
+
+def apply(op: str, *args: Plain | Scalar) -> Plain | Scalar:
+    """`op` on scalars and literals; a literal when all are literals or when the result does not depend on them.
+
+    Raises:
+        ArithmeticError, TypeError, ValueError: as the operation itself, and for results of unreasonable size.
+    """
+    values = [value_of(arg) for arg in args]
+    if op in _GROWING:
+        _guard_size(op, values)
+    value: Plain = OPERATIONS[op](*values)  # type: ignore[assignment]
+    if not any(isinstance(arg, Scalar) for arg in args):
+        return value
+    return scalar(value, simplify(op, value, values, tuple(expr_of(arg) for arg in args)))
+
+
+def scalar(value: Plain, expr: Expr) -> Plain | Scalar:
+    """A scalar, or the literal if that is all it is."""
+    return expr.value if isinstance(expr, Const) else Scalar(value, expr)
+
+
+def same(a: Size, b: Size) -> bool:
+    """Whether two sizes are the same axis: equal for every configuration and input, not only in this one."""
+    if value_of(a) != value_of(b):
+        return False
+    x, y = expr_of(a), expr_of(b)
+    return x == y or _polynomial(x) == _polynomial(y)
+
+
+def product(sizes: Iterable[Size]) -> Size:
+    """The number of elements of a shape."""
+    result: Size = 1
+    for size in sizes:
+        result = apply("*", result, size)  # type: ignore[assignment]
+    return result
+
+
+def total(sizes: Iterable[Size]) -> Size:
+    """The sum of sizes, as of axes that are concatenated."""
+    result: Size = 0
+    for size in sizes:
+        result = apply("+", result, size)  # type: ignore[assignment]
+    return result
+
+
+_GROWING = frozenset({"**", "<<", "*"})
+
+
+def _guard_size(op: str, values: list[object]) -> None:
+    left, right = values
+    if op == "*":
+        if isinstance(left, str) and isinstance(right, int) and len(left) * right > MAX_TEXT:
+            raise OverflowError("a string of unreasonable length")
+        return
+    if isinstance(left, int) and isinstance(right, int) and right > 0:
+        bits = left.bit_length() * right if op == "**" else left.bit_length() + right
+        if bits > MAX_BITS:
+            raise OverflowError("an integer of unreasonable size")
+
+
+def simplify(op: str, value: Plain, values: list[object], exprs: tuple[Expr, ...]) -> Expr:
+    """The expression `op(*exprs)`, whose value is `value`, with exact identities applied."""
+    if op in _CONVERSIONS and type(values[0]) is _CONVERSIONS[op] and len(exprs) == 1:
+        return exprs[0]
+    if op == "int" and len(exprs) == 1 and (quotient := _exact_quotient(exprs[0])) is not None:
+        return quotient
+    if op in ("max", "min") and all(expr == exprs[0] for expr in exprs):
+        return exprs[0]
+    if type(value) is int and len(exprs) == 2 and all(type(v) is int for v in values):
+        return _integer(op, value, values, exprs) or Apply(op, exprs)
+    return Apply(op, exprs)
+
+
+_CONVERSIONS: dict[str, type] = {
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "str": str,
+    "round": int,
+    "ceil": int,
+    "floor": int,
+}
+
+
+def _integer(op: str, value: int, values: list[object], exprs: tuple[Expr, ...]) -> Expr | None:
+    a, b = exprs
+    zero, one = Const(0), Const(1)
+    match op:
+        case "+":
+            if a == zero:
+                return b
+            if b == zero:
+                return a
+            return _shorter(op, a, b)
+        case "-":
+            return a if b == zero else zero if a == b else _shorter(op, a, b)
+        case "*":
+            if zero in (a, b):
+                return zero
+            return b if a == one else a if b == one else None
+        case "//":
+            return a if b == one else one if a == b else _divide(a, b)
+        case "%":
+            if b == one or a == b:
+                return zero
+            return zero if _divides(b, a) else None
+        case "**":
+            return one if b == zero else a if b == one else None
+        case _:
+            return None
+
+
+def _shorter(op: str, a: Expr, b: Expr) -> Expr | None:
+    """`a op b` where terms cancel; None where nothing does, so that the source's own form stays."""
+    if not (_is_sum(a) or _is_sum(b)):
+        return None
+    left, right = _polynomial(a), _polynomial(b)
+    sign = 1 if op == "+" else -1
+    result = dict(left)
+    for monomial, factor in right.items():
+        result[monomial] = result.get(monomial, 0) + sign * factor
+    result = {m: f for m, f in result.items() if f}
+    return _build(result) if len(result) < len(left) + len(right) else None
+
+
+def _is_sum(expr: Expr) -> bool:
+    return isinstance(expr, Apply) and expr.op in ("+", "-")
+
+
+def _exact_quotient(expr: Expr) -> Expr | None:
+    """`int(a / b)` is `a / b` in the integers when `b` divides `a` for all values of their terms."""
+    if not (isinstance(expr, Apply) and expr.op == "/"):
+        return None
+    a, b = expr.args
+    return _divide(a, b) if _divides(b, a) else None
+
+
+def _divides(b: Expr, a: Expr) -> bool:
+    divisor = _single(_polynomial(b))
+    if divisor is None:
+        return False
+    monomial, factor = divisor
+    return factor != 0 and all(
+        f % factor == 0 and _without(m, monomial) is not None for m, f in _polynomial(a).items()
+    )
+
+
+def _divide(a: Expr, b: Expr) -> Expr | None:
+    """`a // b` with equal terms cancelled; None where there are none."""
+    numerator, divisor = _polynomial(a), _single(_polynomial(b))
+    if divisor is None or not numerator:
+        return None
+    monomial, factor = divisor
+    common = monomial
+    for m in numerator:
+        common = _common(common, m)
+    number = abs(gcd(factor, *numerator.values()))
+    if not common and number <= 1 or number == 0:
+        return None
+    rest = {_without(m, common) or _ONE: f // number for m, f in numerator.items()}
+    below = {_without(monomial, common) or _ONE: factor // number}
+    return _build(rest) if below == {_ONE: 1} else Apply("//", (_build(rest), _build(below)))
+
+
+def _single(polynomial: Polynomial) -> tuple[Monomial, int] | None:
+    return next(iter(polynomial.items())) if len(polynomial) == 1 else None
+
+
+def _common(a: Monomial, b: Monomial) -> Monomial:
+    powers = dict(b)
+    return frozenset((atom, min(power, powers[atom])) for atom, power in a if atom in powers)
+
+
+def _without(a: Monomial, b: Monomial) -> Monomial | None:
+    """`a` divided by `b`, None if it is not divisible."""
+    powers = dict(a)
+    for atom, power in b:
+        left = powers.get(atom, 0) - power
+        if left < 0:
+            return None
+        powers[atom] = left
+    return frozenset((atom, power) for atom, power in powers.items() if power)
+
+
+def _polynomial(expr: Expr) -> Polynomial:
+    match expr:
+        case Const(value) if type(value) is int:
+            return {_ONE: value} if value else {}
+        case Apply("+" | "-" as op, (a, b)):
+            result = dict(_polynomial(a))
+            for monomial, factor in _polynomial(b).items():
+                result[monomial] = result.get(monomial, 0) + (factor if op == "+" else -factor)
+            return {m: f for m, f in result.items() if f}
+        case Apply("neg", (a,)):
+            return {m: -f for m, f in _polynomial(a).items()}
+        case Apply("*", (a, b)):
+            result = {}
+            for m, f in _polynomial(a).items():
+                for n, g in _polynomial(b).items():
+                    monomial = _times(m, n)
+                    result[monomial] = result.get(monomial, 0) + f * g
+            return {m: f for m, f in result.items() if f}
+        case _:
+            return {frozenset({(expr, 1)}): 1}
+
+
+def _times(a: Monomial, b: Monomial) -> Monomial:
+    if not a or not b:
+        return a or b
+    powers = dict(a)
+    for atom, power in b:
+        powers[atom] = powers.get(atom, 0) + power
+    return frozenset(powers.items())
+
+
+def _build(polynomial: Polynomial) -> Expr:
+    """A readable expression, in an order that does not depend on hashing."""
+    terms = sorted(polynomial.items(), key=lambda item: (item[0] == _ONE, item[1] < 0, _order(item[0])))
+    if not terms:
+        return Const(0)
+    result: Expr | None = None
+    for monomial, factor in terms:
+        term = _term(monomial, abs(factor))
+        if result is None:
+            result = Apply("neg", (term,)) if factor < 0 else term
+        else:
+            result = Apply("-" if factor < 0 else "+", (result, term))
+    assert result is not None
+    return result
+
+
+def _term(monomial: Monomial, factor: int) -> Expr:
+    atoms = [atom for atom, power in sorted(monomial, key=lambda item: repr(item[0])) for _ in range(power)]
+    parts: list[Expr] = atoms if factor == 1 and atoms else [Const(factor), *atoms]
+    result = parts[0]
+    for part in parts[1:]:
+        result = Apply("*", (result, part))
+    return result
+
+
+def _order(monomial: Monomial) -> str:
+    return " ".join(sorted(repr(atom) for atom, _ in monomial))

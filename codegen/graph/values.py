@@ -1,0 +1,132 @@
+"""What the interpreter computes with. The union is closed: a host number never carries provenance by accident.
+
+A `Scalar` is a number, string or flag together with the expression that it was computed by; a `Tensor` is a Python object
+of the interpreted program (it has an identity and can be written in place) that points at a `TensorValue`, the immutable
+result of one recorded operation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ir.expressions import Const, Expr, Plain
+from ir.graph import DType
+from ir.spans import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A plain value and how it was computed. Deliberately no int: an operation that forgets the expression is a type error."""
+
+    value: Plain
+    expr: Expr
+
+
+Size = int | Scalar
+"""One axis of a shape. Every size has a concrete value while tracing; two sizes are the same axis if their expressions are."""
+
+
+def value_of(x: object) -> object:
+    """The plain value of a scalar; anything else as it is."""
+    return x.value if isinstance(x, Scalar) else x
+
+
+def expr_of(x: Plain | Scalar) -> Expr:
+    """The expression of a scalar or a literal."""
+    return x.expr if isinstance(x, Scalar) else Const(x)
+
+
+@dataclass(eq=False, slots=True)
+class TensorValue:
+    """The result of one recorded operation, a parameter, or an input of the trace."""
+
+    shape: tuple[Size, ...]
+    dtype: DType
+
+
+@dataclass(eq=False, slots=True)
+class Tensor:
+    """A tensor object of the interpreted program. Writing in place gives it (and what it is a view of) a new value."""
+
+    value: TensorValue
+    base: Tensor | None = None  # the tensor that this one is a view of
+    index: object = None  # and the index that made the view
+
+    @property
+    def shape(self) -> tuple[Size, ...]:
+        return self.value.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.value.dtype
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """A recorded operation. Arguments hold TensorValues, Scalars, plain values, DTypes, slices, Ellipsis, tuples of these."""
+
+    op: str
+    args: tuple[object, ...]
+    results: tuple[TensorValue, ...]
+    span: Span | None
+
+
+@dataclass(eq=False, slots=True)
+class Frame:
+    """A call of the interpreted program, or one iteration of a loop over modules, with what was recorded in it.
+
+    `bindings` is every assignment of a tensor or number to a local name, formal parameters first, in the order of execution.
+    What a frame takes and gives is not recorded: it follows from which values are used inside and outside.
+    """
+
+    kind: str  # "module", "method", "function", "iteration"
+    name: str  # of the method or function
+    module_path: str | None  # of the module whose method this is
+    parent: Frame | None
+    span: Span | None
+    body: list[Node | Frame] = field(default_factory=list)
+    bindings: list[tuple[str, TensorValue | Scalar]] = field(default_factory=list)
+    returned: object = None
+    index: int = 0  # of an iteration
+
+
+class Trace:
+    """Records operations into the innermost open frame."""
+
+    def __init__(self) -> None:
+        self.root = Frame("function", "", None, None, None)
+        self.frame = self.root
+        self.span: Span | None = None  # of the expression that is being evaluated; kept by the interpreter
+
+    def emit(self, op: str, args: tuple[object, ...], *results: tuple[tuple[Size, ...], DType]) -> tuple[Tensor, ...]:
+        """Record an operation whose results have the given shapes and types. Tensors among `args` become their values."""
+        values = tuple(TensorValue(shape, dtype) for shape, dtype in results)
+        self.frame.body.append(Node(op, tuple(_operand(arg) for arg in args), values, self.span))
+        return tuple(Tensor(value) for value in values)
+
+    def enter(self, kind: str, name: str, module_path: str | None = None, index: int = 0) -> Frame:
+        frame = Frame(kind, name, module_path, self.frame, self.span, index=index)
+        self.frame.body.append(frame)
+        self.frame = frame
+        return frame
+
+    def leave(self, frame: Frame) -> None:
+        assert self.frame is frame and frame.parent is not None
+        self.frame = frame.parent
+
+    def bind(self, name: str, value: object) -> None:
+        """Note that a local variable of the innermost frame was assigned."""
+        if isinstance(value, Tensor):
+            self.frame.bindings.append((name, value.value))
+        elif isinstance(value, Scalar):
+            self.frame.bindings.append((name, value))
+
+
+def _operand(x: object) -> object:
+    if isinstance(x, Tensor):
+        return x.value
+    if isinstance(x, (tuple, list)):
+        return tuple(_operand(item) for item in x)
+    if isinstance(x, slice):
+        return slice(_operand(x.start), _operand(x.stop), _operand(x.step))
+    return x

@@ -1,0 +1,321 @@
+"""Modules that run the same code become one class; what differs between them becomes a parameter of its constructor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from codegen.lowering.instances import CONTAINERS, Instance
+from ir.expressions import Const, Expr, Index, Key, Local, leaves
+from ir.graph import Call, DTypeOf, FunctionTarget, Loop, Module, Number, Op, Operand, Parameter, Region, SliceOf, Value
+
+Hole = tuple[str, Expr]  # a name for it, and what stands there
+
+
+@dataclass
+class ClassPlan:
+    """A class to emit. `example` is one of its instances with `Local(parameter)` where the others differ."""
+
+    name: str
+    source_name: str
+    instances: list[Instance]
+    example: Instance
+    parameters: tuple[str, ...]  # of the constructor, beyond the configuration and the layer's index
+    arguments: dict[str, tuple[Expr, ...]]  # what each instance passes for them, by its path
+    needs_layer: bool
+    children: dict[str, ClassPlan] = field(default_factory=dict)  # by the child's name, where it has a class of its own
+
+
+@dataclass(frozen=True)
+class Program:
+    """Everything to print: classes, callees first, and which class every module has."""
+
+    plans: tuple[ClassPlan, ...]
+    by_path: dict[str, ClassPlan]
+    instances: dict[str, Instance]
+
+    @property
+    def top(self) -> ClassPlan:
+        return self.by_path[""]
+
+
+def plan(instances: dict[str, Instance]) -> Program:
+    """Group the modules into classes, children before parents."""
+    groups: dict[object, list[Instance]] = {}
+    keys: dict[str, object] = {}
+    ids: dict[object, int] = {}
+    for path in sorted(instances, key=lambda p: -_depth(p)):
+        instance = instances[path]
+        if instance.is_layer or instance.module.kind in CONTAINERS:
+            keys[path] = ("layer", instance.module.kind, *_container_key(instance, keys))
+            continue
+        key = _skeleton(instance, keys)
+        ids.setdefault(key, len(ids))
+        keys[path] = ("class", ids[key])
+        groups.setdefault(key, []).append(instance)
+    plans: list[ClassPlan] = []
+    by_path: dict[str, ClassPlan] = {}
+    for members in groups.values():
+        made = _plan_class(members, by_path)
+        plans.append(made)
+        for member in members:
+            by_path[member.path] = made
+    _name(plans, by_path[""])
+    return Program(tuple(_in_order(by_path[""], instances, by_path)), by_path, instances)
+
+
+def _depth(path: str) -> int:
+    return path.count(".") + 1 if path else 0
+
+
+
+
+def _container_key(instance: Instance, keys: dict[str, object]) -> tuple[object, ...]:
+    if instance.module.kind not in CONTAINERS:
+        return tuple((name, _abstract(value)) for name, value in instance.module.arguments)
+    distinct = dict.fromkeys(keys[_child(instance.path, name)] for name, _ in instance.module.children)
+    return tuple(distinct)
+
+
+def _child(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+# --------------------------------------------------------------------------------------------- what is the same
+
+
+def _skeleton(instance: Instance, keys: dict[str, object]) -> object:
+    """What two modules must share to be of one class: everything but the numbers that come from the configuration."""
+    module = instance.module
+    return (
+        module.class_name,
+        tuple((p.name, tuple(_abstract_expr(s) for s in p.shape), p.dtype, p.buffer, p.persistent) for p in module.parameters),
+        tuple((name, keys[_child(instance.path, name)]) for name, _ in module.children),
+        tuple((name, tuple(_abstract_region(r) for r in regions)) for name, regions in sorted(instance.methods.items())),
+    )
+
+
+def _abstract_expr(expr: Expr) -> object:
+    return "?" if any(isinstance(leaf, (Key, Index)) for leaf in leaves(expr)) else expr
+
+
+def _abstract(operand: Operand) -> object:
+    match operand:
+        case Value():
+            return operand.id
+        case Number(expr):
+            return _abstract_expr(expr)
+        case DTypeOf(value):
+            return ("dtype", value.id)
+        case SliceOf(start, stop, step):
+            return ("slice", _abstract(start), _abstract(stop), _abstract(step))
+        case tuple():
+            return tuple(_abstract(item) for item in operand)
+        case _:
+            return operand
+
+
+def _abstract_region(region: Region) -> object:
+    nodes: list[object] = []
+    for node in region.nodes:
+        match node:
+            case Op(name, args, results):
+                nodes.append((name, _abstract(args), tuple(r.id for r in results)))
+            case Call(target, inner, args, results):
+                body = _abstract_region(inner) if isinstance(target, FunctionTarget) else len(inner.params)
+                nodes.append((target, body, _abstract(args), tuple(r.id for r in results)))
+            case Loop(container, bodies, kinds, carried, invariant, varying, results):
+                body = tuple(_abstract_region(b) for b in bodies)
+                nodes.append((container, body, kinds, _abstract(carried), _abstract(invariant), _abstract(varying)))
+    params = tuple(p.id if isinstance(p, Value) else p.names for p in region.params)
+    return (params, tuple(nodes), _abstract(region.results))
+
+
+# ------------------------------------------------------------------------------------------------- what differs
+
+
+def map_numbers(instance: Instance, change: Callable[[str, Expr], Expr]) -> Instance:
+    """The instance with every number in its own code changed; called in a fixed order, with a name for each."""
+
+    def in_operand(operand: Operand, name: str) -> Operand:
+        match operand:
+            case Number(expr, names):
+                return Number(change(names[0] if names else name, expr), names)
+            case SliceOf(start, stop, step):
+                return SliceOf(in_operand(start, name), in_operand(stop, name), in_operand(step, name))
+            case tuple():
+                return tuple(in_operand(item, name) for item in operand)
+            case _:
+                return operand
+
+    def in_region(region: Region) -> Region:
+        nodes: list[Op | Call | Loop] = []
+        for node in region.nodes:
+            match node:
+                case Op():
+                    nodes.append(replace(node, args=tuple(in_operand(arg, "") for arg in node.args)))
+                case Call():
+                    nodes.append(replace(node, args=tuple(in_operand(arg, "") for arg in node.args)))
+                case Loop():
+                    nodes.append(replace(node, bodies=tuple(in_region(body) for body in node.bodies)))
+        return replace(region, nodes=tuple(nodes))
+
+    module = instance.module
+    parameters = tuple(
+        replace(p, shape=tuple(change("size", size) for size in p.shape)) if not p.fill else _with_fill(p, change, in_region)
+        for p in module.parameters
+    )
+    children = tuple((name, _map_layer(child, in_operand)) for name, child in module.children)
+    arguments = tuple((name, in_operand(value, name)) for name, value in module.arguments)
+    changed = replace(module, parameters=parameters, children=children, arguments=arguments)
+    methods = {name: [in_region(r) for r in regions] for name, regions in instance.methods.items()}
+    return Instance(instance.path, changed, methods)
+
+
+def _with_fill(p: Parameter, change: Callable[[str, Expr], Expr], in_region: Callable[[Region], Region]) -> Parameter:
+    shape = tuple(change("size", size) for size in p.shape)
+    return replace(p, shape=shape, fill=in_region(p.fill) if p.fill else None)
+
+
+def _map_layer(child: Module, in_operand: Callable[[Operand, str], Operand]) -> Module:
+    """Numbers of a child that is a library layer (or a container of such) belong to the class that makes it."""
+    if child.kind in CONTAINERS:
+        return replace(child, children=tuple((n, _map_layer(c, in_operand)) for n, c in child.children))
+    if not child.kind:
+        return child
+    return replace(child, arguments=tuple((name, in_operand(value, name)) for name, value in child.arguments))
+
+
+def holes(instance: Instance) -> list[Hole]:
+    """The numbers of an instance that come from the configuration, in order."""
+    found: list[Hole] = []
+
+    def note(name: str, expr: Expr) -> Expr:
+        found.append((name, expr))
+        return expr
+
+    map_numbers(instance, note)
+    return found
+
+
+def _child_classes(instance: Instance, by_path: dict[str, ClassPlan]) -> Iterator[tuple[str, ClassPlan]]:
+    """Children (also those in lists) that have a class of their own."""
+
+    def visit(module: Module, path: str) -> Iterator[tuple[str, ClassPlan]]:
+        for name, child in module.children:
+            where = _child(path, name)
+            if where in by_path:
+                yield where, by_path[where]
+            elif child.kind in CONTAINERS:
+                yield from visit(child, where)
+
+    yield from visit(instance.module, instance.path)
+
+
+def _plan_class(members: list[Instance], by_path: dict[str, ClassPlan]) -> ClassPlan:
+    rows = [holes(member) for member in members]
+    passed = [[list(p.arguments[where]) for where, p in _child_classes(m, by_path)] for m in members]
+    columns: dict[tuple[Expr, ...], str] = {}  # what the members have there -> parameter
+    used: set[str] = {"cfg", "layer", "dtype", "rngs", "self"}
+
+    def parameter(name: str, exprs: tuple[Expr, ...]) -> str:
+        if exprs not in columns:
+            base = name or "size"
+            unique, number = base, 2
+            while unique in used:
+                unique, number = f"{base}{number}", number + 1
+            used.add(unique)
+            columns[exprs] = unique
+        return columns[exprs]
+
+    at = 0
+
+    def change(name: str, expr: Expr) -> Expr:
+        nonlocal at
+        exprs = tuple(row[at][1] for row in rows)
+        at += 1
+        if all(e == expr for e in exprs):
+            return expr
+        return Local(parameter(name or _name_of(exprs), exprs))
+
+    example = map_numbers(members[0], change)
+    for child in range(len(passed[0])):
+        where, child_plan = list(_child_classes(members[0], by_path))[child]
+        for position, name in enumerate(child_plan.parameters):
+            exprs = tuple(p[child][position] for p in passed)
+            if any(e != exprs[0] for e in exprs):
+                parameter(name, exprs)
+    arguments = {m.path: tuple(column[i] for column in columns) for i, m in enumerate(members)}
+    needs_layer = any(
+        isinstance(leaf, Index) for _, expr in holes(example) for leaf in leaves(expr)
+    ) or any(p.needs_layer for where, p in _child_classes(members[0], by_path) if not _in_list(where, members[0], by_path))
+    return ClassPlan(
+        members[0].module.class_name,
+        members[0].module.class_name,
+        members,
+        example,
+        tuple(columns.values()),
+        arguments,
+        needs_layer,
+        {where: p for where, p in _child_classes(members[0], by_path)},
+    )
+
+
+def _in_list(where: str, owner: Instance, by_path: dict[str, ClassPlan]) -> bool:
+    rest = where[len(owner.path) + 1 :] if owner.path else where
+    return any(part.isdigit() for part in rest.split("."))
+
+
+def _name_of(exprs: tuple[Expr, ...]) -> str:
+    for expr in exprs:
+        if isinstance(expr, Key) and isinstance(expr.path[-1], str):
+            return "size" if "size" in expr.path[-1] or "dim" in expr.path[-1] else expr.path[-1]
+    return "size" if all(not isinstance(e, Const) for e in exprs) else "value"
+
+
+# ----------------------------------------------------------------------------------------------------- names
+
+
+def _name(plans: list[ClassPlan], top: ClassPlan) -> None:
+    """Class names without the model's prefix; the top is Model, the stack below it Decoder."""
+    prefix = _prefix(top.source_name, [plan.source_name for plan in plans])
+    taken: dict[str, int] = {}
+    for made in plans:
+        name = made.source_name.removeprefix(prefix) or made.source_name
+        if made is top:
+            name = "Model"
+        elif name == "Model" or name.endswith("Model"):
+            name = (name.removesuffix("Model") or "Decoder") if name != "Model" else "Decoder"
+        if not name[0].isalpha():
+            name = made.source_name
+        taken[name] = taken.get(name, 0) + 1
+        made.name = name if taken[name] == 1 else f"{name}{taken[name]}"
+
+
+def _prefix(top: str, names: list[str]) -> str:
+    """What the classes of one file start with: the longest start of the top's name that another class shares too."""
+    best = ""
+    for end in range(1, len(top)):
+        start = top[:end]
+        if end < len(top) and not top[end].isupper():
+            continue
+        shared = [n for n in names if n.startswith(start) and len(n) > len(start)]
+        if len(shared) >= max(2, len(names) // 3):
+            best = start
+    return best
+
+
+def _in_order(top: ClassPlan, instances: dict[str, Instance], by_path: dict[str, ClassPlan]) -> list[ClassPlan]:
+    """Callees above callers, in the order of the top module's tree."""
+    ordered: list[ClassPlan] = []
+
+    def visit(made: ClassPlan) -> None:
+        for member in made.instances[:1]:
+            for _, child in _child_classes(member, by_path):
+                if child is not made:
+                    visit(child)
+        if made not in ordered:
+            ordered.append(made)
+
+    visit(top)
+    return ordered

@@ -1,0 +1,79 @@
+"""How Flax NNX writes modules."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable
+
+from codegen.diagnostics import CompileError, Diagnostic
+from codegen.lowering import flax_spellings
+from codegen.lowering.classes import ClassPlan
+from codegen.lowering.syntax import DTypeOfRendered
+from codegen.lowering.torch_dialect import LAYERS, _is_literal
+from ir.graph import Module, Operand, Parameter
+
+LEAVES = {"Linear": "kernel", "Embedding": "embedding", "LayerNorm": "scale", "RMSNorm": "scale"}
+"""What Flax calls the `weight` of a library layer."""
+
+
+class FlaxDialect:
+    base = "nnx.Module"
+    forward = "__call__"
+    functional_cache = True
+
+    def spell(self, op: str, args: tuple[object, ...]) -> ast.expr:
+        return flax_spellings.spell(op, args)  # type: ignore[arg-type]
+
+    def parameter(self, path: str) -> ast.expr:
+        expr: ast.expr = ast.Name("self", ast.Load())
+        for part in path.split("."):
+            expr = ast.Subscript(expr, ast.Constant(int(part)), ast.Load()) if part.isdigit() else ast.Attribute(expr, part, ast.Load())
+        return ast.Subscript(expr, ast.Constant(...), ast.Load())
+
+    def dtype_of(self, value: ast.expr) -> object:
+        return DTypeOfRendered(value)
+
+    def signature(self, plan: ClassPlan, scan: bool) -> list[str]:
+        head = ["self", "cfg: Config", *(["layer: int"] if plan.needs_layer else []), *plan.parameters, "*"]
+        return [*head, *(["scan_layers: bool"] if scan else []), "dtype: jnp.dtype", "rngs: nnx.Rngs"]
+
+    def constructor_tail(self) -> list[str]:
+        return ["dtype=dtype", "rngs=rngs"]
+
+    def opening(self) -> list[str]:
+        return []
+
+    def layer(self, module: Module, number: Callable[[Operand], ast.expr]) -> str:
+        if module.kind not in LAYERS:
+            raise CompileError(
+                Diagnostic("unknown-layer", f"the layer `{module.kind}` has no Flax form", help="add it to LAYERS of both dialects")
+            )
+        positional, named = LAYERS[module.kind]
+        arguments = dict(module.arguments)
+        parts = [ast.unparse(ast.fix_missing_locations(number(arguments[key]))) for key in positional]
+        for key, default in named.items():
+            if key not in arguments or _is_literal(arguments[key], default):
+                continue
+            parts.append(f"{key}={ast.unparse(ast.fix_missing_locations(number(arguments[key])))}")
+        kind = "Embed" if module.kind == "Embedding" else module.kind
+        return f"{kind}({', '.join([*parts, *self.constructor_tail()])})"
+
+    def parameter_fill(self, parameter: Parameter, shape: list[str]) -> str:
+        fill = "zeros" if "bias" in parameter.name else "ones"
+        sizes = f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
+        if len(shape) > 1:
+            return f"nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), {sizes}, dtype))"
+        return f"nnx.Param(jnp.{fill}({sizes}, dtype))"
+
+    def module_list(self, items: str, kind: str) -> str:
+        if kind == "dict":
+            return f"nnx.Dict({items})"
+        if kind == "layers":
+            return f"stack_layers(lambda layer, rngs: {items.partition(' for layer')[0]}, cfg, scan_layers, rngs)"
+        return f"nnx.List({items})"
+
+    def ambient_parameters(self, ambient: Iterable[str]) -> list[str]:
+        out: list[str] = []
+        for item in ambient:
+            out += ["kv", "start"] if item == "cache" else [item]
+        return out

@@ -1,0 +1,208 @@
+"""Which modules run which code: every module of the tree with the regions that are called on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ir.graph import Call, FunctionTarget, Loop, Module, ModuleTarget, Op, Operand, Region, SliceOf, Value
+
+CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential", "ParameterList"})
+
+
+@dataclass
+class Instance:
+    """A module of the tree; `methods` holds the distinct regions of each of its methods that run."""
+
+    path: str
+    module: Module
+    methods: dict[str, list[Region]] = field(default_factory=dict)
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether it is a layer of the library, which both frameworks have."""
+        return bool(self.module.kind) and self.module.kind not in CONTAINERS
+
+
+def collect(tree: Module, root: Region) -> dict[str, Instance]:
+    """Every module by its path, with what runs on it when `root` runs on the top module."""
+    instances = {path: Instance(path, module) for path, module in walk(tree)}
+    instances[""].methods["forward"] = [root]
+    _visit(root, "", instances)
+    return instances
+
+
+def walk(module: Module, path: str = "") -> Iterator[tuple[str, Module]]:
+    yield path, module
+    for name, child in module.children:
+        yield from walk(child, f"{path}.{name}" if path else name)
+
+
+def absolute(path: str, owner: str) -> str:
+    if path.startswith("^"):
+        return path[1:]
+    return f"{owner}.{path}" if owner and path else owner or path
+
+
+def _visit(region: Region, owner: str, instances: dict[str, Instance]) -> None:
+    for node in region.nodes:
+        match node:
+            case Call(ModuleTarget(path, method), inner):
+                instance = instances[absolute(path, owner)]
+                known = instance.methods.setdefault(method, [])
+                if not any(inner is other or inner == other for other in known):
+                    known.append(inner)
+                    _visit(inner, instance.path, instances)
+            case Call(FunctionTarget(), inner):
+                _visit(inner, owner, instances)
+            case Loop(container, bodies, kinds):
+                for index, kind in enumerate(kinds):
+                    _visit(_at(bodies[kind], container, index), owner, instances)
+            case Op():
+                pass
+
+
+def _at(body: Region, container: str, index: int) -> Region:
+    """The body of one iteration, with the module of that iteration."""
+    nodes: list[Op | Call | Loop] = []
+    for node in body.nodes:
+        match node:
+            case Call(ModuleTarget(path, method), inner, args, results):
+                nodes.append(Call(ModuleTarget(path.replace("{}", str(index), 1), method), inner, args, results))
+            case _:
+                nodes.append(node)
+    return Region(body.name, body.params, tuple(nodes), body.results)
+
+
+def without_parameters(module: Module) -> bool:
+    return not module.parameters and all(without_parameters(child) for _, child in module.children)
+
+
+# ------------------------------------------------------------------------------------------------- simplification
+
+
+def simplify(region: Region, owner: str, modules: dict[str, Module]) -> Region:
+    """Calls of modules without parameters become calls of functions; what is a single operation is inlined."""
+    nodes: list[Op | Call | Loop] = []
+    replaced: dict[int, Operand] = {}
+    fresh = 1 + max((v.id for v in _all_values(region)), default=-1)
+    for node in region.nodes:
+        match node:
+            case Call(ModuleTarget(path, method), inner, args, results, span):
+                where = absolute(path, owner)
+                inner = simplify(inner, where, modules)
+                target: ModuleTarget | FunctionTarget = ModuleTarget(path, method)
+                module = modules.get(where)
+                if module is not None and path != "" and without_parameters(module) and not _calls_modules(inner):
+                    if len(inner.nodes) == 1:
+                        fresh = _inline(inner, args, results, nodes, replaced, fresh)
+                        continue
+                    target = FunctionTarget(snake_case(module.class_name))
+                nodes.append(Call(target, inner, args, results, span))
+            case Call(FunctionTarget(), inner, args, results, span):
+                inner = simplify(inner, owner, modules)
+                if len(inner.nodes) == 1 and isinstance(inner.nodes[0], Op) and not _has_numbers(inner):
+                    fresh = _inline(inner, args, results, nodes, replaced, fresh)
+                    continue
+                nodes.append(Call(node.target, inner, args, results, span))
+            case Loop(container, bodies, kinds, carried, invariant, varying, results, span):
+                first = {kind: kinds.index(kind) for kind in range(len(bodies))}
+                inner_bodies = tuple(
+                    _restore(simplify(_at(body, container, first[kind]), owner, modules), container, first[kind])
+                    for kind, body in enumerate(bodies)
+                )
+                nodes.append(Loop(container, inner_bodies, kinds, carried, invariant, varying, results, span))
+            case Op():
+                nodes.append(node)
+    if not replaced:
+        return Region(region.name, region.params, tuple(nodes), region.results)
+    final = tuple(_substitute_node(node, replaced) for node in nodes)
+    return Region(region.name, region.params, final, tuple(_substitute(r, replaced) for r in region.results))
+
+
+def _restore(body: Region, container: str, index: int) -> Region:
+    prefix = f"{container}.{index}"
+
+    def generic(path: str) -> str:
+        return f"{container}.{{}}{path[len(prefix) :]}" if path == prefix or path.startswith(prefix + ".") else path
+
+    nodes = tuple(
+        Call(ModuleTarget(generic(n.target.path), n.target.method), n.region, n.args, n.results, n.span)
+        if isinstance(n, Call) and isinstance(n.target, ModuleTarget)
+        else n
+        for n in body.nodes
+    )
+    return Region(body.name, body.params, nodes, body.results)
+
+
+def _inline(
+    inner: Region,
+    args: tuple[Operand, ...],
+    results: tuple[Value, ...],
+    nodes: list[Op | Call | Loop],
+    replaced: dict[int, Operand],
+    fresh: int,
+) -> int:
+    """Append the nodes of `inner` in terms of the caller's values."""
+    mapping: dict[int, Operand] = {
+        param.id: arg for param, arg in zip(inner.params, args, strict=True) if isinstance(param, Value)
+    }
+    outer_of = {r.id: outer for r, outer in zip(inner.results, results, strict=True) if isinstance(r, Value)}
+    for node in inner.nodes:
+        assert isinstance(node, Op)
+        made = []
+        for value in node.results:
+            outer = outer_of.get(value.id)
+            if outer is None:
+                outer = Value(fresh, value.shape, value.dtype, value.names)
+                fresh += 1
+            mapping[value.id] = outer
+            made.append(outer)
+        nodes.append(Op(node.name, tuple(_substitute(arg, mapping) for arg in node.args), tuple(made), node.span))
+    return fresh
+
+
+def _substitute(operand: Operand, mapping: dict[int, Operand]) -> Operand:
+    match operand:
+        case Value():
+            return mapping.get(operand.id, operand)
+        case SliceOf(start, stop, step):
+            return SliceOf(_substitute(start, mapping), _substitute(stop, mapping), _substitute(step, mapping))
+        case tuple():
+            return tuple(_substitute(item, mapping) for item in operand)
+        case _:
+            return operand
+
+
+def _substitute_node(node: Op | Call | Loop, mapping: dict[int, Operand]) -> Op | Call | Loop:
+    match node:
+        case Op(name, args, results, span):
+            return Op(name, tuple(_substitute(arg, mapping) for arg in args), results, span)
+        case Call(target, region, args, results, span):
+            return Call(target, region, tuple(_substitute(arg, mapping) for arg in args), results, span)
+        case Loop():
+            return node
+
+
+def _calls_modules(region: Region) -> bool:
+    return any(
+        isinstance(node, Loop) or (isinstance(node, Call) and (isinstance(node.target, ModuleTarget) or _calls_modules(node.region)))
+        for node in region.nodes
+    )
+
+
+def _has_numbers(region: Region) -> bool:
+    return any(not isinstance(param, Value) for param in region.params)
+
+
+def _all_values(region: Region) -> Iterator[Value]:
+    for param in region.params:
+        if isinstance(param, Value):
+            yield param
+    for node in region.nodes:
+        yield from node.results
+
+
+def snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -1,0 +1,458 @@
+"""A region as the statements of one function. Names are the source's, chosen when a statement is written, by liveness."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import keyword
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from codegen.lowering.numbers import Leaf, to_syntax
+from ir.expressions import Const, Dim, Expr, Index, Key, Local, Raw, leaves
+from ir.graph import (
+    Call,
+    DType,
+    DTypeOf,
+    Ellipsis_,
+    FunctionTarget,
+    Loop,
+    ModuleTarget,
+    Number,
+    Op,
+    Operand,
+    Region,
+    SliceOf,
+    Value,
+)
+
+# The names that the field uses, for those that model code spells out
+SHORT_NAMES = {
+    "hidden_states": "x",
+    "hidden_state": "x",
+    "inputs_embeds": "x",
+    "last_hidden_state": "x",
+    "input_ids": "ids",
+    "position_ids": "positions",
+    "query_states": "q",
+    "query_layer": "q",
+    "query": "q",
+    "key_states": "k",
+    "key_layer": "k",
+    "key": "k",
+    "value_states": "v",
+    "value_layer": "v",
+    "value": "v",
+    "attn_output": "out",
+    "attn_outputs": "out",
+    "attention_output": "out",
+    "context_layer": "out",
+    "attn_weights": "scores",
+    "attention_scores": "scores",
+    "attention_probs": "probs",
+    "causal_mask": "mask",
+    "attention_mask": "mask",
+    "input": "x",
+    "q_embed": "q",
+    "k_embed": "k",
+}
+MAX_INLINE = 4  # operations in one expression
+WIDTH = 100
+
+
+class Target(Protocol):
+    """What differs between frameworks."""
+
+    def spell(self, op: str, args: tuple[object, ...]) -> ast.expr: ...
+
+    def parameter(self, path: str) -> ast.expr: ...
+
+    def dtype_of(self, value: ast.expr) -> object: ...
+
+
+class Scope(Protocol):
+    """What the surrounding class or module knows."""
+
+    target: Target
+
+    def number(self, leaf: Leaf) -> ast.expr:
+        """A configuration key, layer index or parameter as it is spelled in this body."""
+
+    def call(self, node: Call, args: list[ast.expr]) -> ast.expr:
+        """A call of a module, method or function."""
+
+    def special(self, node: Op, printer: BodyPrinter) -> bool:
+        """Print an operation that is a statement of its own (cache, masks); whether it did."""
+
+    def loop(self, node: Loop, printer: BodyPrinter) -> None:
+        """Print a loop over modules."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """An expression that is not a statement yet, with the number of operations in it."""
+
+    expr: ast.expr
+    weight: int
+
+
+@dataclass
+class BodyPrinter:
+    """Prints the nodes of one region into `statements`."""
+
+    region: Region
+    scope: Scope
+    reserved: frozenset[str] = frozenset()
+    statements: list[ast.stmt] = field(default_factory=list)
+    names: dict[int, str] = field(default_factory=dict)  # value id -> the variable that holds it
+    pending: dict[int, Pending] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.uses: dict[int, int] = {}
+        self.last_use: dict[int, int] = {}
+        self.hints = name_hints(self.region)
+        for at, node in enumerate(self.region.nodes):
+            for value in values_in(arguments(node)):
+                self.uses[value.id] = self.uses.get(value.id, 0) + 1
+                self.last_use[value.id] = at
+        for value in values_in(self.region.results):
+            self.uses[value.id] = self.uses.get(value.id, 0) + 1
+            self.last_use[value.id] = len(self.region.nodes)
+        self.at = -1
+        self.dims_header: dict[str, tuple[str, int]] = {}
+        self.used_dims: list[str] = []
+
+    # ---------------------------------------------------------------------------------------------- parameters
+
+    def parameters(self) -> list[str]:
+        """Names for the parameters of the function, in order."""
+        out = []
+        for param in self.region.params:
+            if isinstance(param, Number):
+                out.append(param.names[0])
+                continue
+            name = self.free_name(self.candidates(param))
+            self.names[param.id] = name
+            out.append(name)
+        return out
+
+    # ------------------------------------------------------------------------------------------------- printing
+
+    def run(self) -> None:
+        for at, node in enumerate(self.region.nodes):
+            self.at = at
+            match node:
+                case Op("parameter", (Number(Const(str() as path)),), (result,)):
+                    self.pending[result.id] = Pending(self.scope.target.parameter(path), 0)
+                case Op():
+                    if not self.scope.special(node, self):
+                        self.op(node)
+                case Call():
+                    self.call(node)
+                case Loop():
+                    self.scope.loop(node, self)
+        self.at = len(self.region.nodes)
+
+    def op(self, node: Op) -> None:
+        args, weight = self.arguments(node.args)
+        self.define(node.results, self.scope.target.spell(node.name, args), weight + 1)
+
+    def call(self, node: Call) -> None:
+        args, weight = self.arguments(node.args)
+        exprs = [to_expr(arg) for arg in args]
+        self.define(node.results, self.scope.call(node, exprs), weight + 1, call=True)
+
+    def define(self, results: tuple[Value, ...], expr: ast.expr, weight: int, *, call: bool = False) -> None:
+        """Bind the results of a node: inline later if that reads well, else a statement now."""
+        if len(results) > 1:
+            targets = [self.assignable(result) for result in results]
+            self.statements.append(ast.Assign([ast.Tuple(targets, ast.Store())], expr))
+            return
+        (result,) = results
+        named = bool(result.names)
+        limit = MAX_INLINE if not named else 2
+        if self.uses.get(result.id, 0) == 1 and weight <= limit and width(expr) < WIDTH * 0.6:
+            self.pending[result.id] = Pending(expr, weight)
+            return
+        if self.returned_alone(result):
+            self.pending[result.id] = Pending(expr, 0)
+            return
+        self.assign(result, expr)
+
+    def returned_alone(self, value: Value) -> bool:
+        return self.region.results == (value,) and self.uses.get(value.id, 0) == 1 and self.at == len(self.region.nodes) - 1
+
+    def assign(self, value: Value, expr: ast.expr) -> str:
+        target = self.assignable(value)
+        if isinstance(expr, ast.Name) and expr.id == target.id:
+            return target.id
+        self.statements.append(ast.Assign([target], expr))
+        return target.id
+
+    def assignable(self, value: Value) -> ast.Name:
+        name = self.name_for(value)
+        self.names[value.id] = name
+        return ast.Name(name, ast.Store())
+
+    # -------------------------------------------------------------------------------------------------- operands
+
+    def arguments(self, operands: tuple[Operand, ...]) -> tuple[tuple[object, ...], int]:
+        """Rendered arguments and the number of operations inlined in them."""
+        inlined = [v for v in values_in(operands) if v.id in self.pending and self.pending[v.id].weight > 0]
+        total = sum(self.pending[v.id].weight for v in inlined)
+        for value in inlined:
+            if total <= MAX_INLINE:
+                break
+            total -= self.pending[value.id].weight
+            self.materialize(value)
+        return tuple(self.operand(operand) for operand in operands), total
+
+    def materialize(self, value: Value) -> str:
+        """The variable that holds `value`, after writing a statement for it if there is none yet."""
+        if value.id in self.pending:
+            return self.assign(value, self.pending.pop(value.id).expr)
+        return self.names[value.id]
+
+    def operand(self, operand: Operand) -> object:
+        match operand:
+            case Value():
+                return self.load(operand)
+            case Number(expr):
+                return expr.value if isinstance(expr, Const) else self.number(expr)
+            case DTypeOf(value):
+                return self.scope.target.dtype_of(self.load(value))
+            case DType():
+                return self.dtype(operand)
+            case SliceOf(start, stop, step):
+                return SliceOf(self.operand(start), self.operand(stop), self.operand(step))  # type: ignore[arg-type]
+            case Ellipsis_() | None:
+                return operand
+            case tuple():
+                return tuple(self.operand(item) for item in operand)
+
+    def dtype(self, dtype: DType) -> object:
+        """A type of the source; the type of the model is the type of a value that has it."""
+        if dtype not in (DType.MODEL, DType.PROMOTED):
+            return dtype
+        holder = self.holder_of(dtype)
+        return dtype if holder is None else self.scope.target.dtype_of(holder)
+
+    def holder_of(self, dtype: DType) -> ast.expr | None:
+        for value in self.known_values():
+            if value.dtype == dtype and value.id in self.names:
+                return ast.Name(self.names[value.id], ast.Load())
+        return None
+
+    def load(self, value: Value) -> ast.expr:
+        if value.id in self.pending:
+            held = self.pending[value.id]
+            if held.weight > 0:
+                del self.pending[value.id]
+            return copy.deepcopy(held.expr)
+        return ast.Name(self.names[value.id], ast.Load())
+
+    # --------------------------------------------------------------------------------------------------- numbers
+
+    def number(self, expr: Expr) -> ast.expr:
+        if any(isinstance(leaf, Dim) for leaf in leaves(expr)) and not isinstance(expr, Dim):
+            found = self.size_of(expr)
+            if found is not None:
+                return found
+        return to_syntax(expr, self.leaf)
+
+    def leaf(self, leaf: Leaf) -> ast.expr:
+        match leaf:
+            case Dim(name):
+                return self.dim(leaf)
+            case Key() | Index() | Local() | Raw():
+                return self.scope.number(leaf)
+
+    def dim(self, dim: Dim) -> ast.expr:
+        """`B`, `T`, bound once at the top from the first parameter that has it, or the size of a value at hand."""
+        if dim.name in self.dims_header:
+            return ast.Name(self.dims_header[dim.name][0], ast.Load())
+        for param in self.region.params:
+            if isinstance(param, Value) and dim in param.shape and param.id in self.names_at_entry:
+                self.dims_header[dim.name] = (dim.name, param.shape.index(dim))
+                self.dim_sources.setdefault(param.id, []).append((dim.name, param.shape.index(dim)))
+                return ast.Name(dim.name, ast.Load())
+        found = self.size_of(dim)
+        if found is None:
+            raise AssertionError(f"no value at hand has the axis {dim.name}")
+        return found
+
+    def size_of(self, expr: Expr) -> ast.expr | None:
+        for value in self.known_values():
+            if expr in value.shape and value.id in self.names:
+                shape = ast.Attribute(ast.Name(self.names[value.id], ast.Load()), "shape", ast.Load())
+                return ast.Subscript(shape, ast.Constant(value.shape.index(expr)), ast.Load())
+        return None
+
+    def known_values(self) -> Iterator[Value]:
+        """Values whose variable still holds them, the latest first."""
+        nodes = self.region.nodes[: max(self.at, 0)]
+        known = [r for node in reversed(nodes) for r in node.results]
+        known += [p for p in self.region.params if isinstance(p, Value)]
+        holders = {name: vid for vid, name in self.names.items()}
+        for value in known:
+            if value.id in self.names and holders[self.names[value.id]] == value.id:
+                yield value
+
+    # ----------------------------------------------------------------------------------------------------- names
+
+    names_at_entry: dict[int, str] = field(default_factory=dict)
+    dim_sources: dict[int, list[tuple[str, int]]] = field(default_factory=dict)
+
+    def candidates(self, value: Value) -> list[str]:
+        wanted = [*value.names, *self.hints.get(value.id, ())]
+        out = [SHORT_NAMES.get(name, name) for name in wanted]
+        return [name for name in dict.fromkeys(out) if name.isidentifier() and not keyword.iskeyword(name)] or ["h"]
+
+    def taken(self, name: str) -> bool:
+        return name in self.reserved or name in self.dims_header
+
+    def free_name(self, candidates: Iterable[str]) -> str:
+        used = set(self.names.values())
+        options = list(candidates)
+        for name in options:
+            if name not in used and not self.taken(name):
+                return name
+        number = 2
+        while f"{options[0]}{number}" in used or self.taken(f"{options[0]}{number}"):
+            number += 1
+        return f"{options[0]}{number}"
+
+    def name_for(self, value: Value) -> str:
+        """A name whose holder is dead; the values that are still needed keep theirs."""
+        held = {name for vid, name in self.names.items() if self.needed(vid, name)}
+        for pending in self.pending.values():
+            held |= {node.id for node in ast.walk(pending.expr) if isinstance(node, ast.Name)}
+        options = self.candidates(value)
+        for name in [*options, *(["h"] if "h" not in options and options[0] == "x" else [])]:
+            if name not in held and not self.taken(name):
+                self.release(name)
+                return name
+        number = 2
+        while f"{options[0]}{number}" in held or self.taken(f"{options[0]}{number}"):
+            number += 1
+        self.release(f"{options[0]}{number}")
+        return f"{options[0]}{number}"
+
+    def needed(self, value_id: int, name: str) -> bool:
+        return self.last_use.get(value_id, -1) > self.at
+
+    def release(self, name: str) -> None:
+        for value_id in [vid for vid, held in self.names.items() if held == name]:
+            del self.names[value_id]
+
+    # ---------------------------------------------------------------------------------------------------- result
+
+    def results(self) -> list[ast.expr]:
+        out = []
+        for operand in self.region.results:
+            rendered = self.operand(operand)
+            out.append(to_expr(rendered))
+        return out
+
+    def header(self) -> list[ast.stmt]:
+        """`B, T = x.shape[:2]` for the axes that the body names."""
+        out: list[ast.stmt] = []
+        for param_id, dims in self.dim_sources.items():
+            shape = ast.Attribute(ast.Name(self.names_at_entry[param_id], ast.Load()), "shape", ast.Load())
+            wanted = sorted(dims, key=lambda pair: pair[1])
+            if [axis for _, axis in wanted] == [0, 1]:
+                targets = ast.Tuple([ast.Name(name, ast.Store()) for name, _ in wanted], ast.Store())
+                out.append(ast.Assign([targets], ast.Subscript(shape, ast.Slice(None, ast.Constant(2)), ast.Load())))
+                continue
+            for name, axis in wanted:
+                out.append(ast.Assign([ast.Name(name, ast.Store())], ast.Subscript(shape, ast.Constant(axis), ast.Load())))
+        return out
+
+
+def print_body(printer: BodyPrinter) -> tuple[list[str], list[ast.stmt]]:
+    """Parameter names and statements, the return included, of one function."""
+    params = printer.parameters()
+    printer.names_at_entry.update(printer.names)
+    printer.run()
+    results = printer.results()
+    body = printer.header() + printer.statements
+    if results:
+        value = results[0] if len(results) == 1 else ast.Tuple(results, ast.Load())
+        body.append(ast.Return(value))
+    return params, body
+
+
+def to_expr(rendered: object) -> ast.expr:
+    """A rendered operand where Python wants an expression."""
+    match rendered:
+        case ast.expr():
+            return rendered
+        case tuple():
+            return ast.Tuple([to_expr(item) for item in rendered], ast.Load())
+        case bool() | int() | float() | str() | None:
+            return ast.Constant(rendered)
+        case _:
+            raise AssertionError(f"{type(rendered).__name__} where an expression is needed")
+
+
+def arguments(node: Op | Call | Loop) -> tuple[Operand, ...]:
+    if isinstance(node, Loop):
+        return (*node.carried, *node.invariant, *(operand for kind in node.varying for operand in kind))
+    return node.args
+
+
+def values_in(operands: Iterable[Operand]) -> Iterator[Value]:
+    """The values among operands, in order, as often as they occur; `x.dtype` is a use of x."""
+    for operand in operands:
+        match operand:
+            case Value():
+                yield operand
+            case DTypeOf(value):
+                yield value
+            case SliceOf(start, stop, step):
+                yield from values_in((start, stop, step))
+            case tuple():
+                yield from values_in(operand)
+            case _:
+                pass
+
+
+def name_hints(region: Region) -> dict[int, tuple[str, ...]]:
+    """Names that other frames gave to the values that have none here: of a callee's result, then of a callee's parameter."""
+    hints: dict[int, list[str]] = {}
+
+    def hint(value: Operand, names: tuple[str, ...]) -> None:
+        if isinstance(value, Value):
+            hints.setdefault(value.id, []).extend(names)
+
+    for node in region.nodes:
+        match node:
+            case Call(_, inner, _, results):
+                for result, produced in zip(results, inner.results, strict=False):
+                    if isinstance(produced, Value):
+                        hint(result, produced.names or name_hints(inner).get(produced.id, ()))
+            case Loop(bodies=bodies, results=results):
+                for result, produced in zip(results, bodies[0].results, strict=False):
+                    if isinstance(produced, Value):
+                        hint(result, produced.names or name_hints(bodies[0]).get(produced.id, ()))
+            case Op():
+                pass
+    for node in region.nodes:
+        match node:
+            case Call(_, inner, args, _):
+                for arg, param in zip(args, inner.params, strict=False):
+                    hint(arg, param.names or (name_hints(inner).get(param.id, ()) if isinstance(param, Value) else ()))
+            case Loop(bodies=bodies, carried=carried, invariant=invariant):
+                for arg, param in zip((*carried, *invariant), bodies[0].params, strict=False):
+                    hint(arg, param.names or (name_hints(bodies[0]).get(param.id, ()) if isinstance(param, Value) else ()))
+            case Op():
+                pass
+    return {value_id: tuple(names) for value_id, names in hints.items()}
+
+
+def width(expr: ast.expr) -> int:
+    return len(ast.unparse(ast.fix_missing_locations(copy.deepcopy(expr))))
+
+
+Namer = Callable[[str], str]

@@ -1,0 +1,85 @@
+"""How PyTorch writes modules."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable
+
+from codegen.diagnostics import CompileError, Diagnostic
+from codegen.lowering import torch_spellings
+from codegen.lowering.classes import ClassPlan
+from codegen.lowering.syntax import DTypeOfRendered
+from ir.graph import Module, Number, Operand, Parameter
+
+# Library layers: their positional arguments, then those that go by name, with the value that is left out
+LAYERS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
+    "Linear": (("in_features", "out_features"), {"bias": True}),
+    "Embedding": (("num_embeddings", "embedding_dim"), {}),
+    "LayerNorm": (("normalized_shape",), {"eps": 1e-5, "elementwise_affine": True, "bias": True}),
+    "RMSNorm": (("normalized_shape",), {"eps": None}),
+}
+
+
+class TorchDialect:
+    base = "nn.Module"
+    forward = "forward"
+    functional_cache = False
+
+    def spell(self, op: str, args: tuple[object, ...]) -> ast.expr:
+        return torch_spellings.spell(op, args)  # type: ignore[arg-type]
+
+    def parameter(self, path: str) -> ast.expr:
+        expr: ast.expr = ast.Name("self", ast.Load())
+        for part in path.split("."):
+            expr = ast.Subscript(expr, ast.Constant(int(part)), ast.Load()) if part.isdigit() else ast.Attribute(expr, part, ast.Load())
+        return expr
+
+    def dtype_of(self, value: ast.expr) -> object:
+        return DTypeOfRendered(value)
+
+    def signature(self, plan: ClassPlan, scan: bool) -> list[str]:
+        return ["self", "cfg: Config", *(["layer: int"] if plan.needs_layer else []), *plan.parameters]
+
+    def constructor_tail(self) -> list[str]:
+        return []
+
+    def opening(self) -> list[str]:
+        return ["super().__init__()"]
+
+    def layer(self, module: Module, number: Callable[[Operand], ast.expr]) -> str:
+        if module.kind not in LAYERS:
+            raise CompileError(
+                Diagnostic("unknown-layer", f"the layer `{module.kind}` has no PyTorch form", help="add it to LAYERS of both dialects")
+            )
+        positional, named = LAYERS[module.kind]
+        arguments = dict(module.arguments)
+        parts = [ast.unparse(ast.fix_missing_locations(number(arguments[key]))) for key in positional]
+        for key, default in named.items():
+            if key not in arguments or _is_literal(arguments[key], default):
+                continue
+            parts.append(f"{key}={ast.unparse(ast.fix_missing_locations(number(arguments[key])))}")
+        return f"nn.{module.kind}({', '.join(parts)})"
+
+    def parameter_fill(self, parameter: Parameter, shape: list[str]) -> str:
+        sizes = ", ".join(shape)
+        fill = "zeros" if "bias" in parameter.name else "ones"
+        if len(shape) > 1:
+            fill = "empty"
+        made = f"torch.{fill}({sizes})" if shape else "torch.ones(())"
+        if parameter.buffer:
+            return f"nn.Buffer({made})"
+        return f"nn.Parameter({made})"
+
+    def module_list(self, items: str, kind: str) -> str:
+        if kind == "dict":
+            return f"nn.ModuleDict({items})"
+        return f"nn.ModuleList({items})"
+
+    def ambient_parameters(self, ambient: Iterable[str]) -> list[str]:
+        return list(ambient)
+
+
+def _is_literal(operand: Operand, value: object) -> bool:
+    from ir.expressions import Const
+
+    return operand is None and value is None or isinstance(operand, Number) and operand.expr == Const(value)  # type: ignore[arg-type]

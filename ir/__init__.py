@@ -1,0 +1,1 @@
+"""The two levels of intermediate representation. Imports nothing of the compiler and nothing heavy."""

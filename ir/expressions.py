@@ -1,0 +1,186 @@
+"""Symbolic numbers: what the compiler knows of a size, a constant or a condition beyond its value.
+
+An expression is evaluated in the order and with the operations of the source, so that floats agree to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import assert_never
+
+Plain = bool | int | float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """A literal of the source."""
+
+    value: Plain
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An attribute of the resolved configuration; deeper steps go into nested dicts and lists."""
+
+    path: tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A key of config.json as it was written, before the configuration class saw it."""
+
+    path: tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dim:
+    """A size known only when the model runs: B batch, T new tokens, P tokens in the cache."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The index of the surrounding loop over layers; the same in every iteration."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A number that a helper function takes as a parameter."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """An operation on expressions; `op` is a key of OPERATIONS."""
+
+    op: str
+    args: tuple[Expr, ...]
+
+
+Expr = Const | Key | Raw | Dim | Index | Local | Apply
+
+OPERATIONS: dict[str, Callable[..., object]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": operator.pow,
+    "neg": operator.neg,
+    "^": operator.xor,
+    "&": operator.and_,
+    "|": operator.or_,
+    "<<": operator.lshift,
+    ">>": operator.rshift,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "is": lambda a, b: a is b,
+    "is not": lambda a, b: a is not b,
+    "in": lambda a, b: a in b,
+    "not in": lambda a, b: a not in b,
+    "not": operator.not_,
+    "bool": bool,
+    "int": int,
+    "float": float,
+    "str": str,
+    "abs": abs,
+    "round": round,
+    "max": max,
+    "min": min,
+    "ceil": math.ceil,
+    "floor": math.floor,
+    "sqrt": math.sqrt,
+    "log": math.log,
+    "log2": math.log2,
+    "exp": math.exp,
+    "cos": math.cos,
+    "sin": math.sin,
+    "gcd": math.gcd,
+    "lcm": math.lcm,
+    "type": lambda x: type(x).__name__,
+    "len": len,  # type: ignore[dict-item]
+    "getitem": operator.getitem,
+    "list": lambda *items: list(items),
+    "if": lambda condition, then, otherwise: then if condition else otherwise,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Values for the leaves of an expression. `config` and `raw` are nested mappings and lists."""
+
+    config: Mapping[str, object] = field(default_factory=dict)
+    raw: Mapping[str, object] = field(default_factory=dict)
+    dims: Mapping[str, int] = field(default_factory=dict)
+    indices: Mapping[str, int] = field(default_factory=dict)
+    locals: Mapping[str, object] = field(default_factory=dict)
+
+
+def evaluate(expr: Expr, env: Environment) -> object:
+    """The value of `expr`.
+
+    Raises:
+        KeyError: a leaf has no value in `env`.
+        ArithmeticError, TypeError, ValueError: as the operation itself.
+    """
+    match expr:
+        case Const(value):
+            return value
+        case Key(path):
+            return _walk(env.config, path)
+        case Raw(path):
+            return _walk(env.raw, path)
+        case Dim(name):
+            return env.dims[name]
+        case Index(name):
+            return env.indices[name]
+        case Local(name):
+            return env.locals[name]
+        case Apply(op, args):
+            return OPERATIONS[op](*(evaluate(arg, env) for arg in args))
+        case _:
+            assert_never(expr)
+
+
+def _walk(root: object, path: tuple[str | int, ...]) -> object:
+    for step in path:
+        root = root[step]  # type: ignore[index]
+    return root
+
+
+def leaves(expr: Expr) -> set[Expr]:
+    """The keys, dims and indices that `expr` depends on."""
+    match expr:
+        case Const():
+            return set()
+        case Key() | Raw() | Dim() | Index() | Local():
+            return {expr}
+        case Apply(_, args):
+            return set().union(*(leaves(arg) for arg in args)) if args else set()
+        case _:
+            assert_never(expr)
+
+
+def substitute(expr: Expr, replacements: Mapping[Expr, Expr]) -> Expr:
+    """`expr` with every subexpression that is a key of `replacements` replaced, outermost first."""
+    if expr in replacements:
+        return replacements[expr]
+    match expr:
+        case Apply(op, args):
+            return Apply(op, tuple(substitute(arg, replacements) for arg in args))
+        case Const() | Key() | Raw() | Dim() | Index() | Local():
+            return expr
+        case _:
+            assert_never(expr)

@@ -1,0 +1,182 @@
+"""What the source did: a tree of modules, and a region of operations for every call frame.
+
+Values are numbered within their region, so two regions that compute the same are equal. Names and spans say where a
+value came from; they never take part in equality.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from ir.expressions import Expr
+from ir.spans import Span
+
+if TYPE_CHECKING:
+    from ir.arch import Component
+
+
+class DType(Enum):
+    """Element types. MODEL is the type that the user loads the model in; PROMOTED is MODEL, but at least float32."""
+
+    MODEL = "model"
+    PROMOTED = "promoted"
+    FLOAT64 = "float64"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+    INT64 = "int64"
+    INT32 = "int32"
+    INT16 = "int16"
+    INT8 = "int8"
+    UINT8 = "uint8"
+    BOOL = "bool"
+    COMPLEX64 = "complex64"
+
+    def __repr__(self) -> str:
+        return f"DType.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor in a region. `names` are the variable names that the source gave it, in order."""
+
+    id: int
+    shape: tuple[Expr, ...]
+    dtype: DType
+    names: tuple[str, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number, string or flag that the operation takes, with where it came from; `names` as for a Value."""
+
+    expr: Expr
+    names: tuple[str, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DTypeOf:
+    """The element type of a value that is at hand (`x.dtype` in the source)."""
+
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class SliceOf:
+    """`start:stop:step` in an index; None where the source leaves it out."""
+
+    start: Operand
+    stop: Operand
+    step: Operand
+
+
+@dataclass(frozen=True, slots=True)
+class Ellipsis_:
+    """`...` in an index."""
+
+
+Operand = Value | Number | DType | DTypeOf | SliceOf | Ellipsis_ | None | tuple["Operand", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """A tensor operation: `name` is a key of `ir.ops.OPS`, whose signature the arguments fill in order."""
+
+    name: str
+    args: tuple[Operand, ...]
+    results: tuple[Value, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleTarget:
+    """A method of a module, by its path from the module that owns the region."""
+
+    path: str
+    method: str = "forward"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionTarget:
+    """A helper function of the source, or a method without state."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call frame of its own: the arguments become the parameters of `region`, its results the results."""
+
+    target: ModuleTarget | FunctionTarget
+    region: Region
+    args: tuple[Operand, ...]
+    results: tuple[Value, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A loop over a list of modules. Every iteration runs the body of its kind.
+
+    The parameters of a body are the carried values, then the invariant ones, then those that differ by kind. The results of
+    a body are the carried values of the next iteration; those of the last are the results of the loop.
+    """
+
+    container: str
+    bodies: tuple[Region, ...]
+    kinds: tuple[int, ...]
+    carried: tuple[Operand, ...]
+    invariant: tuple[Operand, ...]
+    varying: tuple[tuple[Operand, ...], ...]
+    results: tuple[Value, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """Operations that were recognised as a component of the field; `rule` says by which rule."""
+
+    component: Component
+    args: tuple[Operand, ...]
+    results: tuple[Value, ...]
+    rule: str = field(default="", compare=False)
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+Node = Op | Call | Loop | Raised
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The body of one call frame. `params` are tensors or numbers, `results` any operands."""
+
+    name: str
+    params: tuple[Value | Number, ...]
+    nodes: tuple[Node, ...]
+    results: tuple[Operand, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter or buffer of a module. `fill` computes a buffer from the configuration; `None` for what a checkpoint holds."""
+
+    name: str
+    shape: tuple[Expr, ...]
+    dtype: DType
+    buffer: bool = False
+    persistent: bool = True
+    fill: Region | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module instance. `kind` names the library layer ("Linear", "Embedding", "ModuleList", ...) or is empty."""
+
+    class_name: str
+    kind: str
+    arguments: tuple[tuple[str, Operand], ...]
+    parameters: tuple[Parameter, ...]
+    children: tuple[tuple[str, Module], ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
