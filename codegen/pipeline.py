@@ -28,9 +28,12 @@ class Package:
 
 
 def compile_package(
-    repository: Repository, *, targets: Iterable[str] = TARGETS, checkpoints: Mapping[str, str] | None = None
+    repository: Repository,
+    *,
+    targets: Iterable[str] = TARGETS,
+    checkpoints: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Package:
-    """A package for the architecture of `repository`. `checkpoints`: name -> config.json of others that it also serves.
+    """A package for the architecture of `repository`. `checkpoints`: name -> configuration of others that it also serves.
 
     Raises:
         CompileError: every finding, of whichever stage found them.

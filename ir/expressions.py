@@ -110,9 +110,11 @@ OPERATIONS: dict[str, Callable[..., object]] = {
     "gcd": math.gcd,
     "lcm": math.lcm,
     "type": lambda x: type(x).__name__,
+    "keys": lambda x: list(x),
     "len": len,  # type: ignore[dict-item]
     "getitem": operator.getitem,
     "list": lambda *items: list(items),
+    "tuple": lambda *items: items,
     "if": lambda condition, then, otherwise: then if condition else otherwise,
 }
 

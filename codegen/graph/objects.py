@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 
 
 class SList(list[Any]):
-    """A list whose elements and length follow from the configuration. `expr` is forgotten when the list is changed."""
+    """A list whose elements and length follow from the configuration. `expr` is forgotten when the list is changed.
 
-    __slots__ = ("expr",)
+    With `loop`, a comprehension made it, and element i speaks of i as that index.
+    """
 
-    def __init__(self, items: Iterable[Any] = (), expr: Expr | None = None):
+    __slots__ = ("expr", "loop")
+
+    def __init__(self, items: Iterable[Any] = (), expr: Expr | None = None, loop: Index | None = None):
         super().__init__(items)
         self.expr = expr
+        self.loop = loop
 
 
 class SDict(dict[Any, Any]):

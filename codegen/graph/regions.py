@@ -34,6 +34,13 @@ def freeze(root: Frame, outputs: list[TensorValue], parameters: Mapping[TensorVa
     return _Freezer(root, outputs, parameters).region(root, tuple(outputs))
 
 
+def inputs_of(
+    root: Frame, outputs: list[TensorValue], parameters: Mapping[TensorValue, list[str]]
+) -> tuple[TensorValue, ...]:
+    """The values that the region of `root` takes, in the order of its parameters."""
+    return _Freezer(root, outputs, parameters).takes(root)
+
+
 def tensors_in(argument: object) -> Iterator[TensorValue]:
     """The tensors among the arguments of a node, in order."""
     if isinstance(argument, TensorValue):
@@ -264,6 +271,9 @@ class _Builder:
             return
         results = self.freezer.gives(frame)
         if not results:
+            return
+        if frame.name == "forward" and frame.module_path == self.frame.module_path:
+            self.body(frame.body)  # super().forward(): the same method, further up
             return
         takes = self.freezer.takes(frame)
         inner = _Builder(self.freezer, frame)

@@ -8,6 +8,7 @@ result of one recorded operation.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary, WeakSet
 
 from ir.expressions import Const, Expr, Plain
 from ir.graph import DType
@@ -36,7 +37,7 @@ def expr_of(x: Plain | Scalar) -> Expr:
     return x.expr if isinstance(x, Scalar) else Const(x)
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class TensorValue:
     """The result of one recorded operation, a parameter, or an input of the trace."""
 
@@ -44,13 +45,13 @@ class TensorValue:
     dtype: DType
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Tensor:
     """A tensor object of the interpreted program. Writing in place gives it (and what it is a view of) a new value."""
 
     value: TensorValue
     base: Tensor | None = None  # the tensor that this one is a view of
-    index: object = None  # and the index that made the view
+    index: object = None  # and how it was made (a `Derived` of tensor_ops)
 
     @property
     def shape(self) -> tuple[Size, ...]:
@@ -97,6 +98,10 @@ class Trace:
         self.root = Frame("function", "", None, None, None)
         self.frame = self.root
         self.span: Span | None = None  # of the expression that is being evaluated; kept by the interpreter
+        self.default_dtype = DType.FLOAT32  # of new float tensors; MODEL while modules are built
+        self.views: WeakKeyDictionary[Tensor, WeakSet[Tensor]] = WeakKeyDictionary()  # by what they are views of
+        self.constants: WeakKeyDictionary[TensorValue, object] = WeakKeyDictionary()  # the data of literal tensors
+        self.agreements: list[tuple[Size, Size, Span | None]] = []  # sizes whose equality an operation relied on
 
     def emit(self, op: str, args: tuple[object, ...], *results: tuple[tuple[Size, ...], DType]) -> tuple[Tensor, ...]:
         """Record an operation whose results have the given shapes and types. Tensors among `args` become their values."""

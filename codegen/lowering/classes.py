@@ -68,8 +68,6 @@ def _depth(path: str) -> int:
     return path.count(".") + 1 if path else 0
 
 
-
-
 def _container_key(instance: Instance, keys: dict[str, object]) -> tuple[object, ...]:
     if instance.module.kind not in CONTAINERS:
         return tuple((name, _abstract(value)) for name, value in instance.module.arguments)
@@ -89,9 +87,14 @@ def _skeleton(instance: Instance, keys: dict[str, object]) -> object:
     module = instance.module
     return (
         module.class_name,
-        tuple((p.name, tuple(_abstract_expr(s) for s in p.shape), p.dtype, p.buffer, p.persistent) for p in module.parameters),
+        tuple(
+            (p.name, tuple(_abstract_expr(s) for s in p.shape), p.dtype, p.buffer, p.persistent)
+            for p in module.parameters
+        ),
         tuple((name, keys[_child(instance.path, name)]) for name, _ in module.children),
-        tuple((name, tuple(_abstract_region(r) for r in regions)) for name, regions in sorted(instance.methods.items())),
+        tuple(
+            (name, tuple(_abstract_region(r) for r in regions)) for name, regions in sorted(instance.methods.items())
+        ),
     )
 
 
@@ -162,7 +165,9 @@ def map_numbers(instance: Instance, change: Callable[[str, Expr], Expr]) -> Inst
 
     module = instance.module
     parameters = tuple(
-        replace(p, shape=tuple(change("size", size) for size in p.shape)) if not p.fill else _with_fill(p, change, in_region)
+        replace(p, shape=tuple(change("size", size) for size in p.shape))
+        if not p.fill
+        else _with_fill(p, change, in_region)
         for p in module.parameters
     )
     children = tuple((name, _map_layer(child, in_operand)) for name, child in module.children)
@@ -246,9 +251,9 @@ def _plan_class(members: list[Instance], by_path: dict[str, ClassPlan]) -> Class
             if any(e != exprs[0] for e in exprs):
                 parameter(name, exprs)
     arguments = {m.path: tuple(column[i] for column in columns) for i, m in enumerate(members)}
-    needs_layer = any(
-        isinstance(leaf, Index) for _, expr in holes(example) for leaf in leaves(expr)
-    ) or any(p.needs_layer for where, p in _child_classes(members[0], by_path) if not _in_list(where, members[0], by_path))
+    needs_layer = any(isinstance(leaf, Index) for _, expr in holes(example) for leaf in leaves(expr)) or any(
+        p.needs_layer for where, p in _child_classes(members[0], by_path) if not _in_list(where, members[0], by_path)
+    )
     return ClassPlan(
         members[0].module.class_name,
         members[0].module.class_name,

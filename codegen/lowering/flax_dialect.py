@@ -24,10 +24,14 @@ class FlaxDialect:
     def spell(self, op: str, args: tuple[object, ...]) -> ast.expr:
         return flax_spellings.spell(op, args)  # type: ignore[arg-type]
 
-    def parameter(self, path: str) -> ast.expr:
+    def parameter(self, path: str, constant: bool = False) -> ast.expr:
         expr: ast.expr = ast.Name("self", ast.Load())
         for part in path.split("."):
-            expr = ast.Subscript(expr, ast.Constant(int(part)), ast.Load()) if part.isdigit() else ast.Attribute(expr, part, ast.Load())
+            expr = (
+                ast.Subscript(expr, ast.Constant(int(part)), ast.Load())
+                if part.isdigit()
+                else ast.Attribute(expr, part, ast.Load())
+            )
         return ast.Subscript(expr, ast.Constant(...), ast.Load())
 
     def dtype_of(self, value: ast.expr) -> object:
@@ -46,7 +50,11 @@ class FlaxDialect:
     def layer(self, module: Module, number: Callable[[Operand], ast.expr]) -> str:
         if module.kind not in LAYERS:
             raise CompileError(
-                Diagnostic("unknown-layer", f"the layer `{module.kind}` has no Flax form", help="add it to LAYERS of both dialects")
+                Diagnostic(
+                    "unknown-layer",
+                    f"the layer `{module.kind}` has no Flax form",
+                    help="add it to LAYERS of both dialects",
+                )
             )
         positional, named = LAYERS[module.kind]
         arguments = dict(module.arguments)
@@ -71,6 +79,9 @@ class FlaxDialect:
         if kind == "layers":
             return f"stack_layers(lambda layer, rngs: {items.partition(' for layer')[0]}, cfg, scan_layers, rngs)"
         return f"nnx.List({items})"
+
+    def constant_lines(self, body: list[str]) -> list[str]:
+        return ["    " + line for line in body]
 
     def ambient_parameters(self, ambient: Iterable[str]) -> list[str]:
         out: list[str] = []

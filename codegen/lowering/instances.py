@@ -187,7 +187,8 @@ def _substitute_node(node: Op | Call | Loop, mapping: dict[int, Operand]) -> Op 
 
 def _calls_modules(region: Region) -> bool:
     return any(
-        isinstance(node, Loop) or (isinstance(node, Call) and (isinstance(node.target, ModuleTarget) or _calls_modules(node.region)))
+        isinstance(node, Loop)
+        or (isinstance(node, Call) and (isinstance(node.target, ModuleTarget) or _calls_modules(node.region)))
         for node in region.nodes
     )
 

@@ -66,6 +66,8 @@ def _apply(op: str, args: list[ast.expr]) -> ast.expr:
         return ast.Subscript(args[0], args[1], ast.Load())
     if op == "if":
         return ast.IfExp(args[0], args[1], args[2])
+    if op == "tuple":
+        return ast.Tuple(args, ast.Load())
     if op == "list":
         return ast.List(args, ast.Load())
     function = ast.Name(op, ast.Load())

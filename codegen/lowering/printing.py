@@ -16,12 +16,11 @@ from ir.graph import (
     DType,
     DTypeOf,
     Ellipsis_,
-    FunctionTarget,
     Loop,
-    ModuleTarget,
     Number,
     Op,
     Operand,
+    Raised,
     Region,
     SliceOf,
     Value,
@@ -66,7 +65,7 @@ class Target(Protocol):
 
     def spell(self, op: str, args: tuple[object, ...]) -> ast.expr: ...
 
-    def parameter(self, path: str) -> ast.expr: ...
+    def parameter(self, path: str, constant: bool = False) -> ast.expr: ...
 
     def dtype_of(self, value: ast.expr) -> object: ...
 
@@ -79,11 +78,20 @@ class Scope(Protocol):
     def number(self, leaf: Leaf) -> ast.expr:
         """A configuration key, layer index or parameter as it is spelled in this body."""
 
-    def call(self, node: Call, args: list[ast.expr]) -> ast.expr:
+    def call(self, node: Call, args: list[ast.expr], printer: BodyPrinter) -> ast.expr:
         """A call of a module, method or function."""
+
+    def state(self, node: Call) -> str | None:
+        """The variable of the state that a call hands back beside its results, if it does."""
+
+    def component(self, node: Raised, printer: BodyPrinter) -> None:
+        """Print a component of the field."""
 
     def special(self, node: Op, printer: BodyPrinter) -> bool:
         """Print an operation that is a statement of its own (cache, masks); whether it did."""
+
+    def parameter(self, path: str) -> ast.expr:
+        """A parameter or constant of the module, by its path from it."""
 
     def loop(self, node: Loop, printer: BodyPrinter) -> None:
         """Print a loop over modules."""
@@ -107,11 +115,15 @@ class BodyPrinter:
     statements: list[ast.stmt] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)  # value id -> the variable that holds it
     pending: dict[int, Pending] = field(default_factory=dict)
+    prefer: dict[int, tuple[str, ...]] = field(default_factory=dict)  # names that a value should have if it can
+    given: tuple[str, ...] = ()  # names of the parameters, where the caller fixes them
 
     def __post_init__(self) -> None:
         self.uses: dict[int, int] = {}
         self.last_use: dict[int, int] = {}
         self.hints = name_hints(self.region)
+        self.values = {v.id: v for v in self.region.params if isinstance(v, Value)}
+        self.values |= {result.id: result for node in self.region.nodes for result in node.results}
         for at, node in enumerate(self.region.nodes):
             for value in values_in(arguments(node)):
                 self.uses[value.id] = self.uses.get(value.id, 0) + 1
@@ -128,6 +140,9 @@ class BodyPrinter:
     def parameters(self) -> list[str]:
         """Names for the parameters of the function, in order."""
         out = []
+        if self.given:
+            self.names |= {p.id: n for p, n in zip(self.region.params, self.given, strict=True) if isinstance(p, Value)}
+            return list(self.given)
         for param in self.region.params:
             if isinstance(param, Number):
                 out.append(param.names[0])
@@ -144,12 +159,14 @@ class BodyPrinter:
             self.at = at
             match node:
                 case Op("parameter", (Number(Const(str() as path)),), (result,)):
-                    self.pending[result.id] = Pending(self.scope.target.parameter(path), 0)
+                    self.pending[result.id] = Pending(self.scope.parameter(path), 0)
                 case Op():
                     if not self.scope.special(node, self):
                         self.op(node)
                 case Call():
                     self.call(node)
+                case Raised():
+                    self.scope.component(node, self)
                 case Loop():
                     self.scope.loop(node, self)
         self.at = len(self.region.nodes)
@@ -161,12 +178,18 @@ class BodyPrinter:
     def call(self, node: Call) -> None:
         args, weight = self.arguments(node.args)
         exprs = [to_expr(arg) for arg in args]
-        self.define(node.results, self.scope.call(node, exprs), weight + 1, call=True)
+        state = self.scope.state(node)
+        expr = self.scope.call(node, exprs, self)
+        if state is None:
+            self.define(node.results, expr, weight + 1)
+            return
+        targets: list[ast.expr] = [*(self.assignable(result) for result in node.results), ast.Name(state, ast.Store())]
+        self.statements.append(ast.Assign([ast.Tuple(targets, ast.Store())], expr))
 
-    def define(self, results: tuple[Value, ...], expr: ast.expr, weight: int, *, call: bool = False) -> None:
+    def define(self, results: tuple[Value, ...], expr: ast.expr, weight: int) -> None:
         """Bind the results of a node: inline later if that reads well, else a statement now."""
         if len(results) > 1:
-            targets = [self.assignable(result) for result in results]
+            targets = [self.assignable(r) if self.uses.get(r.id) else ast.Name("_", ast.Store()) for r in results]
             self.statements.append(ast.Assign([ast.Tuple(targets, ast.Store())], expr))
             return
         (result,) = results
@@ -181,7 +204,11 @@ class BodyPrinter:
         self.assign(result, expr)
 
     def returned_alone(self, value: Value) -> bool:
-        return self.region.results == (value,) and self.uses.get(value.id, 0) == 1 and self.at == len(self.region.nodes) - 1
+        return (
+            self.region.results == (value,)
+            and self.uses.get(value.id, 0) == 1
+            and self.at == len(self.region.nodes) - 1
+        )
 
     def assign(self, value: Value, expr: ast.expr) -> str:
         target = self.assignable(value)
@@ -207,6 +234,13 @@ class BodyPrinter:
             total -= self.pending[value.id].weight
             self.materialize(value)
         return tuple(self.operand(operand) for operand in operands), total
+
+    def settle(self, names: Iterable[str]) -> None:
+        """Write a statement for everything pending that reads one of `names`, which are about to change."""
+        changing = set(names)
+        for value_id, pending in list(self.pending.items()):
+            if any(isinstance(node, ast.Name) and node.id in changing for node in ast.walk(pending.expr)):
+                self.materialize(self.values[value_id])
 
     def materialize(self, value: Value) -> str:
         """The variable that holds `value`, after writing a statement for it if there is none yet."""
@@ -328,7 +362,7 @@ class BodyPrinter:
         held = {name for vid, name in self.names.items() if self.needed(vid, name)}
         for pending in self.pending.values():
             held |= {node.id for node in ast.walk(pending.expr) if isinstance(node, ast.Name)}
-        options = self.candidates(value)
+        options = [*self.prefer.get(value.id, ()), *self.candidates(value)]
         for name in [*options, *(["h"] if "h" not in options and options[0] == "x" else [])]:
             if name not in held and not self.taken(name):
                 self.release(name)
@@ -366,7 +400,9 @@ class BodyPrinter:
                 out.append(ast.Assign([targets], ast.Subscript(shape, ast.Slice(None, ast.Constant(2)), ast.Load())))
                 continue
             for name, axis in wanted:
-                out.append(ast.Assign([ast.Name(name, ast.Store())], ast.Subscript(shape, ast.Constant(axis), ast.Load())))
+                out.append(
+                    ast.Assign([ast.Name(name, ast.Store())], ast.Subscript(shape, ast.Constant(axis), ast.Load()))
+                )
         return out
 
 
@@ -396,7 +432,7 @@ def to_expr(rendered: object) -> ast.expr:
             raise AssertionError(f"{type(rendered).__name__} where an expression is needed")
 
 
-def arguments(node: Op | Call | Loop) -> tuple[Operand, ...]:
+def arguments(node: Op | Call | Loop | Raised) -> tuple[Operand, ...]:
     if isinstance(node, Loop):
         return (*node.carried, *node.invariant, *(operand for kind in node.varying for operand in kind))
     return node.args
@@ -436,7 +472,7 @@ def name_hints(region: Region) -> dict[int, tuple[str, ...]]:
                 for result, produced in zip(results, bodies[0].results, strict=False):
                     if isinstance(produced, Value):
                         hint(result, produced.names or name_hints(bodies[0]).get(produced.id, ()))
-            case Op():
+            case Op() | Raised():
                 pass
     for node in region.nodes:
         match node:
@@ -445,8 +481,11 @@ def name_hints(region: Region) -> dict[int, tuple[str, ...]]:
                     hint(arg, param.names or (name_hints(inner).get(param.id, ()) if isinstance(param, Value) else ()))
             case Loop(bodies=bodies, carried=carried, invariant=invariant):
                 for arg, param in zip((*carried, *invariant), bodies[0].params, strict=False):
-                    hint(arg, param.names or (name_hints(bodies[0]).get(param.id, ()) if isinstance(param, Value) else ()))
-            case Op():
+                    hint(
+                        arg,
+                        param.names or (name_hints(bodies[0]).get(param.id, ()) if isinstance(param, Value) else ()),
+                    )
+            case Op() | Raised():
                 pass
     return {value_id: tuple(names) for value_id, names in hints.items()}
 

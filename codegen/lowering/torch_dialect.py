@@ -28,10 +28,14 @@ class TorchDialect:
     def spell(self, op: str, args: tuple[object, ...]) -> ast.expr:
         return torch_spellings.spell(op, args)  # type: ignore[arg-type]
 
-    def parameter(self, path: str) -> ast.expr:
+    def parameter(self, path: str, constant: bool = False) -> ast.expr:
         expr: ast.expr = ast.Name("self", ast.Load())
         for part in path.split("."):
-            expr = ast.Subscript(expr, ast.Constant(int(part)), ast.Load()) if part.isdigit() else ast.Attribute(expr, part, ast.Load())
+            expr = (
+                ast.Subscript(expr, ast.Constant(int(part)), ast.Load())
+                if part.isdigit()
+                else ast.Attribute(expr, part, ast.Load())
+            )
         return expr
 
     def dtype_of(self, value: ast.expr) -> object:
@@ -49,7 +53,11 @@ class TorchDialect:
     def layer(self, module: Module, number: Callable[[Operand], ast.expr]) -> str:
         if module.kind not in LAYERS:
             raise CompileError(
-                Diagnostic("unknown-layer", f"the layer `{module.kind}` has no PyTorch form", help="add it to LAYERS of both dialects")
+                Diagnostic(
+                    "unknown-layer",
+                    f"the layer `{module.kind}` has no PyTorch form",
+                    help="add it to LAYERS of both dialects",
+                )
             )
         positional, named = LAYERS[module.kind]
         arguments = dict(module.arguments)
@@ -74,6 +82,10 @@ class TorchDialect:
         if kind == "dict":
             return f"nn.ModuleDict({items})"
         return f"nn.ModuleList({items})"
+
+    def constant_lines(self, body: list[str]) -> list[str]:
+        opening = '    with torch.device("cpu"):  # real even while the parameters are on the meta device'
+        return [opening, *("        " + line for line in body)]
 
     def ambient_parameters(self, ambient: Iterable[str]) -> list[str]:
         return list(ambient)

@@ -1,12 +1,13 @@
-"""source.json: what a package was compiled from and what was emitted, by digest."""
+"""source.json: what a package was compiled from, and digests of what was emitted."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+
+from codegen.render.definitions import definitions
 
 NAME = "source.json"
 
@@ -15,25 +16,16 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def definitions(text: str) -> dict[str, str]:
-    """Digest of every definition of a module, methods by themselves, as they were emitted: what --merge compares."""
-    result: dict[str, str] = {}
-    lines = text.splitlines()
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.ClassDef):
-            methods = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
-            own = _without(node, tuple(methods.values()), lines)
-            result[node.name] = _short(own)
-            result |= {f"{node.name}.{name}": _short(_text(item, lines)) for name, item in methods.items()}
-        elif name := _name(node):
-            result[name] = _short(_text(node, lines))
-    return result
-
-
 def manifest(facts: Mapping[str, object], files: Mapping[str, str]) -> str:
-    """The text of source.json: `facts` (repository, revision, versions, config), then the digests of `files`."""
-    emitted = {name: digest(text) for name, text in sorted(files.items()) if name != NAME}
-    return json.dumps({**facts, "files": emitted}, indent=2, ensure_ascii=False) + "\n"
+    """The text of source.json: `facts` (repository, revision, versions, config.json), then digests of `files`."""
+    emitted = {name: text for name, text in sorted(files.items()) if name != NAME}
+    record = json.dumps({**facts, "files": {name: digest(text) for name, text in emitted.items()}}, indent=2)
+    parts = ",\n".join(
+        f"    {json.dumps(name)}: {json.dumps(definitions(text))}"
+        for name, text in emitted.items()
+        if name.endswith(".py")
+    )  # a line for each file: these are for --merge, not for readers
+    return record.removesuffix("\n}") + ',\n  "definitions": {\n' + parts + "\n  }\n}\n"
 
 
 def read_manifest(folder: Path) -> dict[str, object] | None:
@@ -42,10 +34,19 @@ def read_manifest(folder: Path) -> dict[str, object] | None:
         value = json.loads((folder / NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and isinstance(value.get("files"), dict) else None
 
 
 def emitted_digests(folder: Path) -> dict[str, str]:
     """File name -> digest of what the compiler last wrote there."""
-    found = (read_manifest(folder) or {}).get("files")
-    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+    return _strings((read_manifest(folder) or {}).get("files"))
+
+
+def emitted_definitions(folder: Path, name: str) -> dict[str, str]:
+    """Definition -> digest of what the compiler last wrote into a file of the package."""
+    files = (read_manifest(folder) or {}).get("definitions")
+    return _strings(files.get(name)) if isinstance(files, dict) else {}
+
+
+def _strings(value: object) -> dict[str, str]:
+    return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else {}

@@ -1,6 +1,6 @@
 """Reading the input: a Hub repository, a folder laid out like one, or a config.json. The only reader of input."""
 
-from codegen.repo.load import load
+from codegen.repo.load import from_record, load
 from codegen.repo.repository import Files, Repository, TensorHeader
 
-__all__ = ["Files", "Repository", "TensorHeader", "load"]
+__all__ = ["Files", "Repository", "TensorHeader", "from_record", "load"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class HubFiles:
     repository: str
     commit: str
     listing: tuple[str, ...]
+    complete: bool = True  # False: the listing is what the cache happens to hold
 
     def names(self) -> tuple[str, ...]:
         return self.listing
@@ -84,10 +85,12 @@ def open_repository(repository: str, revision: str | None) -> tuple[HubFiles, st
     with hub_errors(repository, revision):
         if constants.HF_HUB_OFFLINE:
             return _cached(repository, revision)
-        info = huggingface_hub.HfApi().model_info(repository, revision=revision)
+        commit = revision
+        with suppress(errors.EntryNotFoundError):  # by name first: that is what the cache remembers for offline use
+            commit = Path(huggingface_hub.hf_hub_download(repository, CONFIG, revision=revision)).parent.name
+        info = huggingface_hub.HfApi().model_info(repository, revision=commit)
     names = tuple(sorted(sibling.rfilename for sibling in info.siblings or ()))
-    commit = info.sha or revision or ""
-    return HubFiles(repository, commit, names), commit
+    return HubFiles(repository, info.sha or commit or "", names), info.sha or commit or ""
 
 
 def _cached(repository: str, revision: str | None) -> tuple[HubFiles, str]:
@@ -95,7 +98,7 @@ def _cached(repository: str, revision: str | None) -> tuple[HubFiles, str]:
     config = Path(huggingface_hub.hf_hub_download(repository, CONFIG, revision=revision, local_files_only=True))
     root = config.parent
     names = tuple(sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()))
-    return HubFiles(repository, root.name, names), root.name
+    return HubFiles(repository, root.name, names, complete=False), root.name
 
 
 @contextmanager

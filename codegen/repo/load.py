@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from codegen.diagnostics import CompileError, Diagnostic, Severity, printable
@@ -18,6 +19,12 @@ from codegen.repo.text import read_text
 CONFIG = "config.json"
 HUB_NAME = re.compile(r"(?P<name>[\w.\-]+(/[\w.\-]+)?)(@(?P<revision>[\w.\-/]+))?")
 PARALLEL = 8  # header requests at a time
+
+UNREAD = Diagnostic(
+    "weights-unread",
+    "HF_HUB_OFFLINE is set and the cache holds no safetensors of this repository: nothing checks their names and shapes",
+    severity=Severity.NOTE,
+)
 
 
 def load(source: str, revision: str | None = None, *, weights: bool = True) -> Repository:
@@ -43,12 +50,18 @@ def load(source: str, revision: str | None = None, *, weights: bool = True) -> R
     from codegen.repo import hub
 
     files, commit = hub.open_repository(named["name"], revision or named["revision"])
-    return _read(named["name"], commit, files, CONFIG, files.header if weights else None, PARALLEL)
+    repository = _read(named["name"], commit, files, CONFIG, files.header if weights else None, PARALLEL)
+    if weights and repository.tensors is None and not files.complete:
+        return replace(repository, notes=(*repository.notes, UNREAD))
+    return repository
 
 
-def from_record(name: str, revision: str, config_text: str, tensors: Mapping[str, TensorHeader] | None) -> Repository:
+def from_record(
+    name: str, revision: str, config: Mapping[str, object], tensors: Mapping[str, TensorHeader] | None = None
+) -> Repository:
     """A repository as source.json recorded it: nothing is read again."""
-    return Repository(name, revision, parse_config(config_text, CONFIG), config_text, NoFiles(), tensors)
+    text = json.dumps(config, indent=2)
+    return Repository(name, revision, parse_config(text, CONFIG), text, NoFiles(), tensors)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from codegen.diagnostics import CompileError, Diagnostic, Label, printable
+from codegen.excerpts import remember
 from ir.spans import Span
 
 MAX_TEXT = 32 << 20  # bytes of a configuration or Python file
@@ -43,11 +44,13 @@ def read_text(path: Path, name: str) -> str:
         CompileError: as `read_bytes`, or `file-not-text`.
     """
     try:
-        return read_bytes(path, name).decode("utf-8")
+        text = read_bytes(path, name).decode("utf-8")
     except UnicodeDecodeError as error:
         raise CompileError(
             Diagnostic("file-not-text", f"{name} is not UTF-8 text: byte {error.start} cannot be decoded")
         ) from None
+    remember(name, text)
+    return text
 
 
 class DuplicateKey(ValueError):

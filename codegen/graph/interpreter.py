@@ -1,0 +1,1102 @@
+"""The interpreter: statements, expressions and calls of the source, executed on values that know how they were computed.
+
+Every value is concrete, so every branch goes one way; what a branch depended on is noted as a predicate. Names of modules and
+class bodies are evaluated when they are first used. Errors of the interpreted program are `Raised`, which an interpreted `try`
+can catch; what the interpreter has no meaning for is `Unsupported`, which nothing catches.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+from codegen.diagnostics import CompileError, Diagnostic, Label
+from codegen.graph import builtins, classes, library, operators
+from codegen.graph.objects import (
+    Bound,
+    Builtin,
+    Class,
+    ClassMethod,
+    External,
+    Foreign,
+    Function,
+    Instance,
+    ModuleObject,
+    Partial,
+    Range,
+    SDict,
+    SourceModule,
+    SSet,
+    StaticMethod,
+    Stream,
+    Super,
+    Unknown,
+    plain_key,
+)
+from codegen.graph.predicates import Kind, Predicates
+from codegen.graph.scope import Definition, Guard, Missing, Namespace, Scope, bound_names, index_body, index_file
+from codegen.graph.values import Scalar, Trace, value_of
+from codegen.source.files import Library, SourceFile
+from ir.expressions import Const, Expr
+from ir.spans import Span
+
+MAX_STEPS = 20_000_000
+MAX_DEPTH = 400
+STUBS = "stubs."
+
+
+class Raised(Exception):
+    """An exception of the interpreted program."""
+
+    def __init__(self, instance: Instance, where: Span | None = None):
+        super().__init__(instance.cls.name)
+        self.instance = instance
+        self.where = where
+
+
+class Unsupported(CompileError):
+    """Something that the interpreter has no meaning for: the place, the calls that led there, what would have to be taught."""
+
+
+class _Return(Exception):
+    def __init__(self, value: Any):
+        self.value = value
+
+
+class _Break(Exception):
+    pass
+
+
+class _Continue(Exception):
+    pass
+
+
+class Interpreter:
+    """State of one run over one set of source files.
+
+    `stage` is 1 while the configuration class runs and 2 after. With `framing`, calls open frames in `trace`.
+    """
+
+    def __init__(self, files: Library, trace: Trace | None = None):
+        self.files = files
+        self.trace = trace or Trace()
+        self.framing = False
+        self.stage = 1
+        self.predicates = Predicates()
+        self.environment = Environment()
+        self.namespaces: dict[str, Namespace] = {}
+        self.scope: Scope | None = None
+        self.node: ast.AST | None = None
+        self.stack: list[tuple[str, Span | None]] = []
+        self.loops = 0
+        self.steps = 0
+        self.builtins = builtins.table()
+        self.yields: list[list[Any]] = []
+        self.handling: list[Raised] = []
+        self.externals: dict[str, Callable[[Interpreter, list[Any], dict[str, Any]], Any]] = library.EXTERNALS
+
+    # -- where we are ---------------------------------------------------------------------------------------------------
+
+    def span(self, node: ast.AST | None = None) -> Span | None:
+        """The place of `node`, or of what is being evaluated, in the innermost frame of the source."""
+        node = node or self.node
+        if self.scope is None or node is None or not hasattr(node, "lineno"):
+            return None
+        file = self.scope.namespace.file.name
+        return Span(file, node.lineno, node.col_offset, node.end_lineno or node.lineno, node.end_col_offset or 0)  # type: ignore[attr-defined]
+
+    def place(self) -> Span | None:
+        """The innermost place outside of the stub layers."""
+        if self.scope is not None and not self.scope.namespace.name.startswith(STUBS):
+            return self.span()
+        for _, span in reversed(self.stack):
+            if span is not None and not span.file.startswith(STUBS):
+                return span
+        return self.span()
+
+    def unsupported(self, message: str, help: str = "", code: str = "unsupported") -> NoReturn:
+        span = self.place()
+        calls = tuple(Label(span, f"called from here for `{name}`") for name, span in self.stack[::-1] if span)[:8]
+        raise Unsupported(Diagnostic(code, message, Label(span) if span else None, calls, help))
+
+    def throw(self, kind: str, message: str = "") -> NoReturn:
+        """Raise an exception of the interpreted program."""
+        cls = self.builtins[kind]
+        raise Raised(Instance(cls, {"args": (message,)}), self.place())
+
+    def function_name(self) -> str:
+        return self.stack[-1][0] if self.stack else ""
+
+    # -- modules and names ----------------------------------------------------------------------------------------------
+
+    def module(self, dotted: str) -> Namespace | None:
+        """The namespace of a source file, None if there is no such file."""
+        if dotted in self.namespaces:
+            return self.namespaces[dotted]
+        file = library.stub(dotted) if dotted.startswith(STUBS) else self.files.module(dotted)
+        if file is None:
+            return None
+        return self.add_module(file)
+
+    def add_module(self, file: SourceFile) -> Namespace:
+        namespace = Namespace(file.dotted, file)
+        namespace.module = namespace
+        namespace.scope = Scope(None, namespace, "body")
+        namespace.values["__name__"] = file.dotted
+        namespace.values["__file__"] = file.name
+        self.namespaces[file.dotted] = namespace
+        index_file(namespace)
+        return namespace
+
+    def find(self, dotted: str) -> Any:
+        """What a dotted path names: a module, something in a module, or something outside of the source."""
+        override = library.override(self, dotted)
+        if override is not None:
+            return override
+        namespace = self.module(dotted)
+        if namespace is not None:
+            return SourceModule(namespace)
+        parent, _, name = dotted.rpartition(".")
+        namespace = self.module(parent) if parent else None
+        if namespace is not None:
+            return self.member(namespace, name)
+        return library.external(self, dotted)
+
+    def member(self, namespace: Namespace, name: str) -> Any:
+        """A name of a module.
+
+        Raises:
+            Missing: the module has no such name.
+        """
+        dotted = f"{namespace.name}.{name}"
+        override = library.override(self, dotted)
+        if override is not None:
+            return override
+        try:
+            return namespace.resolve(self, name)
+        except Missing:
+            pass
+        inner = self.module(dotted)
+        if inner is not None:
+            return SourceModule(inner)
+        found = library.lazy_member(self, namespace, name)
+        if found is None:
+            raise Missing(name)
+        return found
+
+    def import_from(self, namespace: Namespace, statement: ast.ImportFrom, name: str) -> Any:
+        """`from X import name`, where `namespace` is the module that it stands in.
+
+        Raises:
+            Missing: X has no such name.
+        """
+        base = self.absolute(namespace, statement)
+        module = self.module(base)
+        if module is not None:
+            return self.member(module, name)
+        library.check_package(self, base)
+        return self.find(f"{base}.{name}")
+
+    def absolute(self, namespace: Namespace, statement: ast.ImportFrom) -> str:
+        if not statement.level:
+            return statement.module or ""
+        assert namespace.module is not None
+        package = namespace.module.file.package.split(".")
+        kept = package[: len(package) - statement.level + 1]
+        return ".".join([*kept, *([statement.module] if statement.module else [])])
+
+    def lookup(self, name: str, scope: Scope) -> Any:
+        current: Scope | None = scope
+        while current is not None:
+            if name in current.vars:
+                return current.vars[name]
+            if current.kind == "body":
+                try:
+                    return current.namespace.resolve(self, name)
+                except Missing:
+                    pass
+            current = current.parent
+        module = scope.namespace.module
+        assert module is not None
+        try:
+            return module.resolve(self, name)
+        except Missing:
+            pass
+        if name in self.builtins:
+            return self.builtins[name]
+        if name == "__class__":
+            return self.enclosing_class(scope)
+        self.throw("NameError", f"name '{name}' is not defined")
+
+    def enclosing_class(self, scope: Scope | None) -> Class:
+        while scope is not None:
+            if scope.function is not None and scope.function.owner is not None:
+                return scope.function.owner
+            scope = scope.parent
+        self.throw("RuntimeError", "super(): no arguments")
+
+    # -- lazily evaluated definitions (called by Namespace) ----------------------------------------------------------------
+
+    def holds(self, namespace: Namespace, guards: tuple[Guard, ...]) -> bool:
+        assert namespace.scope is not None
+        for test, expected in guards:
+            with _At(self, namespace.scope):
+                try:
+                    outcome = operators.truth(self, self.eval(test, namespace.scope))
+                except Raised:
+                    return False
+            if outcome is not expected:
+                return False
+        return True
+
+    def define(self, namespace: Namespace, name: str, definition: Definition) -> Any:
+        """Execute a statement of a module or class body for the sake of one name."""
+        assert namespace.scope is not None
+        scope = Scope(namespace.scope, namespace, "block")
+        with _At(self, scope):
+            for statement in definition.statements():
+                if isinstance(statement, ast.ImportFrom):
+                    for alias in statement.names:
+                        if (alias.asname or alias.name) == name:
+                            return self.import_name(namespace, statement, alias.name)
+                self.exec(statement, scope)
+        if name not in scope.vars:
+            raise Missing(name)
+        return scope.vars[name]
+
+    def import_name(self, namespace: Namespace, statement: ast.ImportFrom, name: str) -> Any:
+        try:
+            return self.import_from(namespace, statement, name)
+        except Missing:
+            base = self.absolute(namespace, statement)
+            self.throw("ImportError", f"cannot import name '{name}' from '{base}'")
+
+    def change(self, namespace: Namespace, name: str, value: Any, definition: Definition) -> Any:
+        assert namespace.scope is not None
+        scope = Scope(namespace.scope, namespace, "block")
+        scope.vars[name] = value
+        with _At(self, scope):
+            for statement in definition.statements():
+                self.exec(statement, scope)
+        return scope.vars[name]
+
+    # -- branches ----------------------------------------------------------------------------------------------------------
+
+    def branch(self, value: Any, kind: Kind = Kind.STRUCTURE) -> bool:
+        """The truth of a value, noted if the configuration decides it."""
+        return operators.truth(self, value, kind)
+
+    def note(self, kind: Kind, expr: Expr, value: Any) -> None:
+        if isinstance(expr, Const):
+            return
+        if kind is Kind.STRUCTURE and self.in_helper():
+            kind = Kind.HELPER
+        self.predicates.add(kind, expr, value, self.place(), self.function_name(), self.stage)
+
+    def in_helper(self) -> bool:
+        """Whether the running function belongs to the library's machinery rather than to the model."""
+        return self.scope is not None and library.is_helper(self.scope.namespace.file.dotted)
+
+    def pin(self, value: Any, kind: Kind = Kind.STRUCTURE) -> Any:
+        """The plain value, which from here on is a constant of the compiled program."""
+        if isinstance(value, Scalar):
+            self.note(kind, value.expr, value.value)
+            return value.value
+        return value
+
+    def key(self, value: Any) -> Any:
+        """A value as a key of a dict."""
+        if isinstance(value, (Scalar, tuple, SSet)):
+            self._note_key(value)
+            return plain_key(value)
+        if isinstance(value, (list, dict)):
+            self.throw("TypeError", f"unhashable type: '{operators.type_name(value)}'")
+        return value
+
+    def _note_key(self, value: Any) -> None:
+        if isinstance(value, Scalar):
+            self.note(Kind.KEY, value.expr, value.value)
+        elif isinstance(value, tuple):
+            for item in value:
+                self._note_key(item)
+
+    # -- statements ----------------------------------------------------------------------------------------------------------
+
+    def exec_body(self, body: list[ast.stmt], scope: Scope) -> None:
+        for statement in body:
+            self.exec(statement, scope)
+
+    def exec(self, node: ast.stmt, scope: Scope) -> None:
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            self.unsupported("the source takes too many steps", code="step-limit")
+        self.node = node
+        try:
+            method = _STATEMENTS[type(node)]
+        except KeyError:
+            self.unsupported(f"`{type(node).__name__}` statements have no meaning here")
+        method(self, node, scope)
+
+    def _expr_statement(self, node: ast.Expr, scope: Scope) -> None:
+        if not isinstance(node.value, ast.Constant):
+            self.eval(node.value, scope)
+
+    def _assign(self, node: ast.Assign, scope: Scope) -> None:
+        value = self.eval(node.value, scope)
+        for target in node.targets:
+            self.assign(target, value, scope)
+
+    def _ann_assign(self, node: ast.AnnAssign, scope: Scope) -> None:
+        if node.value is not None:
+            self.assign(node.target, self.eval(node.value, scope), scope)
+
+    def _aug_assign(self, node: ast.AugAssign, scope: Scope) -> None:
+        op = operators.BINARY[type(node.op)]
+        target = node.target
+        if isinstance(target, ast.Name):
+            left = self.lookup(target.id, scope)
+            right = self.eval(node.value, scope)
+            self.node = node
+            self.bind(target.id, operators.augmented(self, op, left, right), scope)
+        elif isinstance(target, ast.Attribute):
+            owner = self.eval(target.value, scope)
+            left = self.getattr(owner, target.attr)
+            right = self.eval(node.value, scope)
+            self.node = node
+            self.setattr(owner, target.attr, operators.augmented(self, op, left, right))
+        elif isinstance(target, ast.Subscript):
+            owner = self.eval(target.value, scope)
+            index = self.eval(target.slice, scope)
+            left = operators.getitem(self, owner, index)
+            right = self.eval(node.value, scope)
+            self.node = node
+            operators.setitem(self, owner, index, operators.augmented(self, op, left, right))
+
+    def assign(self, target: ast.expr, value: Any, scope: Scope) -> None:
+        if isinstance(target, ast.Name):
+            self.bind(target.id, value, scope)
+        elif isinstance(target, ast.Attribute):
+            owner = self.eval(target.value, scope)
+            self.node = target
+            self.setattr(owner, target.attr, value)
+        elif isinstance(target, ast.Subscript):
+            owner, index = self.eval(target.value, scope), self.eval(target.slice, scope)
+            self.node = target
+            operators.setitem(self, owner, index, value)
+        elif isinstance(target, (ast.Tuple, ast.List)):
+            self._unpack(target.elts, value, scope)
+        else:
+            self.unsupported("an assignment to this has no meaning here")
+
+    def _unpack(self, targets: list[ast.expr], value: Any, scope: Scope) -> None:
+        items = operators.listed(self, value, Kind.STRUCTURE)
+        star = next((i for i, t in enumerate(targets) if isinstance(t, ast.Starred)), None)
+        if star is None:
+            if len(items) != len(targets):
+                self.throw("ValueError", f"expected {len(targets)} values to unpack, got {len(items)}")
+            for target, item in zip(targets, items, strict=True):
+                self.assign(target, item, scope)
+            return
+        after = len(targets) - star - 1
+        if len(items) < star + after:
+            self.throw("ValueError", "not enough values to unpack")
+        for target, item in zip(targets[:star], items[:star], strict=True):
+            self.assign(target, item, scope)
+        middle = targets[star]
+        assert isinstance(middle, ast.Starred)
+        self.assign(middle.value, items[star : len(items) - after], scope)
+        for target, item in zip(targets[star + 1 :], items[len(items) - after :], strict=True):
+            self.assign(target, item, scope)
+
+    def bind(self, name: str, value: Any, scope: Scope) -> None:
+        outer = scope.outer
+        if outer is not None and name in outer:
+            target = outer[name]
+            if target is None:
+                assert scope.namespace.module is not None
+                scope.namespace.module.values[name] = value
+            else:
+                target.vars[name] = value
+            return
+        scope.vars[name] = value
+        if self.framing and scope.kind == "function":
+            self.trace.bind(name, value)
+
+    def _delete(self, node: ast.Delete, scope: Scope) -> None:
+        for target in node.targets:
+            if isinstance(target, ast.Name):
+                if scope.vars.pop(target.id, Missing) is Missing:
+                    self.throw("NameError", f"name '{target.id}' is not defined")
+            elif isinstance(target, ast.Attribute):
+                classes.delete(self, self.eval(target.value, scope), target.attr)
+            elif isinstance(target, ast.Subscript):
+                operators.delitem(self, self.eval(target.value, scope), self.eval(target.slice, scope))
+
+    def _if(self, node: ast.If, scope: Scope) -> None:
+        kind = Kind.GUARD if _raises(node.body) and not node.orelse else Kind.STRUCTURE
+        test = self.eval(node.test, scope)
+        self.node = node.test
+        if self.branch(test, kind):
+            self.exec_body(node.body, scope)
+        else:
+            self.exec_body(node.orelse, scope)
+
+    def _for(self, node: ast.For, scope: Scope) -> None:
+        source = self.eval(node.iter, scope)
+        self.node = node.iter
+        hook = library.LOOPS.get(type(source))
+        if hook is not None:
+            hook(self, node, source, scope)
+            return
+        items = operators.iterate(self, source)
+        count = 0
+        self.loops += 1
+        try:
+            for item in items:
+                self.steps += 1
+                self.node = node.iter
+                frame = self._enter_iteration(item, count)
+                try:
+                    self.assign(node.target, item, scope)
+                    self.exec_body(node.body, scope)
+                except _Continue:
+                    pass
+                finally:
+                    if frame is not None:
+                        self.trace.leave(frame)
+                count += 1
+            broken = False
+        except _Break:
+            broken = True
+        finally:
+            self.loops -= 1
+        if isinstance(source, Range) and count:
+            self._settle(node, scope, Index(operators.loop_name(self)), operators.last(source))
+        if not broken:
+            self.exec_body(node.orelse, scope)
+
+    def _enter_iteration(self, item: Any, count: int) -> Any:
+        if not self.framing:
+            return None
+        parts = item if isinstance(item, tuple) else (item,)
+        module = next((part for part in parts if isinstance(part, ModuleObject)), None)
+        if module is None:
+            return None
+        path, _, last = module.module_path.rpartition(".")
+        owner, _, container = path.rpartition(".")
+        self.trace.span = self.span()
+        return self.trace.enter("iteration", container, owner, int(last) if last.isdigit() else count)
+
+    def _settle(self, node: ast.For, scope: Scope, loop: Index, last: int) -> None:
+        """After a loop, its index is the last one in what the loop leaves behind."""
+        for name in bound_names(node):
+            value = scope.vars.get(name)
+            if isinstance(value, Scalar):
+                scope.vars[name] = operators.settled(self, value, loop, last)
+
+    def _while(self, node: ast.While, scope: Scope) -> None:
+        symbolic = False
+        while True:
+            test = self.eval(node.test, scope)
+            self.node = node.test
+            self.steps += 1
+            symbolic = symbolic or isinstance(test, Scalar)
+            if not self.branch(test):
+                self.exec_body(node.orelse, scope)
+                break
+            try:
+                self.exec_body(node.body, scope)
+            except _Continue:
+                continue
+            except _Break:
+                break
+        if symbolic:
+            for name in bound_names(node):
+                if isinstance(scope.vars.get(name), Scalar):
+                    scope.vars[name] = self.pin(scope.vars[name])
+
+    def _function_def(self, node: ast.FunctionDef, scope: Scope) -> None:
+        scope.vars[node.name] = self.decorate(node.decorator_list, self.make_function(node, scope, node.name), scope)
+
+    def make_function(self, node: Any, scope: Scope, name: str) -> Function:
+        arguments = node.args
+        defaults = tuple(self.eval(default, scope) for default in arguments.defaults)
+        pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        keywords = {arg.arg: self.eval(default, scope) for arg, default in pairs if default is not None}
+        closure, owner = scope, None
+        if scope.kind in ("body", "block") and scope.namespace.module is not scope.namespace:
+            owner = scope.namespace.values.get("__class__")
+            while closure.parent is not None and closure.namespace is scope.namespace:
+                closure = closure.parent
+        return Function(node, closure, defaults, keywords, name, owner, _is_generator(node))
+
+    def decorate(self, decorators: list[ast.expr], value: Any, scope: Scope) -> Any:
+        for node in reversed(decorators):
+            value = library.decorate(self, node, value, scope)
+        return value
+
+    def _class_def(self, node: ast.ClassDef, scope: Scope) -> None:
+        cls = self.make_class(node, scope)
+        scope.vars[node.name] = self.decorate(node.decorator_list, cls, scope)
+
+    def make_class(self, node: ast.ClassDef, scope: Scope) -> Class:
+        bases = [self.eval(base, scope) for base in node.bases]
+        keywords = {k.arg: self.eval(k.value, scope) for k in node.keywords if k.arg}
+        module = scope.namespace.module
+        assert module is not None
+        namespace = Namespace(f"{module.name}.{node.name}", module.file, None, module)
+        namespace.scope = Scope(scope, namespace, "body")
+        namespace.statements = node.body
+        index_body(namespace, node.body)
+        cls = classes.make(self, node.name, bases, namespace, module.name, keywords, node)
+        namespace.values["__class__"] = cls
+        return cls
+
+    def _return(self, node: ast.Return, scope: Scope) -> None:
+        raise _Return(None if node.value is None else self.eval(node.value, scope))
+
+    def _raise(self, node: ast.Raise, scope: Scope) -> None:
+        if node.exc is None:
+            if not self.handling:
+                self.throw("RuntimeError", "No active exception to reraise")
+            raise self.handling[-1]
+        value = self.eval(node.exc, scope)
+        self.node = node
+        if isinstance(value, Class):
+            value = self.call(value, [], {})
+        if not isinstance(value, Instance):
+            self.unsupported("this is no exception that can be raised")
+        raise Raised(value, self.place())
+
+    def _try(self, node: ast.Try, scope: Scope) -> None:
+        try:
+            try:
+                self.exec_body(node.body, scope)
+            except Raised as error:
+                for handler in node.handlers:
+                    if handler.type is None or classes.is_instance(self, error.instance, self.eval(handler.type, scope)):
+                        break
+                else:
+                    raise
+                if handler.name:
+                    scope.vars[handler.name] = error.instance
+                self.handling.append(error)
+                try:
+                    self.exec_body(handler.body, scope)
+                finally:
+                    self.handling.pop()
+            else:
+                self.exec_body(node.orelse, scope)
+        finally:
+            if node.finalbody:
+                self.exec_body(node.finalbody, scope)
+
+    def _with(self, node: ast.With, scope: Scope) -> None:
+        self._with_items(node, 0, scope)
+
+    def _with_items(self, node: ast.With, index: int, scope: Scope) -> None:
+        if index == len(node.items):
+            self.exec_body(node.body, scope)
+            return
+        item = node.items[index]
+        manager = self.eval(item.context_expr, scope)
+        self.node = item.context_expr
+        entered = library.enter(self, manager)
+        if item.optional_vars is not None:
+            self.assign(item.optional_vars, entered, scope)
+        error: Raised | None = None
+        try:
+            self._with_items(node, index + 1, scope)
+        except Raised as raised:
+            error = raised
+        finally:
+            suppressed = library.leave(self, manager, error)
+        if error is not None and not suppressed:
+            raise error
+
+    def _import(self, node: ast.Import, scope: Scope) -> None:
+        for alias in node.names:
+            library.check_package(self, alias.name)
+            value = self.find(alias.name if alias.asname else alias.name.partition(".")[0])
+            scope.vars[alias.asname or alias.name.partition(".")[0]] = value
+
+    def _import_from(self, node: ast.ImportFrom, scope: Scope) -> None:
+        for alias in node.names:
+            scope.vars[alias.asname or alias.name] = self.import_name(scope.namespace, node, alias.name)
+
+    def _pass(self, node: ast.stmt, scope: Scope) -> None:
+        pass
+
+    def _break(self, node: ast.stmt, scope: Scope) -> None:
+        raise _Break
+
+    def _continue(self, node: ast.stmt, scope: Scope) -> None:
+        raise _Continue
+
+    def _assert(self, node: ast.Assert, scope: Scope) -> None:
+        test = self.eval(node.test, scope)
+        self.node = node.test
+        if not self.branch(test, Kind.GUARD):
+            self.throw("AssertionError", "")
+
+    def _global(self, node: ast.Global, scope: Scope) -> None:
+        scope.outer = {**(scope.outer or {}), **dict.fromkeys(node.names)}
+
+    def _nonlocal(self, node: ast.Nonlocal, scope: Scope) -> None:
+        for name in node.names:
+            target = scope.parent
+            while target is not None and name not in target.vars:
+                target = target.parent
+            scope.outer = {**(scope.outer or {}), name: target}
+
+    # -- expressions ------------------------------------------------------------------------------------------------------------
+
+    def eval(self, node: ast.expr, scope: Scope) -> Any:
+        method = _EXPRESSIONS.get(type(node))
+        if method is None:
+            self.node = node
+            self.unsupported(f"`{type(node).__name__}` expressions have no meaning here")
+        return method(self, node, scope)
+
+    def _constant(self, node: ast.Constant, scope: Scope) -> Any:
+        return node.value
+
+    def _name(self, node: ast.Name, scope: Scope) -> Any:
+        self.node = node
+        return self.lookup(node.id, scope)
+
+    def _attribute(self, node: ast.Attribute, scope: Scope) -> Any:
+        owner = self.eval(node.value, scope)
+        self.node = node
+        return self.getattr(owner, node.attr)
+
+    def _call(self, node: ast.Call, scope: Scope) -> Any:
+        if isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args:
+            return self._super(scope)
+        function = self.eval(node.func, scope)
+        args: list[Any] = []
+        for arg in node.args:
+            if isinstance(arg, ast.Starred):
+                args.extend(operators.listed(self, self.eval(arg.value, scope), Kind.STRUCTURE))
+            else:
+                args.append(self.eval(arg, scope))
+        kwargs: dict[str, Any] = {}
+        for keyword in node.keywords:
+            value = self.eval(keyword.value, scope)
+            if keyword.arg is not None:
+                kwargs[keyword.arg] = value
+            else:
+                for key, item in operators.mapping(self, value).items():
+                    if key in kwargs:
+                        self.throw("TypeError", f"got multiple values for keyword argument '{key}'")
+                    kwargs[key] = item
+        self.node = node
+        before = self.scope
+        if function is _LOCALS:
+            return dict(scope.target().vars)
+        result = self.call(function, args, kwargs)
+        self.scope = before
+        self.node = node
+        return result
+
+    def _super(self, scope: Scope) -> Super:
+        current: Scope | None = scope
+        while current is not None and (current.function is None or current.function.owner is None):
+            current = current.parent
+        if current is None:
+            self.throw("RuntimeError", "super(): no arguments")
+        function = current.function
+        assert function is not None and function.owner is not None
+        arguments = function.node.args
+        first = (arguments.posonlyargs + arguments.args)[0].arg
+        return Super(function.owner, current.vars[first])
+
+    def _bin_op(self, node: ast.BinOp, scope: Scope) -> Any:
+        left, right = self.eval(node.left, scope), self.eval(node.right, scope)
+        self.node = node
+        return operators.binary(self, operators.BINARY[type(node.op)], left, right)
+
+    def _unary_op(self, node: ast.UnaryOp, scope: Scope) -> Any:
+        value = self.eval(node.operand, scope)
+        self.node = node
+        return operators.unary(self, type(node.op), value)
+
+    def _compare(self, node: ast.Compare, scope: Scope) -> Any:
+        left = self.eval(node.left, scope)
+        result: Any = True
+        for position, (op, comparator) in enumerate(zip(node.ops, node.comparators, strict=True)):
+            right = self.eval(comparator, scope)
+            self.node = node
+            result = operators.compare(self, operators.COMPARE[type(op)], left, right)
+            if position + 1 < len(node.ops) and not self.branch(result):
+                return result
+            left = right
+        return result
+
+    def _bool_op(self, node: ast.BoolOp, scope: Scope) -> Any:
+        wanted = isinstance(node.op, ast.Or)
+        value: Any = None
+        for position, operand in enumerate(node.values):
+            value = self.eval(operand, scope)
+            self.node = operand
+            if position + 1 < len(node.values) and self.branch(value) is wanted:
+                return value
+        return value
+
+    def _if_exp(self, node: ast.IfExp, scope: Scope) -> Any:
+        test = self.eval(node.test, scope)
+        self.node = node.test
+        return self.eval(node.body if self.branch(test) else node.orelse, scope)
+
+    def _subscript(self, node: ast.Subscript, scope: Scope) -> Any:
+        owner, index = self.eval(node.value, scope), self.eval(node.slice, scope)
+        self.node = node
+        return operators.getitem(self, owner, index)
+
+    def _slice(self, node: ast.Slice, scope: Scope) -> slice:
+        parts = (None if part is None else self.eval(part, scope) for part in (node.lower, node.upper, node.step))
+        return slice(*parts)
+
+    def _items(self, nodes: list[ast.expr], scope: Scope) -> list[Any]:
+        items: list[Any] = []
+        for node in nodes:
+            if isinstance(node, ast.Starred):
+                items.extend(operators.listed(self, self.eval(node.value, scope), Kind.STRUCTURE))
+            else:
+                items.append(self.eval(node, scope))
+        return items
+
+    def _tuple(self, node: ast.Tuple, scope: Scope) -> tuple[Any, ...]:
+        return tuple(self._items(node.elts, scope))
+
+    def _list(self, node: ast.List, scope: Scope) -> list[Any]:
+        return self._items(node.elts, scope)
+
+    def _set(self, node: ast.Set, scope: Scope) -> SSet:
+        return SSet(self._items(node.elts, scope))
+
+    def _dict(self, node: ast.Dict, scope: Scope) -> dict[Any, Any]:
+        result: dict[Any, Any] = {}
+        for key, value in zip(node.keys, node.values, strict=True):
+            if key is None:
+                result.update(operators.mapping(self, self.eval(value, scope)))
+            else:
+                result[self.key(self.eval(key, scope))] = self.eval(value, scope)
+        return result
+
+    def _joined_str(self, node: ast.JoinedStr, scope: Scope) -> Any:
+        result: Any = ""
+        for part in node.values:
+            text = part.value if isinstance(part, ast.Constant) else self.eval(part, scope)
+            result = operators.joined(self, result, text)
+        return result
+
+    def _formatted(self, node: ast.FormattedValue, scope: Scope) -> Any:
+        value = self.eval(node.value, scope)
+        spec = "" if node.format_spec is None else value_of(self.eval(node.format_spec, scope))
+        return operators.formatted(self, value, node.conversion, spec)
+
+    def _lambda(self, node: ast.Lambda, scope: Scope) -> Function:
+        return self.make_function(node, scope, "<lambda>")
+
+    def _named(self, node: ast.NamedExpr, scope: Scope) -> Any:
+        value = self.eval(node.value, scope)
+        self.bind(node.target.id, value, scope.target())
+        return value
+
+    def _list_comp(self, node: ast.ListComp, scope: Scope) -> list[Any]:
+        loop = self._indexed(node.generators)
+        items = list(self._comprehend(node.generators, scope, lambda inner: self.eval(node.elt, inner)))
+        return operators.unrolled(self, items, loop)
+
+    def _indexed(self, generators: list[ast.comprehension]) -> bool:
+        return len(generators) == 1 and not generators[0].ifs
+
+    def _set_comp(self, node: ast.SetComp, scope: Scope) -> SSet:
+        return SSet(self._comprehend(node.generators, scope, lambda inner: self.eval(node.elt, inner)))
+
+    def _dict_comp(self, node: ast.DictComp, scope: Scope) -> dict[Any, Any]:
+        def pair(inner: Scope) -> tuple[Any, Any]:
+            return self.key(self.eval(node.key, inner)), self.eval(node.value, inner)
+
+        return dict(self._comprehend(node.generators, scope, pair))
+
+    def _generator(self, node: ast.GeneratorExp, scope: Scope) -> Stream:
+        first = self.eval(node.generators[0].iter, scope)
+        return Stream(self._comprehend(node.generators, scope, lambda inner: self.eval(node.elt, inner), first), "generator")
+
+    def _comprehend(
+        self, generators: list[ast.comprehension], scope: Scope, give: Callable[[Scope], Any], first: Any = Missing
+    ) -> Iterator[Any]:
+        inner = Scope(scope, scope.namespace, "comprehension", None)
+
+        def walk(position: int) -> Iterator[Any]:
+            if position == len(generators):
+                yield give(inner)
+                return
+            generator = generators[position]
+            if position == 0 and first is not Missing:
+                source = first
+            else:
+                source = self.eval(generator.iter, scope if position == 0 else inner)
+            self.node = generator.iter
+            depth = self.loops
+            for item in operators.iterate(self, source):
+                self.steps += 1
+                self.loops = depth + 1
+                try:
+                    self.assign(generator.target, item, inner)
+                    if all(self.branch(self.eval(test, inner)) for test in generator.ifs):
+                        yield from walk(position + 1)
+                finally:
+                    self.loops = depth
+
+        return walk(0)
+
+    def _yield(self, node: ast.Yield, scope: Scope) -> None:
+        self.yields[-1].append(None if node.value is None else self.eval(node.value, scope))
+
+    def _yield_from(self, node: ast.YieldFrom, scope: Scope) -> None:
+        self.yields[-1].extend(operators.listed(self, self.eval(node.value, scope)))
+
+    # -- attributes and calls ---------------------------------------------------------------------------------------------------
+
+    def getattr(self, owner: Any, name: str) -> Any:
+        return classes.get(self, owner, name)
+
+    def setattr(self, owner: Any, name: str, value: Any) -> None:
+        classes.set(self, owner, name, value)
+
+    def call(self, function: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """Call anything that can be called."""
+        match function:
+            case Function():
+                return self.call_function(function, args, kwargs)
+            case Bound(function=inner, receiver=receiver):
+                return self.call(inner, [receiver, *args], kwargs)
+            case Builtin():
+                return function.call(self, args, kwargs)
+            case Class():
+                return classes.instantiate(self, function, args, kwargs)
+            case External():
+                return library.call(self, function.name, args, kwargs)
+            case ModuleObject():
+                return self.call_module(function, args, kwargs)
+            case Partial():
+                return self.call(function.function, [*function.args, *args], {**function.kwargs, **kwargs})
+            case StaticMethod() | ClassMethod():
+                return self.call(function.function, args, kwargs)
+            case Foreign():
+                return function.call(self, args, kwargs)
+            case Instance():
+                method = classes.find(self, function.cls, "__call__")
+                if method is not None:
+                    return self.call(method, [function, *args], kwargs)
+            case Unknown():
+                self.unsupported(f"a call of what is not known: {function.reason}")
+        self.throw("TypeError", f"'{operators.type_name(function)}' object is not callable")
+
+    def call_module(self, module: ModuleObject, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """`module(...)`: its `forward`, in a frame of its own."""
+        own = classes.find(self, module.cls, "__call__")
+        name = "forward" if own is None else "__call__"
+        method = classes.find(self, module.cls, name)
+        if not isinstance(method, Function):
+            if name in module.dict:
+                return self.call(module.dict[name], args, kwargs)
+            self.unsupported(f"`{module.cls.name}` has no `forward`")
+        return self.call_function(method, [module, *args], kwargs, "module")
+
+    def call_function(self, function: Function, args: list[Any], kwargs: dict[str, Any], kind: str = "") -> Any:
+        if len(self.stack) >= MAX_DEPTH:
+            self.unsupported("calls nest too deeply", code="depth-limit")
+        node = function.node
+        scope = Scope(function.scope, function.scope.namespace, "function", function)
+        self._bind_arguments(function, args, kwargs, scope)
+        span = self.span()
+        frame = None
+        if self.framing and not isinstance(node, ast.Lambda):
+            frame = self._enter(function, args, kind, span, scope)
+        saved = self.scope, self.node, self.loops
+        self.stack.append((function.name, span))
+        self.scope = scope
+        try:
+            result = self._run(function, scope)
+            if frame is not None:
+                frame.returned = result
+            return result
+        finally:
+            self.stack.pop()
+            self.scope, self.node, self.loops = saved
+            if frame is not None:
+                self.trace.leave(frame)
+
+    def _enter(self, function: Function, args: list[Any], kind: str, span: Span | None, scope: Scope) -> Any:
+        receiver = args[0] if args and isinstance(args[0], ModuleObject) and function.owner is not None else None
+        self.trace.span = span
+        kind = kind or ("function" if receiver is None else "method")
+        name = "forward" if kind == "module" else function.name
+        frame = self.trace.enter(kind, name, None if receiver is None else receiver.module_path)
+        for name, value in scope.vars.items():
+            self.trace.bind(name, value)
+        return frame
+
+    def _run(self, function: Function, scope: Scope) -> Any:
+        node = function.node
+        if isinstance(node, ast.Lambda):
+            return self.eval(node.body, scope)
+        if function.generator:
+            self.yields.append([])
+            try:
+                self._body(node.body, scope)
+                return Stream(iter(self.yields[-1]), "generator")
+            finally:
+                self.yields.pop()
+        return self._body(node.body, scope)
+
+    def _body(self, body: list[ast.stmt], scope: Scope) -> Any:
+        try:
+            for statement in body:
+                self.exec(statement, scope)
+        except _Return as result:
+            return result.value
+        return None
+
+    def _bind_arguments(self, function: Function, args: list[Any], kwargs: dict[str, Any], scope: Scope) -> None:
+        arguments, values = function.node.args, scope.vars
+        positional = arguments.posonlyargs + arguments.args
+        for parameter, value in zip(positional, args, strict=False):
+            values[parameter.arg] = value
+        if len(args) > len(positional):
+            if arguments.vararg is None:
+                self.throw("TypeError", f"{function.name}() takes {len(positional)} positional arguments but {len(args)} were given")
+            values[arguments.vararg.arg] = tuple(args[len(positional) :])
+        elif arguments.vararg is not None:
+            values[arguments.vararg.arg] = ()
+        named = {p.arg for p in arguments.args} | {p.arg for p in arguments.kwonlyargs}
+        rest: dict[str, Any] = {}
+        for name, value in kwargs.items():
+            if name not in named:
+                rest[name] = value
+            elif name in values and name != (arguments.vararg.arg if arguments.vararg else None):
+                self.throw("TypeError", f"{function.name}() got multiple values for argument '{name}'")
+            else:
+                values[name] = value
+        if arguments.kwarg is not None:
+            values[arguments.kwarg.arg] = SDict(rest, kwargs.expr) if isinstance(kwargs, SDict) else rest
+        elif rest:
+            self.throw("TypeError", f"{function.name}() got an unexpected keyword argument '{next(iter(rest))}'")
+        first_default = len(positional) - len(function.defaults)
+        for position, parameter in enumerate(positional):
+            if parameter.arg not in values:
+                if position < first_default:
+                    self.throw("TypeError", f"{function.name}() missing required argument: '{parameter.arg}'")
+                values[parameter.arg] = function.defaults[position - first_default]
+        for parameter in arguments.kwonlyargs:
+            if parameter.arg not in values:
+                if parameter.arg not in function.keyword_defaults:
+                    self.throw("TypeError", f"{function.name}() missing required argument: '{parameter.arg}'")
+                values[parameter.arg] = function.keyword_defaults[parameter.arg]
+
+    def tensor_span(self) -> Trace:
+        """The trace, told where the operation that is about to be recorded stands."""
+        self.trace.span = self.place()
+        return self.trace
+
+
+class _At:
+    """Evaluate in another scope for a while."""
+
+    def __init__(self, interpreter: Interpreter, scope: Scope):
+        self.interpreter, self.scope = interpreter, scope
+
+    def __enter__(self) -> None:
+        self.saved = self.interpreter.scope, self.interpreter.node, self.interpreter.loops
+        self.framing = self.interpreter.framing
+        self.interpreter.scope, self.interpreter.framing = self.scope, False
+        self.interpreter.loops = 0
+
+    def __exit__(self, *_: object) -> None:
+        self.interpreter.scope, self.interpreter.node, self.interpreter.loops = self.saved
+        self.interpreter.framing = self.framing
+
+
+def _raises(body: list[ast.stmt]) -> bool:
+    """Whether a block does nothing but raise or warn."""
+    return bool(body) and isinstance(body[-1], ast.Raise)
+
+
+_GENERATORS: dict[ast.AST, bool] = {}
+
+
+def _is_generator(node: Any) -> bool:
+    if isinstance(node, ast.Lambda):
+        return False
+    if node not in _GENERATORS:
+        _GENERATORS[node] = any(_yields(statement) for statement in node.body)
+    return _GENERATORS[node]
+
+
+def _yields(node: ast.AST) -> bool:
+    if isinstance(node, (ast.Yield, ast.YieldFrom)):
+        return True
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+        return False
+    return any(_yields(child) for child in ast.iter_child_nodes(node))
+
+
+_LOCALS = builtins.LOCALS
+
+_STATEMENTS: dict[type, Callable[[Interpreter, Any, Scope], None]] = {
+    ast.Expr: Interpreter._expr_statement,
+    ast.Assign: Interpreter._assign,
+    ast.AnnAssign: Interpreter._ann_assign,
+    ast.AugAssign: Interpreter._aug_assign,
+    ast.Delete: Interpreter._delete,
+    ast.If: Interpreter._if,
+    ast.For: Interpreter._for,
+    ast.While: Interpreter._while,
+    ast.FunctionDef: Interpreter._function_def,
+    ast.ClassDef: Interpreter._class_def,
+    ast.Return: Interpreter._return,
+    ast.Raise: Interpreter._raise,
+    ast.Try: Interpreter._try,
+    ast.With: Interpreter._with,
+    ast.Import: Interpreter._import,
+    ast.ImportFrom: Interpreter._import_from,
+    ast.Pass: Interpreter._pass,
+    ast.Break: Interpreter._break,
+    ast.Continue: Interpreter._continue,
+    ast.Assert: Interpreter._assert,
+    ast.Global: Interpreter._global,
+    ast.Nonlocal: Interpreter._nonlocal,
+}
+
+_EXPRESSIONS: dict[type, Callable[[Interpreter, Any, Scope], Any]] = {
+    ast.Constant: Interpreter._constant,
+    ast.Name: Interpreter._name,
+    ast.Attribute: Interpreter._attribute,
+    ast.Call: Interpreter._call,
+    ast.BinOp: Interpreter._bin_op,
+    ast.UnaryOp: Interpreter._unary_op,
+    ast.Compare: Interpreter._compare,
+    ast.BoolOp: Interpreter._bool_op,
+    ast.IfExp: Interpreter._if_exp,
+    ast.Subscript: Interpreter._subscript,
+    ast.Slice: Interpreter._slice,
+    ast.Tuple: Interpreter._tuple,
+    ast.List: Interpreter._list,
+    ast.Set: Interpreter._set,
+    ast.Dict: Interpreter._dict,
+    ast.JoinedStr: Interpreter._joined_str,
+    ast.FormattedValue: Interpreter._formatted,
+    ast.Lambda: Interpreter._lambda,
+    ast.NamedExpr: Interpreter._named,
+    ast.ListComp: Interpreter._list_comp,
+    ast.SetComp: Interpreter._set_comp,
+    ast.DictComp: Interpreter._dict_comp,
+    ast.GeneratorExp: Interpreter._generator,
+    ast.Yield: Interpreter._yield,
+    ast.YieldFrom: Interpreter._yield_from,
+}

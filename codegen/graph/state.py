@@ -1,0 +1,150 @@
+"""What a forward pass shares with its surroundings: the cache, the masks, the attention function. None of it is traced into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from codegen.graph.objects import Builtin, Foreign
+from codegen.graph.values import Scalar, Tensor, TensorValue, expr_of, value_of
+from ir.expressions import Dim, Expr
+from ir.graph import DType
+
+if TYPE_CHECKING:
+    from codegen.graph.interpreter import Interpreter
+
+BATCH, NEW, PAST = 3, 7, 5
+"""The sizes that a trace runs with: distinct, prime, more than one token, something in the cache."""
+
+B, T, S = Scalar(BATCH, Dim("B")), Scalar(NEW, Dim("T")), Scalar(NEW + PAST, Dim("S"))
+P = Scalar(PAST, Dim("P"))
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Which tokens attend to which: all earlier ones, perhaps the later ones too, within a window or a chunk."""
+
+    causal: bool = True
+    window: Expr | None = None
+    chunk: Expr | None = None
+
+    @property
+    def name(self) -> str:
+        kind = "window_" if self.window is not None else "chunk_" if self.chunk is not None else ""
+        return f"{kind}mask" if self.causal else f"{kind}padding_mask"
+
+
+@dataclass
+class Surroundings:
+    """The masks that a trace asked for, by what they mean."""
+
+    masks: dict[Mask, TensorValue] = field(default_factory=dict)
+
+    def mask(self, interpreter: Interpreter, description: Mask) -> Tensor:
+        if description not in self.masks:
+            self.masks[description] = TensorValue((B, 1, T, S), DType.MODEL)
+        return Tensor(self.masks[description])
+
+
+class KeyValueCache(Foreign):
+    """A cache of keys and values with one slot a layer."""
+
+    classes = ("transformers.cache_utils.Cache", "transformers.cache_utils.DynamicCache")
+
+    def get(self, interpreter: Interpreter, name: str) -> Any:
+        method = _CACHE_METHODS.get(name)
+        if method is None:
+            raise KeyError(name)
+        return method if not isinstance(method, Builtin) else Builtin(name, method.call)
+
+    def length(self, interpreter: Interpreter) -> Any:
+        return 1
+
+
+def _update(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """Keys and values [B, K, T, H] of the new tokens in, those of all tokens [B, K, S, H] out."""
+    names = ("key_states", "value_states", "layer_idx", "cache_kwargs")
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    key, value, layer = given["key_states"], given["value_states"], given["layer_idx"]
+    if not isinstance(key, Tensor) or not isinstance(value, Tensor) or len(key.shape) != 4 or len(value.shape) != 4:
+        interpreter.unsupported("the cache is given something else than keys and values [B, K, T, H]")
+    shapes = [((*t.shape[:2], S, t.shape[3]), t.dtype) for t in (key, value)]
+    return interpreter.tensor_span().emit("cache_update", (key, value, layer), *shapes)
+
+
+def _length(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    return P
+
+
+def _mask_sizes(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    return (S, 0)
+
+
+_CACHE_METHODS: dict[str, Any] = {
+    "update": Builtin("update", _update),
+    "get_seq_length": Builtin("get_seq_length", _length),
+    "get_query_offset": Builtin("get_query_offset", _length),
+    "get_mask_sizes": Builtin("get_mask_sizes", _mask_sizes),
+    "is_compileable": False,
+    "is_sliding": (),
+}
+
+
+class AttentionFunctions(Foreign):
+    """The registry of attention functions: the function of the file itself is the meaning, the others are faster forms."""
+
+    def get(self, interpreter: Interpreter, name: str) -> Any:
+        if name != "get_interface":
+            raise KeyError(name)
+        return Builtin(name, lambda _, args, kwargs: args[1] if len(args) > 1 else kwargs["default"])
+
+
+def mask_externals(surroundings: Surroundings) -> dict[str, Callable[[Interpreter, list[Any], dict[str, Any]], Any]]:
+    """The mask helpers of the library, as descriptions."""
+
+    def make(describe: Callable[[Interpreter, Any], Mask | None]) -> Callable[[Interpreter, list[Any], dict[str, Any]], Any]:
+        def call(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+            given = {**dict(zip(_MASK_PARAMETERS, args, strict=False)), **kwargs}
+            for name in ("or_mask_function", "and_mask_function", "block_sequence_ids"):
+                if given.get(name) is not None:
+                    interpreter.unsupported(f"a mask with `{name}`", help="teach this overlay to graph/state.py and the mask helpers")
+            if given.get("encoder_hidden_states") is not None:
+                interpreter.unsupported("a mask over encoder states")
+            description = describe(interpreter, given["config"])
+            return None if description is None else surroundings.mask(interpreter, description)
+
+        return call
+
+    prefix = "transformers.masking_utils."
+    return {
+        prefix + "create_causal_mask": make(lambda i, config: Mask(causal=_is_causal(i, config))),
+        prefix + "create_sliding_window_causal_mask": make(
+            lambda i, config: Mask(causal=_is_causal(i, config), window=_attribute(i, config, "sliding_window"))
+        ),
+        prefix + "create_chunked_causal_mask": make(lambda i, config: Mask(chunk=_attribute(i, config, "attention_chunk_size"))),
+        prefix + "create_bidirectional_mask": make(lambda i, config: Mask(causal=False)),
+        prefix + "create_bidirectional_sliding_window_mask": make(
+            lambda i, config: Mask(causal=False, window=_attribute(i, config, "sliding_window"))
+        ),
+    }
+
+
+_MASK_PARAMETERS = ("config", "inputs_embeds", "attention_mask", "past_key_values", "position_ids")
+
+
+def _is_causal(interpreter: Interpreter, config: Any) -> bool:
+    try:
+        value = interpreter.getattr(config, "is_causal")
+    except Exception as error:  # noqa: BLE001 - the program's own AttributeError: the default
+        if type(error).__name__ != "Raised":
+            raise
+        return True
+    return bool(interpreter.branch(value))
+
+
+def _attribute(interpreter: Interpreter, config: Any, name: str) -> Expr:
+    value = interpreter.getattr(config, name)
+    if value_of(value) is None:
+        interpreter.throw("ValueError", f"Could not find a `{name}` argument in the config, or it is not set")
+    return expr_of(value)

@@ -1,0 +1,65 @@
+"""What printing asks of a framework, and small builders of syntax."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from codegen.lowering.classes import ClassPlan
+from codegen.lowering.printing import BodyPrinter, Target
+from ir.graph import Module, Operand, Parameter
+
+if TYPE_CHECKING:
+    from ir.arch import Component
+
+AMBIENT = ("dtype", "cache", "last_only")  # what a body may need beyond its arguments, in this order
+
+
+class Dialect(Target, Protocol):
+    """How a framework writes classes; see torch_dialect.py and flax_dialect.py."""
+
+    base: str
+    forward: str
+    functional_cache: bool
+
+    def component(self, component: Component, args: tuple[object, ...], printer: BodyPrinter) -> ast.expr: ...
+
+    def signature(self, plan: ClassPlan, scan: bool) -> list[str]: ...
+
+    def constructor_tail(self) -> list[str]: ...
+
+    def opening(self) -> list[str]: ...
+
+    def layer(self, module: Module, number: Callable[[Operand], ast.expr]) -> str: ...
+
+    def parameter_fill(self, parameter: Parameter, shape: list[str]) -> str: ...
+
+    def module_list(self, items: str, kind: str) -> str: ...
+
+    def ambient_parameters(self, ambient: Iterable[str]) -> list[str]: ...
+
+    def constant_lines(self, body: list[str]) -> list[str]: ...
+
+
+def name(text: str) -> ast.Name:
+    return ast.Name(text, ast.Load())
+
+
+def attribute(owner: ast.expr, path: str) -> ast.expr:
+    """`owner.a[0].b` for the path `a.0.b`."""
+    for part in path.split("."):
+        if part.isdigit():
+            owner = ast.Subscript(owner, ast.Constant(int(part)), ast.Load())
+        else:
+            owner = ast.Attribute(owner, part, ast.Load())
+    return owner
+
+
+def unparse(node: ast.AST) -> str:
+    return ast.unparse(ast.fix_missing_locations(copy.deepcopy(node)))
+
+
+def lines(statements: list[ast.stmt]) -> list[str]:
+    return [line for statement in statements for line in unparse(statement).splitlines()]

@@ -1,0 +1,239 @@
+"""Helper functions beside the classes, and what a body needs from its caller beyond its parameters."""
+
+from __future__ import annotations
+
+import ast
+import keyword
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from codegen.diagnostics import CompileError, Diagnostic
+from codegen.lowering.dialect import AMBIENT, Dialect, attribute, lines, name, unparse
+from codegen.lowering.numbers import Leaf
+from codegen.lowering.printing import BodyPrinter, print_body
+from ir.expressions import Index, Key, Local
+from ir.graph import Call, DType, FunctionTarget, Loop, ModuleTarget, Number, Op, Operand, Raised, Region, Value
+
+# ---------------------------------------------------------------------------------------------------- ambients
+
+
+def ambients(region: Region, cached: dict[int, tuple[Region, tuple[str, ...]]] | None = None) -> tuple[str, ...]:
+    """What the body of `region` needs from its caller beyond its parameters."""
+    cached = _AMBIENTS if cached is None else cached
+    known = cached.get(id(region))
+    if known is not None and known[0] is region:
+        return known[1]
+    found: set[str] = set()
+    holders = any(isinstance(p, Value) and p.dtype is DType.MODEL for p in region.params)
+    for node in region.nodes:
+        match node:
+            case Op(op, args):
+                if op == "cache_update":
+                    found.add("cache")
+                if op == "last_only":
+                    found.add("last_only")
+                if not holders and _names_model_dtype(args):
+                    found.add("dtype")
+            case Call(_, inner):
+                found |= _inherited(inner, holders)
+            case Loop(bodies=bodies):
+                for body in bodies:
+                    found |= _inherited(body, holders)
+        holders = holders or any(result.dtype is DType.MODEL for result in node.results)
+    out = tuple(a for a in AMBIENT if a in found)
+    cached[id(region)] = (region, out)
+    return out
+
+
+_AMBIENTS: dict[int, tuple[Region, tuple[str, ...]]] = {}
+
+
+def _inherited(inner: Region, holders: bool) -> set[str]:
+    return {a for a in ambients(inner) if a != "dtype" or not holders}
+
+
+def _names_model_dtype(operands: Iterable[Operand]) -> bool:
+    for operand in operands:
+        if operand is DType.MODEL or operand is DType.PROMOTED:
+            return True
+        if isinstance(operand, tuple) and _names_model_dtype(operand):
+            return True
+    return False
+
+
+# --------------------------------------------------------------------------------------------------- functions
+
+
+@dataclass
+class Functions:
+    """Helper functions by what they do; two bodies never share a name."""
+
+    dialect: Dialect
+    names: dict[str, list[Region]] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    reserved: set[str] = field(default_factory=set)
+    extras: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def name_of(self, wanted: str, region: Region) -> str:
+        base = wanted.lstrip("_") or "helper"
+        if base in self.reserved or keyword.iskeyword(base):
+            base += "_"
+        known = self.names.setdefault(base, [])
+        for number, other in enumerate(known, 1):
+            if other is region or other == region:
+                return base if number == 1 else f"{base}{number}"
+        known.append(region)
+        unique = base if len(known) == 1 else f"{base}{len(known)}"
+        self.texts[unique] = ""  # keeps callees first: the text follows when its own callees are written
+        del self.texts[unique]
+        self.texts[unique] = self.write(unique, region)
+        return unique
+
+    def constant(self, wanted: str, region: Region, field_of: Callable[[Key], str], cfg: str) -> str:
+        """A call of the helper that computes a tensor from the configuration."""
+        base = wanted if wanted not in self.reserved else f"{wanted}_"
+        known = self.names.setdefault(base, [])
+        if region not in known:
+            known.append(region)
+        unique = base if known.index(region) == 0 else f"{base}{known.index(region) + 1}"
+        if unique not in self.texts:
+            scope = ConstantScope(self, field_of)
+            _, body = print_body(BodyPrinter(region, scope, frozenset({"cfg"})))
+            text = "\n".join(self.dialect.constant_lines(lines(body)))
+            extra = "".join(f", {local}" for local in scope.locals)
+            self.texts[unique] = f"def {unique}(cfg: Config{extra}):\n{text}\n"
+            self.extras[unique] = tuple(scope.locals)
+        return f"{unique}({', '.join([cfg, *self.extras[unique]])})"
+
+    def write(self, unique: str, region: Region) -> str:
+        scope = FunctionScope(self)
+        params, body = print_body(BodyPrinter(region, scope, frozenset({unique, *self.names})))
+        params += self.dialect.ambient_parameters(ambients(region))
+        text = "\n".join("    " + line for line in lines(body))
+        return f"def {unique}({', '.join(params)}):\n{text}\n"
+
+
+@dataclass
+class FunctionScope:
+    """A helper function sees its parameters and other helpers."""
+
+    functions: Functions
+
+    @property
+    def target(self) -> Dialect:
+        return self.functions.dialect
+
+    def number(self, leaf: Leaf) -> ast.expr:
+        if isinstance(leaf, Local):
+            return name(leaf.name)
+        raise AssertionError(f"a helper function reads {leaf}")
+
+    def call(self, node: Call, args: list[ast.expr], printer: BodyPrinter) -> ast.expr:
+        if isinstance(node.target, ModuleTarget):
+            raise CompileError(
+                Diagnostic(
+                    "module-in-function",
+                    f"`{node.target.path}` is called inside of a helper function",
+                    help="teach inlining of such helpers",
+                )
+            )
+        return call_function(self.functions, node, args, printer)
+
+    def state(self, node: Call) -> str | None:
+        return state(self.target, node)
+
+    def component(self, node: Raised, printer: BodyPrinter) -> None:
+        component(self.target, node, printer)
+
+    def special(self, node: Op, printer: BodyPrinter) -> bool:
+        return special(self.target, node, printer)
+
+    def parameter(self, path: str) -> ast.expr:
+        raise AssertionError(f"a helper function reads the parameter {path}")
+
+    def loop(self, node: Loop, printer: BodyPrinter) -> None:
+        raise CompileError(Diagnostic("module-in-function", "a helper function loops over modules"))
+
+
+@dataclass
+class ConstantScope(FunctionScope):
+    """The code that computes a constant sees the configuration, and what the constructor was given."""
+
+    field_of: Callable[[Key], str]
+    locals: dict[str, None] = field(default_factory=dict)
+
+    def number(self, leaf: Leaf) -> ast.expr:
+        match leaf:
+            case Key():
+                return attribute(name("cfg"), self.field_of(leaf))
+            case Index():
+                self.locals["layer"] = None
+                return name("layer")
+            case Local(text):
+                self.locals[text] = None
+                return name(text)
+            case _:
+                raise AssertionError(f"{leaf} in a constant")
+
+
+def call_function(functions: Functions, node: Call, args: list[ast.expr], printer: BodyPrinter) -> ast.expr:
+    assert isinstance(node.target, FunctionTarget)
+    callee = functions.name_of(node.target.name, node.region)
+    return ast.Call(name(callee), [*args, *passed_ambients(functions.dialect, node.region, printer)], [])
+
+
+def passed_ambients(dialect: Dialect, region: Region, printer: BodyPrinter) -> list[ast.expr]:
+    out: list[ast.expr] = []
+    for ambient in ambients(region):
+        if ambient == "dtype":
+            holder = printer.holder_of(DType.MODEL)
+            rendered = dialect.dtype_of(holder) if holder is not None else name("dtype")
+            out.append(rendered if isinstance(rendered, ast.expr) else dtype_expr(rendered))
+        else:
+            out += [name(text) for text in dialect.ambient_parameters([ambient])]
+    return out
+
+
+def dtype_expr(rendered: object) -> ast.expr:
+    value = getattr(rendered, "expr", None)
+    assert isinstance(value, ast.expr)
+    return ast.Attribute(value, "dtype", ast.Load())
+
+
+def state(dialect: Dialect, node: Call) -> str | None:
+    """Flax hands the cache back; PyTorch writes into it."""
+    return "kv" if dialect.functional_cache and "cache" in ambients(node.region) else None
+
+
+def component(dialect: Dialect, node: Raised, printer: BodyPrinter) -> None:
+    args, weight = printer.arguments(node.args)
+    printer.define(node.results, dialect.component(node.component, args, printer), weight + 1)
+
+
+def special(dialect: Dialect, node: Op, printer: BodyPrinter) -> bool:
+    """Operations that are statements: reading and writing the cache, keeping the last position alone."""
+    if node.name == "last_only":
+        (value,) = (operand for operand in node.args if isinstance(operand, Value))
+        held = printer.materialize(value)
+        printer.settle([held])
+        printer.names.pop(value.id, None)
+        printer.names[node.results[0].id] = held
+        printer.statements += ast.parse(f"if last_only:\n    {held} = {held}[:, -1:]").body
+        return True
+    if node.name == "cache_update":
+        key, value, slot = node.args
+        assert isinstance(key, Value) and isinstance(value, Value) and isinstance(slot, Number)
+        names = [printer.materialize(key), printer.materialize(value)]
+        printer.settle(names)
+        for operand, result, held in zip((key, value), node.results, names, strict=True):
+            printer.names.pop(operand.id, None)
+            printer.names[result.id] = held
+        k, v = names
+        if dialect.functional_cache:
+            text = f"if kv is not None:\n    kv = update(*kv, {k}, {v}, start)\n    {k}, {v} = kv"
+        else:
+            at = unparse(printer.number(slot.expr))
+            text = f"if cache is not None:\n    {k}, {v} = cache.update({at}, {k}, {v})"
+        printer.statements += ast.parse(text).body
+        return True
+    return False

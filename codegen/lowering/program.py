@@ -1,0 +1,300 @@
+"""From a traced model to the parts of its model files: classes, functions, the top model's bodies, masks, cache, legend."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from codegen.diagnostics import CompileError, Diagnostic
+from codegen.lowering.axes import Axis, name_axes
+from codegen.lowering.classes import Program, plan
+from codegen.lowering.dialect import Dialect, attribute, name, unparse
+from codegen.lowering.emission import Emitter, Kinds
+from codegen.lowering.fields import Path, field_names, keys_in, used_keys
+from codegen.lowering.flax_dialect import LEAVES, FlaxDialect
+from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, walk
+from codegen.lowering.numbers import Leaf, to_syntax
+from codegen.lowering.torch_dialect import TorchDialect
+from codegen.lowering.views import CacheView, MaskView
+from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, evaluate, leaves
+from ir.graph import Call, Loop, Module, ModuleTarget, Number, Op, Region, Value
+
+
+@dataclass(frozen=True, slots=True)
+class MaskPlan:
+    """A mask that the top region takes, as the trace described it."""
+
+    name: str
+    causal: bool
+    window: Expr | None
+    chunk: Expr | None
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What lowering needs of a compiled model. `resolved` is the configuration as its class left it."""
+
+    tree: Module
+    region: Region
+    inputs: tuple[str, ...]
+    masks: tuple[MaskPlan, ...]
+    resolved: Mapping[str, object]
+    counts: tuple[Expr, ...]  # expressions that the length of a list of modules was taken from
+    conditions: tuple[Expr, ...] = ()  # what the source asked about the index of a layer
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """The printed parts of one model file."""
+
+    helpers: tuple[str, ...]
+    classes: tuple[str, ...]
+    init_body: tuple[str, ...]
+    run_body: tuple[str, ...]
+    anchor: str
+
+
+class Lowering:
+    """Decisions that both frameworks share: names of fields, kinds of layers, axes."""
+
+    def __init__(self, given: Input):
+        self.given = given
+        modules = dict(walk(given.tree))
+        self.region = simplify(given.region, "", modules)
+        self.program: Program = plan(collect(given.tree, self.region))
+        keys = list(used_keys(self.program))
+        for mask in given.masks:
+            keys += [key for e in (mask.window, mask.chunk) if e is not None for key in keys_in(e)]
+        keys += [key for _, e in self.slots() for key in keys_in(e)]
+        keys += [key for e in self.sizes() for key in keys_in(e)]
+        keys += [key for path, length in self.lists() for key in keys_in(self.count(path, length))]
+        kinds = [self.kinds(loop.kinds) for loop in self.loops() if len(loop.bodies) > 1]
+        keys += [key for kind in kinds for key in keys_in(kind.element)]
+        self.fields: dict[Path, str] = field_names(dict.fromkeys(keys))
+        self.axes: tuple[Axis, ...] = name_axes(self.sizes())
+
+    # ---------------------------------------------------------------------------------------------------- facts
+
+    def sizes(self) -> Iterator[Expr]:
+        """The sizes of all parameters that a checkpoint holds, in order."""
+        for _, module in walk(self.given.tree):
+            for parameter in module.parameters:
+                if not parameter.buffer or parameter.persistent:
+                    yield from parameter.shape
+
+    def lists(self) -> Iterator[tuple[str, int]]:
+        for path, module in walk(self.given.tree):
+            if module.kind == "ModuleList" and module.children:
+                yield path, len(module.children)
+
+    def count(self, path: str, length: int) -> Expr:
+        """How long a list of modules is, over the configuration."""
+        env = Environment(config=self.given.resolved)
+        for expr in self.given.counts:
+            try:
+                if evaluate(expr, env) == length:
+                    return expr
+            except (KeyError, TypeError, IndexError, ArithmeticError):
+                continue
+        return Const(length)
+
+    def loops(self) -> Iterator[Loop]:
+        for made in self.program.plans:
+            for regions in made.example.methods.values():
+                for region in regions:
+                    yield from (node for node in region.nodes if isinstance(node, Loop))
+
+    def kinds(self, partition: tuple[int, ...]) -> LayerKinds:
+        """What of the configuration tells the layers apart in exactly this way."""
+        for kinds in self.patterns(len(partition)):
+            labels = list(dict.fromkeys(kinds.labels))
+            if tuple(labels.index(v) for v in kinds.labels) == _canonical(partition):
+                return kinds
+        raise CompileError(
+            Diagnostic(
+                "unknown-pattern", f"layers differ in a pattern that nothing in the configuration has: {partition}"
+            )
+        )
+
+    def kinds_containing(self, partition: tuple[int, ...]) -> LayerKinds:
+        """What of the configuration tells the layers apart at least as finely as `partition`."""
+        for kinds in self.patterns(len(partition)):
+            seen: dict[object, int] = {}
+            if (
+                all(seen.setdefault(v, part) == part for v, part in zip(kinds.labels, partition, strict=True))
+                and len(seen) > 1
+            ):
+                return kinds
+        raise CompileError(
+            Diagnostic("unknown-pattern", "tensors exist in a pattern of layers that nothing in the configuration has")
+        )
+
+    def patterns(self, length: int) -> Iterator[LayerKinds]:
+        """Lists of the configuration with one entry a layer, then conditions on the layer's index, then pairs of those."""
+        for path, values in _lists_of(self.given.resolved):
+            if len(values) == length:
+                yield LayerKinds(Apply("getitem", (Key(path), Index("layer"))), tuple(values))
+        conditions = [kinds for expr in self.given.conditions if (kinds := self._condition(expr, length)) is not None]
+        yield from conditions
+        for first, second in itertools.combinations(conditions, 2):
+            labels = tuple(zip(first.labels, second.labels, strict=True))
+            yield LayerKinds(Apply("tuple", (first.element, second.element)), labels)
+
+    def _condition(self, expr: Expr, length: int) -> LayerKinds | None:
+        if {leaf for leaf in leaves(expr) if isinstance(leaf, (Index, Dim))} != {Index("layer")}:
+            return None
+        try:
+            values = [evaluate(expr, Environment(self.given.resolved, indices={"layer": i})) for i in range(length)]
+        except (KeyError, TypeError, IndexError, ArithmeticError):
+            return None
+        return LayerKinds(expr, tuple(bool(value) for value in values)) if len(set(values)) > 1 else None
+
+    def sequence(self, kinds: LayerKinds) -> str:
+        """One label a layer, over `cfg`."""
+        match kinds.element:
+            case Apply("getitem", (Key() as key, Index())):
+                return self.over_cfg(key)
+            case element:
+                path, length = max(self.lists(), key=lambda pair: pair[1])
+                return f"[{self.over_cfg(element)} for layer in range({self.over_cfg(self.count(path, length))})]"
+
+    def slots(self) -> Iterator[tuple[tuple[Expr, Expr, Expr], Expr]]:
+        """Heads, key size and value size of every cache update, with the slot that it goes to."""
+        yield from dict.fromkeys(_updates(self.region))
+
+    # -------------------------------------------------------------------------------------------------- spelling
+
+    def field(self, key: Key) -> str:
+        return self.fields[key.path]
+
+    def over_cfg(self, expr: Expr, owner: str = "cfg") -> str:
+        """`expr` as Python over `cfg`."""
+
+        def resolve(leaf: Leaf) -> ast.expr:
+            if isinstance(leaf, Key):
+                return attribute(name(owner.split(".")[0]), ".".join([*owner.split(".")[1:], self.fields[leaf.path]]))
+            if isinstance(leaf, Index):
+                return name("layer")
+            raise AssertionError(f"{leaf} over the configuration")
+
+        return unparse(to_syntax(expr, resolve))
+
+    def emit(self, dialect: Dialect) -> Lowered:
+        def kinds_of(partition: tuple[int, ...]) -> Kinds:
+            found = self.kinds(partition)
+            return Kinds(self.sequence(found), self.over_cfg(found.element), found.labels)
+
+        def count_of(path: str, length: int) -> str:
+            return self.over_cfg(self.count(path, length))
+
+        emitter = Emitter(self.program, dialect, self.fields, count_of, kinds_of)
+        classes = emitter.classes()
+        init_body, run_body = emitter.top(self.given.inputs)
+        return Lowered(
+            tuple(emitter.functions.texts.values()),
+            tuple(classes),
+            tuple(init_body),
+            tuple(run_body),
+            self.anchor(dialect),
+        )
+
+    def anchor(self, dialect: Dialect) -> str:
+        """A parameter that has the type of the model: the first that an embedding reads."""
+        for path, module in walk(self.given.tree):
+            if module.kind in CONTAINERS or not module.parameters:
+                continue
+            parameter = module.parameters[0].name
+            if dialect.functional_cache:
+                parameter = LEAVES.get(module.kind, parameter) if parameter == "weight" else parameter
+            return unparse(attribute(name("self"), f"{path}.{parameter}"))
+        raise CompileError(Diagnostic("no-parameters", "the model has no parameters"))
+
+    def masks(self, additive: bool) -> tuple[MaskView, ...]:
+        return tuple(
+            MaskView(
+                mask.name,
+                mask.causal,
+                self.over_cfg(mask.window, "self.cfg") if mask.window is not None else "",
+                self.over_cfg(mask.chunk, "self.cfg") if mask.chunk is not None else "",
+                additive,
+            )
+            for mask in self.given.masks
+        )
+
+    def cache(self) -> CacheView:
+        shapes = list(dict.fromkeys(shape for shape, _ in self.slots()))
+        lengths = [self.over_cfg(self.count(path, length)) for path, length in self.lists()]
+        count = lengths[0] if lengths else "0"
+        if len(shapes) > 1:
+            raise CompileError(Diagnostic("mixed-cache", "layers keep keys and values of different shapes"))
+        if not shapes:
+            return CacheView("0", "0", "0", "0")
+        heads, key, value = shapes[0]
+        return CacheView(count, self.over_cfg(heads), self.over_cfg(key), self.over_cfg(value))
+
+    def legend(self) -> tuple[str, ...]:
+        named = [f"{axis.letter} {self.fields[axis.size.path]}" for axis in self.axes if isinstance(axis.size, Key)]
+        return _wrap("Axes: B batch, T new tokens, S attended tokens, ", named)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerKinds:
+    """What tells layers apart: an expression over the layer's index, and its value for each layer of this checkpoint."""
+
+    element: Expr
+    labels: tuple[object, ...]
+
+
+def _canonical(partition: tuple[int, ...]) -> tuple[int, ...]:
+    order = list(dict.fromkeys(partition))
+    return tuple(order.index(kind) for kind in partition)
+
+
+def _lists_of(value: object, path: Path = ()) -> Iterator[tuple[Path, list[object]]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _lists_of(inner, (*path, key))
+    elif isinstance(value, (list, tuple)) and value and all(isinstance(v, (str, int, bool)) for v in value):
+        yield path, list(value)
+
+
+def _updates(region: Region) -> Iterator[tuple[tuple[Expr, Expr, Expr], Expr]]:
+    for node in region.nodes:
+        match node:
+            case Op("cache_update", (Value(shape=key), Value(shape=value), slot)):
+                expr = slot.expr if isinstance(slot, Number) else Const(None)
+                yield (key[1], key[3], value[3]), expr
+            case Call(region=inner):
+                yield from _updates(inner)
+            case Loop(bodies=bodies):
+                for body in bodies:
+                    yield from _updates(body)
+            case _:
+                pass
+
+
+def _wrap(start: str, items: list[str], width: int = 116) -> tuple[str, ...]:
+    out, line = [], start
+    for number, item in enumerate(items):
+        piece = item + (", " if number + 1 < len(items) else ".")
+        if len(line) + len(piece) > width:
+            out.append(line.rstrip())
+            line = ""
+        line += piece
+    return (*out, line)
+
+
+Resolve = Callable[[Leaf], ast.expr]
+__all__ = [
+    "FlaxDialect",
+    "Input",
+    "Lowered",
+    "Lowering",
+    "MaskPlan",
+    "ModuleTarget",
+    "TorchDialect",
+    "absolute",
+    "leaves",
+]

@@ -1,0 +1,136 @@
+"""The weight table: every tensor that a checkpoint holds, its place in both models, and its axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from codegen.lowering.flax_dialect import LEAVES
+from codegen.lowering.instances import walk
+from codegen.lowering.program import Lowering
+from codegen.lowering.views import AxisView, RowView, SourceView, TableView, TieView, WeightsView
+from ir.expressions import Const, Expr, Key
+from ir.graph import DType
+
+MESH = {"V": "tp", "D": "fsdp", "F": "tp", "N": "tp", "K": "tp", "Q": "tp", "C": "tp", "E": "ep"}
+"""Which mesh axis splits which tensor axis unless RULES of the package say otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """A stored tensor: its path with `{}` for the layer, the layer, the Flax leaf, the axes."""
+
+    path: str
+    layer: int | None
+    leaf: str
+    axes: str
+    dtype: str
+
+
+def weights_view(
+    lowering: Lowering,
+    source: SourceView,
+    published: Callable[[str], str],
+    ties: Sequence[tuple[str, str]],
+    tied_expr: str,
+    ignored: tuple[str, ...] = (),
+) -> WeightsView:
+    """`published` gives the name in a checkpoint of a tensor of the module tree; `ties` are (alias, target) paths."""
+    stack = _stack(lowering)
+    tensors = list(_tensors(lowering, stack))
+    tables = tuple(_tables(lowering, tensors, stack, published))
+    tie_views = tuple(TieView(published(a), published(t), a, t) for a, t in ties)
+    kinds = [lowering.kinds(loop.kinds) for loop in lowering.loops() if len(loop.bodies) > 1]
+    kinds_expr = lowering.sequence(kinds[0]) if kinds else ""
+    return WeightsView(
+        source,
+        tables,
+        tuple(_axis_views(lowering)),
+        tie_views,
+        tied_expr,
+        ignored,
+        stack if len(list(lowering.loops())) else "",
+        kinds_expr,
+    )
+
+
+def _stack(lowering: Lowering) -> str:
+    """The path of the list of layers: the longest one."""
+    lists = sorted(lowering.lists(), key=lambda pair: -pair[1])
+    return lists[0][0] if lists else ""
+
+
+def _tensors(lowering: Lowering, stack: str) -> Iterator[_Tensor]:
+    letters = {axis.size: axis.letter for axis in lowering.axes}
+    for path, module in walk(lowering.given.tree):
+        for parameter in module.parameters:
+            if parameter.buffer and not parameter.persistent:
+                continue
+            where = f"{path}.{parameter.name}" if path else parameter.name
+            generic, layer = _generic(where, stack)
+            leaf = LEAVES.get(module.kind, parameter.name) if parameter.name == "weight" else parameter.name
+            axes = "".join(_letter(size, letters) for size in parameter.shape)
+            kept = parameter.dtype.value if parameter.dtype not in (DType.MODEL, DType.FLOAT32) else ""
+            yield _Tensor(generic, layer, leaf, axes, kept)
+
+
+def _letter(size: Expr, letters: Mapping[Expr, str]) -> str:
+    return "1" if size == Const(1) else letters[size]
+
+
+def _generic(path: str, stack: str) -> tuple[str, int | None]:
+    if not stack or not path.startswith(stack + "."):
+        return path, None
+    index, _, rest = path[len(stack) + 1 :].partition(".")
+    return f"{stack}.{{}}.{rest}", int(index)
+
+
+def _tables(
+    lowering: Lowering, tensors: list[_Tensor], stack: str, published: Callable[[str], str]
+) -> Iterator[TableView]:
+    layers: dict[_Row, list[int]] = {}
+    for tensor in tensors:
+        layers.setdefault(_Row(tensor.path, tensor.leaf, tensor.axes, tensor.dtype), []).extend(
+            [] if tensor.layer is None else [tensor.layer]
+        )
+    single = tuple(row.view(published) for row, at in layers.items() if not at)
+    if single:
+        yield TableView("TABLE", single)
+    count = lowering.count(stack, dict(lowering.lists())[stack]) if stack else Const(0)
+    groups: dict[tuple[int, ...], list[_Row]] = {}
+    for row, at in layers.items():
+        if at:
+            groups.setdefault(tuple(at), []).append(row)
+    for number, (at, rows) in enumerate(groups.items()):
+        constant = "LAYERS" if number == 0 else f"LAYERS_{number + 1}"
+        yield TableView(constant, tuple(row.view(published) for row in rows), _layers_expr(lowering, at, stack, count))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    path: str
+    leaf: str
+    axes: str
+    dtype: str
+
+    def view(self, published: Callable[[str], str]) -> RowView:
+        return RowView(published(self.path), self.path, self.leaf, self.axes, self.dtype)
+
+
+def _layers_expr(lowering: Lowering, at: tuple[int, ...], stack: str, count: Expr) -> str:
+    length = dict(lowering.lists())[stack]
+    total = lowering.over_cfg(count)
+    if len(at) == length:
+        return f"range({total})"
+    partition = tuple(int(layer in at) for layer in range(length))
+    kinds = lowering.kinds_containing(partition)
+    wanted = tuple(dict.fromkeys(kinds.labels[layer] for layer in at))
+    test = f"== {wanted[0]!r}" if len(wanted) == 1 else f"in {wanted!r}"
+    return f"[layer for layer, kind in enumerate({lowering.sequence(kinds)}) if kind {test}]"
+
+
+def _axis_views(lowering: Lowering) -> Iterator[AxisView]:
+    for axis in lowering.axes:
+        expr = lowering.over_cfg(axis.size)
+        meaning = lowering.fields[axis.size.path] if isinstance(axis.size, Key) else expr.replace("cfg.", "")
+        yield AxisView(axis.letter, expr, meaning, MESH.get(axis.letter, ""))

@@ -1,0 +1,130 @@
+"""Raising a whole program: every rule, in the one order in which they are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+
+from codegen.raising import attention, masks, rotary, tables
+from codegen.raising.view import Match, View
+from ir.arch import Attention, Cap, MaskForm, Sinks
+from ir.graph import Call, FunctionTarget, Loop, ModuleTarget, Node, Raised, Region
+
+Rule = Callable[[View, int], Match | str | None]
+
+RULES: tuple[tuple[str, Rule], ...] = (
+    (rotary.RULE, rotary.match),
+    (attention.RULE, attention.match),
+    (tables.RULE, tables.match),
+)
+"""Each looks at one step of a view: what it found there, a sentence why it is not that, None where it does not apply."""
+
+
+@dataclass(frozen=True, slots=True)
+class WhyNot:
+    """A rule that nearly fired: in which module's method, and the sentence that says what is missing."""
+
+    module: str
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RaisedProgram:
+    """The program with components in it, what form its masks take, and the rules that nearly fired."""
+
+    region: Region
+    masks: MaskForm
+    why_not: tuple[WhyNot, ...] = ()
+
+
+def raise_program(top: Region, mask_params: Collection[int] = (), both_ways: Collection[int] = ()) -> RaisedProgram:
+    """Recognise components in `top` and everything that it calls.
+
+    `mask_params` are the masks among its parameters, by index; `both_ways` those that hide no later tokens. Where all of
+    them go to raised attention, they become boolean; otherwise attention that needs them so stays as it is.
+    """
+    raiser = _Raiser()
+    region = raiser.region(top, "")
+    form = MaskForm.ADDITIVE if mask_params else MaskForm.ABSENT
+    if mask_params:
+        converted = masks.boolean(region, mask_params, both_ways)
+        if isinstance(converted, Region):
+            region, form = converted, MaskForm.BOOLEAN
+        else:
+            raiser.why_not.append(WhyNot("", "boolean masks", converted))
+    if _needs_boolean(region):
+        raiser = _Raiser(keep=_is_elaborate, why_not=raiser.why_not)
+        region, form = raiser.region(top, ""), MaskForm.ADDITIVE if mask_params else MaskForm.ABSENT
+    region = tables.narrowed(region)
+    return RaisedProgram(region, form, tuple(dict.fromkeys(raiser.why_not)))
+
+
+def _is_elaborate(component: object) -> bool:
+    """Attention that has no fused form: it is written out, with boolean masks."""
+    if not isinstance(component, Attention):
+        return False
+    return component.cap is not Cap.ABSENT or component.sinks is not Sinks.ABSENT
+
+
+def _needs_boolean(region: Region, seen: set[int] | None = None) -> bool:
+    """Whether attention that is written out has an additive mask."""
+    seen = set() if seen is None else seen
+    if id(region) in seen:
+        return False
+    seen.add(id(region))
+    for node in region.nodes:
+        match node:
+            case Raised(component) if _is_elaborate(component):
+                if component.mask is MaskForm.ADDITIVE:  # type: ignore[union-attr]
+                    return True
+            case Call(_, inner):
+                if _needs_boolean(inner, seen):
+                    return True
+            case Loop(bodies=bodies):
+                if any(_needs_boolean(body, seen) for body in bodies):
+                    return True
+    return False
+
+
+@dataclass
+class _Raiser:
+    keep: Callable[[object], bool] = lambda component: False  # components that stay as they are
+    why_not: list[WhyNot] = field(default_factory=list)
+    done: dict[int, tuple[Region, Region]] = field(default_factory=dict)
+
+    def region(self, region: Region, where: str) -> Region:
+        """The region with components in it; callees first. A region that is called twice is raised once."""
+        known = self.done.get(id(region))
+        if known is not None:
+            return known[1]
+        made = self._rules(replace(region, nodes=tuple(self._callees(node, where) for node in region.nodes)), where)
+        self.done[id(region)] = (region, made)
+        return made
+
+    def _callees(self, node: Node, where: str) -> Node:
+        match node:
+            case Call(ModuleTarget(path), inner):
+                return replace(node, region=self.region(inner, f"{where}.{path}".strip(".")))
+            case Call(FunctionTarget(), inner) if any(isinstance(n, (Call, Loop)) for n in inner.nodes):
+                return replace(node, region=replace(inner, nodes=tuple(self._callees(n, where) for n in inner.nodes)))
+            case Loop(container, bodies):
+                return replace(node, bodies=tuple(self.region(body, f"{where}.{container}".strip(".")) for body in bodies))
+            case _:
+                return node
+
+    def _rules(self, region: Region, where: str) -> Region:
+        view = View(region)
+        for name, rule in RULES:
+            at = 0
+            while at < len(view.steps):
+                found = rule(view, at)
+                match found:
+                    case Match() if not any(isinstance(n, Raised) and self.keep(n.component) for n in found.nodes):
+                        before = view.steps[at].node.results
+                        view.apply(found)
+                        at = max((view.producer[r.id] for r in before if r.id in view.producer), default=at)
+                    case str(reason):
+                        self.why_not.append(WhyNot(where, name, reason))
+                at += 1
+        return view.written_back()

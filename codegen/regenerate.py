@@ -1,0 +1,212 @@
+"""Packages that were emitted before: listing them, and emitting them again."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from codegen import pipeline, render
+from codegen.diagnostics import CompileError, Diagnostic, printable
+from codegen.repo import Repository, from_record
+
+STAMPS = Path(".cache", "regenerate.json")  # below the checkout: which package was last found up to date, by digest
+TOOLS = ("jinja2", "ruff", "transformers")  # whose version shows in the output
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one package: up-to-date, written, differs (--check alone), or failed."""
+
+    name: str
+    state: str
+    files: tuple[str, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+def find_checkout() -> Path | None:
+    """The checkout of this project that the working directory lies in, or that this code runs from."""
+    here = Path.cwd()
+    for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):
+        if (folder / "codegen" / "pipeline.py").is_file() and (folder / "generated").is_dir():
+            return folder
+    return None
+
+
+def inside_checkout() -> Path | None:
+    """The checkout that the working directory lies in."""
+    found = find_checkout()
+    return found if found is not None and Path.cwd().is_relative_to(found) else None
+
+
+def packages(generated: Path) -> list[Path]:
+    """The folders below `generated/` that were emitted, sorted by name."""
+    return sorted(path.parent for path in generated.glob(f"*/{render.SOURCE_RECORD}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What source.json says a package was compiled from."""
+
+    repository: Repository
+    targets: tuple[str, ...]
+    checkpoints: Mapping[str, Mapping[str, object]]
+
+
+def read_record(folder: Path) -> Record:
+    """
+    Raises:
+        CompileError: `not-a-package`.
+    """
+    record = render.read_manifest(folder) or {}
+    name, revision, config = record.get("repository"), record.get("revision"), record.get("config")
+    if not isinstance(name, str) or not isinstance(config, dict):
+        raise CompileError(
+            Diagnostic(
+                "not-a-package",
+                f"{printable(str(folder), 300)} is no package of this compiler: it has no readable {render.SOURCE_RECORD}",
+            )
+        )
+    targets, checkpoints = record.get("targets"), record.get("checkpoints")
+    return Record(
+        from_record(name, revision if isinstance(revision, str) else "", config),
+        tuple(str(target) for target in targets) if isinstance(targets, list) else pipeline.TARGETS,
+        checkpoints if isinstance(checkpoints, dict) else {},
+    )
+
+
+def regenerate(folder: Path, *, check: bool = False, force: bool = False, merge: bool = False) -> Outcome:
+    """Emit one package again from what it was compiled from."""
+    try:
+        record = read_record(folder)
+        package = pipeline.compile_package(record.repository, targets=record.targets, checkpoints=record.checkpoints)
+        if check:
+            differing = render.differences(package.files, folder)
+            return Outcome(folder.name, "differs" if differing else "up-to-date", differing)
+        written = pipeline.write(package, folder, force=force, merge=merge)
+    except CompileError as error:
+        return Outcome(folder.name, "failed", diagnostics=error.diagnostics)
+    except Exception as error:  # in a process of its own: the one that reports it is elsewhere
+        return Outcome(folder.name, "failed", diagnostics=(internal_error(error),))
+    touched = (*written.changed, *written.removed)
+    conflicts = tuple(Diagnostic("merge-conflict", f"{folder.name}/{where}") for where in written.conflicts)
+    return Outcome(folder.name, "written" if touched else "up-to-date", touched, conflicts)
+
+
+def regenerate_many(
+    folders: list[Path],
+    checkout: Path,
+    progress: Callable[[Outcome], None],
+    *,
+    check: bool = False,
+    force: bool = False,
+    merge: bool = False,
+    jobs: int | None = None,
+) -> list[Outcome]:
+    """Emit packages again, those alone whose inputs, outputs or compiler changed since they were last up to date."""
+    compiler = compiler_digest()
+    stamps = _read_stamps(checkout)
+    todo = []
+    outcomes: dict[str, Outcome] = {}
+    for folder in folders:
+        if stamps.get(folder.name) == _stamp(folder, compiler):
+            outcomes[folder.name] = Outcome(folder.name, "up-to-date")
+            progress(outcomes[folder.name])
+        else:
+            todo.append(folder)
+    for outcome in _run(partial(regenerate, check=check, force=force, merge=merge), todo, jobs or _processors()):
+        outcomes[outcome.name] = outcome
+        progress(outcome)
+    done = {
+        name
+        for name, outcome in outcomes.items()
+        if outcome.state in ("up-to-date", "written") and not outcome.diagnostics
+    }
+    fresh = {folder.name: _stamp(folder, compiler) for folder in todo if folder.name in done}
+    if fresh:
+        _write_stamps(checkout, {**stamps, **fresh})
+    return [outcomes[folder.name] for folder in folders]
+
+
+def _run(work: Callable[[Path], Outcome], folders: list[Path], jobs: int) -> Iterator[Outcome]:
+    if len(folders) < 2 or jobs < 2:
+        yield from map(work, folders)
+        return
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
+    with ProcessPoolExecutor(min(jobs, len(folders)), mp_context=context) as pool:
+        for future in as_completed([pool.submit(work, folder) for folder in folders]):
+            yield future.result()
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every platform
+        return os.cpu_count() or 1
+
+
+def compiler_digest() -> str:
+    """Of everything that decides what is emitted for a given input."""
+    root = Path(__file__).resolve().parent
+    folders = (root, root.parent / "ir", render.templates_folder())
+    digest = hashlib.sha256()
+    for tool in TOOLS:
+        digest.update(f"{tool} {importlib.metadata.version(tool)}\n".encode())
+    for folder in folders:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"):
+            digest.update(f"{path.relative_to(folder).as_posix()}\n".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _stamp(folder: Path, compiler: str) -> str:
+    digest = hashlib.sha256(compiler.encode())
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"):
+        digest.update(f"{path.relative_to(folder).as_posix()}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _read_stamps(checkout: Path) -> dict[str, str]:
+    try:
+        value = json.loads((checkout / STAMPS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _write_stamps(checkout: Path, stamps: Mapping[str, str]) -> None:
+    """Losing them costs time, nothing else."""
+    path = checkout / STAMPS
+    try:
+        path.parent.mkdir(exist_ok=True)
+        partial_path = path.with_suffix(f".{os.getpid()}")
+        partial_path.write_text(json.dumps(stamps, indent=1, sort_keys=True), encoding="utf-8")
+        os.replace(partial_path, path)
+    except OSError:
+        pass
+
+
+def internal_error(error: BaseException) -> Diagnostic:
+    """A fault of the compiler itself, with the place in its code and no traceback."""
+    place = ""
+    trace = error.__traceback__
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if "codegen" in file.parts or "ir" in file.parts:
+            place = f"{file.parent.name}/{file.name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return Diagnostic(
+        "internal-error",
+        f"the compiler failed: {type(error).__name__}: {printable(str(error), 500)}",
+        notes=(f"at {place}",) if place else (),
+        help="this is a fault of the compiler: please report it with the source that it was run on",
+    )
