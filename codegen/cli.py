@@ -114,7 +114,7 @@ def from_hf(
     package = pipeline.compile_package(repository, targets=targets)
     folder = out if out is not None else _home(package.name)
     written = pipeline.write(package, folder, force=force, merge=merge)
-    notes = (*repository.notes, *package.notes, *_conflicts(written))
+    notes = (*repository.notes, *package.notes, *written.notes)
     facts = {
         "package": package.name,
         "repository": repository.name,
@@ -413,20 +413,6 @@ def _story(folder: Path, written: Written) -> str:
     if written.kept:
         lines.append(f"kept what was edited: {', '.join(written.kept)}")
     return "\n".join(lines)
-
-
-def _conflicts(written: Written) -> tuple[Diagnostic, ...]:
-    from codegen.diagnostics import Diagnostic, Severity
-
-    return tuple(
-        Diagnostic(
-            "merge-conflict",
-            f"{where} was edited by hand, and the compiler now emits it differently",
-            severity=Severity.NOTE,
-            help="yours was kept; compare it with what --force would write",
-        )
-        for where in written.conflicts
-    )
 
 
 def _report(report: Report, as_json: bool) -> None:

@@ -29,6 +29,7 @@ class Outcome:
     state: str
     files: tuple[str, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+    pure: bool = True  # nothing that was edited by hand is left in it
 
 
 def find_checkout() -> Path | None:
@@ -96,8 +97,7 @@ def regenerate(folder: Path, *, check: bool = False, force: bool = False, merge:
     except Exception as error:  # in a process of its own: the one that reports it is elsewhere
         return Outcome(folder.name, "failed", diagnostics=(internal_error(error),))
     touched = (*written.changed, *written.removed)
-    conflicts = tuple(Diagnostic("merge-conflict", f"{folder.name}/{where}") for where in written.conflicts)
-    return Outcome(folder.name, "written" if touched else "up-to-date", touched, conflicts)
+    return Outcome(folder.name, "written" if touched else "up-to-date", touched, written.notes, pure=not written.kept)
 
 
 def regenerate_many(
@@ -124,11 +124,7 @@ def regenerate_many(
     for outcome in _run(partial(regenerate, check=check, force=force, merge=merge), todo, jobs or _processors()):
         outcomes[outcome.name] = outcome
         progress(outcome)
-    done = {
-        name
-        for name, outcome in outcomes.items()
-        if outcome.state in ("up-to-date", "written") and not outcome.diagnostics
-    }
+    done = {one.name for one in outcomes.values() if one.state in ("up-to-date", "written") and one.pure}
     fresh = {folder.name: _stamp(folder, compiler) for folder in todo if folder.name in done}
     if fresh:
         _write_stamps(checkout, {**stamps, **fresh})

@@ -144,14 +144,7 @@ class Rotary:
     tables: Tables = Tables.FULL
 
 
-@dataclass(frozen=True, slots=True)
-class RotaryTable:
-    """Cosines and sines of positions times frequencies, in float32; arguments positions [B, T], inv_freq [H/2],
-    factor or None, dtype -> cos, sin [B, 1, T, H/2].
-    """
-
-
-Component = Attention | Rotary | RotaryTable
+Component = Attention | Rotary
 
 
 # Facts about modules

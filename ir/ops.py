@@ -145,7 +145,7 @@ repeat %x repeats | repeated along each axis, as a whole
 repeat_interleave %x repeats dim | each element repeated
 flip %x dims | in reverse order along these axes
 roll %x shifts dims | shifted around along these axes
-pad %x widths mode value | widths from the last axis backwards, before and after
+pad %x widths mode value | (before, after) for every axis; negative widths remove
 unfold %x dim size step | windows along an axis, as a new last axis
 diagonal %x offset a b | the diagonal of two axes as a new last axis
 diag_embed %x | the last axis as the diagonal of a matrix
@@ -176,6 +176,7 @@ var %x dim keepdim correction | variance
 std %x dim keepdim correction | standard deviation
 amax %x dim keepdim | greatest
 amin %x dim keepdim | least
+argsort %x dim descending stable | where the elements of an axis would come from in order
 argmax %x dim keepdim | index of the greatest
 argmin %x dim keepdim | index of the least
 all %x dim keepdim | whether none is zero
@@ -185,7 +186,7 @@ norm %x order dim keepdim | sum(abs(x) ** order) ** (1 / order)
 cumsum %x dim dtype | running sum
 cumprod %x dim dtype | running product
 # creation
-arange start stop step dtype | start, start + step, ... before stop
+arange start stop step dtype | start, start + step, ... before stop; no dtype: of integers
 linspace start stop steps dtype | evenly spaced, both ends included
 zeros shape dtype | zeros
 ones shape dtype | ones
@@ -328,7 +329,9 @@ def result_type(
     Raises:
         UnknownPromotion: see `promote`.
     """
-    kinds = tuple(DType.BOOL if isinstance(n, bool) else DType.INT64 if isinstance(n, int) else default for n in numbers)
+    kinds = tuple(
+        DType.BOOL if isinstance(n, bool) else DType.INT64 if isinstance(n, int) else default for n in numbers
+    )
     result: DType | None = None
     for group in (tensors, zero_dim, kinds):
         kind: DType | None = None

@@ -252,7 +252,7 @@ def configure(interp: Interpreter, config: Instance, owner: Class, args: list[An
     for name, default, where in fields(interp, owner):
         names.add(name)
         if name in kwargs:
-            set(interp, config, name, kwargs[name])
+            set_attribute(interp, config, name, kwargs[name])
             continue
         try:
             value = default_of(interp, name, default, where)
@@ -260,7 +260,7 @@ def configure(interp: Interpreter, config: Instance, owner: Class, args: list[An
             if isinstance(find(interp, config.cls, name), Property):
                 continue
             interp.throw("TypeError", f"Missing required field - '{name}'")
-        set(interp, config, name, value)
+        set_attribute(interp, config, name, value)
     rest = {name: value for name, value in kwargs.items() if name not in names}
     if isinstance(kwargs, SDict):
         rest = SDict(rest, kwargs.expr)
@@ -553,6 +553,8 @@ def _get_super(interp: Interpreter, owner: Super, name: str) -> Any:
         return Builtin("__new__", lambda i, a, k: blank(i, a[0]))
     found = _find_in(interp, mro, name)
     if found is None:
+        if isinstance(receiver, ModuleObject) and name == "__call__":
+            return Builtin(name, lambda i, a, k: i.call(i.getattr(receiver, "forward"), a, k))
         if isinstance(receiver, ModuleObject) and name == "__getattr__":
             return Builtin(name, lambda i, a, k: _module_getattr(i, receiver, a[0]))
         if isinstance(receiver, Instance) and receiver.payload is not None:
@@ -642,6 +644,11 @@ def _get_function(interp: Interpreter, owner: Any, name: str) -> Any:
     interp.throw("AttributeError", f"'function' object has no attribute '{name}'")
 
 
+_TENSOR_ATTRIBUTES = frozenset(
+    "shape dtype T mT H mH device ndim data real imag is_cuda requires_grad grad layout itemsize nbytes is_sparse is_meta names".split()
+)
+
+
 def _get_tensor(interp: Interpreter, owner: Tensor, name: str) -> Any:
     from codegen.graph import tensor_ops
 
@@ -649,9 +656,9 @@ def _get_tensor(interp: Interpreter, owner: Tensor, name: str) -> Any:
         return External("torch.nn.Parameter" if isinstance(owner, Parameter) else "torch.Tensor")
     if isinstance(owner, Parameter) and name == "requires_grad":
         return owner.requires_grad
-    if name in tensor_ops.ATTRIBUTES:
+    if name in _TENSOR_ATTRIBUTES:
         return tensor_ops.attribute(interp.tensor_span(), owner, name)
-    if name.startswith("_") and name not in tensor_ops.METHODS:
+    if name.startswith("_"):
         interp.throw("AttributeError", f"'Tensor' object has no attribute '{name}'")
     return Builtin(name, lambda i, a, k: tensor_ops.method(i.tensor_span(), owner, name, a, k))
 
@@ -659,7 +666,7 @@ def _get_tensor(interp: Interpreter, owner: Tensor, name: str) -> Any:
 # -- setting ---------------------------------------------------------------------------------------------------------------------
 
 
-def set(interp: Interpreter, owner: Any, name: str, value: Any) -> None:
+def set_attribute(interp: Interpreter, owner: Any, name: str, value: Any) -> None:
     """`owner.name = value`."""
     match owner:
         case Instance():

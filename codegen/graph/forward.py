@@ -8,9 +8,9 @@ from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.graph.construction import Built, module_tree
-from codegen.graph.objects import Instance, ModuleObject
+from codegen.graph.objects import ModuleObject
 from codegen.graph.regions import freeze, nodes_of
-from codegen.graph.state import AttentionFunctions, B, KeyValueCache, Mask, S, Surroundings, T, mask_externals
+from codegen.graph.state import B, KeyValueCache, Mask, S, Surroundings, T
 from codegen.graph.values import Frame, Node, Tensor, TensorValue
 from ir.graph import DType, Module, Parameter, Region
 
@@ -35,8 +35,7 @@ def trace_forward(built: Built) -> Traced:
     interpreter, model = built.interpreter, built.model
     trace = interpreter.trace
     made = list(trace.root.body)  # what filled the buffers
-    surroundings = Surroundings()
-    interpreter.externals = {**interpreter.externals, **mask_externals(surroundings)}
+    surroundings = interpreter.surroundings = Surroundings()
     ids = Tensor(TensorValue((B, T), DType.INT64))
     positions = Tensor(TensorValue((B, T), DType.INT64))
     valid = Tensor(TensorValue((B, S), DType.INT64))
@@ -164,4 +163,3 @@ def _expr(size: Any) -> Any:
     return expr_of(size)
 
 
-__all__ = ["AttentionFunctions", "Instance", "Traced", "trace_forward"]

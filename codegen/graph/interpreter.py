@@ -38,7 +38,7 @@ from codegen.graph.predicates import Kind, Predicates
 from codegen.graph.scope import Definition, Guard, Missing, Namespace, Scope, bound_names, index_body, index_file
 from codegen.graph.values import Scalar, Trace, value_of
 from codegen.source.files import Library, SourceFile
-from ir.expressions import Const, Expr
+from ir.expressions import Const, Environment, Expr, Index
 from ir.spans import Span
 
 MAX_STEPS = 20_000_000
@@ -94,6 +94,7 @@ class Interpreter:
         self.builtins = builtins.table()
         self.yields: list[list[Any]] = []
         self.handling: list[Raised] = []
+        self.surroundings: Any = None  # of a forward pass, see state.py
         self.externals: dict[str, Callable[[Interpreter, list[Any], dict[str, Any]], Any]] = library.EXTERNALS
 
     # -- where we are ---------------------------------------------------------------------------------------------------
@@ -146,6 +147,8 @@ class Interpreter:
         namespace.values["__name__"] = file.dotted
         namespace.values["__file__"] = file.name
         self.namespaces[file.dotted] = namespace
+        if file.dotted.startswith(STUBS):
+            namespace.values.update(library.stub_names())
         index_file(namespace)
         return namespace
 
@@ -278,7 +281,11 @@ class Interpreter:
         scope.vars[name] = value
         with _At(self, scope):
             for statement in definition.statements():
-                self.exec(statement, scope)
+                try:
+                    self.exec(statement, scope)
+                except Raised:  # the attribute stays undefined, and asking for it is an error
+                    if not _sets_attribute(statement):
+                        raise
         return scope.vars[name]
 
     # -- branches ----------------------------------------------------------------------------------------------------------
@@ -866,7 +873,7 @@ class Interpreter:
         return classes.get(self, owner, name)
 
     def setattr(self, owner: Any, name: str, value: Any) -> None:
-        classes.set(self, owner, name, value)
+        classes.set_attribute(self, owner, name, value)
 
     def call(self, function: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Call anything that can be called."""
@@ -1020,6 +1027,10 @@ class _At:
     def __exit__(self, *_: object) -> None:
         self.interpreter.scope, self.interpreter.node, self.interpreter.loops = self.saved
         self.interpreter.framing = self.framing
+
+
+def _sets_attribute(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Attribute)
 
 
 def _raises(body: list[ast.stmt]) -> bool:

@@ -355,7 +355,9 @@ def compare(interp: Interpreter, op: str, left: Any, right: Any) -> Any:
     match op:
         case "is" | "is not":
             same = identical(left, right)
-            return same if op == "is" else (scalars.apply("not", same) if isinstance(same, Scalar) else not same)
+            if op == "is" or not isinstance(same, Scalar):
+                return same if op == "is" else not same
+            return Scalar(not same.value, Apply("is not", same.expr.args)) if isinstance(same.expr, Apply) else same
         case "in" | "not in":
             inside = contains(interp, right, left)
             if op == "in":

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from codegen.graph.library import EXTERNALS, Intrinsic
 from codegen.graph.objects import Builtin, Foreign
 from codegen.graph.values import Scalar, Tensor, TensorValue, expr_of, value_of
 from ir.expressions import Dim, Expr
@@ -41,7 +42,7 @@ class Surroundings:
 
     masks: dict[Mask, TensorValue] = field(default_factory=dict)
 
-    def mask(self, interpreter: Interpreter, description: Mask) -> Tensor:
+    def mask(self, description: Mask) -> Tensor:
         if description not in self.masks:
             self.masks[description] = TensorValue((B, 1, T, S), DType.MODEL)
         return Tensor(self.masks[description])
@@ -100,34 +101,44 @@ class AttentionFunctions(Foreign):
         return Builtin(name, lambda _, args, kwargs: args[1] if len(args) > 1 else kwargs["default"])
 
 
-def mask_externals(surroundings: Surroundings) -> dict[str, Callable[[Interpreter, list[Any], dict[str, Any]], Any]]:
-    """The mask helpers of the library, as descriptions."""
+def _mask_helper(describe: Callable[[Interpreter, Any], Mask]) -> Intrinsic:
+    """A mask helper of the library, as a description."""
 
-    def make(describe: Callable[[Interpreter, Any], Mask | None]) -> Callable[[Interpreter, list[Any], dict[str, Any]], Any]:
-        def call(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
-            given = {**dict(zip(_MASK_PARAMETERS, args, strict=False)), **kwargs}
-            for name in ("or_mask_function", "and_mask_function", "block_sequence_ids"):
-                if given.get(name) is not None:
-                    interpreter.unsupported(f"a mask with `{name}`", help="teach this overlay to graph/state.py and the mask helpers")
-            if given.get("encoder_hidden_states") is not None:
-                interpreter.unsupported("a mask over encoder states")
-            description = describe(interpreter, given["config"])
-            return None if description is None else surroundings.mask(interpreter, description)
+    def call(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        given = {**dict(zip(_MASK_PARAMETERS, args, strict=False)), **kwargs}
+        for name in ("or_mask_function", "and_mask_function", "block_sequence_ids"):
+            if given.get(name) is not None:
+                interpreter.unsupported(f"a mask with `{name}`", help="teach this overlay to graph/state.py and the mask helpers")
+        if given.get("encoder_hidden_states") is not None:
+            interpreter.unsupported("a mask over encoder states")
+        return interpreter.surroundings.mask(describe(interpreter, given["config"]))
 
-        return call
+    return call
 
-    prefix = "transformers.masking_utils."
-    return {
-        prefix + "create_causal_mask": make(lambda i, config: Mask(causal=_is_causal(i, config))),
-        prefix + "create_sliding_window_causal_mask": make(
-            lambda i, config: Mask(causal=_is_causal(i, config), window=_attribute(i, config, "sliding_window"))
-        ),
-        prefix + "create_chunked_causal_mask": make(lambda i, config: Mask(chunk=_attribute(i, config, "attention_chunk_size"))),
-        prefix + "create_bidirectional_mask": make(lambda i, config: Mask(causal=False)),
-        prefix + "create_bidirectional_sliding_window_mask": make(
-            lambda i, config: Mask(causal=False, window=_attribute(i, config, "sliding_window"))
-        ),
-    }
+
+def _last_only(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """Keeping the last positions before the head is the caller's choice: `last_only` of the emitted model."""
+    hidden = args[0] if args else kwargs["hidden_states"]
+    assert isinstance(hidden, Tensor)
+    return interpreter.tensor_span().emit("last_only", (hidden,), (hidden.shape, hidden.dtype))[0]
+
+
+def register() -> None:
+    """Tell the interpreter what these helpers of the library mean."""
+    masks = "transformers.masking_utils."
+    EXTERNALS["transformers.modeling_utils.ALL_ATTENTION_FUNCTIONS"] = AttentionFunctions()
+    EXTERNALS["transformers.modeling_utils.slice_logits_to_keep"] = _last_only
+    EXTERNALS[masks + "create_causal_mask"] = _mask_helper(lambda i, config: Mask(causal=_is_causal(i, config)))
+    EXTERNALS[masks + "create_sliding_window_causal_mask"] = _mask_helper(
+        lambda i, config: Mask(causal=_is_causal(i, config), window=_attribute(i, config, "sliding_window"))
+    )
+    EXTERNALS[masks + "create_chunked_causal_mask"] = _mask_helper(
+        lambda i, config: Mask(chunk=_attribute(i, config, "attention_chunk_size"))
+    )
+    EXTERNALS[masks + "create_bidirectional_mask"] = _mask_helper(lambda i, config: Mask(causal=False))
+    EXTERNALS[masks + "create_bidirectional_sliding_window_mask"] = _mask_helper(
+        lambda i, config: Mask(causal=False, window=_attribute(i, config, "sliding_window"))
+    )
 
 
 _MASK_PARAMETERS = ("config", "inputs_embeds", "attention_mask", "past_key_values", "position_ids")
@@ -148,3 +159,6 @@ def _attribute(interpreter: Interpreter, config: Any, name: str) -> Expr:
     if value_of(value) is None:
         interpreter.throw("ValueError", f"Could not find a `{name}` argument in the config, or it is not set")
     return expr_of(value)
+
+
+register()

@@ -101,6 +101,7 @@ class Trace:
         self.default_dtype = DType.FLOAT32  # of new float tensors; MODEL while modules are built
         self.views: WeakKeyDictionary[Tensor, WeakSet[Tensor]] = WeakKeyDictionary()  # by what they are views of
         self.constants: WeakKeyDictionary[TensorValue, object] = WeakKeyDictionary()  # the data of literal tensors
+        self.hits = 0  # how many sizes depend on the data
         self.agreements: list[tuple[Size, Size, Span | None]] = []  # sizes whose equality an operation relied on
 
     def emit(self, op: str, args: tuple[object, ...], *results: tuple[tuple[Size, ...], DType]) -> tuple[Tensor, ...]:

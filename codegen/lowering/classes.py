@@ -7,7 +7,21 @@ from dataclasses import dataclass, field, replace
 
 from codegen.lowering.instances import CONTAINERS, Instance
 from ir.expressions import Const, Expr, Index, Key, Local, leaves
-from ir.graph import Call, DTypeOf, FunctionTarget, Loop, Module, Number, Op, Operand, Parameter, Region, SliceOf, Value
+from ir.graph import (
+    Call,
+    DTypeOf,
+    FunctionTarget,
+    Loop,
+    Module,
+    Number,
+    Op,
+    Operand,
+    Parameter,
+    Raised,
+    Region,
+    SliceOf,
+    Value,
+)
 
 Hole = tuple[str, Expr]  # a name for it, and what stands there
 
@@ -124,6 +138,8 @@ def _abstract_region(region: Region) -> object:
         match node:
             case Op(name, args, results):
                 nodes.append((name, _abstract(args), tuple(r.id for r in results)))
+            case Raised(component, args, results):
+                nodes.append((component, _abstract(args), tuple(r.id for r in results)))
             case Call(target, inner, args, results):
                 body = _abstract_region(inner) if isinstance(target, FunctionTarget) else len(inner.params)
                 nodes.append((target, body, _abstract(args), tuple(r.id for r in results)))
@@ -152,10 +168,10 @@ def map_numbers(instance: Instance, change: Callable[[str, Expr], Expr]) -> Inst
                 return operand
 
     def in_region(region: Region) -> Region:
-        nodes: list[Op | Call | Loop] = []
+        nodes: list[Op | Call | Loop | Raised] = []
         for node in region.nodes:
             match node:
-                case Op():
+                case Op() | Raised():
                     nodes.append(replace(node, args=tuple(in_operand(arg, "") for arg in node.args)))
                 case Call():
                     nodes.append(replace(node, args=tuple(in_operand(arg, "") for arg in node.args)))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from codegen.lowering.classes import ClassPlan
-from codegen.lowering.printing import BodyPrinter, Target
+from codegen.lowering.printing import Target
 from ir.graph import Module, Operand, Parameter
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ class Dialect(Target, Protocol):
     forward: str
     functional_cache: bool
 
-    def component(self, component: Component, args: tuple[object, ...], printer: BodyPrinter) -> ast.expr: ...
+    def component(self, component: Component, args: tuple[object, ...]) -> ast.expr: ...
+
+    def templates(self) -> list[str]: ...
 
     def signature(self, plan: ClassPlan, scan: bool) -> list[str]: ...
 

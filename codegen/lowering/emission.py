@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.classes import ClassPlan, Program
+from codegen.lowering.components import HELPER_NAMES
 from codegen.lowering.dialect import Dialect, attribute, lines, name, unparse
 from codegen.lowering.functions import Functions, ambients, call_function, component, passed_ambients, special, state
 from codegen.lowering.instances import CONTAINERS, Instance, absolute
@@ -41,7 +42,7 @@ class Emitter:
 
     def __post_init__(self) -> None:
         self.note_kinds()
-        reserved = {"update", "run_layers", "stack_layers", "causal_mask", "additive_mask", "Model", "Cache"}
+        reserved = {"update", "run_layers", "stack_layers", "causal_mask", "additive_mask", "Model", "Cache"} | HELPER_NAMES
         self.functions = Functions(self.dialect, reserved=reserved)
 
     def classes(self) -> list[str]:
@@ -54,6 +55,10 @@ class Emitter:
         region = self.program.top.example.methods["forward"][0]
         _, body = writer.method_lines("forward", region, inputs)
         return writer.init_lines(), body
+
+    def templates(self) -> list[str]:
+        """Templates of the helpers that the printed text calls."""
+        return self.dialect.templates()
 
     def note_kinds(self) -> None:
         """Layers whose loop treats them by kind know their kind, so their class needs the layer's index."""

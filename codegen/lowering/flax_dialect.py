@@ -8,9 +8,15 @@ from collections.abc import Callable, Iterable
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import flax_spellings
 from codegen.lowering.classes import ClassPlan
+from codegen.lowering.components import flax_component, flax_helper
+from codegen.lowering.printing import BodyPrinter
 from codegen.lowering.syntax import DTypeOfRendered
 from codegen.lowering.torch_dialect import LAYERS, _is_literal
+from ir.arch import Component
 from ir.graph import Module, Operand, Parameter
+
+LIBRARY = {"Linear": "linear", "Embedding": "embed", "LayerNorm": "layer_norm", "RMSNorm": "rms_norm"}
+"""Templates of the layers that keep the stored axis order."""
 
 LEAVES = {"Linear": "kernel", "Embedding": "embedding", "LayerNorm": "scale", "RMSNorm": "scale"}
 """What Flax calls the `weight` of a library layer."""
@@ -20,6 +26,20 @@ class FlaxDialect:
     base = "nnx.Module"
     forward = "__call__"
     functional_cache = True
+
+    def __init__(self) -> None:
+        self.helpers: set[str] = set()  # called by components
+        self.library: set[str] = set()  # layers of our own
+
+    def component(self, component: Component, args: tuple[object, ...]) -> ast.expr:
+        helper = flax_helper(component)
+        if helper is not None:
+            self.helpers.add(helper)
+        return flax_component(component, args)
+
+    def templates(self) -> list[str]:
+        layers = [f"flax/library/{LIBRARY[kind]}.py.jinja" for kind in sorted(self.library)]
+        return layers + [f"flax/components/{helper}.py.jinja" for helper in sorted(self.helpers)]
 
     def spell(self, op: str, args: tuple[object, ...]) -> ast.expr:
         return flax_spellings.spell(op, args)  # type: ignore[arg-type]
@@ -56,6 +76,7 @@ class FlaxDialect:
                     help="add it to LAYERS of both dialects",
                 )
             )
+        self.library.add(module.kind)
         positional, named = LAYERS[module.kind]
         arguments = dict(module.arguments)
         parts = [ast.unparse(ast.fix_missing_locations(number(arguments[key]))) for key in positional]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from codegen.diagnostics import CompileError, Diagnostic
+from codegen.lowering.components import statements_first
 from codegen.lowering.dialect import AMBIENT, Dialect, attribute, lines, name, unparse
 from codegen.lowering.numbers import Leaf
 from codegen.lowering.printing import BodyPrinter, print_body
@@ -206,8 +207,12 @@ def state(dialect: Dialect, node: Call) -> str | None:
 
 
 def component(dialect: Dialect, node: Raised, printer: BodyPrinter) -> None:
+    for value in statements_first(node):
+        printer.materialize(value)
+    for value in statements_first(node):
+        printer.materialize(value)
     args, weight = printer.arguments(node.args)
-    printer.define(node.results, dialect.component(node.component, args, printer), weight + 1)
+    printer.define(node.results, dialect.component(node.component, args), weight + 1)
 
 
 def special(dialect: Dialect, node: Op, printer: BodyPrinter) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ir.graph import Call, FunctionTarget, Loop, Module, ModuleTarget, Op, Operand, Region, SliceOf, Value
+from ir.graph import Call, FunctionTarget, Loop, Module, ModuleTarget, Op, Operand, Raised, Region, SliceOf, Value
 
 CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential", "ParameterList"})
 
@@ -59,13 +59,13 @@ def _visit(region: Region, owner: str, instances: dict[str, Instance]) -> None:
             case Loop(container, bodies, kinds):
                 for index, kind in enumerate(kinds):
                     _visit(_at(bodies[kind], container, index), owner, instances)
-            case Op():
+            case Op() | Raised():
                 pass
 
 
 def _at(body: Region, container: str, index: int) -> Region:
     """The body of one iteration, with the module of that iteration."""
-    nodes: list[Op | Call | Loop] = []
+    nodes: list[Op | Call | Loop | Raised] = []
     for node in body.nodes:
         match node:
             case Call(ModuleTarget(path, method), inner, args, results):
@@ -84,7 +84,7 @@ def without_parameters(module: Module) -> bool:
 
 def simplify(region: Region, owner: str, modules: dict[str, Module]) -> Region:
     """Calls of modules without parameters become calls of functions; what is a single operation is inlined."""
-    nodes: list[Op | Call | Loop] = []
+    nodes: list[Op | Call | Loop | Raised] = []
     replaced: dict[int, Operand] = {}
     fresh = 1 + max((v.id for v in _all_values(region)), default=-1)
     for node in region.nodes:
@@ -113,7 +113,7 @@ def simplify(region: Region, owner: str, modules: dict[str, Module]) -> Region:
                     for kind, body in enumerate(bodies)
                 )
                 nodes.append(Loop(container, inner_bodies, kinds, carried, invariant, varying, results, span))
-            case Op():
+            case Op() | Raised():
                 nodes.append(node)
     if not replaced:
         return Region(region.name, region.params, tuple(nodes), region.results)
@@ -140,7 +140,7 @@ def _inline(
     inner: Region,
     args: tuple[Operand, ...],
     results: tuple[Value, ...],
-    nodes: list[Op | Call | Loop],
+    nodes: list[Op | Call | Loop | Raised],
     replaced: dict[int, Operand],
     fresh: int,
 ) -> int:
@@ -150,7 +150,7 @@ def _inline(
     }
     outer_of = {r.id: outer for r, outer in zip(inner.results, results, strict=True) if isinstance(r, Value)}
     for node in inner.nodes:
-        assert isinstance(node, Op)
+        assert isinstance(node, (Op, Raised))
         made = []
         for value in node.results:
             outer = outer_of.get(value.id)
@@ -159,7 +159,7 @@ def _inline(
                 fresh += 1
             mapping[value.id] = outer
             made.append(outer)
-        nodes.append(Op(node.name, tuple(_substitute(arg, mapping) for arg in node.args), tuple(made), node.span))
+        nodes.append(replace(node, args=tuple(_substitute(arg, mapping) for arg in node.args), results=tuple(made)))
     return fresh
 
 
@@ -175,12 +175,14 @@ def _substitute(operand: Operand, mapping: dict[int, Operand]) -> Operand:
             return operand
 
 
-def _substitute_node(node: Op | Call | Loop, mapping: dict[int, Operand]) -> Op | Call | Loop:
+def _substitute_node(node: Op | Call | Loop | Raised, mapping: dict[int, Operand]) -> Op | Call | Loop | Raised:
     match node:
         case Op(name, args, results, span):
             return Op(name, tuple(_substitute(arg, mapping) for arg in args), results, span)
         case Call(target, region, args, results, span):
             return Call(target, region, tuple(_substitute(arg, mapping) for arg in args), results, span)
+        case Raised():
+            return replace(node, args=tuple(_substitute(arg, mapping) for arg in node.args))
         case Loop():
             return node
 

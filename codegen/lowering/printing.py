@@ -297,7 +297,7 @@ class BodyPrinter:
 
     def leaf(self, leaf: Leaf) -> ast.expr:
         match leaf:
-            case Dim(name):
+            case Dim():
                 return self.dim(leaf)
             case Key() | Index() | Local() | Raw():
                 return self.scope.number(leaf)

@@ -54,6 +54,7 @@ class Lowered:
     init_body: tuple[str, ...]
     run_body: tuple[str, ...]
     anchor: str
+    templates: tuple[str, ...] = ()  # of helpers that the text calls
 
 
 class Lowering:
@@ -198,7 +199,14 @@ class Lowering:
             tuple(init_body),
             tuple(run_body),
             self.anchor(dialect),
+            tuple(emitter.templates()),
         )
+
+    def leaf_path(self, path: str) -> str:
+        """The path of a parameter in Flax."""
+        owner, _, parameter = path.rpartition(".")
+        kind = dict(walk(self.given.tree))[owner].kind
+        return f"{owner}.{LEAVES.get(kind, parameter) if parameter == 'weight' else parameter}"
 
     def anchor(self, dialect: Dialect) -> str:
         """A parameter that has the type of the model: the first that an embedding reads."""

@@ -49,8 +49,9 @@ def weights_view(
         tie_views,
         tied_expr,
         ignored,
-        stack if len(list(lowering.loops())) else "",
-        kinds_expr,
+        stack=stack if len(list(lowering.loops())) else "",
+        count_expr=lowering.over_cfg(lowering.count(stack, dict(lowering.lists())[stack])) if stack else "",
+        kinds_expr=kinds_expr,
     )
 
 

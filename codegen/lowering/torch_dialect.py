@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import torch_spellings
 from codegen.lowering.classes import ClassPlan
+from codegen.lowering.components import torch_component, torch_helper
+from codegen.lowering.printing import BodyPrinter
 from codegen.lowering.syntax import DTypeOfRendered
+from ir.arch import Component
 from ir.graph import Module, Number, Operand, Parameter
 
 # Library layers: their positional arguments, then those that go by name, with the value that is left out
@@ -24,6 +27,18 @@ class TorchDialect:
     base = "nn.Module"
     forward = "forward"
     functional_cache = False
+
+    def __init__(self) -> None:
+        self.helpers: set[str] = set()  # called by components
+
+    def component(self, component: Component, args: tuple[object, ...]) -> ast.expr:
+        helper = torch_helper(component)
+        if helper is not None:
+            self.helpers.add(helper)
+        return torch_component(component, args)
+
+    def templates(self) -> list[str]:
+        return [f"torch/components/{helper}.py.jinja" for helper in sorted(self.helpers)]
 
     def spell(self, op: str, args: tuple[object, ...]) -> ast.expr:
         return torch_spellings.spell(op, args)  # type: ignore[arg-type]

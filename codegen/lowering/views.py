@@ -170,6 +170,7 @@ class ModelView:
     anchor_expr: str
     needs_positions: bool = True
     needs_valid: bool = False
+    helper_templates: tuple[str, ...] = ()  # of the helpers that components call, see lowering/components.py
 
     def __post_init__(self) -> None:
         if len({mask.additive for mask in self.masks}) > 1:
@@ -511,7 +512,7 @@ class WeightsView:
 
     @property
     def kept(self) -> tuple[RowView, ...]:
-        return tuple(row for table in self.tables for row in table.rows if row.dtype)
+        return tuple({row.name: row for table in self.tables for row in table.rows if row.dtype}.values())
 
     @property
     def has_kept(self) -> bool:

@@ -15,7 +15,6 @@ Rule = Callable[[View, int], Match | str | None]
 RULES: tuple[tuple[str, Rule], ...] = (
     (rotary.RULE, rotary.match),
     (attention.RULE, attention.match),
-    (tables.RULE, tables.match),
 )
 """Each looks at one step of a view: what it found there, a sentence why it is not that, None where it does not apply."""
 
@@ -116,15 +115,17 @@ class _Raiser:
     def _rules(self, region: Region, where: str) -> Region:
         view = View(region)
         for name, rule in RULES:
-            at = 0
-            while at < len(view.steps):
-                found = rule(view, at)
-                match found:
-                    case Match() if not any(isinstance(n, Raised) and self.keep(n.component) for n in found.nodes):
-                        before = view.steps[at].node.results
-                        view.apply(found)
-                        at = max((view.producer[r.id] for r in before if r.id in view.producer), default=at)
-                    case str(reason):
-                        self.why_not.append(WhyNot(where, name, reason))
-                at += 1
+            while (found := self._first(view, name, rule, where)) is not None:
+                view.apply(found)
         return view.written_back()
+
+    def _first(self, view: View, name: str, rule: Rule, where: str) -> Match | None:
+        """The first place where the rule fires; sentences from others are kept."""
+        for at in range(len(view.steps)):
+            found = rule(view, at)
+            match found:
+                case Match() if not any(isinstance(n, Raised) and self.keep(n.component) for n in found.nodes):
+                    return found
+                case str(reason):
+                    self.why_not.append(WhyNot(where, name, reason))
+        return None

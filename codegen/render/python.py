@@ -64,6 +64,8 @@ def _ruff(folder: str) -> None:
             [find_ruff_bin(), "format", *SETTINGS, folder], capture_output=True, text=True, timeout=TIMEOUT, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CompileError(Diagnostic("formatter", f"ruff could not be run: {error}")) from None
+        raise CompileError(Diagnostic("formatter-failed", f"ruff could not be run: {error}")) from None
     if done.returncode:
-        raise CompileError(Diagnostic("formatter", f"ruff failed: {done.stderr.strip().replace(folder, '')[:500]}"))
+        raise CompileError(
+            Diagnostic("formatter-failed", f"ruff failed: {done.stderr.strip().replace(folder, '')[:500]}")
+        )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from codegen.diagnostics import CompileError, Diagnostic
+from codegen.diagnostics import CompileError, Diagnostic, Severity
 from codegen.render.manifest import NAME, digest, emitted_definitions, emitted_digests, read_manifest
 from codegen.render.python import format_python
 
@@ -24,6 +24,19 @@ class Written:
     removed: tuple[str, ...]  # emitted before and no longer
     kept: tuple[str, ...]  # `file: definition`, edited by hand and kept by --merge
     conflicts: tuple[str, ...]  # those of them that the compiler now emits differently
+
+    @property
+    def notes(self) -> tuple[Diagnostic, ...]:
+        """The conflicts, to be shown."""
+        return tuple(
+            Diagnostic(
+                "merge-conflict",
+                f"{self.folder.name}/{where} was edited by hand, and the compiler now emits it differently",
+                severity=Severity.NOTE,
+                help="yours was kept; compare it with what --force would write",
+            )
+            for where in self.conflicts
+        )
 
 
 def write_package(files: Mapping[str, str], out: Path, *, force: bool = False, merge: bool = False) -> Written:
@@ -158,13 +171,27 @@ def _swap(files: Mapping[str, str], out: Path, stale: set[str]) -> None:
 
 
 def _recover(out: Path) -> None:
-    """Finish what a run that was killed between its two renames began."""
+    """Finish what a run that was killed between its two renames began, and sweep up what killed runs left."""
     old = _beside(out, "old")
     if old.exists():
         if out.exists():
             shutil.rmtree(old)
         else:
             os.rename(old, out)
+    for left in out.parent.glob(f"{_beside(out, 'partial-').name}*"):
+        process = left.name.rpartition("-")[2]
+        if process.isdigit() and not _runs(int(process)):
+            shutil.rmtree(left)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _beside(out: Path, kind: str) -> Path:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from codegen.diagnostics import CompileError, Diagnostic, Severity, printable
@@ -48,6 +46,8 @@ def read_tensors(files: Files, header: HeaderReader, parallel: int = 1) -> tuple
 def _merged(shards: Iterable[str], header: HeaderReader, parallel: int) -> tuple[Tensors, list[Diagnostic]]:
     shards = list(shards)
     if parallel > 1:
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(parallel) as pool:
             headers = list(pool.map(header, shards))
     else:
@@ -135,6 +135,8 @@ def _json(files: Files, name: str, code: str, what: str) -> dict[str, object]:
 def _text(path: Path, name: str) -> str:
     if not name.endswith(".gz"):
         return read_bytes(path, name, MAX_LIST).decode("utf-8", "replace")
+    import gzip
+
     try:
         with gzip.open(path) as file:
             data = file.read(MAX_LIST + 1)

@@ -17,6 +17,7 @@ SIZES = frozenset(
     "max_position_embeddings n_embd n_head n_layer n_positions n_ctx n_inner d_model d_ff d_kv num_layers num_heads".split()
 )
 COUNT = re.compile(r"num_.*|.*_size|.*_dim")
+NAME = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.+\-]{0,99})?")  # it may become the name of a folder or of a file
 STRINGS = frozenset(("model_type", "hidden_act", "hidden_activation", "activation_function"))
 
 
@@ -50,8 +51,8 @@ def _faults(config: Mapping[str, object], path: tuple[str, ...]) -> Iterator[Fau
             expected = _size_fault(value)
             if expected is not None:
                 yield here, value, expected
-        elif key in STRINGS and not isinstance(value, str):
-            yield here, value, "it must be a string"
+        elif key in STRINGS and not (isinstance(value, str) and NAME.fullmatch(value)):
+            yield here, value, "it must be a name"
         elif COUNT.fullmatch(key) and isinstance(value, (int, float)) and value < 0:
             yield here, value, "a count or size cannot be negative"
     yield from _architectures(config.get("architectures"), path)
@@ -71,7 +72,9 @@ def _size_fault(value: object) -> str | None:
 
 
 def _architectures(value: object, path: tuple[str, ...]) -> Iterator[Fault]:
-    if value is not None and not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
+    if value is None:
+        return
+    if not (isinstance(value, list) and all(isinstance(name, str) and name.isidentifier() for name in value)):
         yield (*path, "architectures"), value, "it must be a list of class names"
 
 

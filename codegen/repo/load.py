@@ -102,7 +102,7 @@ def folder_identity(path: Path) -> tuple[str, str]:
     cached = re.fullmatch(r"models--([\w.\-]+?)(?:--([\w.\-]+))?", path.parent.parent.name)
     if path.parent.name == "snapshots" and cached is not None:
         return "/".join(part for part in cached.groups() if part), path.name
-    return path.name.replace("__", "/", 1), ""
+    return re.sub(r"[^\w.\-/]+", "_", path.name.replace("__", "/", 1)), ""  # it will stand in emitted code
 
 
 def _folder(path: Path, revision: str | None, weights: bool) -> Repository:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,18 @@ def test_killed_between_its_renames(tmp_path: Path) -> None:
     os.rename(out, tmp_path / ".model.codegen-old")
     write_package(package(), out)
     assert os.listdir(tmp_path) == ["model"]
+
+
+def test_what_killed_runs_left_is_swept_up(tmp_path: Path) -> None:
+    done = subprocess.Popen(["true"])
+    done.wait()
+    for process in (done.pid, os.getpid()):
+        (tmp_path / f".model.codegen-partial-{process}").mkdir()
+    write_package(package(), tmp_path / "other")
+    assert len(os.listdir(tmp_path)) == 3
+    (tmp_path / f".model.codegen-partial-{os.getpid()}").rmdir()
+    write_package(package(), tmp_path / "model")
+    assert sorted(os.listdir(tmp_path)) == ["model", "other"]
 
 
 def test_differences(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ LEGEND = (
     "Axes: B batch, T new tokens, S attended tokens, D hidden_size, F intermediate_size,",
     "N query heads, K key/value heads, H head_dim, V vocab_size.",
 )
-SUMMARY = "grouped-query attention with a norm on each head's queries and keys, rotary positions, gated MLP."
+SUMMARY = "Grouped-query attention with a norm on each head's queries and keys, rotary positions, gated MLP."
 
 
 def lines(text: str) -> tuple[str, ...]:
@@ -59,7 +59,10 @@ CONFIG = ConfigView(
     ),
     keys=(
         *(KeyView(name, "int", required=True) for name in ("vocab_size", "hidden_size", "intermediate_size")),
-        *(KeyView(f"num_{name}", "int", required=True) for name in ("hidden_layers", "attention_heads", "key_value_heads")),
+        *(
+            KeyView(f"num_{name}", "int", required=True)
+            for name in ("hidden_layers", "attention_heads", "key_value_heads")
+        ),
         KeyView("head_dim", "int"),
         KeyView("rms_norm_eps", "float", required=True),
         KeyView("rope_theta", "float"),
@@ -80,7 +83,7 @@ CONFIG = ConfigView(
     ),
 )
 
-TORCH_HELPERS = sources('''
+TORCH_HELPERS = sources("""
 def rotary_angles(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     inv_freq = 1.0 / theta ** (torch.arange(0, head_dim, 2, device=positions.device).float() / head_dim)
     angles = positions[:, None, :, None].float() * inv_freq  # [B, 1, T, H/2]
@@ -90,8 +93,8 @@ def rotary_angles(positions: Tensor, head_dim: int, theta: float, dtype: torch.d
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     x1, x2 = x.chunk(2, dim=-1)
     return torch.cat((x1 * cos - x2 * sin, x2 * cos + x1 * sin), dim=-1)
-''')
-TORCH_CLASSES = sources('''
+""")
+TORCH_CLASSES = sources("""
 class RMSNorm(nn.Module):
     def __init__(self, size: int, eps: float):
         super().__init__()
@@ -167,9 +170,9 @@ class Decoder(nn.Module):
         for layer in self.layers:
             x = layer(x, cos, sin, mask, cache)
         return self.norm(x)
-''')
+""")
 
-FLAX_HELPERS = sources('''
+FLAX_HELPERS = sources("""
 def rotary_angles(positions: Array, head_dim: int, theta: float, dtype: jnp.dtype) -> tuple[Array, Array]:
     inv_freq = 1.0 / theta ** (jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
     angles = positions[:, :, None, None].astype(jnp.float32) * inv_freq  # [B, T, 1, H/2]
@@ -179,8 +182,8 @@ def rotary_angles(positions: Array, head_dim: int, theta: float, dtype: jnp.dtyp
 def rotate(x: Array, cos: Array, sin: Array) -> Array:
     x1, x2 = jnp.split(x, 2, axis=-1)
     return jnp.concatenate((x1 * cos - x2 * sin, x2 * cos + x1 * sin), axis=-1)
-''')
-FLAX_CLASSES = sources('''
+""")
+FLAX_CLASSES = sources("""
 class RMSNorm(nnx.Module):
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
@@ -256,7 +259,7 @@ class Decoder(nnx.Module):
         cos, sin = rotary_angles(positions, self.cfg.head_dim, self.cfg.rope_theta, x.dtype)
         x, kv = run_layers(self.layers, lambda layer, x, kv: layer(x, cos, sin, mask, kv, start), x, kv)
         return self.norm(x), kv
-''')
+""")
 
 CACHE = CacheView("cfg.num_hidden_layers", "cfg.num_key_value_heads", "cfg.head_dim", "cfg.head_dim")
 TORCH = TorchView(
@@ -360,7 +363,13 @@ WEIGHTS = WeightsView(
 CARD = CardView(
     source=SOURCE,
     summary=SUMMARY,
-    diagram=("ids [B, T]", "  embed_tokens", "  28 x [ norm - attention - + - norm - MLP - + ]", "  norm - lm_head", "logits"),
+    diagram=(
+        "ids [B, T]",
+        "  embed_tokens",
+        "  28 x [ norm - attention - + - norm - MLP - + ]",
+        "  norm - lm_head",
+        "logits",
+    ),
     facts=(FactView("queries and keys are normalised per head", "modeling.py:230"),),
     size_columns=("parameters", "D", "L"),
     sizes=(SizeView("Qwen/Qwen3-0.6B", ("596,049,920", "1024", "28")),),

@@ -27,7 +27,7 @@ from tests.render_package.local_render import Package
 
 SOURCE = SourceView("gpt2", "GPT-2", "openai-community/gpt2", "", "codegen 0.1.0")
 LEGEND = ("Axes: B batch, T new tokens, S attended tokens, D hidden size, F 4 D, N heads, H head size.",)
-SUMMARY = "learned positions, fused query/key/value projection, biases everywhere."
+SUMMARY = "Learned positions, fused query/key/value projection, biases everywhere."
 CONFIG = ConfigView(
     source=SOURCE,
     fields=(
@@ -47,12 +47,14 @@ CONFIG = ConfigView(
     ),
     locals_=(("width", "raw.get('n_embd', 768)"),),
     refusals=(
-        RefusalView("raw.get('activation_function', 'gelu_new') != 'gelu_new'", '"activation_function is not gelu_new"'),
+        RefusalView(
+            "raw.get('activation_function', 'gelu_new') != 'gelu_new'", '"activation_function is not gelu_new"'
+        ),
         RefusalView("width % raw.get('n_head', 12) != 0", '"n_embd is no multiple of n_head"'),
     ),
     checkpoints=(CheckpointView("openai-community/gpt2", ()),),
 )
-TORCH_CLASSES = sources('''
+TORCH_CLASSES = sources("""
 class Conv1D(nn.Module):
     def __init__(self, into: int, out: int):
         super().__init__()
@@ -119,8 +121,8 @@ class Decoder(nn.Module):
         for block in self.h:
             x = block(x, mask, cache)
         return self.ln_f(x)
-''')
-FLAX_CLASSES = sources('''
+""")
+FLAX_CLASSES = sources("""
 class LayerNorm(nnx.Module):
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
@@ -184,7 +186,7 @@ class Decoder(nnx.Module):
         x = self.wte(ids) + self.wpe(positions)
         x, kv = run_layers(self.h, lambda block, x, kv: block(x, mask, kv, start), x, kv)
         return self.ln_f(x), kv
-''')
+""")
 CACHE = CacheView("cfg.n_layer", "cfg.n_head", "cfg.n_embd // cfg.n_head", "cfg.n_embd // cfg.n_head")
 TORCH = TorchView(
     source=SOURCE,

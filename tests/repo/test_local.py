@@ -63,6 +63,13 @@ def test_folder_of_the_hubs_cache_says_its_commit(tmp_path: Path) -> None:
     assert (load(str(path)).name, load(str(path)).revision) == ("org/my--name", "abc123")
 
 
+def test_name_of_a_folder_cannot_become_code(tmp_path: Path) -> None:
+    path = tmp_path / 'a\n"""; import os #\u202e'
+    path.mkdir()
+    (path / "config.json").write_text("{}")
+    assert load(str(path)).name == "a_import_os_"
+
+
 def index(**places: object) -> dict[str, object]:
     return {"weight_map": places}
 
@@ -153,6 +160,8 @@ CONFIG_FAULTS = {
     '{"num_attention_heads": 6, "num_key_value_heads": 4}': ["config-value"],
     '{"text_config": {"num_experts": -2, "hidden_size": [8, 0]}}': ["config-value"] * 2,
     '{"architectures": "X", "model_type": 3}': ["config-value"] * 2,
+    '{"architectures": ["X()"], "model_type": "../x"}': ["config-value"] * 2,
+    '{"model_type": "a b", "hidden_act": "a\\nb"}': ["config-value"] * 2,
 }
 
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from codegen.graph.objects import Foreign
 from codegen.graph.scalars import product
-from codegen.graph.tensor_ops import create, elementwise, indexing, layout, network, reduce
+from codegen.graph.tensor_ops import create as _create  # noqa: F401
+from codegen.graph.tensor_ops import elementwise, layout, network
+from codegen.graph.tensor_ops import reduce as _reduce  # noqa: F401
 from codegen.graph.tensor_ops.binding import (
     ATTRIBUTES,
     FUNCTIONS,
-    METHODS as _METHODS,
     Named,
     Operand,
     apply_rule,
@@ -23,14 +24,17 @@ from codegen.graph.tensor_ops.binding import (
     fail,
     operand,
     rule,
+    sizes,
     tensor,
 )
+from codegen.graph.tensor_ops.binding import (
+    METHODS as _METHODS,
+)
 from codegen.graph.tensor_ops.elementwise import BINARY, augmented
-from codegen.graph.tensor_ops.indexing import getitem as _getitem, setitem as _setitem
-from codegen.graph.tensor_ops.writing import store
-from codegen.graph.values import Tensor, Trace, expr_of, value_of
-from codegen.graph.values import Scalar
-from ir.expressions import Apply
+from codegen.graph.tensor_ops.indexing import getitem as _getitem
+from codegen.graph.tensor_ops.indexing import setitem as _setitem
+from codegen.graph.tensor_ops.shapes import broadcast, is_float, result
+from codegen.graph.values import Tensor, TensorValue, Trace, value_of
 from ir.graph import DType
 
 __all__ = [
@@ -148,7 +152,13 @@ attribute_rule("is_cuda", "is_meta", "is_sparse", "is_quantized", "is_mps", "is_
 attribute_rule("requires_grad")(lambda trace, x: False)
 attribute_rule("grad", "grad_fn", "names")(lambda trace, x: None)
 attribute_rule("is_leaf")(lambda trace, x: True)
-attribute_rule("T")(lambda trace, x: layout.permute(trace, x, tuple(reversed(range(len(x.shape))))) if len(x.shape) != 2 else layout.transpose(trace, x, 0, 1))
+attribute_rule("T")(
+    lambda trace, x: (
+        layout.permute(trace, x, tuple(reversed(range(len(x.shape)))))
+        if len(x.shape) != 2
+        else layout.transpose(trace, x, 0, 1)
+    )
+)
 attribute_rule("mT", "H", "mH")(lambda trace, x: layout.transpose(trace, x, -1, -2))
 attribute_rule("real")(lambda trace, x: network.real(trace, x))
 attribute_rule("imag")(lambda trace, x: network.imag(trace, x))
@@ -182,7 +192,7 @@ def dim(trace: Trace, input: object) -> int:
 
 @rule("is_floating_point", methods=("is_floating_point",))
 def is_floating_point(trace: Trace, input: object) -> bool:
-    return elementwise.is_float(tensor(trace, input).dtype) and tensor(trace, input).dtype is not DType.COMPLEX64
+    return is_float(tensor(trace, input).dtype) and tensor(trace, input).dtype is not DType.COMPLEX64
 
 
 @rule("is_complex", methods=("is_complex",))
@@ -207,17 +217,11 @@ def is_contiguous(trace: Trace, input: object) -> bool:
 
 @rule("broadcast_shapes")
 def broadcast_shapes(trace: Trace, *shapes: object) -> tuple[object, ...]:
-    from codegen.graph.tensor_ops.binding import sizes
-    from codegen.graph.tensor_ops.shapes import broadcast
-
     return broadcast(trace, *(sizes(trace, (shape,)) for shape in shapes))
 
 
 @rule("promote_types", "result_type")
 def promote_types(trace: Trace, type1: object, type2: object) -> DType:
-    from codegen.graph.tensor_ops.shapes import result
-    from codegen.graph.values import TensorValue
-
     def stand_in(x: object) -> Operand:
         return Tensor(TensorValue((1,), x)) if isinstance(x, DType) else operand(trace, x)
 
@@ -242,5 +246,3 @@ rule("relu_")(elementwise.inplace("relu"))
 
 KNOWN: frozenset[str] = frozenset(FUNCTIONS)
 METHODS: frozenset[str] = frozenset(_METHODS)
-
-_ = (create, indexing, reduce, store, Apply, Scalar, expr_of)

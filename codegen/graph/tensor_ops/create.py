@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 from codegen.graph.objects import Foreign
 from codegen.graph.scalars import apply
 from codegen.graph.tensor_ops.binding import (
     Shape,
     data_dependent,
-    dtype as check_dtype,
     emit,
     fail,
     number,
@@ -18,9 +15,12 @@ from codegen.graph.tensor_ops.binding import (
     sizes,
     tensor,
 )
+from codegen.graph.tensor_ops.binding import (
+    dtype as check_dtype,
+)
 from codegen.graph.tensor_ops.elementwise import cast
-from codegen.graph.tensor_ops.shapes import ceildiv, count, sub
-from codegen.graph.values import Scalar, Size, Tensor, Trace, value_of
+from codegen.graph.tensor_ops.shapes import ceildiv
+from codegen.graph.values import Size, Tensor, Trace, value_of
 from ir.graph import DType
 
 
@@ -104,7 +104,7 @@ def _changed(trace: Trace, x: Tensor, dtype: object) -> DType | None:
     return None if dtype is None or dtype is x.dtype else check_dtype(trace, dtype)
 
 
-@rule("arange", "range_")
+@rule("arange")
 def arange(trace: Trace, start: object, end: object = None, step: object = 1, *, dtype: object = None) -> Tensor:
     if end is None:
         start, end = 0, start
@@ -112,7 +112,8 @@ def arange(trace: Trace, start: object, end: object = None, step: object = 1, *,
     whole = all(isinstance(value_of(x), int) for x in numbers)
     kind = wanted(trace, dtype, DType.INT64 if whole else trace.default_dtype)
     length = _arange_length(trace, *numbers, whole=whole)
-    return emit(trace, "arange", (*numbers, kind), (length,), kind)
+    asked = None if whole and kind is DType.INT64 else kind
+    return emit(trace, "arange", (*numbers, asked), (length,), kind)
 
 
 def _arange_length(trace: Trace, start: object, end: object, step: object, *, whole: bool) -> Size:
@@ -126,7 +127,6 @@ def _arange_length(trace: Trace, start: object, end: object, step: object, *, wh
     elif value_of(step) > 0:  # type: ignore[operator]
         length = ceildiv(distance, step)  # type: ignore[arg-type]
     else:
-        length = apply("//", apply("-", apply("+", distance, step), -1), step)  # type: ignore[arg-type]
         length = apply("-", 0, apply("//", distance, apply("neg", step)))  # type: ignore[arg-type]
     if value_of(length) < 0:  # type: ignore[operator]
         fail(trace, "invalid-op", "`torch.arange` has its end before its start")
@@ -250,12 +250,3 @@ def random(trace: Trace, *args: object, dtype: object = None) -> Tensor:
 @rule("tril_indices", "triu_indices")
 def triangle(trace: Trace, row: object, col: object, offset: object = 0) -> Tensor:
     fail(trace, "unknown-op", "the indices of a triangle are not known", "a mask of `torch.tril` says the same")
-
-
-def value(x: Scalar | int | float) -> float:
-    result = value_of(x)
-    assert isinstance(result, (int, float)) and math.isfinite(result)
-    return result
-
-
-__all__ = ["Finfo", "Iinfo", "arange", "count", "literal", "sub", "type_of_number", "wanted", "zeros"]

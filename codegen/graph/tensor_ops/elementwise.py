@@ -19,11 +19,10 @@ from codegen.graph.tensor_ops.binding import (
     tensor,
     text,
 )
-from codegen.graph.tensor_ops.shapes import broadcast, check_broadcast, floating, is_float, result, shape_of
-from codegen.graph.tensor_ops.writing import store, view, Derived
+from codegen.graph.tensor_ops.shapes import broadcast, check_broadcast, floating, result, shape_of
+from codegen.graph.tensor_ops.writing import Derived, store, view
 from codegen.graph.values import Tensor, Trace, value_of
 from ir.graph import DType
-from ir.ops import Category, category
 
 BINARY = {
     "+": "add",
@@ -183,7 +182,7 @@ def unary_op(trace: Trace, op: str, x: Tensor, kind: str = "same") -> Tensor:
     return emit(trace, op, (x,), x.shape, out)
 
 
-for _op, _functions, _methods, _kind in (
+_UNARY: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
     ("neg", ("neg", "negative"), ("neg", "negative", "__neg__"), "same"),
     ("abs", ("abs", "absolute"), ("abs", "absolute", "__abs__"), "real"),
     ("sign", ("sign",), ("sign",), "same"),
@@ -223,8 +222,9 @@ for _op, _functions, _methods, _kind in (
     ("hardswish", ("F.hardswish",), (), "same"),
     ("hardsigmoid", ("F.hardsigmoid",), (), "same"),
     ("softsign", ("F.softsign",), (), "same"),
-):
-    _unary_rules(_op, _functions, _methods, _kind)
+)
+for _entry in _UNARY:
+    _unary_rules(*_entry)
 
 
 @rule("round", methods=("round",))
@@ -263,7 +263,9 @@ def elu(trace: Trace, input: object, alpha: object = 1.0, inplace: object = Fals
 
 
 @rule("F.hardtanh")
-def hardtanh(trace: Trace, input: object, min_val: object = -1.0, max_val: object = 1.0, inplace: object = False) -> Tensor:
+def hardtanh(
+    trace: Trace, input: object, min_val: object = -1.0, max_val: object = 1.0, inplace: object = False
+) -> Tensor:
     x = tensor(trace, input)
     new = emit(trace, "clamp", (x, number(trace, min_val), number(trace, max_val)), x.shape, x.dtype)
     return store(trace, x, new) if flag(trace, inplace) else new
@@ -394,10 +396,6 @@ for _name, _to in (
     _cast_rule(_name, _to)
 
 
-def _same(trace: Trace, input: object) -> Tensor:
-    return tensor(trace, input)
-
-
 rule(methods=("contiguous", "cpu", "cuda", "requires_grad_", "pin_memory", "resolve_conj"))(
     lambda trace, input, *args: tensor(trace, input)
 )
@@ -408,7 +406,7 @@ def clone(trace: Trace, input: object, *memo: object) -> Tensor:
     return Tensor(tensor(trace, input).value)
 
 
-@rule("detach", methods=("detach", "view_detached"))
+@rule("detach", methods=("detach",))
 def detach(trace: Trace, input: object) -> Tensor:
     x = tensor(trace, input)
     return view(trace, x, Tensor(x.value), Derived(lambda t, base: Tensor(base.value), lambda t, base, new: new))
@@ -437,7 +435,9 @@ def copy_(trace: Trace, input: object, other: object) -> Tensor:
     if not isinstance(source, Tensor):
         return store(trace, x, emit(trace, "full_like", (x, source, None), x.shape, x.dtype))
     new = cast(trace, source, x.dtype)
-    if len(new.shape) != len(x.shape) or any(value_of(a) != value_of(b) for a, b in zip(new.shape, x.shape, strict=True)):
+    if len(new.shape) != len(x.shape) or any(
+        value_of(a) != value_of(b) for a, b in zip(new.shape, x.shape, strict=True)
+    ):
         new = emit(trace, "expand", (new, x.shape), x.shape, x.dtype)
     return store(trace, x, new)
 
@@ -471,12 +471,3 @@ def augmented(trace: Trace, op: str, left: Tensor, right: object) -> Tensor:
     new = binary(trace, op, Tensor(left.value), right)
     assert isinstance(new, Tensor)
     return store(trace, left, new)
-
-
-def truth_kind(x: Tensor) -> bool:
-    """Whether `~` negates rather than inverts bits."""
-    return category(x.dtype) is Category.BOOL
-
-
-def needs_float(x: Tensor) -> bool:
-    return not is_float(x.dtype)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast as typing_cast
-
-from codegen.graph.scalars import same
 from codegen.graph.tensor_ops.binding import (
     Named,
     Operand,
@@ -14,9 +11,7 @@ from codegen.graph.tensor_ops.binding import (
     emit,
     fail,
     flag,
-    is_number,
     kind_of,
-    number,
     operand,
     plain_dim,
     rule,
@@ -26,9 +21,20 @@ from codegen.graph.tensor_ops.binding import (
 )
 from codegen.graph.tensor_ops.create import literal
 from codegen.graph.tensor_ops.elementwise import cast, masked_fill
-from codegen.graph.tensor_ops.shapes import add, agree, broadcast, ceildiv, check_broadcast, count, replaced, shape_of, shown, sub
+from codegen.graph.tensor_ops.shapes import (
+    add,
+    agree,
+    broadcast,
+    ceildiv,
+    check_broadcast,
+    count,
+    replaced,
+    shape_of,
+    shown,
+    sub,
+)
 from codegen.graph.tensor_ops.writing import Derived, store, view, write
-from codegen.graph.values import Scalar, Size, Tensor, Trace, expr_of, value_of
+from codegen.graph.values import Scalar, Size, Tensor, Trace, value_of
 from ir.expressions import Dim
 from ir.graph import DType
 from ir.ops import Category, category
@@ -199,9 +205,7 @@ def index_shape(trace: Trace, shape: Shape, items: Index) -> Shape:
 
 def _adjacent(full: Index) -> bool:
     marks = [i for i, item in enumerate(full) if isinstance(item, Tensor)]
-    return bool(marks) and not any(
-        item is None or isinstance(item, slice) for item in full[marks[0] : marks[-1] + 1]
-    )
+    return bool(marks) and not any(item is None or isinstance(item, slice) for item in full[marks[0] : marks[-1] + 1])
 
 
 def slice_length(trace: Trace, whole: Size, item: slice) -> Size:
@@ -233,7 +237,18 @@ def _clamped(whole: Size, bound: Size | None, otherwise: Size) -> Size:
 def gather(trace: Trace, input: object, dim: object, index: object, *, sparse_grad: object = False) -> Tensor:
     x, at = tensor(trace, input), tensor(trace, index)
     axis = plain_dim(trace, dim, len(x.shape))
+    x = _cut(trace, x, at, axis)
     return emit(trace, "gather", (x, canonical(axis, len(x.shape)), at), at.shape, x.dtype)
+
+
+def _cut(trace: Trace, x: Tensor, at: Tensor, axis: int) -> Tensor:
+    """The part of `x` that an index of fewer elements reaches."""
+    if len(x.shape) != len(at.shape):
+        fail(trace, "shape-mismatch", f"{shown(x.shape)} is indexed by {shown(at.shape)}")
+    for a, (have, need) in enumerate(zip(x.shape, at.shape, strict=True)):
+        if a != axis and count(have) > count(need):
+            x = getitem(trace, x, (*(slice(None),) * a, slice(None, need)))
+    return x
 
 
 @rule("take_along_dim", methods=("take_along_dim",))
@@ -260,7 +275,14 @@ def index_select(trace: Trace, input: object, dim: object, index: object) -> Ten
 
 @rule("scatter", methods=("scatter",))
 def scatter(
-    trace: Trace, input: object, dim: object, index: object, src: object = None, *, value: object = None, reduce: object = None
+    trace: Trace,
+    input: object,
+    dim: object,
+    index: object,
+    src: object = None,
+    *,
+    value: object = None,
+    reduce: object = None,
 ) -> Tensor:
     source = operand(trace, value if src is None else src)
     if reduce is not None:
@@ -275,16 +297,19 @@ def scatter_add(trace: Trace, input: object, dim: object, index: object, src: ob
     return _scattered(trace, "scatter_add", input, dim, index, tensor(trace, src))
 
 
-def _scattered(trace: Trace, op: str, input: object, dim: object, index: object, source: Operand, *more: object) -> Tensor:
-    from codegen.graph.tensor_ops.layout import slice_of
-
+def _scattered(
+    trace: Trace, op: str, input: object, dim: object, index: object, source: Operand, *more: object
+) -> Tensor:
     x, at = tensor(trace, input), tensor(trace, index)
     axis = plain_dim(trace, dim, len(x.shape))
     if isinstance(source, Tensor) and source.shape:
-        for a, (have, need) in enumerate(zip(source.shape, at.shape, strict=True)):
-            if count(have) > count(need):
-                source = slice_of(trace, source, a, 0, need)
-    return emit(trace, op, (x, canonical(axis, len(x.shape)), at, source, *more), x.shape, x.dtype)
+        source = _cut(trace, source, at, -1)
+    part = _cut(trace, Tensor(x.value), at, axis)
+    if part.value is x.value:
+        return emit(trace, op, (x, canonical(axis, len(x.shape)), at, source, *more), x.shape, x.dtype)
+    made = emit(trace, op, (part, canonical(axis, len(x.shape)), at, source, *more), part.shape, x.dtype)
+    whole = tuple(slice(None) if a == axis else slice(None, need) for a, need in enumerate(at.shape))
+    return emit(trace, "setitem", (x, _trimmed(whole), made), x.shape, x.dtype)
 
 
 @rule("scatter_reduce", methods=("scatter_reduce",))
@@ -323,7 +348,9 @@ def _indexed(trace: Trace, op: str, input: object, dim: object, index: object, s
 @rule("masked_scatter", methods=("masked_scatter",))
 def masked_scatter(trace: Trace, input: object, mask: object, source: object) -> Tensor:
     x, where = tensor(trace, input), tensor(trace, mask)
-    return emit(trace, "masked_scatter", (x, where, tensor(trace, source)), broadcast(trace, x.shape, where.shape), x.dtype)
+    return emit(
+        trace, "masked_scatter", (x, where, tensor(trace, source)), broadcast(trace, x.shape, where.shape), x.dtype
+    )
 
 
 @rule("masked_select", methods=("masked_select",))
@@ -335,10 +362,8 @@ def masked_select(trace: Trace, input: object, mask: object) -> Tensor:
 def nonzero(trace: Trace, input: object, *, as_tuple: object = False) -> object:
     """The number of rows is a size of its own, that only a running model knows."""
     x = tensor(trace, input)
-    used = sum(1 for other in trace.agreements if isinstance(expr_of(other[0]), Dim))
-    name = f"hits{getattr(trace, 'hits', used)}"
-    trace.hits = getattr(trace, "hits", used) + 1  # type: ignore[attr-defined]
-    rows = Scalar(HITS, Dim(name))
+    rows = Scalar(HITS, Dim(f"hits{trace.hits}"))
+    trace.hits += 1
     found = emit(trace, "nonzero", (x,), (rows, len(x.shape)), DType.INT64)
     if not flag(trace, as_tuple):
         return found
@@ -355,7 +380,9 @@ def one_hot(trace: Trace, input: object, num_classes: object = -1) -> Tensor:
 
 
 @rule("bucketize", methods=())
-def bucketize(trace: Trace, input: object, boundaries: object, *, out_int32: object = False, right: object = False) -> Tensor:
+def bucketize(
+    trace: Trace, input: object, boundaries: object, *, out_int32: object = False, right: object = False
+) -> Tensor:
     x = operand(trace, input)
     kind = DType.INT32 if flag(trace, out_int32) else DType.INT64
     if kind is DType.INT32 or not isinstance(x, Tensor):
@@ -364,17 +391,23 @@ def bucketize(trace: Trace, input: object, boundaries: object, *, out_int32: obj
 
 
 @rule("searchsorted")
-def searchsorted(trace: Trace, sorted_sequence: object, input: object, *, right: object = False, side: object = None) -> Tensor:
-    x = tensor(trace, input)
+def searchsorted(
+    trace: Trace, sorted_sequence: object, input: object, *, right: object = False, side: object = None
+) -> Tensor:
+    x, known = tensor(trace, input), tensor(trace, sorted_sequence)
     after = flag(trace, right) or value_of(side) == "right"
-    return emit(trace, "searchsorted", (tensor(trace, sorted_sequence), x, after), x.shape, DType.INT64)
+    if len(known.shape) != 1:
+        fail(trace, "unknown-op", "`searchsorted` in rows")
+    return emit(trace, "searchsorted", (known, x, after), x.shape, DType.INT64)
 
 
 # --------------------------------------------------------------------------------------------------------------- order
 
 
 @rule("topk", methods=("topk",))
-def topk(trace: Trace, input: object, k: object, dim: object = -1, largest: object = True, sorted: object = True) -> Named:
+def topk(
+    trace: Trace, input: object, k: object, dim: object = -1, largest: object = True, sorted: object = True
+) -> Named:
     x = tensor(trace, input)
     axis, wanted = plain_dim(trace, dim, len(x.shape)), size(trace, k)
     if count(wanted) > count(x.shape[axis]):
@@ -393,13 +426,15 @@ def sort(trace: Trace, input: object, dim: object = -1, descending: object = Fal
 
 
 @rule("argsort", methods=("argsort",))
-def argsort(trace: Trace, input: object, dim: object = -1, descending: object = False, stable: object = False) -> Tensor:
-    return typing_cast(Tensor, sort(trace, input, dim, descending, stable)[1])
+def argsort(
+    trace: Trace, input: object, dim: object = -1, descending: object = False, stable: object = False
+) -> Tensor:
+    x = tensor(trace, input)
+    axis = plain_dim(trace, dim, len(x.shape))
+    args = (x, canonical(axis, len(x.shape)), flag(trace, descending), flag(trace, stable))
+    return emit(trace, "argsort", args, x.shape, DType.INT64)
 
 
 @rule("unique", "unique_consecutive", "bincount", methods=("unique", "bincount"))
 def unique(trace: Trace, *args: object, minlength: object = None, return_inverse: object = None) -> Tensor:
     data_dependent(trace, "the shape of the result")
-
-
-__all__ = ["getitem", "is_number", "number", "same", "setitem"]

@@ -6,7 +6,6 @@ from codegen.graph.scalars import apply, same, total
 from codegen.graph.tensor_ops.binding import (
     Shape,
     canonical,
-    canonical_dim,
     data_dependent,
     emit,
     fail,
@@ -35,8 +34,8 @@ from codegen.graph.tensor_ops.shapes import (
     shown,
     sub,
 )
-from codegen.graph.tensor_ops.writing import Derived, store, view
-from codegen.graph.values import Size, Tensor, Trace, value_of
+from codegen.graph.tensor_ops.writing import Derived, view
+from codegen.graph.values import Size, Tensor, Trace
 from ir.graph import DType
 
 
@@ -327,7 +326,9 @@ def slice_of(trace: Trace, x: Tensor, axis: int, start: Size, length: Size) -> T
     return getitem(trace, x, (*(slice(None),) * axis, slice(start, add(start, length))))
 
 
-def _parts(trace: Trace, x: Tensor, op: str, args: tuple[object, ...], axis: int, lengths: tuple[Size, ...]) -> tuple[Tensor, ...]:
+def _parts(
+    trace: Trace, x: Tensor, op: str, args: tuple[object, ...], axis: int, lengths: tuple[Size, ...]
+) -> tuple[Tensor, ...]:
     """Slices of an axis, recorded as one operation; each is a view."""
     results = trace.emit(op, args, *((replaced(x.shape, axis, length), x.dtype) for length in lengths))
     start: Size = 0
@@ -460,7 +461,9 @@ def repeat(trace: Trace, input: object, *dims: object) -> Tensor:
 
 
 @rule("repeat_interleave", methods=("repeat_interleave",))
-def repeat_interleave(trace: Trace, input: object, repeats: object, dim: object = None, *, output_size: object = None) -> Tensor:
+def repeat_interleave(
+    trace: Trace, input: object, repeats: object, dim: object = None, *, output_size: object = None
+) -> Tensor:
     x = tensor(trace, input)
     if isinstance(repeats, Tensor):
         data_dependent(trace, "how often `repeat_interleave` repeats")
@@ -499,16 +502,15 @@ def pad(trace: Trace, input: object, pad: object, mode: object = "constant", val
     kind = text(trace, mode)
     if kind not in ("constant", "reflect", "replicate", "circular"):
         fail(trace, "unknown-op", f"`pad` has no mode {kind!r}")
-    shape: list[Size] = list(x.shape)
-    for pair in range(len(widths) // 2):
-        axis = len(shape) - 1 - pair
-        shape[axis] = add(add(shape[axis], widths[2 * pair]), widths[2 * pair + 1])
-        if count(shape[axis]) < 0:
-            fail(trace, "shape-mismatch", "`pad` removes more than there is")
-    fill = 0 if value is None else number(trace, value)
+    pairs = [(0, 0)] * (len(x.shape) - len(widths) // 2)
+    pairs += [(widths[at], widths[at + 1]) for at in range(len(widths) - 2, -1, -2)]  # type: ignore[misc]
+    shape = tuple(add(add(have, before), after) for have, (before, after) in zip(x.shape, pairs, strict=True))
+    if any(count(s) < 0 for s in shape):
+        fail(trace, "shape-mismatch", "`pad` removes more than there is")
     if all(isinstance(w, int) and w == 0 for w in widths):
         return Tensor(x.value)
-    return emit(trace, "pad", (x, widths, kind, fill if kind == "constant" else 0), tuple(shape), x.dtype)
+    fill = 0 if value is None or kind != "constant" else number(trace, value)
+    return emit(trace, "pad", (x, tuple(pairs), kind, fill), shape, x.dtype)
 
 
 @rule(methods=("unfold",))
@@ -559,6 +561,3 @@ def unsqueeze_(trace: Trace, input: object, dim: object) -> Tensor:
         fail(trace, "unknown-op", "`unsqueeze_` of a tensor that shares its elements")
     x.value = unsqueeze(trace, Tensor(x.value), dim).value
     return x
-
-
-__all__ = ["broadcast", "canonical_dim", "store", "value_of"]

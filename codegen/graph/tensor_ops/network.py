@@ -6,13 +6,10 @@ from codegen.graph.tensor_ops.binding import (
     Shape,
     canonical,
     canonical_dim,
-    dtype as check_dtype,
     emit,
     fail,
     flag,
-    integer,
     number,
-    operand,
     plain_dim,
     rule,
     sizes,
@@ -20,10 +17,25 @@ from codegen.graph.tensor_ops.binding import (
     tensors,
     text,
 )
-from codegen.graph.tensor_ops.elementwise import cast, clamp_min, divide, elementwise
-from codegen.graph.tensor_ops.layout import expanded
+from codegen.graph.tensor_ops.binding import (
+    dtype as check_dtype,
+)
+from codegen.graph.tensor_ops.elementwise import clamp_min, divide
+from codegen.graph.tensor_ops.layout import expanded, squeeze, unsqueeze
 from codegen.graph.tensor_ops.reduce import vector_norm
-from codegen.graph.tensor_ops.shapes import add, agree, broadcast, count, floordiv, is_float, mul, replaced, result, shown, sub
+from codegen.graph.tensor_ops.shapes import (
+    add,
+    agree,
+    broadcast,
+    count,
+    floordiv,
+    is_float,
+    mul,
+    replaced,
+    result,
+    shown,
+    sub,
+)
 from codegen.graph.values import Size, Tensor, Trace, value_of
 from ir.graph import DType
 
@@ -52,7 +64,7 @@ def bmm(trace: Trace, input: object, mat2: object) -> Tensor:
     return matmul(trace, input, mat2)
 
 
-@rule("mm", "mv", "dot", "inner_", methods=("mm", "mv", "dot"))
+@rule("mm", "mv", "dot", methods=("mm", "mv", "dot"))
 def mm(trace: Trace, input: object, mat2: object) -> Tensor:
     return matmul(trace, input, mat2)
 
@@ -87,7 +99,9 @@ def addmm(trace: Trace, input: object, mat1: object, mat2: object, *, beta: obje
 
 
 @rule("baddbmm", methods=("baddbmm",))
-def baddbmm(trace: Trace, input: object, batch1: object, batch2: object, *, beta: object = 1, alpha: object = 1) -> Tensor:
+def baddbmm(
+    trace: Trace, input: object, batch1: object, batch2: object, *, beta: object = 1, alpha: object = 1
+) -> Tensor:
     b, x, y = tensor(trace, input), tensor(trace, batch1), tensor(trace, batch2)
     agree(trace, x.shape[2], y.shape[1])
     shape = (agree(trace, x.shape[0], y.shape[0]), x.shape[1], y.shape[2])
@@ -156,7 +170,12 @@ def embedding(
 
 @rule("F.layer_norm", "layer_norm")
 def layer_norm(
-    trace: Trace, input: object, normalized_shape: object, weight: object = None, bias: object = None, eps: object = 1e-5,
+    trace: Trace,
+    input: object,
+    normalized_shape: object,
+    weight: object = None,
+    bias: object = None,
+    eps: object = 1e-5,
     cudnn_enable: object = True,
 ) -> Tensor:
     x = tensor(trace, input)
@@ -166,7 +185,9 @@ def layer_norm(
 
 
 @rule("F.rms_norm", "rms_norm")
-def rms_norm(trace: Trace, input: object, normalized_shape: object, weight: object = None, eps: object = None) -> Tensor:
+def rms_norm(
+    trace: Trace, input: object, normalized_shape: object, weight: object = None, eps: object = None
+) -> Tensor:
     x = tensor(trace, input)
     shape = _trailing(trace, x, normalized_shape)
     w = None if weight is None else tensor(trace, weight)
@@ -212,7 +233,9 @@ def softmax(trace: Trace, input: object, dim: object = None, _stacklevel: object
 
 
 @rule("log_softmax", "F.log_softmax", "special.log_softmax", methods=("log_softmax",))
-def log_softmax(trace: Trace, input: object, dim: object = None, _stacklevel: object = 3, dtype: object = None) -> Tensor:
+def log_softmax(
+    trace: Trace, input: object, dim: object = None, _stacklevel: object = 3, dtype: object = None
+) -> Tensor:
     return _softmax(trace, "log_softmax", input, dim, _stacklevel, dtype)
 
 
@@ -247,22 +270,41 @@ def prelu(trace: Trace, input: object, weight: object) -> Tensor:
 
 @rule("F.conv1d", "conv1d")
 def conv1d(
-    trace: Trace, input: object, weight: object, bias: object = None, stride: object = 1, padding: object = 0,
-    dilation: object = 1, groups: object = 1,
+    trace: Trace,
+    input: object,
+    weight: object,
+    bias: object = None,
+    stride: object = 1,
+    padding: object = 0,
+    dilation: object = 1,
+    groups: object = 1,
 ) -> Tensor:
     return _conv(trace, 1, input, weight, bias, stride, padding, dilation, groups)
 
 
 @rule("F.conv2d", "conv2d")
 def conv2d(
-    trace: Trace, input: object, weight: object, bias: object = None, stride: object = 1, padding: object = 0,
-    dilation: object = 1, groups: object = 1,
+    trace: Trace,
+    input: object,
+    weight: object,
+    bias: object = None,
+    stride: object = 1,
+    padding: object = 0,
+    dilation: object = 1,
+    groups: object = 1,
 ) -> Tensor:
     return _conv(trace, 2, input, weight, bias, stride, padding, dilation, groups)
 
 
 def _conv(
-    trace: Trace, axes: int, input: object, weight: object, bias: object, stride: object, padding: object, dilation: object,
+    trace: Trace,
+    axes: int,
+    input: object,
+    weight: object,
+    bias: object,
+    stride: object,
+    padding: object,
+    dilation: object,
     groups: object,
 ) -> Tensor:
     x, w = tensor(trace, input), tensor(trace, weight)
@@ -272,6 +314,9 @@ def _conv(
     parts = sizes(trace, ((groups,),))[0]
     if len(w.shape) != axes + 2 or len(x.shape) not in (axes + 1, axes + 2):
         fail(trace, "shape-mismatch", f"a convolution of {shown(x.shape)} with {shown(w.shape)}")
+    if len(x.shape) == axes + 1:
+        batched = _conv(trace, axes, unsqueeze(trace, x, 0), w, b, steps, pads, holes, parts)
+        return squeeze(trace, batched, 0)
     agree(trace, x.shape[-1 - axes], mul(w.shape[1], parts))
     spatial = []
     for axis in range(axes):
@@ -305,8 +350,15 @@ def _padding(trace: Trace, padding: object, kernel: Shape, holes: Shape, axes: i
 
 @rule("F.scaled_dot_product_attention")
 def attention(
-    trace: Trace, query: object, key: object, value: object, attn_mask: object = None, dropout_p: object = 0.0,
-    is_causal: object = False, scale: object = None, enable_gqa: object = False,
+    trace: Trace,
+    query: object,
+    key: object,
+    value: object,
+    attn_mask: object = None,
+    dropout_p: object = 0.0,
+    is_causal: object = False,
+    scale: object = None,
+    enable_gqa: object = False,
 ) -> Tensor:
     q, k, v = tensor(trace, query), tensor(trace, key), tensor(trace, value)
     if value_of(dropout_p) != 0:
@@ -383,6 +435,3 @@ def imag(trace: Trace, input: object) -> Tensor:
 @rule("conj", methods=("conj",))
 def conj(trace: Trace, input: object) -> Tensor:
     return _part(trace, "conj", tensor(trace, input))
-
-
-__all__ = ["cast", "elementwise", "integer", "operand"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from codegen.graph.tensor_ops.binding import (
     Named,
     canonical,
-    dtype as check_dtype,
     emit,
     fail,
     flag,
@@ -14,6 +13,9 @@ from codegen.graph.tensor_ops.binding import (
     plain_dims,
     rule,
     tensor,
+)
+from codegen.graph.tensor_ops.binding import (
+    dtype as check_dtype,
 )
 from codegen.graph.tensor_ops.elementwise import elementwise
 from codegen.graph.tensor_ops.shapes import floating, without
@@ -73,7 +75,9 @@ def mean(trace: Trace, input: object, dim: object = None, keepdim: object = Fals
     return reduced(trace, "mean", x, dim, keepdim, kind, None if kind is x.dtype else kind)
 
 
-def _spread(trace: Trace, op: str, input: object, dim: object, unbiased: object, correction: object, keepdim: object) -> Tensor:
+def _spread(
+    trace: Trace, op: str, input: object, dim: object, unbiased: object, correction: object, keepdim: object
+) -> Tensor:
     x = tensor(trace, input)
     if isinstance(value_of(dim), bool):  # var(x, unbiased)
         dim, unbiased = None, dim
@@ -85,21 +89,39 @@ def _spread(trace: Trace, op: str, input: object, dim: object, unbiased: object,
 
 @rule("var", methods=("var",))
 def var(
-    trace: Trace, input: object, dim: object = None, unbiased: object = True, keepdim: object = False, *, correction: object = None
+    trace: Trace,
+    input: object,
+    dim: object = None,
+    unbiased: object = True,
+    keepdim: object = False,
+    *,
+    correction: object = None,
 ) -> Tensor:
     return _spread(trace, "var", input, dim, unbiased, correction, keepdim)
 
 
 @rule("std", methods=("std",))
 def std(
-    trace: Trace, input: object, dim: object = None, unbiased: object = True, keepdim: object = False, *, correction: object = None
+    trace: Trace,
+    input: object,
+    dim: object = None,
+    unbiased: object = True,
+    keepdim: object = False,
+    *,
+    correction: object = None,
 ) -> Tensor:
     return _spread(trace, "std", input, dim, unbiased, correction, keepdim)
 
 
 @rule("var_mean")
 def var_mean(
-    trace: Trace, input: object, dim: object = None, unbiased: object = True, keepdim: object = False, *, correction: object = None
+    trace: Trace,
+    input: object,
+    dim: object = None,
+    unbiased: object = True,
+    keepdim: object = False,
+    *,
+    correction: object = None,
 ) -> tuple[Tensor, Tensor]:
     spread = _spread(trace, "var", input, dim, unbiased, correction, keepdim)
     return spread, mean(trace, input, dim, keepdim)

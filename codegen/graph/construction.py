@@ -1,0 +1,331 @@
+"""From a configuration to a model: which classes, the configuration in two stages, the tree of modules with its parameters."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from codegen.diagnostics import CompileError, Diagnostic, Label
+from codegen.graph import classes, configuration, library, operators
+from codegen.graph.interpreter import Interpreter, Raised
+from codegen.graph.objects import Buffer, Class, Instance, ModuleObject, Parameter
+from codegen.graph.predicates import Kind, Predicate
+from codegen.graph.scope import Missing
+from codegen.graph.values import Scalar, Tensor, expr_of, value_of
+from codegen.source.files import LIBRARY, REPOSITORY, Library
+from ir.expressions import Const, Environment, Expr
+from ir.graph import DType, Module
+from ir.graph import Parameter as TreeParameter
+
+RECURSION = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """`target` is the same tensor as `source` if the condition holds, as it does here if `active`."""
+
+    target: str
+    source: str
+    condition: Expr
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A tensor of the state dict. `tied` is the name of the first tensor that it is one with, or None."""
+
+    name: str
+    shape: tuple[int | Scalar, ...]
+    dtype: DType
+    kind: str  # "parameter" or "buffer"
+    tied: str | None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(value_of(size) for size in self.shape)  # type: ignore[misc]
+
+
+@dataclass(eq=False)
+class Built:
+    """A model before it runs. `definitions` says how each resolved attribute follows from the raw keys."""
+
+    config: Instance
+    model: ModuleObject
+    class_name: str
+    source: str
+    predicates: tuple[Predicate, ...]
+    definitions: dict[tuple[str | int, ...], Expr]
+    resolved: dict[str, Any]
+    interpreter: Interpreter
+    ties: tuple[Tie, ...] = ()
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+def build(files: Library, raw_config: Mapping[str, Any], repository_files: Mapping[str, str] | None = None) -> Built:
+    """Run the configuration class and the model's `__init__`.
+
+    Raises:
+        CompileError: a class cannot be found, the source raises, or it uses something that has no meaning here.
+    """
+    if repository_files:
+        files = Library(files.root, repository_files)
+    interpreter = Interpreter(files)
+    with deep_recursion():
+        try:
+            return _build(interpreter, dict(raw_config))
+        except Raised as error:
+            raise failure(interpreter, error) from None
+
+
+def resolve(files: Library, raw_config: Mapping[str, Any], repository_files: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The configuration alone, as plain values."""
+    interpreter = Interpreter(Library(files.root, repository_files) if repository_files else files)
+    with deep_recursion():
+        try:
+            config = configuration.construct(interpreter, _configuration_class(interpreter, raw_config), raw_config)
+        except Raised as error:
+            raise failure(interpreter, error) from None
+        return configuration.Seeding().seed(config)
+
+
+class deep_recursion:  # noqa: N801 - reads as a function
+    """Room for the interpreter's own calls; how deep the source may go is its own limit."""
+
+    def __enter__(self) -> None:
+        self.before = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(self.before, RECURSION))
+
+    def __exit__(self, *_: object) -> None:
+        sys.setrecursionlimit(self.before)
+
+
+def failure(interpreter: Interpreter, error: Raised) -> CompileError:
+    """An exception that the source did not catch, as a diagnostic."""
+    text = operators.describe(interpreter, error.instance)
+    label = Label(error.where, "raised here") if error.where else None
+    return CompileError(Diagnostic("source-raises", f"the source raises {error.instance.cls.name}: {text}", label))
+
+
+def _build(interpreter: Interpreter, raw: dict[str, Any]) -> Built:
+    config_class = _configuration_class(interpreter, raw)
+    model_class = _model_class(interpreter, raw)
+    config = configuration.construct(interpreter, config_class, raw)
+    seeding = configuration.Seeding()
+    resolved = seeding.seed(config)
+    interpreter.stage = 2
+    interpreter.environment = Environment(config=resolved, raw=raw)
+    used = configuration.text_configuration(interpreter, config, model_class)
+    interpreter.trace.default_dtype = DType.MODEL
+    model = interpreter.call(model_class, [used], {})
+    interpreter.trace.default_dtype = DType.FLOAT32
+    if not isinstance(model, ModuleObject):
+        interpreter.unsupported(f"`{model_class.name}` is no module")
+    for path, module in library.walk_modules(model, "", True, set()):
+        module.module_path = path
+    ties = _ties(model)
+    file = model_class.namespace.file.name
+    found = interpreter.predicates.all()
+    return Built(config, model, model_class.name, file, found, seeding.definitions, resolved, interpreter, ties, raw)
+
+
+def _configuration_class(interpreter: Interpreter, raw: Mapping[str, Any]) -> Class:
+    own = _repository_class(interpreter, raw, "AutoConfig")
+    if own is not None:
+        return own
+    model_type = raw.get("model_type")
+    if not isinstance(model_type, str):
+        interpreter.unsupported("config.json has no `model_type`", code="no-model-type")
+    return configuration.configuration_class(interpreter, model_type)
+
+
+def _model_class(interpreter: Interpreter, raw: Mapping[str, Any]) -> Class:
+    own = _repository_class(interpreter, raw, "AutoModelForCausalLM")
+    if own is not None:
+        return own
+    model_type = str(raw.get("model_type"))
+    table = configuration._table(interpreter, f"{LIBRARY}.models.auto.modeling_auto", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES")
+    if model_type not in table:
+        interpreter.unsupported(f"`{model_type}` has no causal language model in the installed library", code="no-causal-model")
+    names = table[model_type]
+    names = [names] if isinstance(names, str) else list(names)
+    wanted = (raw.get("architectures") or [None])[0]
+    name = wanted if wanted in names else names[0]
+    found = configuration.class_in_folder(interpreter, configuration.module_name(interpreter, model_type), name, "modeling")
+    if found is None:
+        for key, value in table.items():
+            if name == value or (not isinstance(value, str) and name in value):
+                folder = configuration.module_name(interpreter, key)
+                found = found or configuration.class_in_folder(interpreter, folder, name, "modeling")
+    if found is None:
+        interpreter.unsupported(f"the class `{name}` is in no file of the installed library", code="no-causal-model")
+    return found
+
+
+def _repository_class(interpreter: Interpreter, raw: Mapping[str, Any], role: str) -> Class | None:
+    """The class that `auto_map` names, if its file is at hand."""
+    reference = (raw.get("auto_map") or {}).get(role)
+    if not isinstance(reference, str) or not interpreter.files.repository:
+        return None
+    module, _, name = reference.rpartition("--")[2].rpartition(".")
+    namespace = interpreter.module(f"{REPOSITORY}.{module}")
+    if namespace is None:
+        return None
+    try:
+        found = namespace.resolve(interpreter, name)
+    except Missing:
+        interpreter.unsupported(f"`{module}.py` of the repository defines no `{name}`", code="no-causal-model")
+    return found if isinstance(found, Class) else None
+
+
+# -- tied weights ----------------------------------------------------------------------------------------------------------------------
+
+
+@library.intrinsic("stubs._tie")
+def _tie(interp: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """What `post_init` does: this model's own ties, then those of its children under their names."""
+    model = args[0]
+    ties: dict[str, Tie] = {}
+    mapping = interp.getattr(model, "_tied_weights_keys")
+    if mapping:
+        flag: Any = False
+        if classes.has(interp, model.dict["config"], "tie_word_embeddings"):
+            flag = interp.getattr(model.dict["config"], "tie_word_embeddings")
+        if isinstance(flag, Scalar):
+            interp.note(Kind.TIE, flag.expr, flag.value)
+        for target, source in _expanded(interp, model, mapping).items():
+            ties[target] = Tie(target, source, expr_of(flag), bool(value_of(flag)))
+    for name, child in model.modules.items():
+        for tie in child.dict.get("all_tied_weights_keys", {}).values() if child is not None else ():
+            target = f"{name}.{tie.target}"
+            ties[target] = Tie(target, f"{name}.{tie.source}", tie.condition, tie.active)
+    model.dict["all_tied_weights_keys"] = ties
+
+
+def _expanded(interp: Interpreter, model: ModuleObject, mapping: Any) -> dict[str, str]:
+    """Names of tied tensors, where the source gives patterns or modules."""
+    import itertools
+    import re
+
+    if isinstance(mapping, (list, tuple)):
+        source = _input_embedding(interp, model)
+        return {str(value_of(name)): source for name in mapping} if source else {}
+    pairs = {str(value_of(target)): str(value_of(source)) for target, source in mapping.items()}
+    plain = re.compile(r"^[A-Za-z0-9_\.]+(weight)|(bias)$")
+    if all(plain.match(name) for name in [*pairs, *pairs.values()]):
+        return pairs
+    known = {
+        f"{path}.{name}" if path else name
+        for path, module in library.walk_modules(model, "", False, set())
+        for name, tensor in (*module.parameters.items(), *module.buffers.items())
+        if tensor is not None
+    }
+    result: dict[str, str] = {}
+    for target, source in pairs.items():
+        sources = sorted(name for name in known if re.search("^" + source, name))
+        targets = sorted(name for name in known if re.search("^" + target, name))
+        if not sources or not targets or len(targets) % len(sources):
+            interp.throw("ValueError", f"cannot tie {target} to {source}")
+        for one, other in zip(targets, itertools.cycle(sources)):
+            result[one] = result.get(other, other)
+    return result
+
+
+def _input_embedding(interp: Interpreter, model: ModuleObject) -> str | None:
+    embedding = interp.call(interp.getattr(model, "get_input_embeddings"), [], {})
+    for path, module in library.walk_modules(model, "", True, set()):
+        if module is embedding:
+            return f"{path}.weight"
+    return None
+
+
+def _ties(model: ModuleObject) -> tuple[Tie, ...]:
+    return tuple(model.dict.get("all_tied_weights_keys", {}).values())
+
+
+# -- what was built --------------------------------------------------------------------------------------------------------------------
+
+
+def state_entries(built: Built) -> list[Entry]:
+    """The tensors of the state dict, in its order."""
+    groups = _groups(built)
+    entries = []
+    for name, tensor, kind in _stored(built.model):
+        group = groups.get(name, name)
+        entries.append(Entry(name, tensor.shape, tensor.dtype, kind, None if group == name else group))
+    return entries
+
+
+def transient_buffers(built: Built) -> list[Entry]:
+    """Buffers that no checkpoint holds."""
+    found = []
+    for path, module in library.walk_modules(built.model, "", False, set()):
+        for name, tensor in module.buffers.items():
+            if tensor is not None and name in module.transient:
+                full = f"{path}.{name}" if path else name
+                found.append(Entry(full, tensor.shape, tensor.dtype, "transient", None))
+    return found
+
+
+def _stored(model: ModuleObject) -> Iterator[tuple[str, Tensor, str]]:
+    for path, module in library.walk_modules(model, "", False, set()):
+        prefix = f"{path}." if path else ""
+        for name, parameter in module.parameters.items():
+            if parameter is not None:
+                yield prefix + name, parameter, "parameter"
+        for name, buffer in module.buffers.items():
+            if buffer is not None and name not in module.transient:
+                yield prefix + name, buffer, "buffer"
+
+
+def _groups(built: Built) -> dict[str, str]:
+    """The first name of every tensor that has several, by identity or by ties."""
+    first: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while first.get(name, name) != name:
+            name = first[name]
+        return name
+
+    order = {}
+    owners: dict[int, str] = {}
+    for position, (name, tensor, _) in enumerate(_stored(built.model)):
+        order[name] = position
+        first[name] = owners.setdefault(id(tensor), name)
+    for tie in built.ties:
+        if tie.active and tie.target in order and tie.source in order:
+            one, other = sorted((root(tie.target), root(tie.source)), key=lambda n: order[n])
+            first[other] = one
+    return {name: root(name) for name in order}
+
+
+def module_tree(built: Built) -> Module:
+    """The modules as they are, with what a checkpoint holds and what is computed."""
+    return _module(built.model)
+
+
+_KINDS = frozenset(
+    "Linear Embedding LayerNorm RMSNorm GroupNorm Conv1d Conv2d Conv3d Dropout Identity ModuleList ModuleDict Sequential ParameterList ParameterDict".split()
+)
+
+
+def _module(module: ModuleObject) -> Module:
+    own = module.cls.module == "stubs.nn"
+    parameters = [_parameter(name, p, False, True) for name, p in module.parameters.items() if p is not None]
+    parameters += [_parameter(name, b, True, name not in module.transient) for name, b in module.buffers.items() if b is not None]
+    children = tuple((name, _module(child)) for name, child in module.modules.items() if child is not None)
+    kind = module.cls.name if own else ""
+    return Module(module.cls.name, kind, (), tuple(parameters), children, module.span)
+
+
+def _parameter(name: str, tensor: Tensor, buffer: bool, persistent: bool) -> TreeParameter:
+    return TreeParameter(name, tuple(expr_of(size) for size in tensor.shape), tensor.dtype, buffer, persistent)
+
+
+def known_kinds() -> frozenset[str]:
+    """The layers of the library that emitted code uses as they are."""
+    return _KINDS
+
+
+__all__ = ["Built", "Buffer", "Const", "Entry", "Parameter", "Tie", "build", "module_tree", "resolve", "state_entries", "transient_buffers"]

@@ -1,0 +1,954 @@
+"""How the resolved configuration follows from config.json, found by running its class on variants of it.
+
+A run goes one way at every branch and notes what it asked. For every value that the compiled code needs, each question is
+answered the other way by a changed configuration; where that leads to another expression, the value becomes a choice. In the
+end every key is disturbed alone: what the choices then predict wrongly is frozen, so that no guess gets into the package.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from codegen.diagnostics import CompileError
+from codegen.graph import classes, configuration, construction, operators
+from codegen.graph.interpreter import Interpreter, Raised, Unsupported
+from codegen.graph.objects import Class
+from codegen.graph.predicates import Kind, Predicate, Predicates
+from codegen.graph.scope import Missing
+from codegen.source.files import Library
+from ir.expressions import OPERATIONS, Apply, Const, Expr, Index, Key, Plain, Raw, leaves, substitute
+from ir.reading import (
+    Choice,
+    Condition,
+    DoesNotRead,
+    Each,
+    Explored,
+    Json,
+    Path,
+    Reading,
+    Refused,
+    choice,
+    lookup,
+    raw_paths,
+    read,
+    value,
+)
+
+MAX_DEPTH = 14  # choices below each other
+MAX_RUNS = 4000
+MAX_WITNESSES = 3  # configurations that answer a question otherwise and change nothing, before it is taken not to matter
+MAX_LIST = 4096
+ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run of the configuration class. `failure` is what the source said if it refused."""
+
+    definitions: Mapping[Path, Expr] = field(default_factory=dict)
+    resolved: Mapping[str, Json] = field(default_factory=dict)
+    predicates: tuple[Predicate, ...] = ()
+    failure: str | None = None
+    raw: Mapping[str, Json] = field(default_factory=dict)
+
+
+Test = tuple[Expr, bool]
+
+
+_LABELS = frozenset({"id2label", "label2id"})
+
+
+class Unclear(Exception):
+    """A value that no expression gives."""
+
+
+def explore(cls: ConfigurationClass, raw: Mapping[str, Json], keys: Iterable[Key], predicates: Iterable[Predicate]) -> Explored:
+    """Readings of `keys`, and conditions for `predicates` (over Key) that tie the code to this configuration.
+
+    Raises:
+        CompileError: the configuration class refuses `raw` itself.
+    """
+    cls.check(raw)
+    explorer = _Explorer(cls, dict(raw))
+    wanted: dict[Path, Reading] = {}
+    for key in keys:
+        wanted.setdefault(key.path, explorer.reading(key))
+    conditions = []
+    for predicate in predicates:
+        if predicate.kind in _FREE:
+            continue
+        conditions += explorer.conditions(predicate)
+    for condition in conditions:
+        for key in condition.keys:
+            if key.path not in wanted and not isinstance(lookup(explorer.base.resolved, key.path), Mapping):
+                wanted[key.path] = explorer.reading(key)
+    validity = explorer.validity()
+    frozen = explorer.frozen(wanted, conditions, validity)
+    dropped = frozenset(name for name in raw if name not in explorer.base.resolved)
+    return Explored(
+        dict(raw), cls.declared, cls.types, wanted, tuple(dict.fromkeys(conditions)), validity, frozen, dropped,
+        explorer.base.resolved,
+    )  # fmt: skip
+
+
+_FREE = frozenset({Kind.COUNT, Kind.TIE, Kind.HELPER})
+
+
+# --------------------------------------------------------------------------------------------------------- running a class
+
+
+class ConfigurationClass:
+    """The configuration class of a config.json, to be run on variants of it.
+
+    Raises:
+        CompileError: there is no such class, or the library cannot be read.
+    """
+
+    def __init__(self, files: Library, raw: Mapping[str, Json], repository_files: Mapping[str, str] | None = None):
+        self.interpreter = Interpreter(Library(files.root, repository_files) if repository_files else files)
+        with construction.deep_recursion():
+            self.cls = construction._configuration_class(self.interpreter, raw)
+            self.declared, self.types = self._fields()
+            self.spellings = self._spellings()
+            self.asked = tuple(dict.fromkeys(name for name in _asked(self.cls.mro) if not name.startswith("_")))
+
+    def __call__(self, raw: Mapping[str, Json]) -> Outcome:
+        """Run it on `raw`. Whatever goes wrong with a variant means that it is not known to work."""
+        try:
+            return self._run(raw)
+        except Raised as error:
+            return Outcome(failure=self._text(error), raw=raw)
+        except CompileError as error:
+            return Outcome(failure=str(error), raw=raw)
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+            return Outcome(failure=f"{type(error).__name__}: {error}", raw=raw)
+        finally:
+            self._reset()
+
+    def check(self, raw: Mapping[str, Json]) -> None:
+        """Run it on the configuration that is to be compiled, with the checks that its source has.
+
+        Raises:
+            CompileError: what the source says of it, and where.
+        """
+        with construction.deep_recursion():
+            try:
+                config = configuration.construct(self.interpreter, self.cls, raw)
+                self._validate(config)
+            except Raised as error:
+                raise construction.failure(self.interpreter, error) from None
+            finally:
+                self._reset()
+
+    def guards(self, raw: Mapping[str, Json]) -> tuple[Predicate, ...]:
+        """What the checks of the source asked of the resolved configuration, as far as their meaning is known."""
+        with construction.deep_recursion():
+            try:
+                config = configuration.construct(self.interpreter, self.cls, raw)
+                configuration.Seeding().seed(config)
+                self.interpreter.predicates = Predicates()
+                self.interpreter.stage = 2
+                self._validate(config)
+                return tuple(p for p in self.interpreter.predicates if p.kind is Kind.GUARD)
+            except Raised as error:
+                raise construction.failure(self.interpreter, error) from None
+            finally:
+                self._reset()
+
+    def _run(self, raw: Mapping[str, Json]) -> Outcome:
+        with construction.deep_recursion():
+            config = configuration.construct(self.interpreter, self.cls, raw)
+            seeding = configuration.Seeding()
+            found = self.interpreter.predicates.all()
+            resolved = seeding.seed(config)
+            return Outcome(seeding.definitions, resolved, found, None, raw)
+
+    def _validate(self, config: Any) -> None:
+        names = {name for cls in config.cls.mro for name in cls.namespace.names() if name.startswith("validate_")}
+        for name in sorted(names - _NOT_CHECKED):
+            try:
+                self.interpreter.call(self.interpreter.getattr(config, name), [], {})
+            except Unsupported:
+                continue
+
+    def _text(self, error: Raised) -> str:
+        try:
+            return f"{error.instance.cls.name}: {operators.describe(self.interpreter, error.instance)}"
+        except Exception:  # noqa: BLE001 - a message that cannot be made is no reason to fail
+            return error.instance.cls.name
+
+    def _reset(self) -> None:
+        interpreter = self.interpreter
+        interpreter.predicates = Predicates()
+        interpreter.stage = 1
+        interpreter.scope = interpreter.node = None
+        interpreter.loops = 0
+        interpreter.stack.clear()
+
+    def _spellings(self) -> dict[str, tuple[str, ...]]:
+        """Other names of attributes."""
+        table = operators.plain(classes.find(self.interpreter, self.cls, "attribute_map") or {})
+        found: dict[str, tuple[str, ...]] = {}
+        if isinstance(table, dict):
+            for alias, name in table.items():
+                found[str(name)] = (*found.get(str(name), ()), str(alias))
+        return found
+
+    def _fields(self) -> tuple[dict[str, Json], dict[str, tuple[str, ...]]]:
+        """The declared fields with their defaults, and the types that they may have."""
+        declared: dict[str, Json] = {}
+        types: dict[str, tuple[str, ...]] = {}
+        for name, default, owner in classes.fields(self.interpreter, self.cls):
+            if name.startswith("_"):
+                continue
+            for annotated, annotation, _ in owner.namespace.annotations:
+                if annotated == name:
+                    types[name] = json_types(annotation)
+            try:
+                found = plain(operators.plain(classes.default_of(self.interpreter, name, default, owner)))
+            except Missing:
+                continue
+            if _is_json(found):
+                declared[name] = found
+        return declared, types
+
+
+def _asked(mro: Iterable[Class]) -> Iterator[str]:
+    """Keys that the text of a configuration class takes out of its further arguments, in methods that get all of them."""
+    methods = [
+        item for cls in mro if cls.node is not None for item in cls.node.body if isinstance(item, ast.FunctionDef) and item.args.kwarg
+    ]
+    wanted = {"__init__", "__post_init__"}
+    for _ in range(4):
+        for method in methods:
+            if method.name in wanted:
+                wanted |= {call.func.attr for call in ast.walk(method) if isinstance(call, ast.Call) and _passes_on(call)}  # type: ignore[attr-defined]
+    for method in methods:
+        if method.name in wanted:
+            yield from _taken(method)
+
+
+def _passes_on(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Attribute) and any(keyword.arg is None for keyword in call.keywords)
+
+
+def _taken(method: ast.FunctionDef) -> Iterator[str]:
+    for inner in ast.walk(method):
+        match inner:
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name(id="kwargs"), attr="pop" | "get" | "setdefault"),
+                args=[ast.Constant(value=str() as name), *_],
+            ):
+                yield name
+            case ast.Compare(left=ast.Constant(value=str() as name), ops=[ast.In() | ast.NotIn()], comparators=[ast.Name(id="kwargs")]):
+                yield name
+            case ast.Subscript(value=ast.Name(id="kwargs"), slice=ast.Constant(value=str() as name)):
+                yield name
+
+
+_NOT_CHECKED = frozenset({"validate_token_ids", "validate_output_attentions"})
+_TYPES = {"int": "int", "float": "float", "str": "str", "bool": "bool", "list": "list", "tuple": "list", "dict": "dict"}
+
+
+def json_types(annotation: ast.expr) -> tuple[str, ...]:
+    """The types of JSON values that an annotation allows, () where it allows all."""
+    match annotation:
+        case ast.Constant(value=None):
+            return ("NoneType",)
+        case ast.Constant(value=str() as text):
+            try:
+                return json_types(ast.parse(text, mode="eval").body)
+            except SyntaxError:
+                return ()
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _union([json_types(left), json_types(right)])
+        case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
+            return _union([json_types(inner), ("NoneType",)])
+        case ast.Subscript(value=ast.Name(id="Union"), slice=ast.Tuple(elts=parts)):
+            return _union([json_types(part) for part in parts])
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
+            parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            names = {type(part.value).__name__ for part in parts if isinstance(part, ast.Constant)}
+            return tuple(sorted(names))
+        case ast.Subscript(value=inner):
+            return json_types(inner)
+        case ast.Name(id=name):
+            return (_TYPES[name],) if name in _TYPES else (("dict",) if name.endswith(("Parameters", "Config")) else ())
+        case _:
+            return ()
+
+
+def _union(parts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    return () if () in parts else tuple(dict.fromkeys(name for part in parts for name in part))
+
+
+def _is_json(x: Json) -> bool:
+    match x:
+        case bool() | int() | float() | str() | None:
+            return True
+        case list():
+            return all(map(_is_json, x))
+        case dict():
+            return all(isinstance(key, str) and _is_json(inner) for key, inner in x.items())
+        case _:
+            return False
+
+
+# ------------------------------------------------------------------------------------------------------------ exploring
+
+
+class _Explorer:
+    def __init__(self, cls: ConfigurationClass, raw: dict[str, Json]):
+        self._run = cls
+        self.declared = cls.declared
+        self.outcomes: dict[str, Outcome] = {}
+        self.raw = self.filled(raw)
+        self.given = raw
+        self.base = self.outcome(self.raw)
+        self.strings = _strings(raw, set())
+
+    def filled(self, raw: Mapping[str, Json]) -> dict[str, Json]:
+        return {**{name: default for name, default in self.declared.items() if name not in raw}, **raw}
+
+    def outcome(self, raw: Mapping[str, Json]) -> Outcome:
+        text = json.dumps(raw, sort_keys=False, default=str)
+        if text not in self.outcomes:
+            self.outcomes[text] = self._run(copy.deepcopy(dict(raw)))
+        return self.outcomes[text]
+
+    # -- readings
+
+    def reading(self, target: Expr) -> Reading:
+        return self._explore(lambda outcome: lift(target, outcome), self.raw, [], self._names(target))
+
+    def validity(self) -> Reading:
+        return self._explore(lambda outcome: Const(True), self.raw, [], (), refusing=True)
+
+    def _names(self, target: Expr) -> tuple[str, ...]:
+        """Keys of config.json that may be meant by what `target` speaks of: its own, other spellings, what the class asks for."""
+        names: dict[str, None] = {}
+        for key in sorted((leaf for leaf in leaves(target) if isinstance(leaf, Key)), key=repr):
+            for step in key.path:
+                if isinstance(step, str):
+                    names |= dict.fromkeys([step, *self._run.spellings.get(step, ())])
+        return tuple(names | dict.fromkeys(self._run.asked))
+
+    def _explore(
+        self,
+        lifted: Callable[[Outcome], Reading],
+        raw: dict[str, Json],
+        fixed: list[Test],
+        own: Sequence[str],
+        refusing: bool = False,
+        settled: frozenset[Expr] = frozenset(),
+    ) -> Reading:
+        """The reading below the choices `fixed`, of which `raw` is an example. `settled` questions do not matter for `raw`."""
+        outcome = self.outcome(raw)
+        if outcome.failure is not None:
+            return Refused(outcome.failure)
+        try:
+            here = lifted(outcome)
+        except Unclear as error:
+            return Refused(str(error))
+        if len(fixed) > MAX_DEPTH or len(self.outcomes) > MAX_RUNS:
+            return Refused("the configuration class asks more than was followed here")
+        for test in self._tests(outcome, here, raw, own):
+            if test[0] in settled or any(test[0] == known for known, _ in fixed):
+                continue
+            settled |= {test[0]}
+            there = self._other(lifted, here, raw, fixed, test, refusing)
+            if there is None:
+                continue
+            same = self._explore(lifted, raw, [*fixed, test], own, refusing, settled)
+            expr, outcome_here = test
+            if isinstance(there, Refused):
+                other: Reading = there
+            else:
+                other = self._explore(lifted, there, [*fixed, (expr, not outcome_here)], own, refusing)
+            return chosen(expr, same, other) if outcome_here else chosen(expr, other, same)
+        return here
+
+    def _other(
+        self,
+        lifted: Callable[[Outcome], Reading],
+        here: Reading,
+        raw: dict[str, Json],
+        fixed: list[Test],
+        test: Test,
+        refusing: bool,
+    ) -> dict[str, Json] | Refused | None:
+        """A configuration for which `test` goes the other way and the value is another; Refused where all of them fail."""
+        failures: list[str] = []
+        fine = 0
+        for variant in self._flips(raw, fixed, test):
+            outcome = self.outcome(variant)
+            if outcome.failure is not None:
+                failures.append(outcome.failure)
+                continue
+            if fine == MAX_WITNESSES:
+                break
+            fine += 1
+            try:
+                if lifted(outcome) != here:
+                    return variant
+            except Unclear:
+                return variant
+        if refusing and failures and not fine:
+            return Refused(failures[0])
+        return None
+
+    def _tests(self, outcome: Outcome, here: Reading, raw: Mapping[str, Json], own: Sequence[str]) -> Iterator[Test]:
+        """The questions of a run, then whether keys that matter are null or absent."""
+        seen: set[Expr] = set()
+        for test in _questions(outcome.predicates):
+            if test[0] not in seen:
+                seen.add(test[0])
+                yield test
+        names = [*own, *sorted(str(path[0]) for path in raw_paths(here) if len(path) == 1)]
+        for name in dict.fromkeys(names):
+            null = Apply("is", (Raw((name,)), Const(None)))
+            inside = Apply("in", (Const(name), Raw(())))
+            expressions = (null,) if name in self.declared else (null, inside) if name in raw else (inside, null)
+            for expr in expressions:
+                if expr not in seen:
+                    seen.add(expr)
+                    yield expr, bool(value(expr, raw))
+
+    def _flips(self, raw: dict[str, Json], fixed: list[Test], test: Test) -> Iterator[dict[str, Json]]:
+        """Changed configurations for which `test` goes the other way and all of `fixed` stay."""
+        expr, before = test
+        for path in sorted(_paths(expr), key=repr):
+            for candidate in self._candidates(raw, path, expr):
+                variant = changed(raw, path, candidate)
+                if variant is None:
+                    continue
+                variant = self.filled(variant)
+                if _holds(expr, variant) is (not before) and all(_holds(known, variant) is truth for known, truth in fixed):
+                    yield variant
+
+    def _candidates(self, raw: Mapping[str, Json], path: Path, expr: Expr) -> Iterator[Json]:
+        """What a key could hold instead, what is most like a published configuration first."""
+        now = lookup(raw, path)
+        inside = _inside(raw, path)
+        if not inside or now is None:
+            yield from self._plausible(path)
+        yield from _constants(expr)
+        if inside:
+            if isinstance(expr, Apply) and expr.op == "in":
+                yield ABSENT
+            yield None
+        match now:
+            case bool():
+                yield not now
+            case int():
+                yield from (now * 2, now + 1, max(now - 1, 1), now // 2, 1, 0)
+            case float():
+                yield from (now * 2, now / 2, 1.0, 0.0)
+            case str():
+                yield from (word for word in sorted(self.strings) if word != now)
+                yield "something else"
+            case list() if now:
+                yield from (now[:-1], [*now, now[-1]], [])
+            case list():
+                yield [1]
+            case dict() if now:
+                yield {}
+
+    def _plausible(self, path: Path) -> Iterator[Json]:
+        """Values for a key that holds nothing: what the resolved configuration has under that name, then objects of it."""
+        name = path[-1]
+        yield from _named(self.base.resolved, name)
+        if isinstance(name, str) and name in self.declared and self.declared[name] is not None:
+            yield self.declared[name]
+        if len(path) == 1:
+            objects = [(name, inner) for name, inner in self.base.resolved.items() if isinstance(inner, Mapping) and inner]
+            for _, inner in sorted(objects, key=lambda item: item[0] in _LABELS):
+                if all(isinstance(key, str) for key in inner):
+                    yield plain(inner)
+        yield from (2, 0.5, True, "something else", [1], {"something": 1})
+
+    # -- conditions
+
+    def conditions(self, predicate: Predicate) -> list[Condition]:
+        """What must hold of other configurations for a predicate of the model's code."""
+        if predicate.kind is Kind.LAYER:
+            return self._of_layers(predicate)
+        expr, wanted = predicate.expr, predicate.value
+        if predicate.kind is Kind.TYPE and isinstance(expr, Apply) and expr.op == "type" and wanted in ("int", "float"):
+            inner = Apply("in", (expr, Apply("list", (Const("int"), Const("float")))))
+            expr, wanted = inner, True
+        if self._scalar(expr):
+            return [Condition(predicate.kind.value, expr, wanted)]
+        reading = self.reading(expr)
+        if isinstance(reading, Const) and reading.value == wanted:
+            return []
+        return [Condition(predicate.kind.value, expr, wanted, reading)]
+
+    def _scalar(self, expr: Expr) -> bool:
+        """Whether an expression takes nothing but numbers, strings and flags from the configuration."""
+        return not any(
+            isinstance(leaf, Key) and isinstance(lookup(self.base.resolved, leaf.path), (Mapping, list, tuple)) for leaf in leaves(expr)
+        )
+
+    def _of_layers(self, predicate: Predicate) -> list[Condition]:
+        """Elements of a list must be among those seen; other facts about a layer's index stay as they are."""
+        lists = sorted(_indexed(predicate.expr), key=repr)
+        found = []
+        for key in lists:
+            elements = lookup(self.base.resolved, key.path)
+            assert isinstance(elements, (list, tuple))
+            kinds = tuple(dict.fromkeys(elements))
+            found.append(Condition("elements", key, kinds))
+        rest = [leaf for leaf in leaves(predicate.expr) if isinstance(leaf, Key) and leaf not in lists]
+        for key in sorted(rest, key=repr):
+            resolved = lookup(self.base.resolved, key.path)
+            if not isinstance(resolved, (Mapping, list, tuple)):
+                found.append(Condition("layer", key, resolved))
+        return found
+
+    # -- the proof
+
+    def frozen(self, wanted: Mapping[Path, Reading], conditions: Sequence[Condition], validity: Reading) -> tuple[Path, ...]:
+        """Keys of config.json that are not understood: disturbing them alone changes what was predicted."""
+        bad: dict[Path, None] = {}
+        for path, variant in disturbed(self.given, self.declared, self._plausible):
+            top = path[:1]
+            if top in bad:
+                continue
+            outcome = self.outcome(variant)
+            if outcome.failure is not None:
+                continue
+            if not self.predicted(variant, outcome, wanted, conditions, validity):
+                bad[top] = None
+        return tuple(bad)
+
+    def predicted(
+        self,
+        raw: Mapping[str, Json],
+        outcome: Outcome,
+        wanted: Mapping[Path, Reading],
+        conditions: Sequence[Condition],
+        validity: Reading,
+    ) -> bool:
+        """Whether the readings refuse `raw` or give what the configuration class made of it."""
+        filled = self.filled(raw)
+        try:
+            if not read(validity, filled):
+                return True
+            found = {path: read(reading, filled) for path, reading in wanted.items()}
+            if any(not met(condition, found, filled) for condition in conditions):
+                return True
+            if nested(raw, wanted):
+                return True
+            return all(same(found[path], plain(lookup(outcome.resolved, path))) for path in wanted)
+        except (DoesNotRead, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            return True
+
+
+def met(condition: Condition, found: Mapping[Path, Json], filled: Mapping[str, Json]) -> bool:
+    """Whether the compiled code serves a configuration with the values `found`."""
+    if condition.reading is not None:
+        result = read(condition.reading, filled)
+    else:
+        known: dict[Expr, Expr] = {key: Const(found[key.path]) for key in condition.keys}  # type: ignore[arg-type]
+        result = value(substitute(condition.expr, known), {})
+    if condition.kind == "elements":
+        return isinstance(result, (list, tuple)) and set(result) <= set(condition.value)  # type: ignore[arg-type]
+    return same(result, condition.value)
+
+
+def nested(raw: Mapping[str, Json], wanted: Mapping[Path, Reading]) -> bool:
+    """Whether an object of which single values are read holds objects that nobody reads."""
+    paths = set().union(*(raw_paths(reading) for reading in wanted.values())) if wanted else set()
+    for owner in {path[:-1] for path in paths if len(path) > 1}:
+        found = lookup(raw, owner)
+        if isinstance(found, Mapping) and any(
+            isinstance(item, Mapping) and not any(path[: len(owner) + 1] == (*owner, name) for path in paths)
+            for name, item in found.items()
+        ):
+            return True
+    return False
+
+
+def same(a: Json, b: Json) -> bool:
+    """Equal values of equal types, where an int is as good as a float."""
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+# --------------------------------------------------------------------------------------------------------------- lifting
+
+
+def lift(target: Expr, outcome: Outcome) -> Reading:
+    """`target` over Key as an expression over Raw, as one run had it.
+
+    Raises:
+        Unclear: no expression tells.
+    """
+    lifted = _lift(target, outcome)
+    if isinstance(lifted, _Object):
+        raise Unclear("an object of the configuration is no value")
+    return lifted
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """An object of the resolved configuration: what it has is decided by the run."""
+
+    items: tuple[tuple[Plain, object], ...]
+
+    def get(self, name: object) -> object:
+        for key, item in self.items:
+            if key == name:
+                return item
+        raise Unclear(f"the configuration has no {name!r} here")
+
+
+def _lift(expr: Expr, outcome: Outcome) -> Expr | Each | _Object:
+    match expr:
+        case Key(path):
+            return _lift_key(path, outcome)
+        case Apply(op, args):
+            return _fold(op, [_lift(arg, outcome) for arg in args])
+        case _:
+            return expr
+
+
+def _lift_key(path: Path, outcome: Outcome) -> Expr | Each | _Object:
+    if path in outcome.definitions:
+        return outcome.definitions[path]
+    found: Json = outcome.resolved
+    for step in path:
+        if isinstance(found, Mapping) and step in found:
+            found = found[step]  # type: ignore[index]
+        elif isinstance(found, (list, tuple)) and isinstance(step, int) and step < len(found):
+            found = found[step]
+        else:
+            raise Unclear(f"the configuration has no {'.'.join(map(str, path))}")
+    if isinstance(found, Mapping):
+        return _Object(tuple((name, _lift_key((*path, name), outcome)) for name in found))
+    if isinstance(found, (list, tuple)):
+        items = [_lift_key((*path, i), outcome) for i in range(min(len(found), MAX_LIST))]
+        return _each(items, outcome) or Apply("list", tuple(_expression(item) for item in items))
+    if not isinstance(found, (bool, int, float, str, type(None))):
+        return Const(str(found))
+    return Const(found)
+
+
+def _expression(lifted: Expr | Each | _Object) -> Expr:
+    if isinstance(lifted, (_Object, Each)):
+        raise Unclear("a list of lists or objects")
+    return lifted
+
+
+def _fold(op: str, args: list[Expr | Each | _Object]) -> Expr | _Object:
+    """`op` on lifted arguments, done where they decide it."""
+    match op, args:
+        case "in", [Const(name), _Object() as owner]:
+            return Const(any(key == name for key, _ in owner.items))
+        case "not in", [Const(name), _Object() as owner]:
+            return Const(all(key != name for key, _ in owner.items))
+        case "keys", [_Object() as owner]:
+            return Apply("list", tuple(Const(key) for key, _ in owner.items))
+        case ("bool" | "not"), [_Object() as owner]:
+            return Const(bool(owner.items) is (op == "bool"))
+        case ("bool" | "not"), [Apply("list", items)]:
+            return Const(bool(items) is (op == "bool"))
+        case ("is" | "is not"), [(_Object() | Apply("list") | Each()), Const(None)]:
+            return Const(op == "is not")
+        case ("==" | "!="), [_Object(), Const()]:
+            return Const(op == "!=")
+        case "type", [_Object()]:
+            return Const("dict")
+        case "type", [Apply("list") | Each()]:
+            return Const("list")
+        case "len", [_Object() as owner]:
+            return Const(len(owner.items))
+        case "len", [Each() as each]:
+            return each.count
+        case "len", [Apply("list", items)]:
+            return Const(len(items))
+        case "getitem", [_Object() as owner, Const(name)]:
+            found = owner.get(name)
+            assert not isinstance(found, Each)
+            return found  # type: ignore[return-value]
+        case "getitem", [Apply("list", items), Const(int() as i)] if i < len(items):
+            return items[i]
+        case "getitem", [Raw(path), Const((int() | str()) as step)] if not isinstance(step, bool):
+            return Raw((*path, step))
+    plain_args = tuple(_expression(arg) for arg in args)
+    if all(_literal(arg) for arg in plain_args) and op in OPERATIONS and op != "list":
+        try:
+            result = value(Apply(op, plain_args), {})
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise Unclear(str(error)) from None
+        if isinstance(result, (bool, int, float, str, type(None))):
+            return Const(result)
+        if isinstance(result, list) and all(isinstance(item, (bool, int, float, str, type(None))) for item in result):
+            return Apply("list", tuple(Const(item) for item in result))
+    return Apply(op, plain_args)
+
+
+def _literal(expr: Expr) -> bool:
+    return isinstance(expr, Const) or (isinstance(expr, Apply) and expr.op == "list" and all(map(_literal, expr.args)))
+
+
+def _each(items: Sequence[Expr | Each | _Object], outcome: Outcome) -> Each | None:
+    """A list that a loop over indices made: equal elements, or two kinds that a question about the index tells apart."""
+    if not items or not all(isinstance(item, Const) or _speaks(item) for item in items):
+        return None
+    counts = [
+        p.expr for p in outcome.predicates if p.kind is Kind.COUNT and p.value == len(items) and not isinstance(p.expr, Const)
+    ]
+    kinds = list(dict.fromkeys(items))
+    if not counts or len(kinds) > 2:
+        return None
+    count, first = counts[0], _expression(kinds[0])
+    if isinstance(count, Apply) and count.op == "len":
+        return None
+    asked = [p for p in outcome.predicates if p.kind is Kind.LAYER]
+    if len(kinds) == 1:
+        index = next((leaf for leaf in leaves(first) if isinstance(leaf, Index)), Index("layer"))
+        return None if asked else Each(index, count, first)
+    second = _expression(kinds[1])
+    for predicate in asked:
+        indices = [leaf for leaf in leaves(predicate.expr) if isinstance(leaf, Index)]
+        if len(set(indices)) != 1:
+            continue
+        truths = [_at(predicate.expr, indices[0], i, outcome) for i in range(len(items))]
+        if all((item == kinds[0]) is (truth is truths[0]) for item, truth in zip(items, truths, strict=True)) and None not in truths:
+            then, otherwise = (first, second) if truths[0] else (second, first)
+            return Each(indices[0], count, then, predicate.expr, otherwise)
+    return None
+
+
+def _speaks(item: object) -> bool:
+    return not isinstance(item, (_Object, Each)) and any(isinstance(leaf, Index) for leaf in leaves(item))  # type: ignore[arg-type]
+
+
+def _at(expr: Expr, index: Index, i: int, outcome: Outcome) -> bool | None:
+    try:
+        return bool(value(substitute(expr, {index: Const(i)}), outcome.raw))
+    except (ArithmeticError, LookupError, TypeError, ValueError, KeyError):
+        return None
+
+
+# ------------------------------------------------------------------------------------------------------------- questions
+
+
+def _questions(predicates: Iterable[Predicate]) -> Iterator[Test]:
+    """What a run asked of config.json, as tests and their outcomes."""
+    for predicate in predicates:
+        if predicate.kind in (Kind.COUNT, Kind.LAYER, Kind.TYPE) or not any(isinstance(leaf, Raw) for leaf in leaves(predicate.expr)):
+            continue
+        if any(not isinstance(leaf, Raw) for leaf in leaves(predicate.expr)) or _about_keys(predicate.expr):
+            continue
+        if isinstance(predicate.value, bool) and _boolean(predicate.expr):
+            yield normal(predicate.expr, predicate.value)
+        else:
+            yield Apply("==", (predicate.expr, Const(predicate.value))), True
+
+
+def _about_keys(expr: Expr) -> bool:
+    """Whether a question is about all the keys of an object; single ones are asked for by name as well."""
+    return isinstance(expr, Apply) and (expr.op == "keys" or any(map(_about_keys, expr.args)))
+
+
+_OPPOSITE = {"is not": "is", "!=": "==", "not in": "in"}
+_BOOLEAN = frozenset({"is", "is not", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "not", "bool"})
+
+
+def _boolean(expr: Expr) -> bool:
+    return isinstance(expr, Apply) and expr.op in _BOOLEAN
+
+
+def normal(expr: Expr, truth: bool) -> Test:
+    """A question without negation."""
+    while isinstance(expr, Apply):
+        if expr.op == "not":
+            expr, truth = expr.args[0], not truth
+            if not _boolean(expr):
+                expr = Apply("bool", (expr,))
+        elif expr.op in _OPPOSITE:
+            expr, truth = Apply(_OPPOSITE[expr.op], expr.args), not truth
+        elif expr.op == "bool" and _boolean(expr.args[0]):
+            expr = expr.args[0]
+        else:
+            break
+    return expr, truth
+
+
+def chosen(test: Expr, then: Reading, otherwise: Reading) -> Reading:
+    """A choice; that a key is there need not be asked where the next question says the same of None."""
+    match test, then:
+        case Apply("in", (Const(str() as name), Raw(path))), Choice(inner, yes, no) if raw_paths(inner) == {(*path, name)}:
+            absent = _holds(inner, {})
+            if absent is not None and (yes if absent else no) == otherwise and _boolean(inner) and inner.op != "in":  # type: ignore[union-attr]
+                return then
+        case Apply("in", (Const(str() as name), Raw(path))), _ if then == Raw((*path, name)) and otherwise == Const(None):
+            return then
+    return choice(test, then, otherwise)
+
+
+def _holds(expr: Expr, raw: Mapping[str, Json]) -> bool | None:
+    try:
+        return bool(value(expr, raw))
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _paths(expr: Expr) -> set[Path]:
+    return {path for path in raw_paths(expr) if path}
+
+
+def _constants(expr: Expr) -> Iterator[Json]:
+    match expr:
+        case Apply(_, args):
+            for arg in args:
+                if isinstance(arg, Const):
+                    yield arg.value
+                yield from _constants(arg)
+        case _:
+            return
+
+
+def _indexed(expr: Expr) -> set[Key]:
+    """The lists of the configuration that an expression takes the element of a layer from."""
+    match expr:
+        case Apply("getitem", (Key() as key, Index())):
+            return {key}
+        case Apply(_, args):
+            return set().union(*(_indexed(arg) for arg in args))
+        case _:
+            return set()
+
+
+# -------------------------------------------------------------------------------------------------------------- variants
+
+
+def changed(raw: Mapping[str, Json], path: Path, new: Json) -> dict[str, Json] | None:
+    """`raw` with another value at `path`; None if there is no such place."""
+    made = copy.deepcopy(dict(raw))
+    owner: Json = made
+    for step in path[:-1]:
+        if isinstance(owner, dict) and isinstance(owner.get(step), (dict, list)):
+            owner = owner[step]
+        elif isinstance(owner, list) and isinstance(step, int) and step < len(owner):
+            owner = owner[step]
+        else:
+            return None
+    last = path[-1]
+    if isinstance(owner, dict):
+        if new is ABSENT:
+            if owner.pop(last, ABSENT) is ABSENT:
+                return None
+        else:
+            owner[last] = copy.deepcopy(new)
+    elif isinstance(owner, list) and isinstance(last, int) and last < len(owner) and new is not ABSENT:
+        owner[last] = copy.deepcopy(new)
+    else:
+        return None
+    return made
+
+
+def disturbed(
+    raw: Mapping[str, Json], declared: Mapping[str, Json], plausible: Callable[[Path], Iterator[Json]] = lambda path: iter(())
+) -> Iterator[tuple[Path, dict[str, Json]]]:
+    """Every key of `raw` doubled, flipped, nulled, removed and retyped, one at a time, and every other field given."""
+    for path in list(_all_paths(raw)):
+        now = lookup(raw, path)
+        for new in _disturbances(now):
+            variant = changed(raw, path, new)
+            if variant is not None:
+                yield path, variant
+    for name, default in declared.items():
+        if name in raw:
+            continue
+        candidates = [*_disturbances(default)] if default is not None else [v for v, _ in zip(plausible((name,)), range(3), strict=False)]
+        for new in candidates:
+            if new is not ABSENT:
+                yield (name,), {**copy.deepcopy(dict(raw)), name: new}
+
+
+def _disturbances(now: Json) -> Iterator[Json]:
+    yield ABSENT
+    if now is not None:
+        yield None
+    match now:
+        case bool():
+            yield not now
+        case int():
+            yield from (now * 2, now + 1)
+        case float():
+            yield from (now * 2, now * 0.5)
+        case str():
+            yield now + "x"
+        case list() if now:
+            yield from (now[:-1], now[::-1])
+        case dict() if now:
+            yield {}
+
+
+def retyped(raw: Mapping[str, Json]) -> Iterator[tuple[Path, dict[str, Json]]]:
+    """Every key of `raw` with a value of another type."""
+    for path in list(_all_paths(raw)):
+        now = lookup(raw, path)
+        new: Json = str(now) if not isinstance(now, str) else 7
+        variant = changed(raw, path, new)
+        if variant is not None:
+            yield path, variant
+
+
+def _all_paths(raw: Json, path: Path = ()) -> Iterator[Path]:
+    if isinstance(raw, Mapping):
+        for name, inner in raw.items():
+            yield (*path, name)
+            yield from _all_paths(inner, (*path, name))
+
+
+def _inside(raw: Json, path: Path) -> bool:
+    owner = lookup(raw, path[:-1])
+    if isinstance(owner, Mapping):
+        return path[-1] in owner
+    return isinstance(owner, (list, tuple))
+
+
+def _named(resolved: Json, name: str | int) -> Iterator[Json]:
+    """Values under `name` anywhere in the resolved configuration."""
+    if isinstance(resolved, Mapping):
+        if name in resolved and resolved[name] is not None:
+            yield plain(resolved[name])  # type: ignore[index]
+        for inner in resolved.values():
+            yield from _named(inner, name)
+
+
+def _strings(raw: Json, found: set[str]) -> set[str]:
+    if isinstance(raw, str) and len(raw) < 40:
+        found.add(raw)
+    elif isinstance(raw, Mapping):
+        for inner in raw.values():
+            _strings(inner, found)
+    elif isinstance(raw, (list, tuple)):
+        for inner in raw:
+            _strings(inner, found)
+    return found
+
+
+def plain(x: Json) -> Json:
+    """A value as JSON has it."""
+    if isinstance(x, Mapping):
+        return {key: plain(inner) for key, inner in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [plain(inner) for inner in x]
+    return x
+
+
+__all__ = ["Choice", "Outcome", "disturbed", "explore", "met", "retyped", "same"]

@@ -1,0 +1,170 @@
+"""How each framework writes components: a call of a fused form, or of a helper whose text is a template.
+
+A helper is one file under `templates/<framework>/components/`; a model file holds those that its components call.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import assert_never
+
+from ir.arch import Attention, Cap, Component, Direction, Heads, MaskForm, Pairing, Rotary, Sinks, Tables
+from ir.graph import Call, Loop, Raised, Region, Value
+
+HELPER_NAMES = frozenset(
+    {
+        "apply_rope",
+        "apply_rope_full",
+        "apply_rope_pairs",
+        "apply_rope_full_pairs",
+        "attend",
+        "attend_additive",
+        "attend_both_ways",
+        "attend_capped",
+        "attend_to_all",
+        "attend_with_sinks",
+    }
+)
+"""Names that no function of the source may have in an emitted file."""
+
+
+def torch_component(component: Component, args: tuple[object, ...]) -> ast.expr:
+    """`component` on rendered arguments, in PyTorch."""
+    match component:
+        case Attention():
+            helper = _torch_attend(component)
+            return _attention_call(component, args) if helper is None else _call(helper, args)
+        case Rotary():
+            return _call(_rope(component), args)
+        case _:
+            assert_never(component)
+
+
+def flax_component(component: Component, args: tuple[object, ...]) -> ast.expr:
+    """`component` on rendered arguments, in Flax."""
+    match component:
+        case Attention():
+            given = args if component.mask is not MaskForm.ABSENT else (*args[:3], *args[4:])
+            return _call(_flax_attend(component), given)
+        case Rotary():
+            return _call(_rope(component), args)
+        case _:
+            assert_never(component)
+
+
+def torch_helper(component: Component) -> str | None:
+    """The helper that the PyTorch form of a component calls."""
+    return _torch_attend(component) if isinstance(component, Attention) else _rope(component)
+
+
+def flax_helper(component: Component) -> str | None:
+    return _flax_attend(component) if isinstance(component, Attention) else _rope(component)
+
+
+def helper_templates(region: Region, framework: str) -> tuple[str, ...]:
+    """The templates of the helpers that the components below `region` call, by name."""
+    helper = torch_helper if framework == "torch" else flax_helper
+    names = {name for component in components(region) if (name := helper(component)) is not None}
+    return tuple(f"{framework}/components/{name}.py.jinja" for name in sorted(names))
+
+
+def components(region: Region) -> tuple[Component, ...]:
+    """The components below `region`, each once, in order."""
+    return tuple(dict.fromkeys(_components(region, set())))
+
+
+def statements_first(node: Raised) -> tuple[Value, ...]:
+    """Arguments that the spelling names more than once, so that they need a variable."""
+    match node.component:
+        case Attention(mask=MaskForm.BOOLEAN):
+            return tuple(arg for arg in (node.args[0], node.args[3]) if isinstance(arg, Value))
+        case _:
+            return ()
+
+
+def _components(region: Region, seen: set[int]) -> Iterator[Component]:
+    if id(region) in seen:
+        return
+    seen.add(id(region))
+    for node in region.nodes:
+        match node:
+            case Raised(component):
+                yield component
+            case Call(_, inner):
+                yield from _components(inner, seen)
+            case Loop(bodies=bodies):
+                for body in bodies:
+                    yield from _components(body, seen)
+
+
+def _rope(component: Rotary) -> str:
+    match component.pairing, component.tables:
+        case Pairing.HALVES, Tables.HALF:
+            return "apply_rope"
+        case Pairing.HALVES, Tables.FULL:
+            return "apply_rope_full"
+        case Pairing.NEIGHBOURS, Tables.HALF:
+            return "apply_rope_pairs"
+        case _:
+            return "apply_rope_full_pairs"
+
+
+def _torch_attend(component: Attention) -> str | None:
+    if component.sinks is Sinks.COLUMN:
+        return "attend_with_sinks"
+    return "attend_capped" if component.cap is Cap.TANH else None
+
+
+def _flax_attend(component: Attention) -> str:
+    elaborate = _torch_attend(component)
+    if elaborate is not None:
+        return elaborate
+    match component.mask, component.direction:
+        case MaskForm.ADDITIVE, _:
+            return "attend_additive"
+        case MaskForm.BOOLEAN, Direction.CAUSAL:
+            return "attend"
+        case MaskForm.BOOLEAN, _:
+            return "attend_both_ways"
+        case _:
+            return "attend_to_all"
+
+
+def _attention_call(component: Attention, args: tuple[object, ...]) -> ast.expr:
+    """`F.scaled_dot_product_attention`; a boolean mask of None is plain causality, and one token sees everything."""
+    q, k, v, mask, scale, *_ = args
+    keywords: list[ast.keyword] = []
+    if component.mask is not MaskForm.ABSENT:
+        keywords.append(ast.keyword("attn_mask", _expr(mask)))
+    if component.mask is MaskForm.BOOLEAN and component.direction is Direction.CAUSAL:
+        keywords.append(ast.keyword("is_causal", _is_causal(_expr(q), _expr(mask))))
+    keywords.append(ast.keyword("scale", _expr(scale)))
+    if component.heads is Heads.GROUPED:
+        keywords.append(ast.keyword("enable_gqa", ast.Constant(True)))
+    function = ast.Attribute(ast.Name("F", ast.Load()), "scaled_dot_product_attention", ast.Load())
+    return ast.Call(function, [_expr(q), _expr(k), _expr(v)], keywords)
+
+
+def _is_causal(q: ast.expr, mask: ast.expr) -> ast.expr:
+    """`mask is None and q.shape[2] > 1`"""
+    absent = ast.Compare(mask, [ast.Is()], [ast.Constant(None)])
+    tokens = ast.Subscript(ast.Attribute(q, "shape", ast.Load()), ast.Constant(2), ast.Load())
+    return ast.BoolOp(ast.And(), [absent, ast.Compare(tokens, [ast.Gt()], [ast.Constant(1)])])
+
+
+def _call(function: str, args: tuple[object, ...]) -> ast.expr:
+    """A call with the arguments that there are."""
+    return ast.Call(ast.Name(function, ast.Load()), [_expr(arg) for arg in _trimmed(args)], [])
+
+
+def _trimmed(args: tuple[object, ...]) -> tuple[object, ...]:
+    """Without cap and sinks that are absent. A mask is never left out here."""
+    return (*args[:5], *(arg for arg in args[5:] if arg is not None))
+
+
+def _expr(rendered: object) -> ast.expr:
+    if isinstance(rendered, ast.expr):
+        return rendered
+    assert rendered is None or isinstance(rendered, (bool, int, float, str)), rendered
+    return ast.Constant(rendered)

@@ -1,0 +1,148 @@
+"""All views of one package from a traced model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from codegen.lowering.flax_dialect import FlaxDialect
+from codegen.lowering.instances import walk
+from codegen.lowering.program import Lowered, Lowering
+from codegen.lowering.rows import weights_view
+from codegen.lowering.torch_dialect import TorchDialect
+from codegen.lowering.views import (
+    CacheView,
+    CardView,
+    ConfigView,
+    FactView,
+    FlaxView,
+    SizeView,
+    SourceView,
+    TestView,
+    TorchView,
+    WeightsView,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PackageViews:
+    """What the templates of one package render, by file."""
+
+    config: ConfigView
+    torch: TorchView
+    flax: FlaxView
+    weights: WeightsView
+    card: CardView
+    test: TestView
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a person is told: one line, a diagram, facts with their provenance, sizes of published checkpoints."""
+
+    summary: str
+    diagram: tuple[str, ...] = ()
+    facts: tuple[FactView, ...] = ()
+    size_columns: tuple[str, ...] = ()
+    sizes: tuple[SizeView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """Shared tensors as (alias, target) module paths, and whether they are shared, over `cfg` (empty: always)."""
+
+    pairs: tuple[tuple[str, str], ...] = ()
+    condition: str = ""
+
+
+def package_views(
+    lowering: Lowering,
+    source: SourceView,
+    config: ConfigView,
+    facts: Facts,
+    ties: Ties,
+    *,
+    additive: bool,
+    published: Callable[[str], str] = lambda path: path,
+    tiny: Mapping[str, object],
+    vocabulary: int,
+    ignored: Sequence[str] = (),
+) -> PackageViews:
+    """The views of every file; `additive` if some operation adds a mask to scores, `published` names a tensor in a checkpoint."""
+    torch, flax = lowering.emit(TorchDialect()), lowering.emit(FlaxDialect())
+    kinds = [lowering.kinds(loop.kinds) for loop in lowering.loops() if len(loop.bodies) > 1]
+    kinds_expr = lowering.sequence(kinds[0]) if kinds else ""
+    weights = weights_view(lowering, source, published, ties.pairs, ties.condition, tuple(ignored))
+    scannable = len(list(lowering.loops())) == 1 and bool(weights.stack)
+    cache = lowering.cache()
+    torch_view = TorchView(
+        **_common(lowering, source, config, facts.summary, torch, cache, additive, _torch_ties(ties)),
+        uses_functional=_mentions(torch, "F."),
+        has_constants=any(p.fill is not None for _, m in walk(lowering.given.tree) for p in m.parameters),
+    )
+    flax_view = FlaxView(
+        **_common(lowering, source, config, facts.summary, flax, cache, additive, _flax_ties(lowering, ties)),
+        scannable=scannable,
+        kinds_expr=kinds_expr,
+        has_buffers=_mentions(flax, "Buffer("),
+        count_expr=weights.count_expr,
+    )
+    card = CardView(
+        source, facts.summary, facts.diagram, facts.facts, facts.size_columns, facts.sizes, weights.axes, scannable
+    )
+    test = TestView(source, repr(dict(tiny)), vocabulary, scannable)
+    return PackageViews(config, torch_view, flax_view, weights, card, test)
+
+
+def _common(
+    lowering: Lowering,
+    source: SourceView,
+    config: ConfigView,
+    summary: str,
+    lowered: Lowered,
+    cache: CacheView,
+    additive: bool,
+    ties: tuple[str, ...],
+) -> dict[str, Any]:
+    inputs = lowering.given.inputs
+    text = "\n".join([*lowered.helpers, *lowered.classes, *lowered.run_body, *lowered.init_body])
+    return {
+        "source": source,
+        "config": config,
+        "summary": summary,
+        "legend": lowering.legend(),
+        "imports": ("import math",) if "math." in text else (),
+        "helpers": lowered.helpers,
+        "classes": lowered.classes,
+        "init_body": (*lowered.init_body, *ties),
+        "run_body": lowered.run_body,
+        "masks": lowering.masks(additive),
+        "cache": cache,
+        "anchor_expr": lowered.anchor,
+        "needs_positions": "positions" in inputs,
+        "needs_valid": "valid" in inputs,
+        "helper_templates": lowered.templates,
+    }
+
+
+def _mentions(lowered: Lowered, text: str) -> bool:
+    return any(text in part for part in (*lowered.helpers, *lowered.classes, *lowered.run_body, *lowered.init_body))
+
+
+def _torch_ties(ties: Ties) -> tuple[str, ...]:
+    return _conditional(ties, [f"self.{alias} = self.{target}" for alias, target in ties.pairs])
+
+
+def _flax_ties(lowering: Lowering, ties: Ties) -> tuple[str, ...]:
+    leaf = lowering.leaf_path
+    return _conditional(ties, [f"self.{leaf(alias)} = self.{leaf(target)}" for alias, target in ties.pairs])
+
+
+def _conditional(ties: Ties, lines: list[str]) -> tuple[str, ...]:
+    if not lines or not ties.condition:
+        return tuple(lines)
+    return (f"if {ties.condition}:", *("    " + line for line in lines))
+
+
+__all__ = ["Facts", "PackageViews", "Ties", "package_views"]

@@ -1,0 +1,94 @@
+"""Feed-forward networks: two or three projections with an activation between."""
+
+from __future__ import annotations
+
+from codegen.raising.view import View, literal
+from ir.arch import Gate, Mlp
+from ir.graph import Call, ModuleTarget, Node, Op, Operand, Region, Value
+from ir.ops import OPS
+
+ACTIVATIONS = frozenset(
+    name
+    for name in (
+        *("relu", "relu6", "silu", "gelu", "sigmoid", "logsigmoid", "tanh", "softplus", "leaky_relu", "elu", "selu"),
+        *("mish", "hardswish", "hardsigmoid", "softsign"),
+    )
+    if name in OPS
+)
+
+
+def describe(region: Region) -> Mlp | str:
+    """The network of a method of one tensor; a sentence why it is none."""
+    tensors = [param for param in region.params if isinstance(param, Value)]
+    if len(tensors) != 1 or len(region.results) != 1:
+        return "it does not turn one tensor into one"
+    view = _ModuleView(region)
+    (x,) = tensors
+    down = view.projection(view.results[0])
+    if down is None:
+        return "its result is not a projection"
+    inner = down.args[0]
+    product = view.made_by(inner, "mul")
+    if product is not None:
+        return _gated(view, x, product)
+    act = view.activation(inner)
+    if act is None:
+        return "there is no activation before its last projection"
+    name, below = act
+    up = view.projection(below)
+    if up is None or up.args[0] != x:
+        return "its activation is not of a projection of its input"
+    return Mlp(Gate.ABSENT, name)
+
+
+def _gated(view: _ModuleView, x: Value, product: Op) -> Mlp | str:
+    for one, other in (product.args, product.args[::-1]):
+        act = view.activation(one)
+        if act is None:
+            continue
+        name, below = act
+        gate, up = view.projection(below), view.projection(other)
+        if gate is not None and up is not None and gate.args[0] == up.args[0] == x and gate != up:
+            return Mlp(Gate.SEPARATE, name)
+        if view.halves_of_one(below, other, x):
+            return Mlp(Gate.FUSED, name)
+    return "its product is not of an activated and a plain projection of its input"
+
+
+class _ModuleView(View):
+    """A view in which calls of modules are the leaves."""
+
+    def projection(self, operand: Operand) -> Call | None:
+        """The call of a module on one tensor that makes a value."""
+        node = self.node_of(operand)
+        if isinstance(node, Call) and isinstance(node.target, ModuleTarget) and len(node.results) == 1:
+            inner = [n.name for n in node.region.nodes if isinstance(n, Op)]
+            if "linear" in inner or "addmm" in inner or "matmul" in inner:
+                return node
+        return None
+
+    def activation(self, operand: Operand) -> tuple[str, Value] | None:
+        """The name of an activation, and what it is applied to."""
+        node: Node | None = self.node_of(operand)
+        match node:
+            case Op(name, (Value() as x, *rest)) if name in ACTIVATIONS:
+                tanh = name == "gelu" and rest and literal(rest[0]) == "tanh"
+                return (f"{name} by tanh" if tanh else name), x
+            case Call(ModuleTarget(), inner, (Value() as x,)) if not any(
+                isinstance(n, Op) and n.name in ("linear", "matmul", "addmm", "parameter") for n in inner.nodes
+            ):
+                names = [n.name for n in inner.nodes if isinstance(n, Op)]
+                return (names[0] if len(names) == 1 else " of ".join(reversed(names)) or inner.name), x
+            case _:
+                return None
+
+    def halves_of_one(self, a: Operand, b: Operand, x: Value) -> bool:
+        """Whether two values are parts of one projection of x."""
+        nodes = [self.node_of(a), self.node_of(b)]
+        sources = {n.args[0].id for n in nodes if isinstance(n, Op) and n.name in ("chunk", "split", "getitem") and isinstance(n.args[0], Value)}
+        if len(sources) != 1 or not all(isinstance(n, Op) for n in nodes):
+            return False
+        first = nodes[0]
+        assert isinstance(first, Op)
+        made = self.projection(first.args[0])
+        return made is not None and made.args[0] == x

@@ -1,0 +1,182 @@
+"""How a value follows from config.json: decisions on what its keys hold, with an expression at the end of each way.
+
+A key that is absent reads as what the configuration class declares for it, else as None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from ir.expressions import Apply, Const, Environment, Expr, Index, Key, Raw, evaluate, leaves, substitute
+
+Path = tuple[str | int, ...]
+Json = object
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`then` where `test` (over Raw) is true."""
+
+    test: Expr
+    then: Reading
+    otherwise: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A configuration that makes no sense, or that nobody looked at."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """A list of `count` elements; `element` speaks of `index`. With `test`, it is `element` or `otherwise` for each."""
+
+    index: Index
+    count: Expr
+    element: Expr
+    test: Expr | None = None
+    otherwise: Expr | None = None
+
+
+Reading = Expr | Choice | Refused | Each
+
+
+class DoesNotRead(ValueError):
+    """A configuration leads to `Refused`."""
+
+
+def read(reading: Reading, raw: Mapping[str, Json]) -> Json:
+    """The value that `raw`, with what its class declares filled in, gives.
+
+    Raises:
+        DoesNotRead: the configuration is refused.
+        ArithmeticError, LookupError, TypeError, ValueError: as the operations themselves.
+    """
+    match reading:
+        case Choice(test, then, otherwise):
+            return read(then if value(test, raw) else otherwise, raw)
+        case Refused(reason):
+            raise DoesNotRead(reason)
+        case Each(index, count, element, test, otherwise):
+            number = value(count, raw)
+            assert isinstance(number, int)
+            made = []
+            for i in range(number):
+                at = {index: Const(i)}
+                picked = element
+                if test is not None and otherwise is not None and not value(substitute(test, at), raw):
+                    picked = otherwise
+                made.append(value(substitute(picked, at), raw))
+            return made
+        case _:
+            return value(reading, raw)
+
+
+def value(expr: Expr, raw: Mapping[str, Json]) -> Json:
+    """The value of an expression over Raw, where what is absent is None and nothing is in None."""
+    match expr:
+        case Raw(path):
+            return lookup(raw, path)
+        case Apply("in", (item, container)):
+            inside = value(container, raw)
+            return inside is not None and value(item, raw) in inside  # type: ignore[operator]
+        case Apply("if", (test, then, otherwise)):
+            return value(then if value(test, raw) else otherwise, raw)
+        case Apply(op, args):
+            return evaluate(Apply(op, tuple(Const(value(arg, raw)) for arg in args)), Environment())  # type: ignore[arg-type]
+        case _:
+            return evaluate(expr, Environment())
+
+
+def lookup(raw: Json, path: Path) -> Json:
+    """What stands at `path`, None where nothing does."""
+    for step in path:
+        if isinstance(raw, Mapping):
+            raw = raw.get(step)
+        elif isinstance(raw, (list, tuple)) and isinstance(step, int) and -len(raw) <= step < len(raw):
+            raw = raw[step]
+        else:
+            return None
+    return raw
+
+
+def expressions(reading: Reading) -> list[Expr]:
+    """Every expression in a reading, tests included."""
+    match reading:
+        case Choice(test, then, otherwise):
+            return [test, *expressions(then), *expressions(otherwise)]
+        case Refused():
+            return []
+        case Each(_, count, element, test, otherwise):
+            return [count, element, *([test] if test is not None else []), *([otherwise] if otherwise is not None else [])]
+        case _:
+            return [reading]
+
+
+def raw_paths(reading: Reading) -> set[Path]:
+    """The keys of config.json that a reading depends on. That something is in an object reads that key of it."""
+    found: set[Path] = set()
+    for expr in expressions(reading):
+        _collect(expr, found)
+    return found
+
+
+def _collect(expr: Expr, found: set[Path]) -> None:
+    match expr:
+        case Apply("in", (Const(str() as name), Raw(path))):
+            found.add((*path, name))
+        case Raw(path):
+            found.add(path)
+        case Apply(_, args):
+            for arg in args:
+                _collect(arg, found)
+        case _:
+            pass
+
+
+def choice(test: Expr, then: Reading, otherwise: Reading) -> Reading:
+    """A choice, unless both ways give the same."""
+    return then if then == otherwise else Choice(test, then, otherwise)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What the emitted code was compiled for: `expr` over the resolved configuration has the value `value`.
+
+    `reading` is `expr` over config.json, where the values of its keys do not say it.
+    """
+
+    kind: str
+    expr: Expr
+    value: Json
+    reading: Reading | None = None
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        return tuple(sorted((leaf for leaf in leaves(self.expr) if isinstance(leaf, Key)), key=lambda key: repr(key.path)))
+
+
+@dataclass(frozen=True, slots=True)
+class Explored:
+    """All that is known of how a configuration class reads config.json.
+
+    `declared` are the fields of the class with their defaults, `types` the JSON types that they may have, by their Python
+    names ("NoneType" for null). `frozen` are keys that must be as they were, since no expression tells what they do.
+    """
+
+    raw: Mapping[str, Json]
+    declared: Mapping[str, Json]
+    types: Mapping[str, tuple[str, ...]]
+    readings: Mapping[Path, Reading]
+    conditions: tuple[Condition, ...]
+    validity: Reading
+    frozen: tuple[Path, ...]
+    dropped: frozenset[str]  # keys that the class does not keep
+    resolved: Mapping[str, Json]
+
+    def filled(self, raw: Mapping[str, Json]) -> dict[str, Json]:
+        return {**{name: default for name, default in self.declared.items() if name not in raw}, **raw}
