@@ -5,12 +5,15 @@ SOURCE --repo--> files --source--> syntax trees --graph--> ir.graph --raising-->
 
 from __future__ import annotations
 
+import importlib.metadata
+import keyword
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from codegen import render
+from codegen import __version__, render
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.repo import Repository
 
@@ -39,6 +42,27 @@ def compile_package(
         CompileError: every finding, of whichever stage found them.
     """
     not_available("the compiler's stages", "codegen/pipeline.py calls none yet")
+
+
+def package_name(config: Mapping[str, object]) -> str:
+    """The name of the package for a configuration: its type, as an identifier."""
+    name = re.sub(r"\W+", "_", str(config.get("model_type") or "model"), flags=re.ASCII).strip("_").lower() or "model"
+    return f"{name}_" if keyword.iskeyword(name) else f"model_{name}" if name[0].isdigit() else name
+
+
+def record(
+    repository: Repository, targets: Iterable[str], checkpoints: Mapping[str, Mapping[str, object]]
+) -> dict[str, object]:
+    """What source.json says a package was compiled from: all that emitting it again takes."""
+    return {
+        "repository": repository.name,
+        "revision": repository.revision,
+        "codegen": __version__,
+        "transformers": importlib.metadata.version("transformers"),
+        "targets": list(targets),
+        "config": dict(repository.config),
+        "checkpoints": {name: dict(config) for name, config in sorted(checkpoints.items())},
+    }
 
 
 def emit(repository: Repository, level: str) -> str:

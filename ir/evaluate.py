@@ -473,7 +473,7 @@ def _joined(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+_MODES: dict[str, Any] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 def _pad(x: Array, widths: tuple[tuple[int, int], ...], mode: str, value: float) -> Any:

@@ -54,6 +54,7 @@ class Number:
 
     expr: Expr
     names: tuple[str, ...] = field(default=(), compare=False)
+    kind: str = field(default="", compare=False, repr=False)  # "int", "float", ... of a parameter
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,24 @@ def _collect(expr: Expr, found: set[Path]) -> None:
             pass
 
 
+_TRAINING = "matters in training alone"
+_OUTPUTS = "chooses what the library returns, not what it computes"
+_TOKENS = "a token id, for those who generate"
+_BOOK = "says how the files were made"
+
+INERT: dict[str, str] = {
+    **dict.fromkeys("initializer_range initializer_factor init_std embedding_init_std".split(), _TRAINING),
+    **dict.fromkeys("attention_dropout hidden_dropout embd_pdrop resid_pdrop attn_pdrop dropout".split(), _TRAINING),
+    **dict.fromkeys("classifier_dropout gradient_checkpointing router_aux_loss_coef pretraining_tp".split(), _TRAINING),
+    **dict.fromkeys("use_cache output_attentions output_hidden_states output_router_logits return_dict".split(), _OUTPUTS),
+    **dict.fromkeys("num_labels id2label label2id problem_type chunk_size_feed_forward".split(), _OUTPUTS),
+    **dict.fromkeys("bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id".split(), _TOKENS),
+    **dict.fromkeys("architectures model_type transformers_version _name_or_path name_or_path auto_map".split(), _BOOK),
+    **dict.fromkeys("torch_dtype dtype _commit_hash _attn_implementation attn_implementation experts_implementation".split(), _BOOK),
+}
+"""Keys that change no logit, wherever code does not read them, and why."""
+
+
 def choice(test: Expr, then: Reading, otherwise: Reading) -> Reading:
     """A choice, unless both ways give the same."""
     return then if then == otherwise else Choice(test, then, otherwise)

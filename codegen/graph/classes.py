@@ -66,6 +66,7 @@ def make(
     if not kept:
         kept = [interp.builtins["object"]]
     cls = Class(name, tuple(kept), namespace, module, node, keywords=keywords, marks=marks)
+    interp.classes.append(cls)
     cls.mro = (cls, *_linearise(interp, [list(base.mro) for base in kept] + [kept]))
     if "namedtuple" in marks or "enum" in marks:
         return cls
@@ -107,18 +108,24 @@ def _linearise(interp: Interpreter, sequences: list[list[Class]]) -> list[Class]
 
 
 def is_configuration(cls: Class) -> bool:
-    return any(base.qualified == CONFIGURATION for base in cls.mro)
+    return _derives(cls, CONFIGURATION)
 
 
 def is_module_class(cls: Class) -> bool:
-    return any(base.qualified == MODULE for base in cls.mro)
+    return _derives(cls, MODULE)
+
+
+def _derives(cls: Class, name: str) -> bool:
+    if name not in cls.facts:
+        cls.facts[name] = any(base.qualified == name for base in cls.mro)
+    return bool(cls.facts[name])
 
 
 def enum_members(interp: Interpreter, cls: Class) -> dict[str, Any]:
     """The members of an enumeration; empty for other classes."""
     if "enum" not in cls.marks:
         return {}
-    if "members" not in cls.cache:
+    if "members" not in cls.facts:
         members: dict[str, Any] = {}
         for statement in cls.namespace.statements:
             if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
@@ -126,13 +133,13 @@ def enum_members(interp: Interpreter, cls: Class) -> dict[str, Any]:
                 value = cls.namespace.resolve(interp, name)
                 payload = value if isinstance(value, (str, int)) else None
                 members[name] = Instance(cls, {"name": name, "value": value, "_value_": value}, None, payload)
-        cls.cache["members"] = members
-    return cls.cache["members"]  # type: ignore[no-any-return]
+        cls.facts["members"] = members
+    return cls.facts["members"]  # type: ignore[no-any-return]
 
 
 def fields(interp: Interpreter, cls: Class) -> list[tuple[str, Any, Class]]:
     """The fields of a dataclass in order: name, the expression of the default (None if there is none), owner."""
-    if "fields" not in cls.cache:
+    if "fields" not in cls.facts:
         found: dict[str, tuple[str, Any, Class]] = {}
         for owner in reversed(cls.mro):
             if owner.builtin is not None or not _declares_fields(owner):
@@ -140,8 +147,8 @@ def fields(interp: Interpreter, cls: Class) -> list[tuple[str, Any, Class]]:
             for name, annotation, default in owner.namespace.annotations:
                 if not _is_class_variable(annotation):
                     found[name] = (name, default, owner)
-        cls.cache["fields"] = list(found.values())
-    return cls.cache["fields"]  # type: ignore[no-any-return]
+        cls.facts["fields"] = list(found.values())
+    return cls.facts["fields"]  # type: ignore[no-any-return]
 
 
 def _declares_fields(cls: Class) -> bool:
@@ -321,7 +328,9 @@ def find(interp: Interpreter, cls: Class, name: str) -> Any:
         if owner.builtin is not None:
             method = builtins.class_method(owner.builtin, name)
             if method is not None:
+                cls.cache[name] = method
                 return method
+    cls.cache[name] = None
     return None
 
 
@@ -329,9 +338,22 @@ def _own(interp: Interpreter, owner: Class, name: str) -> Any:
     if not owner.namespace.has(name):
         return Missing
     try:
-        return owner.namespace.resolve(interp, name)
+        found = owner.namespace.resolve(interp, name)
     except Missing:
         return Missing
+    if name == "sub_configs_defaults" and isinstance(found, dict):
+        found = _sub_configurations(interp, found)
+        owner.namespace.values[name] = found
+    return found
+
+
+def _sub_configurations(interp: Interpreter, parts: dict[str, Any]) -> dict[str, Any]:
+    """What `__init_subclass__` of configurations does: plain classes become specifications."""
+    namespace = interp.module(CONFIGURATION.rpartition(".")[0])
+    assert namespace is not None
+    specification = namespace.resolve(interp, "SubConfigSpec")
+    plain = {name: part for name, part in parts.items() if not isinstance(part, Instance)}
+    return {**parts, **{name: interp.call(specification, [], {"config_class": part}) for name, part in plain.items()}}
 
 
 def bind(interp: Interpreter, found: Any, instance: Any, cls: Class) -> Any:
@@ -649,6 +671,17 @@ _TENSOR_ATTRIBUTES = frozenset(
 )
 
 
+_RANDOM = frozenset("uniform_ normal_ random_ exponential_ bernoulli_ log_normal_ cauchy_ geometric_".split())
+
+
+def _randomised(interp: Interpreter, owner: Tensor) -> Tensor:
+    """Random numbers that a checkpoint replaces; while a model runs there are none."""
+    if interp.framing:
+        interp.unsupported("a random tensor", "a compiled model computes the same every time", "unknown-op")
+    interp.random.append(owner)
+    return owner
+
+
 def _get_tensor(interp: Interpreter, owner: Tensor, name: str) -> Any:
     from codegen.graph import tensor_ops
 
@@ -656,6 +689,8 @@ def _get_tensor(interp: Interpreter, owner: Tensor, name: str) -> Any:
         return External("torch.nn.Parameter" if isinstance(owner, Parameter) else "torch.Tensor")
     if isinstance(owner, Parameter) and name == "requires_grad":
         return owner.requires_grad
+    if name in _RANDOM:
+        return Builtin(name, lambda i, a, k: _randomised(i, owner))
     if name in _TENSOR_ATTRIBUTES:
         return tensor_ops.attribute(interp.tensor_span(), owner, name)
     if name.startswith("_"):
@@ -679,7 +714,7 @@ def set_attribute(interp: Interpreter, owner: Any, name: str, value: Any) -> Non
                 set_plain(interp, owner, name, value)
         case Class():
             owner.namespace.values[name] = value
-            owner.cache.pop(name, None)
+            _forget(interp, name)
         case SourceModule():
             owner.namespace.values[name] = value
         case Tensor():
@@ -763,9 +798,15 @@ def delete(interp: Interpreter, owner: Any, name: str) -> None:
     elif isinstance(owner, Class) and owner.namespace.has(name):
         owner.namespace.values.pop(name, None)
         owner.namespace.definitions.pop(name, None)
-        owner.cache.pop(name, None)
+        _forget(interp, name)
     else:
         interp.throw("AttributeError", name)
+
+
+def _forget(interp: Interpreter, name: str) -> None:
+    """A class changed: what its subclasses found under that name no longer holds."""
+    for cls in interp.classes:
+        cls.cache.pop(name, None)
 
 
 def _delete_plain(interp: Interpreter, owner: Instance, name: str) -> None:

@@ -6,6 +6,7 @@ from the raw keys is kept beside it.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -153,7 +154,7 @@ class Seeding:
             case SSet():
                 return value, sorted(map(str, value.items))
             case DType():
-                return value, value.value
+                return DType.MODEL if path[-1] == "dtype" else value, value.value
             case _:
                 return value, operators.plain(value) if not isinstance(value, (External, Foreign, SourceModule)) else None
 
@@ -187,6 +188,44 @@ def text_configuration(interp: Interpreter, config: Instance, model: Class) -> I
     text = interp.call(interp.getattr(config, "get_text_config"), [], {})
     assert isinstance(text, Instance)
     return text
+
+
+def automatic_class(interp: Interpreter, role: str, config: Instance) -> Class:
+    """The class that an automatic class (`AutoModelX`) picks for a configuration."""
+    types = {name: key for key, name in names(interp).items()}
+    model_type = types.get(config.cls.name)
+    table = _table(interp, f"{LIBRARY}.models.auto.modeling_auto", _mapping_of(interp, role))
+    if model_type is None or model_type not in table:
+        interp.unsupported(f"`{role}` knows no model for `{config.cls.name}`", code="unknown-model-type")
+    found = table[model_type]
+    choices = [found] if isinstance(found, str) else list(found)
+    given = config.dict.get("architectures")
+    wanted = [str(value_of(name)) for name in given] if isinstance(given, (list, tuple)) else []
+    name = next((choice for choice in choices if choice in wanted), choices[0])
+    cls = class_in_folder(interp, module_name(interp, model_type), name, "modeling")
+    if cls is None:
+        interp.unsupported(f"the class `{name}` is in no file of the installed library", code="unknown-model-type")
+    return cls
+
+
+def _mapping_of(interp: Interpreter, role: str) -> str:
+    """The name of the table behind an automatic class, as its source says it."""
+    namespace = interp.module(f"{LIBRARY}.models.auto.modeling_auto")
+    assert namespace is not None
+    variable = ""
+    for definition in namespace.definitions.get(role, []):
+        for statement in definition.statements():
+            for inner in ast.walk(statement):
+                if isinstance(inner, ast.Assign) and isinstance(inner.value, ast.Name):
+                    if isinstance(inner.targets[0], ast.Name) and inner.targets[0].id == "_model_mapping":
+                        variable = inner.value.id
+    for definition in namespace.definitions.get(variable, []):
+        for statement in definition.statements():
+            if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
+                argument = statement.value.args[-1]
+                if isinstance(argument, ast.Name):
+                    return argument.id
+    interp.unsupported(f"the table behind `{role}` cannot be found", code="unknown-library")
 
 
 def layer_index(expr: Expr) -> Expr:

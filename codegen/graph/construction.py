@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from codegen.graph.scope import Missing
 from codegen.graph.values import Scalar, Tensor, expr_of, value_of
 from codegen.source.files import LIBRARY, REPOSITORY, Library
 from ir.expressions import Const, Environment, Expr
-from ir.graph import DType, Module
+from ir.graph import DType, Module, Number, Operand
 from ir.graph import Parameter as TreeParameter
 
 RECURSION = 20_000
@@ -91,14 +92,17 @@ def resolve(files: Library, raw_config: Mapping[str, Any], repository_files: Map
 
 
 class deep_recursion:  # noqa: N801 - reads as a function
-    """Room for the interpreter's own calls; how deep the source may go is its own limit."""
+    """Room for the interpreter's own calls; how deep the source may go is its own limit. No garbage is collected meanwhile."""
 
     def __enter__(self) -> None:
-        self.before = sys.getrecursionlimit()
+        self.before, self.collecting = sys.getrecursionlimit(), gc.isenabled()
         sys.setrecursionlimit(max(self.before, RECURSION))
+        gc.disable()
 
     def __exit__(self, *_: object) -> None:
         sys.setrecursionlimit(self.before)
+        if self.collecting:
+            gc.enable()
 
 
 def failure(interpreter: Interpreter, error: Raised) -> CompileError:
@@ -316,7 +320,26 @@ def _module(module: ModuleObject) -> Module:
     parameters += [_parameter(name, b, True, name not in module.transient) for name, b in module.buffers.items() if b is not None]
     children = tuple((name, _module(child)) for name, child in module.modules.items() if child is not None)
     kind = module.cls.name if own else ""
-    return Module(module.cls.name, kind, (), tuple(parameters), children, module.span)
+    arguments = _layer_arguments(module) if own and parameters else ()
+    return Module(module.cls.name, kind, arguments, tuple(parameters), children, module.span)
+
+
+def _layer_arguments(module: ModuleObject) -> tuple[tuple[str, Operand], ...]:
+    """What a layer of the library was made with: the numbers that it keeps, and which of its parameters it has."""
+    kept = [(name, operand) for name, value in module.dict.items() if (operand := _argument(value)) is not None]
+    has = [(name, Number(Const(p is not None))) for name, p in module.parameters.items() if name != "weight"]
+    if module.parameters.get("weight") is None:
+        has.append(("elementwise_affine", Number(Const(False))))
+    return tuple(dict([*kept, *has]).items())
+
+
+def _argument(value: Any) -> Operand:
+    if isinstance(value, (Scalar, bool, int, float, str)):
+        return Number(expr_of(value))
+    if isinstance(value, tuple) and value:
+        parts = tuple(_argument(item) for item in value)
+        return parts[0] if len(parts) == 1 else parts
+    return None
 
 
 def _parameter(name: str, tensor: Tensor, buffer: bool, persistent: bool) -> TreeParameter:

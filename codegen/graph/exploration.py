@@ -23,6 +23,7 @@ from codegen.graph.scope import Missing
 from codegen.source.files import Library
 from ir.expressions import OPERATIONS, Apply, Const, Expr, Index, Key, Plain, Raw, leaves, substitute
 from ir.reading import (
+    INERT,
     Choice,
     Condition,
     DoesNotRead,
@@ -83,6 +84,7 @@ def explore(cls: ConfigurationClass, raw: Mapping[str, Json], keys: Iterable[Key
         if predicate.kind in _FREE:
             continue
         conditions += explorer.conditions(predicate)
+    conditions = list(dict.fromkeys(conditions))
     for condition in conditions:
         for key in condition.keys:
             if key.path not in wanted and not isinstance(lookup(explorer.base.resolved, key.path), Mapping):
@@ -310,6 +312,8 @@ class _Explorer:
         self.raw = self.filled(raw)
         self.given = raw
         self.base = self.outcome(self.raw)
+        self.alone: dict[str, bool] = {}
+        self.pinned: dict[Path, None] = {}  # attributes whose meaning for the layers was not followed
         self.strings = _strings(raw, set())
 
     def filled(self, raw: Mapping[str, Json]) -> dict[str, Json]:
@@ -358,7 +362,7 @@ class _Explorer:
         if len(fixed) > MAX_DEPTH or len(self.outcomes) > MAX_RUNS:
             return Refused("the configuration class asks more than was followed here")
         for test in self._tests(outcome, here, raw, own):
-            if test[0] in settled or any(test[0] == known for known, _ in fixed):
+            if test[0] in settled or any(test[0] == known for known, _ in fixed) or self._aside(test[0], own):
                 continue
             settled |= {test[0]}
             there = self._other(lifted, here, raw, fixed, test, refusing)
@@ -372,6 +376,27 @@ class _Explorer:
                 other = self._explore(lifted, there, [*fixed, (expr, not outcome_here)], own, refusing)
             return chosen(expr, same, other) if outcome_here else chosen(expr, other, same)
         return here
+
+    def _aside(self, question: Expr, own: Sequence[str]) -> bool:
+        """Whether a question is about a key that changes nothing but the attribute of its own name."""
+        names = {str(path[0]) for path in _paths(question)}
+        return bool(names) and not any(name in own for name in names) and all(map(self._alone, names))
+
+    def _alone(self, name: str) -> bool:
+        if name not in self.alone:
+            self.alone[name] = all(self._unchanged(name, new) for new in self._candidates(self.raw, (name,), Raw((name,))))
+        return self.alone[name]
+
+    def _unchanged(self, name: str, new: Json) -> bool:
+        variant = changed(self.raw, (name,), new)
+        if variant is None:
+            return True
+        outcome = self.outcome(self.filled(variant))
+        if outcome.failure is not None:
+            return False
+        before = {path: expr for path, expr in self.base.definitions.items() if path[0] != name}
+        after = {path: expr for path, expr in outcome.definitions.items() if path[0] != name}
+        return before == after
 
     def _other(
         self,
@@ -501,13 +526,16 @@ class _Explorer:
         found = []
         for key in lists:
             elements = lookup(self.base.resolved, key.path)
-            assert isinstance(elements, (list, tuple))
-            kinds = tuple(dict.fromkeys(elements))
-            found.append(Condition("elements", key, kinds))
+            if isinstance(elements, (list, tuple)) and all(isinstance(item, (str, int, bool)) for item in elements):
+                found.append(Condition("elements", key, tuple(dict.fromkeys(elements))))
+            else:
+                self.pinned[key.path[:1]] = None
         rest = [leaf for leaf in leaves(predicate.expr) if isinstance(leaf, Key) and leaf not in lists]
         for key in sorted(rest, key=repr):
             resolved = lookup(self.base.resolved, key.path)
-            if not isinstance(resolved, (Mapping, list, tuple)):
+            if isinstance(resolved, (Mapping, list, tuple)):
+                self.pinned[key.path[:1]] = None
+            else:
                 found.append(Condition("layer", key, resolved))
         return found
 
@@ -515,7 +543,7 @@ class _Explorer:
 
     def frozen(self, wanted: Mapping[Path, Reading], conditions: Sequence[Condition], validity: Reading) -> tuple[Path, ...]:
         """Keys of config.json that are not understood: disturbing them alone changes what was predicted."""
-        bad: dict[Path, None] = {}
+        bad: dict[Path, None] = dict.fromkeys(self._not_understood(wanted, conditions))
         for path, variant in disturbed(self.given, self.declared, self._plausible):
             top = path[:1]
             if top in bad:
@@ -526,6 +554,19 @@ class _Explorer:
             if not self.predicted(variant, outcome, wanted, conditions, validity):
                 bad[top] = None
         return tuple(bad)
+
+    def _not_understood(self, wanted: Mapping[Path, Reading], conditions: Sequence[Condition]) -> Iterator[Path]:
+        """Keys behind attributes that were not followed, and keys that the class takes but refused in the forms that were tried."""
+        yield from self.pinned
+        known = set(INERT)
+        for reading in [*wanted.values(), *(c.reading for c in conditions if c.reading is not None)]:
+            known |= {str(path[0]) for path in raw_paths(reading)}
+        for name in self._run.asked:
+            if name in known or name in self.raw:
+                continue
+            variants = [self.outcome({**self.raw, name: new}) for new in (2, "something else", {"something": 1}, [1])]
+            if any(outcome.failure is not None for outcome in variants):
+                yield (name,)
 
     def predicted(
         self,
@@ -623,8 +664,9 @@ def _lift(expr: Expr, outcome: Outcome) -> Expr | Each | _Object:
 
 
 def _lift_key(path: Path, outcome: Outcome) -> Expr | Each | _Object:
-    if path in outcome.definitions:
-        return outcome.definitions[path]
+    defined = outcome.definitions.get(path)
+    if defined is not None and not (isinstance(defined, Apply) and defined.op == "list"):
+        return defined
     found: Json = outcome.resolved
     for step in path:
         if isinstance(found, Mapping) and step in found:
@@ -795,7 +837,34 @@ def chosen(test: Expr, then: Reading, otherwise: Reading) -> Reading:
                 return then
         case Apply("in", (Const(str() as name), Raw(path))), _ if then == Raw((*path, name)) and otherwise == Const(None):
             return then
+        case _, Each() if isinstance(otherwise, Each):
+            joined = _joined_lists(test, then, otherwise)
+            if joined is not None:
+                return joined
     return choice(test, then, otherwise)
+
+
+def _joined_lists(test: Expr, then: Each, otherwise: Each) -> Each | None:
+    """Two loops that differ in numbers alone, as one loop that chooses the numbers."""
+    if then.index != otherwise.index:
+        return None
+    pairs = [
+        (then.count, otherwise.count), (then.element, otherwise.element), (then.test, otherwise.test), (then.otherwise, otherwise.otherwise)
+    ]  # fmt: skip
+    if any((a is None) != (b is None) for a, b in pairs):
+        return None
+    made = [a if a is None or b is None else _joined(test, a, b) for a, b in pairs]
+    count, element, condition, other = made
+    assert count is not None and element is not None
+    return Each(then.index, count, element, condition, other)
+
+
+def _joined(test: Expr, a: Expr, b: Expr) -> Expr:
+    if a == b:
+        return a
+    if isinstance(a, Apply) and isinstance(b, Apply) and a.op == b.op and len(a.args) == len(b.args):
+        return Apply(a.op, tuple(_joined(test, x, y) for x, y in zip(a.args, b.args, strict=True)))
+    return Apply("if", (test, a, b))
 
 
 def _holds(expr: Expr, raw: Mapping[str, Json]) -> bool | None:

@@ -92,7 +92,9 @@ class Interpreter:
         self.loops = 0
         self.steps = 0
         self.builtins = builtins.table()
+        self.classes: list[Class] = []
         self.yields: list[list[Any]] = []
+        self.random: list[Tensor] = []  # whose numbers are drawn when the model is made
         self.handling: list[Raised] = []
         self.surroundings: Any = None  # of a forward pass, see state.py
         self.externals: dict[str, Callable[[Interpreter, list[Any], dict[str, Any]], Any]] = library.EXTERNALS

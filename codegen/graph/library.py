@@ -282,7 +282,10 @@ def call(interp: Interpreter, name: str, args: Args, kwargs: Kwargs) -> Any:
         return function(interp, args, kwargs)
     from codegen.graph import tensor_ops
 
+    if name in _RANDOM and not interp.framing:
+        return _random(interp, name, args, kwargs)
     if name in tensor_ops.KNOWN:
+        args, kwargs = [_typed(arg) for arg in args], {key: _typed(arg) for key, arg in kwargs.items()}
         return tensor_ops.call(interp.tensor_span(), name, args, kwargs)
     if name.startswith("torch.Tensor.") and args and isinstance(args[0], Tensor):
         return tensor_ops.method(interp.tensor_span(), args[0], name.rpartition(".")[2], args[1:], kwargs)
@@ -290,6 +293,39 @@ def call(interp: Interpreter, name: str, args: Args, kwargs: Kwargs) -> Any:
         if name.startswith(prefix):
             return family(interp, name, args, kwargs)
     interp.unsupported(f"`{name}` has no meaning here", help="it can be taught as one function", code="unknown-function")
+
+
+_RANDOM = frozenset(f"torch.{name}" for name in "rand randn randint normal rand_like randn_like empty_like randperm bernoulli".split())
+
+
+def _typed(argument: Any) -> Any:
+    """Python's number types as element types."""
+    if isinstance(argument, Class) and argument.builtin in (bool, int, float):
+        return {bool: DType.BOOL, int: DType.INT64, float: DType.FLOAT64}[argument.builtin]
+    return argument
+
+
+def _random(interp: Interpreter, name: str, args: Args, kwargs: Kwargs) -> Any:
+    """A tensor of random numbers, which a checkpoint replaces: only its shape and type matter."""
+    from codegen.graph import tensor_ops
+
+    trace = interp.tensor_span()
+    dtype = {"dtype": kwargs["dtype"]} if kwargs.get("dtype") is not None else {}
+    like = next((arg for arg in [*args, *kwargs.values()] if isinstance(arg, Tensor)), None)
+    if like is not None:
+        made = tensor_ops.call(trace, "torch.zeros_like", [like], dtype)
+    elif "size" in kwargs:
+        made = tensor_ops.call(trace, "torch.empty", [kwargs["size"]], dtype)
+    elif name == "torch.randperm":
+        made = tensor_ops.call(trace, "torch.arange", args[:1], {})
+    elif name in ("torch.randint", "torch.normal"):
+        shape = next(arg for arg in args if isinstance(arg, (tuple, list)))
+        whole = {"dtype": DType.INT64} if name == "torch.randint" else {}
+        made = tensor_ops.call(trace, "torch.empty", [shape], {**whole, **dtype})
+    else:
+        made = tensor_ops.call(trace, "torch.empty", args, dtype)
+    interp.random.append(made)  # type: ignore[arg-type]
+    return made
 
 
 # -- families of functions -----------------------------------------------------------------------------------------------------------
@@ -358,6 +394,7 @@ def _false(interp: Interpreter, name: str, args: Args, kwargs: Kwargs) -> Any:
 
 
 _FAMILIES: tuple[tuple[str, Callable[[Any, str, Args, Kwargs], Any]], ...] = (
+    (f"{LIBRARY}.AutoModel", lambda i, name, a, k: _auto(i, name, a, k)),
     ("logging", _silent),
     ("warnings.", _silent),
     ("torch.nn.init.", _initialiser),
@@ -798,6 +835,27 @@ def _size(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     return tuple(operators.listed(interp, args[0]))
 
 
+def _tensor_of(dtype: DType | None) -> Intrinsic:
+    """`torch.FloatTensor(...)`: of a list its numbers, of sizes an empty one."""
+
+    def make(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
+        from codegen.graph import tensor_ops
+
+        typed = {} if dtype is None else {"dtype": dtype}
+        if args and isinstance(args[0], (list, tuple)):
+            return tensor_ops.call(interp.tensor_span(), "torch.tensor", args, typed)
+        if args and isinstance(args[0], Tensor):
+            return args[0]
+        return tensor_ops.call(interp.tensor_span(), "torch.empty", args or [0], typed)
+
+    return make
+
+
+EXTERNALS["torch.Tensor"] = _tensor_of(None)
+EXTERNALS["torch.FloatTensor"] = _tensor_of(DType.FLOAT32)
+EXTERNALS["torch.LongTensor"] = _tensor_of(DType.INT64)
+
+
 @intrinsic("torch.is_tensor")
 def _is_tensor(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     return isinstance(args[0], Tensor)
@@ -945,6 +1003,17 @@ class ConfigurationMapping(Foreign):
         if name == "keys":
             return Builtin(name, lambda i, a, k: list(configuration.names(i)))
         raise KeyError(name)
+
+
+def _auto(interp: Interpreter, name: str, args: Args, kwargs: Kwargs) -> Any:
+    """`AutoModelX.from_config(config)`."""
+    from codegen.graph import configuration
+
+    config = args[0] if args else kwargs["config"]
+    if not name.endswith(("from_config", "_from_config")) or not isinstance(config, Instance):
+        interp.unsupported(f"`{name}` has no meaning here", code="unknown-function")
+    model = configuration.automatic_class(interp, name.split(".")[-2], config)
+    return interp.call(model, [configuration.text_configuration(interp, config, model)], {})
 
 
 @intrinsic("transformers.AutoConfig.for_model")

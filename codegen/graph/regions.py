@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from codegen.graph.values import Frame, Node, Scalar, TensorValue, expr_of
-from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Local, leaves, substitute
+from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Local, leaves
 from ir.graph import (
     Call,
     DType,
@@ -181,9 +181,11 @@ class _Builder:
                 self.names[key].append(name)
         self.is_function = frame.module_path is None and frame.parent is not None
         self.numbers: dict[Expr, Number] = {}  # of a function: what its caller passes
+        self.sizes: set[Expr] = set()  # of the tensors that the frame takes
 
     def build(self, takes: tuple[TensorValue, ...], results: tuple[TensorValue, ...]) -> Region:
         params = tuple(self.value(value) for value in takes)
+        self.sizes = {size for param in params for size in param.shape}
         self.body(self.frame.body)
         outputs = tuple(self.operand(result) for result in results)
         region = Region(self.frame.name, (*params, *self.numbers.values()), tuple(self.nodes), outputs)
@@ -191,33 +193,33 @@ class _Builder:
 
     def value(self, value: TensorValue) -> Value:
         if value not in self.values:
-            shape = tuple(self.expr(expr_of(size)) for size in value.shape)
+            shape = tuple(expr_of(size) for size in value.shape)
             self.values[value] = Value(len(self.values), shape, value.dtype, tuple(self.names.get(value, ())))
         return self.values[value]
 
-    def expr(self, expr: Expr) -> Expr:
-        """`expr` in the terms of this frame: a helper function sees its own parameters, not the configuration."""
-        if not self.is_function or not any(isinstance(leaf, (Key, Index)) for leaf in leaves(expr)):
+    def expr(self, expr: Expr, kind: str = "") -> Expr:
+        """`expr` in the terms of this frame. A helper function does not see the configuration: what it is passed has a name,
+        what a tensor at hand has as a size is read from it, all else becomes a parameter."""
+        if not self.is_function or not _is_config(expr):
             return expr
-        known = {bound: Local(names[0]) for bound, names in self.names.items() if _is_config(bound)}
-        rewritten = substitute(expr, known)  # type: ignore[arg-type]
-        for bound, local in known.items():
-            if local in leaves(rewritten) and bound not in self.numbers:
-                self.numbers[bound] = Number(local, (local.name,))  # type: ignore[index]
-        missing = sorted((leaf for leaf in leaves(rewritten) if isinstance(leaf, (Key, Index))), key=repr)
-        fresh: dict[Expr, Expr] = {}
-        for leaf in missing:
-            name = leaf.name if isinstance(leaf, Index) else str(leaf.path[-1])
-            fresh[leaf] = Local(name)
-            self.numbers.setdefault(leaf, Number(Local(name), (name,)))
-        return substitute(rewritten, fresh)
+        if expr in self.names:
+            local = Local(self.names[expr][0])
+            self.numbers.setdefault(expr, Number(local, (local.name,), kind))
+            return local
+        if expr in self.sizes:
+            return expr
+        if isinstance(expr, Apply):
+            return Apply(expr.op, tuple(self.expr(arg) for arg in expr.args))
+        name = expr.name if isinstance(expr, Index) else str(expr.path[-1])  # type: ignore[union-attr]
+        self.numbers.setdefault(expr, Number(Local(name), (name,), kind))
+        return Local(name)
 
     def operand(self, x: object) -> Operand:
         match x:
             case TensorValue():
                 return self.load(x)
             case Scalar():
-                return Number(self.expr(x.expr), tuple(self.names.get(x.expr, ())))
+                return Number(self.expr(x.expr, type(x.value).__name__), tuple(self.names.get(x.expr, ())))
             case None | DType():
                 return x
             case bool() | int() | float() | str():
@@ -263,6 +265,9 @@ class _Builder:
     def node(self, node: Node) -> None:
         if id(node) not in self.freezer.alive:
             return
+        if _is_identity(node):
+            self.values[node.results[0]] = self.load(node.args[0])  # type: ignore[arg-type]
+            return
         args = tuple(self.operand(arg) for arg in node.args)
         self.nodes.append(Op(node.op, args, tuple(self.value(result) for result in node.results), node.span))
 
@@ -295,6 +300,15 @@ class _Builder:
             return
         for frame in frames:
             self.body(frame.body)
+
+
+def _is_identity(node: Node) -> bool:
+    """A product with a literal one, which some helpers of the library write."""
+    if node.op != "mul" or not isinstance(node.args[0], TensorValue):
+        return False
+    one = node.args[1]
+    plain = one.value if isinstance(one, Scalar) and isinstance(one.expr, Const) else one
+    return isinstance(plain, float) and plain == 1.0 and node.results[0].dtype is node.args[0].dtype
 
 
 def _is_config(bound: object) -> bool:

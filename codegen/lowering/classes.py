@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from codegen.lowering.instances import CONTAINERS, Instance
+from codegen.lowering.instances import CONTAINERS, Instance, without_parameters
 from ir.expressions import Const, Expr, Index, Key, Local, leaves
 from ir.graph import (
     Call,
@@ -60,7 +60,7 @@ def plan(instances: dict[str, Instance]) -> Program:
     ids: dict[object, int] = {}
     for path in sorted(instances, key=lambda p: -_depth(p)):
         instance = instances[path]
-        if instance.is_layer or instance.module.kind in CONTAINERS:
+        if instance.is_layer or instance.module.kind in CONTAINERS or (path and without_parameters(instance.module)):
             keys[path] = ("layer", instance.module.kind, *_container_key(instance, keys))
             continue
         key = _skeleton(instance, keys)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from codegen.lowering.classes import ClassPlan
@@ -23,6 +23,10 @@ class Dialect(Target, Protocol):
     base: str
     forward: str
     functional_cache: bool
+    tensor: str
+    ambient_types: Mapping[str, str]
+
+    def result_annotation(self, count: int, state: bool) -> str: ...
 
     def component(self, component: Component, args: tuple[object, ...]) -> ast.expr: ...
 
@@ -64,4 +68,11 @@ def unparse(node: ast.AST) -> str:
 
 
 def lines(statements: list[ast.stmt]) -> list[str]:
-    return [line for statement in statements for line in unparse(statement).splitlines()]
+    return [line for statement in statements for line in _bare(unparse(statement)).splitlines()]
+
+
+def _bare(text: str) -> str:
+    """`return a, b` without the brackets that the syntax tree prints."""
+    if text.startswith("return (") and isinstance(ast.parse(text[7:], mode="eval").body, ast.Tuple) and text.endswith(")"):
+        return f"return {text[8:-1]}"
+    return text

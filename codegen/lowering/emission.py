@@ -10,8 +10,19 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.classes import ClassPlan, Program
 from codegen.lowering.components import HELPER_NAMES
 from codegen.lowering.dialect import Dialect, attribute, lines, name, unparse
-from codegen.lowering.functions import Functions, ambients, call_function, component, passed_ambients, special, state
-from codegen.lowering.instances import CONTAINERS, Instance, absolute
+from codegen.lowering.functions import (
+    Functions,
+    ambients,
+    annotate,
+    annotate_ambients,
+    call_function,
+    component,
+    passed_ambients,
+    special,
+    state,
+    state_returned,
+)
+from codegen.lowering.instances import CONTAINERS, Instance, absolute, without_parameters
 from codegen.lowering.loops import LoopWriter
 from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.printing import BodyPrinter, print_body
@@ -93,6 +104,10 @@ class ClassWriter:
     def target(self) -> Dialect:
         return self.dialect
 
+    @property
+    def sees_configuration(self) -> bool:
+        return True
+
     # ------------------------------------------------------------------------------------------------ text
 
     def text(self) -> str:
@@ -101,7 +116,8 @@ class ClassWriter:
             for number, region in enumerate(regions):
                 params, body = self.method_lines(method, region)
                 printed = self.method_name(method, number)
-                head = f"    def {printed}({', '.join(['self', *params])}):"
+                result = self.dialect.result_annotation(len(region.results), state_returned(self.dialect, region))
+                head = f"    def {printed}({', '.join(['self', *params])}) -> {result}:"
                 methods.append("\n".join([head, *("        " + line for line in body)]))
         init = self.init_lines()
         scan = holds_layers(self.plan, self.emitter.program)
@@ -121,11 +137,10 @@ class ClassWriter:
     def method_lines(self, method: str, region: Region, inputs: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
         printer = BodyPrinter(region, self, frozenset({"self", "cfg"}), given=inputs)
         params, body = print_body(printer)
-        needed = ambients(region)
-        params += self.dialect.ambient_parameters(needed)
-        if self.dialect.functional_cache and "cache" in needed:
+        annotated = annotate(region, params, self.dialect) + annotate_ambients(ambients(region), self.dialect)
+        if state_returned(self.dialect, region):
             _return_state(body)
-        return params, lines(body)
+        return annotated, lines(body)
 
     def init_lines(self) -> list[str]:
         example = self.plan.example
@@ -184,13 +199,12 @@ class ClassWriter:
 
     def child(self, child_name: str, child: Module) -> str:
         where = f"{self.plan.instances[0].path}.{child_name}".lstrip(".")
+        if without_parameters(child):
+            return ""
         if where in self.emitter.program.by_path:
             return self.construct(where)
         if child.kind in CONTAINERS:
             return self.container(where, child)
-        instance = self.emitter.program.instances[where]
-        if not instance.methods and not child.parameters:
-            return ""
         return self.dialect.layer(child, self.init_number)
 
     def construct(self, where: str, layer: str = "layer") -> str:

@@ -9,7 +9,6 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import flax_spellings
 from codegen.lowering.classes import ClassPlan
 from codegen.lowering.components import flax_component, flax_helper
-from codegen.lowering.printing import BodyPrinter
 from codegen.lowering.syntax import DTypeOfRendered
 from codegen.lowering.torch_dialect import LAYERS, _is_literal
 from ir.arch import Component
@@ -26,6 +25,8 @@ class FlaxDialect:
     base = "nnx.Module"
     forward = "__call__"
     functional_cache = True
+    tensor = "Array"
+    ambient_types = {"dtype": "jnp.dtype", "kv": "Any", "start": "Array | int", "last_only": "bool"}
 
     def __init__(self) -> None:
         self.helpers: set[str] = set()  # called by components
@@ -40,6 +41,10 @@ class FlaxDialect:
     def templates(self) -> list[str]:
         layers = [f"flax/library/{LIBRARY[kind]}.py.jinja" for kind in sorted(self.library)]
         return layers + [f"flax/components/{helper}.py.jinja" for helper in sorted(self.helpers)]
+
+    def result_annotation(self, count: int, state: bool) -> str:
+        parts = ["Array"] * count + (["Any"] if state else [])
+        return parts[0] if len(parts) == 1 else f"tuple[{', '.join(parts)}]"
 
     def spell(self, op: str, args: tuple[object, ...]) -> ast.expr:
         return flax_spellings.spell(op, args)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from typing import Any
 
 from codegen.lowering.syntax import (
     DTypeOfRendered,
@@ -21,6 +22,7 @@ from codegen.lowering.syntax import (
     template,
 )
 from ir.graph import DType, Ellipsis_, SliceOf
+from ir.ops import Category, UnknownPromotion, category, promote
 
 TEMPLATES = {
     "add": "a + b",
@@ -537,6 +539,39 @@ def spell(op: str, args: tuple[Rendered, ...]) -> ast.expr:
     return SPELLINGS.spell(op, args)
 
 
+_FRACTIONS = frozenset(
+    "div atan2 reciprocal sqrt rsqrt exp exp2 expm1 log log1p log2 log10 sin cos tan atan sinh cosh erf sigmoid tanh".split()
+)
+_ELEMENTWISE = (
+    frozenset("add sub mul floor_divide remainder fmod pow maximum minimum lerp clamp where masked_fill".split())
+    | _FRACTIONS
+)
+
+
+def settles(op: str, args: tuple[Any, ...], result: DType) -> bool:
+    """Whether the result has to be cast to its type, because JAX by itself makes it of another.
+
+    Integers turned into floats are float32 in PyTorch, and in JAX what its 64-bit switch says; tensors without axes are weak
+    in PyTorch and strong in JAX.
+    """
+    if op not in _ELEMENTWISE or category(result) < Category.FLOAT:
+        return False
+    counted = args[:1] + args[2:] if op == "masked_fill" else args[1:] if op == "where" else args
+    tensors = [arg for arg in counted if hasattr(arg, "dtype") and hasattr(arg, "shape")]
+    floats = [x.dtype for x in tensors if category(x.dtype) >= Category.FLOAT]
+    if not floats:
+        return True
+    return any(dtype is not result and not _absorbed(dtype, result) for dtype in floats)
+
+
+def _absorbed(dtype: DType, result: DType) -> bool:
+    """Whether `result`, with something of `dtype`, stays what it is."""
+    try:
+        return promote(dtype, result) is result
+    except UnknownPromotion:
+        return False
+
+
 def imports(node: ast.AST) -> set[str]:
     """The modules that printed code refers to: jax, jnp, math."""
     return roots(node) & {"jax", "jnp", "math", "nnx", "np"}
@@ -547,4 +582,4 @@ def helpers(node: ast.AST) -> set[str]:
     return roots(node) & set(HELPERS)
 
 
-__all__ = ["DTypeOfRendered", "HELPERS", "REPEATS", "Unspellable", "dtype", "helpers", "imports", "spell"]
+__all__ = ["DTypeOfRendered", "HELPERS", "REPEATS", "Unspellable", "dtype", "helpers", "imports", "settles", "spell"]

@@ -11,7 +11,7 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.components import statements_first
 from codegen.lowering.dialect import AMBIENT, Dialect, attribute, lines, name, unparse
 from codegen.lowering.numbers import Leaf
-from codegen.lowering.printing import BodyPrinter, print_body
+from codegen.lowering.printing import BodyPrinter, holds_type, print_body
 from ir.expressions import Index, Key, Local
 from ir.graph import Call, DType, FunctionTarget, Loop, ModuleTarget, Number, Op, Operand, Raised, Region, Value
 
@@ -25,7 +25,7 @@ def ambients(region: Region, cached: dict[int, tuple[Region, tuple[str, ...]]] |
     if known is not None and known[0] is region:
         return known[1]
     found: set[str] = set()
-    holders = any(isinstance(p, Value) and p.dtype is DType.MODEL for p in region.params)
+    holders = any(isinstance(p, Value) and holds_type(p, DType.MODEL) for p in region.params)
     for node in region.nodes:
         match node:
             case Op(op, args):
@@ -40,7 +40,7 @@ def ambients(region: Region, cached: dict[int, tuple[Region, tuple[str, ...]]] |
             case Loop(bodies=bodies):
                 for body in bodies:
                     found |= _inherited(body, holders)
-        holders = holders or any(result.dtype is DType.MODEL for result in node.results)
+        holders = holders or any(holds_type(result, DType.MODEL) for result in node.results)
     out = tuple(a for a in AMBIENT if a in found)
     cached[id(region)] = (region, out)
     return out
@@ -70,48 +70,69 @@ class Functions:
     """Helper functions by what they do; two bodies never share a name."""
 
     dialect: Dialect
-    names: dict[str, list[Region]] = field(default_factory=dict)
+    names: dict[str, list[tuple[Region, str]]] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     reserved: set[str] = field(default_factory=set)
     extras: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def name_of(self, wanted: str, region: Region) -> str:
+        """The name of the helper that does what `region` does; two regions that read the same are one helper."""
         base = wanted.lstrip("_") or "helper"
         if base in self.reserved or keyword.iskeyword(base):
             base += "_"
         known = self.names.setdefault(base, [])
-        for number, other in enumerate(known, 1):
+        for other, unique in known:
             if other is region or other == region:
-                return base if number == 1 else f"{base}{number}"
-        known.append(region)
-        unique = base if len(known) == 1 else f"{base}{len(known)}"
-        self.texts[unique] = ""  # keeps callees first: the text follows when its own callees are written
-        del self.texts[unique]
-        self.texts[unique] = self.write(unique, region)
+                return unique
+        text = self.write(region)
+        for _, unique in known:
+            if self.texts[unique] == f"def {unique}{text}":
+                known.append((region, unique))
+                return unique
+        count = len({unique for _, unique in known})
+        unique = base if count == 0 else f"{base}{count + 1}"
+        known.append((region, unique))
+        self.texts[unique] = f"def {unique}{text}"
         return unique
 
     def constant(self, wanted: str, region: Region, field_of: Callable[[Key], str], cfg: str) -> str:
         """A call of the helper that computes a tensor from the configuration."""
         base = wanted if wanted not in self.reserved else f"{wanted}_"
         known = self.names.setdefault(base, [])
-        if region not in known:
-            known.append(region)
-        unique = base if known.index(region) == 0 else f"{base}{known.index(region) + 1}"
+        unique = next((u for other, u in known if other is region or other == region), "")
+        if not unique:
+            unique = base if not known else f"{base}{len(known) + 1}"
+            known.append((region, unique))
         if unique not in self.texts:
             scope = ConstantScope(self, field_of)
             _, body = print_body(BodyPrinter(region, scope, frozenset({"cfg"})))
             text = "\n".join(self.dialect.constant_lines(lines(body)))
             extra = "".join(f", {local}" for local in scope.locals)
-            self.texts[unique] = f"def {unique}(cfg: Config{extra}):\n{text}\n"
+            self.texts[unique] = f"def {unique}(cfg: Config{extra}) -> {self.dialect.tensor}:\n{text}\n"
             self.extras[unique] = tuple(scope.locals)
         return f"{unique}({', '.join([cfg, *self.extras[unique]])})"
 
-    def write(self, unique: str, region: Region) -> str:
+    def write(self, region: Region) -> str:
+        """The text of a helper after its name."""
         scope = FunctionScope(self)
-        params, body = print_body(BodyPrinter(region, scope, frozenset({unique, *self.names})))
-        params += self.dialect.ambient_parameters(ambients(region))
+        params, body = print_body(BodyPrinter(region, scope, frozenset(self.names)))
+        annotated = annotate(region, params, self.dialect) + annotate_ambients(ambients(region), self.dialect)
+        result = self.dialect.result_annotation(len(region.results), False)
         text = "\n".join("    " + line for line in lines(body))
-        return f"def {unique}({', '.join(params)}):\n{text}\n"
+        return f"({', '.join(annotated)}) -> {result}:\n{text}\n"
+
+
+def annotate(region: Region, params: list[str], dialect: Dialect) -> list[str]:
+    """Parameters with their types."""
+    out = []
+    for param, text in zip(region.params, params, strict=True):
+        kind = dialect.tensor if isinstance(param, Value) else param.kind
+        out.append(f"{text}: {kind}" if kind else text)
+    return out
+
+
+def annotate_ambients(needed: Iterable[str], dialect: Dialect) -> list[str]:
+    return [f"{text}: {dialect.ambient_types[text]}" for text in dialect.ambient_parameters(needed)]
 
 
 @dataclass
@@ -123,6 +144,10 @@ class FunctionScope:
     @property
     def target(self) -> Dialect:
         return self.functions.dialect
+
+    @property
+    def sees_configuration(self) -> bool:
+        return False
 
     def number(self, leaf: Leaf) -> ast.expr:
         if isinstance(leaf, Local):
@@ -163,6 +188,10 @@ class ConstantScope(FunctionScope):
     field_of: Callable[[Key], str]
     locals: dict[str, None] = field(default_factory=dict)
 
+    @property
+    def sees_configuration(self) -> bool:
+        return True
+
     def number(self, leaf: Leaf) -> ast.expr:
         match leaf:
             case Key():
@@ -196,7 +225,7 @@ def passed_ambients(dialect: Dialect, region: Region, printer: BodyPrinter) -> l
 
 
 def dtype_expr(rendered: object) -> ast.expr:
-    value = getattr(rendered, "expr", None)
+    value = getattr(rendered, "value", None)
     assert isinstance(value, ast.expr)
     return ast.Attribute(value, "dtype", ast.Load())
 
@@ -204,6 +233,11 @@ def dtype_expr(rendered: object) -> ast.expr:
 def state(dialect: Dialect, node: Call) -> str | None:
     """Flax hands the cache back; PyTorch writes into it."""
     return "kv" if dialect.functional_cache and "cache" in ambients(node.region) else None
+
+
+def state_returned(dialect: Dialect, region: Region) -> bool:
+    """Whether the body hands the cache back beside its results."""
+    return dialect.functional_cache and "cache" in ambients(region)
 
 
 def component(dialect: Dialect, node: Raised, printer: BodyPrinter) -> None:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from ir.graph import Call, FunctionTarget, Loop, Module, ModuleTarget, Op, Operand, Raised, Region, SliceOf, Value
+from ir.expressions import Const
+from ir.graph import Call, FunctionTarget, Loop, Module, ModuleTarget, Number, Op, Operand, Raised, Region, SliceOf, Value
 
 CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential", "ParameterList"})
 
@@ -73,6 +74,39 @@ def _at(body: Region, container: str, index: int) -> Region:
             case _:
                 nodes.append(node)
     return Region(body.name, body.params, tuple(nodes), body.results)
+
+
+def without_unread(tree: Module, root: Region) -> Module:
+    """The tree without the constants that no region reads."""
+    read: set[str] = set()
+    for path, instance in collect(tree, root).items():
+        for regions in instance.methods.values():
+            for region in regions:
+                read |= {absolute(name, path) for name in _parameters_read(region)}
+
+    def prune(module: Module, path: str) -> Module:
+        def where(name: str) -> str:
+            return f"{path}.{name}" if path else name
+
+        kept = tuple(p for p in module.parameters if p.fill is None or p.persistent or where(p.name) in read)
+        children = tuple((name, prune(child, where(name))) for name, child in module.children)
+        return replace(module, parameters=kept, children=children)
+
+    return prune(tree, "")
+
+
+def _parameters_read(region: Region) -> Iterator[str]:
+    for node in region.nodes:
+        match node:
+            case Op("parameter", (Number(Const(str() as path)),)):
+                yield path
+            case Call(FunctionTarget(), inner):
+                yield from _parameters_read(inner)
+            case Loop(bodies=bodies):
+                for body in bodies:
+                    yield from _parameters_read(body)
+            case _:
+                pass
 
 
 def without_parameters(module: Module) -> bool:

@@ -48,12 +48,13 @@ def to_syntax(expr: Expr, resolve: Resolve) -> ast.expr:
         case Key() | Raw() | Dim() | Index() | Local():
             return resolve(expr)
         case Apply(op, args):
-            return _apply(op, [to_syntax(arg, resolve) for arg in args])
+            return apply_syntax(op, [to_syntax(arg, resolve) for arg in args])
         case _:
             assert_never(expr)
 
 
-def _apply(op: str, args: list[ast.expr]) -> ast.expr:
+def apply_syntax(op: str, args: list[ast.expr]) -> ast.expr:
+    """One operation on rendered arguments."""
     if op in _BINARY:
         return ast.BinOp(args[0], _BINARY[op], args[1])
     if op in _COMPARE:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from codegen.lowering.numbers import Leaf, to_syntax
-from ir.expressions import Const, Dim, Expr, Index, Key, Local, Raw, leaves
+from codegen.lowering.numbers import Leaf, apply_syntax, to_syntax
+from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Local, Raw, leaves
 from ir.graph import (
     Call,
     DType,
@@ -73,7 +73,11 @@ class Target(Protocol):
 class Scope(Protocol):
     """What the surrounding class or module knows."""
 
-    target: Target
+    @property
+    def target(self) -> Target: ...
+
+    @property
+    def sees_configuration(self) -> bool: ...
 
     def number(self, leaf: Leaf) -> ast.expr:
         """A configuration key, layer index or parameter as it is spelled in this body."""
@@ -131,9 +135,18 @@ class BodyPrinter:
         for value in values_in(self.region.results):
             self.uses[value.id] = self.uses.get(value.id, 0) + 1
             self.last_use[value.id] = len(self.region.nodes)
+        self.keep_dtype_holder()
         self.at = -1
         self.dims_header: dict[str, tuple[str, int]] = {}
         self.used_dims: list[str] = []
+
+    def keep_dtype_holder(self) -> None:
+        """A parameter that has the type of the model keeps its name as long as a cast asks for that type."""
+        for dtype in (DType.MODEL, DType.PROMOTED):
+            holder = next((p for p in self.region.params if isinstance(p, Value) and holds_type(p, dtype)), None)
+            asking = [at for at, node in enumerate(self.region.nodes) if isinstance(node, Op) and names_dtype(node.args, dtype)]
+            if holder is not None and asking:
+                self.last_use[holder.id] = max(self.last_use.get(holder.id, -1), asking[-1])
 
     # ---------------------------------------------------------------------------------------------- parameters
 
@@ -195,7 +208,7 @@ class BodyPrinter:
         (result,) = results
         named = bool(result.names)
         limit = MAX_INLINE if not named else 2
-        if self.uses.get(result.id, 0) == 1 and weight <= limit and width(expr) < WIDTH * 0.6:
+        if self.uses.get(result.id, 0) == 1 and weight <= limit and width(expr) < WIDTH * 0.8:
             self.pending[result.id] = Pending(expr, weight)
             return
         if self.returned_alone(result):
@@ -270,12 +283,16 @@ class BodyPrinter:
         if dtype not in (DType.MODEL, DType.PROMOTED):
             return dtype
         holder = self.holder_of(dtype)
-        return dtype if holder is None else self.scope.target.dtype_of(holder)
+        return ast.Name("dtype", ast.Load()) if holder is None else self.scope.target.dtype_of(holder)
 
     def holder_of(self, dtype: DType) -> ast.expr | None:
+        """A variable that has this type; an expression that has it and is not written yet gets one."""
         for value in self.known_values():
-            if value.dtype == dtype and value.id in self.names:
+            if holds_type(value, dtype) and value.id in self.names:
                 return ast.Name(self.names[value.id], ast.Load())
+        for value_id, pending in list(self.pending.items()):
+            if pending.weight and holds_type(self.values[value_id], dtype):
+                return ast.Name(self.materialize(self.values[value_id]), ast.Load())
         return None
 
     def load(self, value: Value) -> ast.expr:
@@ -289,18 +306,38 @@ class BodyPrinter:
     # --------------------------------------------------------------------------------------------------- numbers
 
     def number(self, expr: Expr) -> ast.expr:
-        if any(isinstance(leaf, Dim) for leaf in leaves(expr)) and not isinstance(expr, Dim):
+        if self.reads_sizes(expr) and not isinstance(expr, Dim):
             found = self.size_of(expr)
             if found is not None:
                 return found
+            if isinstance(expr, Apply):
+                return apply_syntax(expr.op, [self.number(arg) for arg in expr.args])
         return to_syntax(expr, self.leaf)
+
+    def reads_sizes(self, expr: Expr) -> bool:
+        """Whether a number is read from the shape of a value rather than from the configuration."""
+        kinds = (Dim,) if self.scope.sees_configuration else (Dim, Key, Index)
+        return any(isinstance(leaf, kinds) for leaf in leaves(expr))
 
     def leaf(self, leaf: Leaf) -> ast.expr:
         match leaf:
             case Dim():
                 return self.dim(leaf)
+            case Key() | Index() if not self.scope.sees_configuration:
+                return self.entry_size(leaf)
             case Key() | Index() | Local() | Raw():
                 return self.scope.number(leaf)
+
+    def entry_size(self, expr: Expr) -> ast.expr:
+        """A size of a parameter whose variable may hold something else by now: read at the top."""
+        name = str(expr.path[-1]) if isinstance(expr, Key) else "size"
+        for param in self.region.params:
+            if isinstance(param, Value) and expr in param.shape:
+                if name not in self.dims_header:
+                    self.dims_header[name] = (name, param.shape.index(expr))
+                    self.dim_sources.setdefault(param.id, []).append(self.dims_header[name])
+                return ast.Name(name, ast.Load())
+        raise AssertionError(f"a helper function reads {expr}")
 
     def dim(self, dim: Dim) -> ast.expr:
         """`B`, `T`, bound once at the top from the first parameter that has it, or the size of a value at hand."""
@@ -454,6 +491,16 @@ def values_in(operands: Iterable[Operand]) -> Iterator[Value]:
                 pass
 
 
+def holds_type(value: Value, dtype: DType) -> bool:
+    """Whether `value.dtype` spells `dtype`. Masks do not count: a mask may be absent, or boolean."""
+    return value.dtype is dtype and not (Dim("T") in value.shape and Dim("S") in value.shape)
+
+
+def names_dtype(operands: Iterable[Operand], dtype: DType) -> bool:
+    """Whether a type stands among operands."""
+    return any(o is dtype or (isinstance(o, tuple) and names_dtype(o, dtype)) for o in operands)
+
+
 def name_hints(region: Region) -> dict[int, tuple[str, ...]]:
     """Names that other frames gave to the values that have none here: of a callee's result, then of a callee's parameter."""
     hints: dict[int, list[str]] = {}
@@ -487,6 +534,12 @@ def name_hints(region: Region) -> dict[int, tuple[str, ...]]:
                     )
             case Op() | Raised():
                 pass
+    for node in reversed(region.nodes):  # what becomes of a value that is used once names it too
+        if isinstance(node, Op) and len(node.results) == 1:
+            (result,) = node.results
+            for arg in node.args[:1]:
+                if isinstance(arg, Value) and not arg.names and arg.id not in hints:
+                    hint(arg, result.names or tuple(hints.get(result.id, ())))
     return {value_id: tuple(names) for value_id, names in hints.items()}
 
 

@@ -14,7 +14,7 @@ from codegen.lowering.dialect import Dialect, attribute, name, unparse
 from codegen.lowering.emission import Emitter, Kinds
 from codegen.lowering.fields import Path, field_names, keys_in, used_keys
 from codegen.lowering.flax_dialect import LEAVES, FlaxDialect
-from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, walk
+from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, walk, without_unread
 from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.torch_dialect import TorchDialect
 from codegen.lowering.views import CacheView, MaskView
@@ -62,9 +62,8 @@ class Lowering:
 
     def __init__(self, given: Input):
         self.given = given
-        modules = dict(walk(given.tree))
-        self.region = simplify(given.region, "", modules)
-        self.program: Program = plan(collect(given.tree, self.region))
+        self.region = simplify(given.region, "", dict(walk(given.tree)))
+        self.program: Program = plan(collect(without_unread(given.tree, self.region), self.region))
         keys = list(used_keys(self.program))
         for mask in given.masks:
             keys += [key for e in (mask.window, mask.chunk) if e is not None for key in keys_in(e)]

@@ -9,7 +9,6 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import torch_spellings
 from codegen.lowering.classes import ClassPlan
 from codegen.lowering.components import torch_component, torch_helper
-from codegen.lowering.printing import BodyPrinter
 from codegen.lowering.syntax import DTypeOfRendered
 from ir.arch import Component
 from ir.graph import Module, Number, Operand, Parameter
@@ -27,6 +26,8 @@ class TorchDialect:
     base = "nn.Module"
     forward = "forward"
     functional_cache = False
+    tensor = "Tensor"
+    ambient_types = {"dtype": "torch.dtype", "cache": "Cache | None", "last_only": "bool"}
 
     def __init__(self) -> None:
         self.helpers: set[str] = set()  # called by components
@@ -39,6 +40,9 @@ class TorchDialect:
 
     def templates(self) -> list[str]:
         return [f"torch/components/{helper}.py.jinja" for helper in sorted(self.helpers)]
+
+    def result_annotation(self, count: int, state: bool) -> str:
+        return "Tensor" if count == 1 else f"tuple[{', '.join(['Tensor'] * count)}]"
 
     def spell(self, op: str, args: tuple[object, ...]) -> ast.expr:
         return torch_spellings.spell(op, args)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from codegen.raising import attention, masks, rotary, tables
 from codegen.raising.view import Match, View
-from ir.arch import Attention, Cap, MaskForm, Sinks
+from ir.arch import Attention, Cap, Direction, MaskForm, Sinks
 from ir.graph import Call, FunctionTarget, Loop, ModuleTarget, Node, Raised, Region
 
 Rule = Callable[[View, int], Match | str | None]
@@ -67,7 +67,7 @@ def _is_elaborate(component: object) -> bool:
 
 
 def _needs_boolean(region: Region, seen: set[int] | None = None) -> bool:
-    """Whether attention that is written out has an additive mask."""
+    """Whether attention that is written out has another than a boolean, causal mask."""
     seen = set() if seen is None else seen
     if id(region) in seen:
         return False
@@ -75,7 +75,8 @@ def _needs_boolean(region: Region, seen: set[int] | None = None) -> bool:
     for node in region.nodes:
         match node:
             case Raised(component) if _is_elaborate(component):
-                if component.mask is MaskForm.ADDITIVE:  # type: ignore[union-attr]
+                assert isinstance(component, Attention)
+                if component.mask is not MaskForm.BOOLEAN or component.direction is not Direction.CAUSAL:
                     return True
             case Call(_, inner):
                 if _needs_boolean(inner, seen):

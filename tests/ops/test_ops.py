@@ -1,0 +1,70 @@
+"""Every operation: the rules' shape and type are torch's; numpy and printed JAX compute what torch does; printed PyTorch to the bit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codegen.graph.values import value_of
+from ir.graph import DType
+from ir.ops import OPS
+from tests.ops.cases import CASES, Case
+from tests.ops.harness import by_numpy, by_spelling, by_torch, record
+
+EXAMPLES = 3
+
+_seen: Counter[str] = Counter()
+
+
+def _label(case: Case) -> str:
+    _seen[case.op] += 1
+    return case.op if _seen[case.op] == 1 else f"{case.op}-{_seen[case.op]}"
+
+
+def test_every_operation_has_a_case() -> None:
+    assert {case.op for case in CASES} == set(OPS)
+
+
+@pytest.mark.parametrize("case", CASES, ids=_label)
+def test_operation(case: Case) -> None:
+    @settings(max_examples=EXAMPLES, database=None, derandomize=True)
+    @given(st.data())
+    def run(data: st.DataObject) -> None:
+        check(case, case.draw(data.draw))
+
+    run()
+
+
+def check(case: Case, args: list[Any]) -> None:
+    expected = by_torch(case.program, args)
+    recorded = record(case.program, args)
+    assert case.op in {node.op for node in recorded.nodes}
+    assert len(recorded.results) == len(expected)
+    for value, want in zip(recorded.results, expected, strict=True):
+        assert tuple(value_of(size) for size in value.shape) == tuple(want.shape)
+        assert getattr(torch, value.dtype.value) == want.dtype
+    for made, want in zip(by_spelling(recorded, args, "torch"), expected, strict=True):
+        assert made.dtype == want.dtype
+        assert torch.equal(torch.nan_to_num(made), torch.nan_to_num(want)) if case.exact else torch.allclose(made, want)
+    for made, want in zip(by_numpy(recorded, args), expected, strict=True):
+        close(made, want, case.tolerance)
+        assert made.dtype == want.resolve_conj().numpy().dtype
+    if case.flax:
+        for made, want in zip(by_spelling(recorded, args, "flax"), expected, strict=True):
+            close(np.asarray(made), want, case.tolerance)
+            if want.is_floating_point():
+                assert made.dtype == want.numpy().dtype
+
+
+def close(made: Any, want: torch.Tensor, tolerance: float) -> None:
+    np.testing.assert_allclose(made, want.resolve_conj().numpy(), rtol=tolerance, atol=tolerance)
+
+
+def test_types_have_names() -> None:
+    assert all(hasattr(torch, dtype.value) for dtype in DType if dtype not in (DType.MODEL, DType.PROMOTED))
