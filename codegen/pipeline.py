@@ -13,9 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from codegen import __version__, render
+from codegen import __version__, graph, raising, render
 from codegen.diagnostics import CompileError, Diagnostic
+from codegen.graph.predicates import Kind
+from codegen.lowering.package import Facts, PackageViews, Ties, package_views
+from codegen.lowering.plain_config import plain_config
+from codegen.lowering.program import Input, Lowering, MaskPlan
+from codegen.lowering.views import SourceView
 from codegen.repo import Repository
+from codegen.source.files import find_library
+from ir.arch import MaskForm
+from ir.graph import Region
 
 TARGETS = ("torch", "flax")
 EMITS = ("graph", "arch")
@@ -35,13 +43,65 @@ def compile_package(
     *,
     targets: Iterable[str] = TARGETS,
     checkpoints: Mapping[str, Mapping[str, object]] | None = None,
+    raise_components: bool = True,
 ) -> Package:
     """A package for the architecture of `repository`. `checkpoints`: name -> configuration of others that it also serves.
 
     Raises:
         CompileError: every finding, of whichever stage found them.
     """
-    not_available("the compiler's stages", "codegen/pipeline.py calls none yet")
+    library = find_library(_sources(repository))
+    built = graph.build(library, repository.config)
+    traced = graph.trace_forward(built)
+    raised = raising.raise_program(traced.region, traced.mask_parameters, traced.both_ways) if raise_components else None
+    lowering = Lowering(_lowering_input(built, traced, raised.region if raised else traced.region))
+    views = _views(repository, built, lowering, additive=raised is None or raised.masks is MaskForm.ADDITIVE)
+    files = {name: render.fill(template, view) for name, (template, view) in _templates(views).items()}
+    texts = render.format_python(files)
+    record_ = record(repository, targets, checkpoints or {})
+    name = package_name(repository.config)
+    return Package(name, {**texts, render.SOURCE_RECORD: render.manifest(record_, texts)}, repository.notes)
+
+
+def _sources(repository: Repository) -> dict[str, str]:
+    """The Python files of a repository that brings its own code."""
+    if "auto_map" not in repository.config:
+        return {}
+    return {name: text for name in repository.python_files() if (text := repository.text(name)) is not None}
+
+
+def _lowering_input(built: graph.Built, traced: graph.Traced, region: Region) -> Input:
+    predicates = built.interpreter.predicates.all()
+    counts = tuple(p.expr for p in predicates if p.kind is Kind.COUNT)
+    conditions = tuple(p.expr for p in predicates if p.kind is Kind.LAYER)
+    masks = tuple(MaskPlan(mask.name, mask.causal, mask.window, mask.chunk) for mask in traced.masks)
+    return Input(traced.tree, region, traced.inputs, masks, built.resolved, counts, conditions)
+
+
+def _views(repository: Repository, built: graph.Built, lowering: Lowering, *, additive: bool) -> PackageViews:
+    name = package_name(repository.config)
+    source = SourceView(name, name, repository.name, repository.revision, f"codegen {__version__}")
+    config = plain_config(lowering, source)
+    ties = Ties(tuple((tie.target, tie.source) for tie in built.ties), "cfg.tie_word_embeddings")
+    facts = Facts(f"a causal language model, compiled from {repository.source}")
+    vocabulary = int(built.resolved.get("vocab_size", 0))
+    return package_views(
+        lowering, source, config, facts, ties, additive=additive, tiny=repository.config, vocabulary=vocabulary
+    )
+
+
+def _templates(views: PackageViews) -> dict[str, tuple[str, object]]:
+    """File -> template and what it renders."""
+    return {
+        "__init__.py": ("init.py.jinja", views.card),
+        "config.py": ("config.py.jinja", views.config),
+        "torch_model.py": ("torch/model.py.jinja", views.torch),
+        "flax_model.py": ("flax/model.py.jinja", views.flax),
+        "weights.py": ("weights.py.jinja", views.weights),
+        "sharding.py": ("sharding.py.jinja", views.weights),
+        "README.md": ("card.md.jinja", views.card),
+        "test_model.py": ("test_model.py.jinja", views.test),
+    }
 
 
 def package_name(config: Mapping[str, object]) -> str:

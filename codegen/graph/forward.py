@@ -25,6 +25,18 @@ class Traced:
     masks: tuple[Mask, ...]
     constants: frozenset[str]  # paths of tensors that are computed from the configuration
 
+    @property
+    def mask_parameters(self) -> tuple[int, ...]:
+        """Which parameters of the region are masks."""
+        names = {mask.name for mask in self.masks}
+        return tuple(at for at, name in enumerate(self.inputs) if name in names)
+
+    @property
+    def both_ways(self) -> tuple[int, ...]:
+        """Which of them hide no later tokens."""
+        names = {mask.name for mask in self.masks if not mask.causal}
+        return tuple(at for at, name in enumerate(self.inputs) if name in names)
+
 
 def trace_forward(built: Built) -> Traced:
     """Run `forward` of the top module once.

@@ -83,6 +83,11 @@ def statements_first(node: Raised) -> tuple[Value, ...]:
             return ()
 
 
+def is_statement(component: Component) -> bool:
+    """Whether a component reads best as a statement of its own, in the order of the source."""
+    return isinstance(component, Rotary)
+
+
 def _components(region: Region, seen: set[int]) -> Iterator[Component]:
     if id(region) in seen:
         return

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.lowering.components import statements_first
+from codegen.lowering.components import is_statement, statements_first
 from codegen.lowering.dialect import AMBIENT, Dialect, attribute, lines, name, unparse
 from codegen.lowering.numbers import Leaf
 from codegen.lowering.printing import BodyPrinter, holds_type, print_body
@@ -243,10 +243,12 @@ def state_returned(dialect: Dialect, region: Region) -> bool:
 def component(dialect: Dialect, node: Raised, printer: BodyPrinter) -> None:
     for value in statements_first(node):
         printer.materialize(value)
-    for value in statements_first(node):
-        printer.materialize(value)
     args, weight = printer.arguments(node.args)
-    printer.define(node.results, dialect.component(node.component, args), weight + 1)
+    expr = dialect.component(node.component, args)
+    if is_statement(node.component):
+        printer.assign(node.results[0], expr)
+    else:
+        printer.define(node.results, expr, weight + 1)
 
 
 def special(dialect: Dialect, node: Op, printer: BodyPrinter) -> bool:

@@ -282,8 +282,11 @@ class BodyPrinter:
         """A type of the source; the type of the model is the type of a value that has it."""
         if dtype not in (DType.MODEL, DType.PROMOTED):
             return dtype
-        holder = self.holder_of(dtype)
-        return ast.Name("dtype", ast.Load()) if holder is None else self.scope.target.dtype_of(holder)
+        holder = None if self.names_dtype else self.holder_of(dtype)
+        if holder is None:
+            self.names_dtype = True  # from here on the parameter `dtype` is at hand
+            return ast.Name("dtype", ast.Load())
+        return self.scope.target.dtype_of(holder)
 
     def holder_of(self, dtype: DType) -> ast.expr | None:
         """A variable that has this type; an expression that has it and is not written yet gets one."""
@@ -373,6 +376,7 @@ class BodyPrinter:
     # ----------------------------------------------------------------------------------------------------- names
 
     names_at_entry: dict[int, str] = field(default_factory=dict)
+    names_dtype: bool = False
     dim_sources: dict[int, list[tuple[str, int]]] = field(default_factory=dict)
 
     def candidates(self, value: Value) -> list[str]:

@@ -13,7 +13,7 @@ from codegen.raising.flow import Flow, Place, rewritten
 from codegen.raising.view import literal, operands_of, pruned, values_in
 from ir.arch import Pairing, Rotary, Tables
 from ir.expressions import Const, Expr
-from ir.graph import Call, DType, Loop, Node, Number, Op, Operand, Raised, Region, SliceOf, Value
+from ir.graph import Call, DType, Ellipsis_, Loop, Node, Number, Op, Operand, Raised, Region, SliceOf, Value
 
 EVERYTHING = SliceOf(None, None, None)
 COS, SIN = 1, 2  # where a raised rotation takes its tables
@@ -198,7 +198,9 @@ def _angles_shared(flow: Flow, table: _Table, good: dict[Place, _Table]) -> bool
 
 
 def _outer_products(top: Region) -> Region:
-    """`(freq[None, :, None] @ positions[:, None, :]).transpose(1, 2)` as the product of two vectors that it is."""
+    """`(freq[None, :, None] @ positions[:, None, :]).transpose(1, 2)` and `positions[..., None] * freq`, each with an axis
+    of heads added, as one product.
+    """
 
     def visit(region: Region) -> Region:
         made = {r.id: n for n in region.nodes for r in n.results}
@@ -255,17 +257,19 @@ def _outer(made: dict[int, Node], node: Node) -> tuple[Value, Value] | None:
             pass
         case _:
             return None
-    turned = made.get(angles.id)
-    match turned:
+    match made.get(angles.id):
+        case Op("mul", (Value() as column, Value() as frequencies)) if len(frequencies.shape) == 1:
+            positions = _column(made, column, (Ellipsis_(), None), 2) or _column(made, column, (EVERYTHING, EVERYTHING, None), 2)
+            return None if positions is None else (positions, frequencies)
         case Op("transpose", (Value() as product, a, b)) if {literal(a), literal(b)} == {1, 2}:
             pass
         case _:
             return None
     match made.get(product.id):
         case Op("matmul", (Value() as left, Value() as right)):
-            frequencies = _column(made, left, (None, EVERYTHING, None), 1)
+            wide = _column(made, left, (None, EVERYTHING, None), 1)
             positions = _column(made, right, (EVERYTHING, None, EVERYTHING), 2)
-            return None if frequencies is None or positions is None else (positions, frequencies)
+            return None if wide is None or positions is None else (positions, wide)
         case _:
             return None
 
