@@ -53,7 +53,7 @@ def compile_package(
     library = find_library(_sources(repository))
     built = graph.build(library, repository.config)
     traced = graph.trace_forward(built)
-    raised = raising.raise_program(traced.region, traced.mask_parameters, traced.both_ways) if raise_components else None
+    raised = raising.raise_program(traced.region, traced.mask_parameters, traced.both_ways, traced.inputs) if raise_components else None
     lowering = Lowering(_lowering_input(built, traced, raised.region if raised else traced.region))
     views = _views(repository, built, lowering, additive=raised is None or raised.masks is MaskForm.ADDITIVE)
     files = {name: render.fill(template, view) for name, (template, view) in _templates(views).items()}

@@ -175,7 +175,7 @@ class Condition:
 
     @property
     def keys(self) -> tuple[Key, ...]:
-        return tuple(sorted((leaf for leaf in leaves(self.expr) if isinstance(leaf, Key)), key=lambda key: repr(key.path)))
+        return tuple(sorted((leaf for leaf in leaves(self.expr) if isinstance(leaf, Key) and leaf.path), key=lambda key: repr(key.path)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from codegen.graph.objects import (
     Super,
     Unknown,
     View,
+    container_expr,
     element_expr,
     plain_key,
 )
@@ -474,8 +475,9 @@ def _make_bool(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     value = args[0]
     if isinstance(value, Scalar):
         return scalars.apply("bool", value)
-    if isinstance(value, (SList, SDict)) and value.expr is not None:
-        return Scalar(bool(value), Apply("bool", (value.expr,)))
+    expr = container_expr(value)
+    if expr is not None:
+        return Scalar(bool(value), Apply("bool", (expr,)))
     return operators.truth(interp, value)
 
 

@@ -26,6 +26,7 @@ from codegen.graph.objects import (
     StaticMethod,
     Super,
     Unknown,
+    origin,
 )
 from codegen.graph.predicates import Kind
 from codegen.graph.scope import Missing, Namespace
@@ -863,7 +864,7 @@ def is_instance(interp: Interpreter, value: Any, cls: Any) -> bool:
         outcome = builtins.has_type(interp, value.value, cls)
         interp.note(Kind.TYPE, Apply("type", (value.expr,)), type(value.value).__name__)
         return outcome
-    expr = operators.container_expr(value)
+    expr = origin(value)
     if expr is not None:
         interp.note(Kind.TYPE, Apply("type", (expr,)), "list" if isinstance(value, list) else "dict")
     return builtins.has_type(interp, value, cls)

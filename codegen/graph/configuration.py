@@ -159,7 +159,7 @@ class Seeding:
                 return value, operators.plain(value) if not isinstance(value, (External, Foreign, SourceModule)) else None
 
     def _dict(self, value: dict[Any, Any], path: Path) -> tuple[Any, Any]:
-        if isinstance(value, SDict) and value.expr is not None:
+        if isinstance(value, SDict) and value.expr is not None and not value.added:
             self.definitions[path] = value.expr
         pairs = {key: self.value(item, (*path, key)) for key, item in value.items()}
         return SDict({key: pair[0] for key, pair in pairs.items()}, Key(path)), {key: pair[1] for key, pair in pairs.items()}

@@ -42,7 +42,9 @@ from ir.reading import (
 
 MAX_DEPTH = 14  # choices below each other
 MAX_RUNS = 4000
-MAX_WITNESSES = 3  # configurations that answer a question otherwise and change nothing, before it is taken not to matter
+MAX_WITNESSES = 2  # configurations that answer a question otherwise and change nothing, before it is taken not to matter
+MAX_CANDIDATES = 4
+FAILS = "!"
 MAX_LIST = 4096
 ABSENT = object()
 
@@ -312,7 +314,9 @@ class _Explorer:
         self.raw = self.filled(raw)
         self.given = raw
         self.base = self.outcome(self.raw)
-        self.alone: dict[str, bool] = {}
+        self.effects: dict[str, frozenset[str]] = {}
+        self.samples: dict[str, Json] = {}
+        self.further = tuple(name for name in cls.asked if name not in INERT)
         self.pinned: dict[Path, None] = {}  # attributes whose meaning for the layers was not followed
         self.strings = _strings(raw, set())
 
@@ -328,10 +332,13 @@ class _Explorer:
     # -- readings
 
     def reading(self, target: Expr) -> Reading:
-        return self._explore(lambda outcome: lift(target, outcome), self.raw, [], self._names(target))
+        tops = frozenset(str(leaf.path[0]) for leaf in leaves(target) if isinstance(leaf, Key) and leaf.path)
+        if any(leaf == Key(()) for leaf in leaves(target)):
+            tops |= {word for word in _constants(target) if isinstance(word, str)}
+        return self._explore(lambda outcome: lift(target, outcome), self.raw, [], self._names(target), tops)
 
     def validity(self) -> Reading:
-        return self._explore(lambda outcome: Const(True), self.raw, [], (), refusing=True)
+        return self._explore(lambda outcome: Const(True), self.raw, [], (), frozenset({FAILS}))
 
     def _names(self, target: Expr) -> tuple[str, ...]:
         """Keys of config.json that may be meant by what `target` speaks of: its own, other spellings, what the class asks for."""
@@ -340,7 +347,9 @@ class _Explorer:
             for step in key.path:
                 if isinstance(step, str):
                     names |= dict.fromkeys([step, *self._run.spellings.get(step, ())])
-        return tuple(names | dict.fromkeys(self._run.asked))
+        asked = any(leaf == Key(()) for leaf in leaves(target))
+        names |= dict.fromkeys(word for word in _constants(target) if isinstance(word, str) and (asked or word in self.further))
+        return tuple(names)
 
     def _explore(
         self,
@@ -348,7 +357,7 @@ class _Explorer:
         raw: dict[str, Json],
         fixed: list[Test],
         own: Sequence[str],
-        refusing: bool = False,
+        tops: frozenset[str],
         settled: frozenset[Expr] = frozenset(),
     ) -> Reading:
         """The reading below the choices `fixed`, of which `raw` is an example. `settled` questions do not matter for `raw`."""
@@ -361,42 +370,76 @@ class _Explorer:
             return Refused(str(error))
         if len(fixed) > MAX_DEPTH or len(self.outcomes) > MAX_RUNS:
             return Refused("the configuration class asks more than was followed here")
-        for test in self._tests(outcome, here, raw, own):
-            if test[0] in settled or any(test[0] == known for known, _ in fixed) or self._aside(test[0], own):
+        further = [] if self._unrelated(lifted, here, raw, self.further) else [n for n in self.further if n not in raw]
+        for test in self._tests(outcome, here, raw, [*own, *further]):
+            if test[0] in settled or any(test[0] == known for known, _ in fixed) or self._aside(test[0], here, [*own, *further], tops):
                 continue
             settled |= {test[0]}
-            there = self._other(lifted, here, raw, fixed, test, refusing)
+            there = self._other(lifted, here, raw, fixed, test, FAILS in tops)
             if there is None:
                 continue
-            same = self._explore(lifted, raw, [*fixed, test], own, refusing, settled)
+            same = self._explore(lifted, raw, [*fixed, test], own, tops, settled)
             expr, outcome_here = test
             if isinstance(there, Refused):
                 other: Reading = there
             else:
-                other = self._explore(lifted, there, [*fixed, (expr, not outcome_here)], own, refusing)
+                other = self._explore(lifted, there, [*fixed, (expr, not outcome_here)], own, tops)
             return chosen(expr, same, other) if outcome_here else chosen(expr, other, same)
         return here
 
-    def _aside(self, question: Expr, own: Sequence[str]) -> bool:
-        """Whether a question is about a key that changes nothing but the attribute of its own name."""
+    def _aside(self, question: Expr, here: Reading, own: Sequence[str], tops: frozenset[str]) -> bool:
+        """Whether a question is about keys that have nothing to do with the value."""
+        near = {*own, *(str(path[0]) for path in raw_paths(here))}
         names = {str(path[0]) for path in _paths(question)}
-        return bool(names) and not any(name in own for name in names) and all(map(self._alone, names))
+        return not any(name in near or tops & self.affected(name) for name in names)
 
-    def _alone(self, name: str) -> bool:
-        if name not in self.alone:
-            self.alone[name] = all(self._unchanged(name, new) for new in self._candidates(self.raw, (name,), Raw((name,))))
-        return self.alone[name]
+    def affected(self, name: str) -> frozenset[str]:
+        """The attributes that a key decides in the given configuration; FAILS if that goes wrong for some value."""
+        if name not in self.effects:
+            found: set[str] = set()
+            candidates = list(self._candidates(self.raw, (name,), Raw((name,))))
+            if name in self.raw and name not in self.declared:
+                candidates.insert(0, ABSENT)
+            for new in candidates[:MAX_CANDIDATES]:
+                variant = changed(self.raw, (name,), new)
+                if variant is not None:
+                    found |= self._difference(self.outcome(self.filled(variant)))
+                    if len(found) > 1 or (found and FAILS not in found and name not in found):
+                        break
+            self.effects[name] = frozenset(found)
+        return self.effects[name]
 
-    def _unchanged(self, name: str, new: Json) -> bool:
-        variant = changed(self.raw, (name,), new)
-        if variant is None:
+    def _difference(self, outcome: Outcome) -> set[str]:
+        if outcome.failure is not None:
+            return {FAILS}
+        here, there = self.base.definitions, outcome.definitions
+        return {str(path[0]) for path in here.keys() | there.keys() if here.get(path) != there.get(path)}
+
+    def _unrelated(self, lifted: Callable[[Outcome], Reading], here: Reading, raw: dict[str, Json], names: Sequence[str]) -> bool:
+        """Whether further arguments that are absent, all given at once, leave the value alone."""
+        absent = {name: new for name in names if name not in raw and (new := self._harmless(name)) is not None}
+        if not absent:
             return True
-        outcome = self.outcome(self.filled(variant))
+        outcome = self.outcome(self.filled({**raw, **absent}))
         if outcome.failure is not None:
             return False
-        before = {path: expr for path, expr in self.base.definitions.items() if path[0] != name}
-        after = {path: expr for path, expr in outcome.definitions.items() if path[0] != name}
-        return before == after
+        try:
+            return lifted(outcome) == here
+        except Unclear:
+            return False
+
+    def _harmless(self, name: str) -> Json:
+        """A value of an absent key with which the class still runs; None if none is known."""
+        if name not in self.samples:
+            self.samples[name] = next(
+                (
+                    new
+                    for new in self._candidates(self.raw, (name,), Raw((name,)))
+                    if new is not None and new is not ABSENT and self.outcome({**self.raw, name: new}).failure is None
+                ),
+                None,
+            )
+        return self.samples[name]
 
     def _other(
         self,
@@ -414,6 +457,8 @@ class _Explorer:
             outcome = self.outcome(variant)
             if outcome.failure is not None:
                 failures.append(outcome.failure)
+                if len(failures) > MAX_CANDIDATES:
+                    break
                 continue
             if fine == MAX_WITNESSES:
                 break
@@ -507,7 +552,7 @@ class _Explorer:
         if predicate.kind is Kind.TYPE and isinstance(expr, Apply) and expr.op == "type" and wanted in ("int", "float"):
             inner = Apply("in", (expr, Apply("list", (Const("int"), Const("float")))))
             expr, wanted = inner, True
-        if self._scalar(expr):
+        if Key(()) not in leaves(expr) and self._scalar(expr):
             return [Condition(predicate.kind.value, expr, wanted)]
         reading = self.reading(expr)
         if isinstance(reading, Const) and reading.value == wanted:
@@ -657,6 +702,8 @@ def _lift(expr: Expr, outcome: Outcome) -> Expr | Each | _Object:
     match expr:
         case Key(path):
             return _lift_key(path, outcome)
+        case Apply(("in" | "not in") as op, (Const(name), Key(()))):
+            return Const((name in outcome.resolved) is (op == "in"))
         case Apply(op, args):
             return _fold(op, [_lift(arg, outcome) for arg in args])
         case _:

@@ -291,6 +291,13 @@ class Foreign:
 
 def container_expr(value: object) -> Expr | None:
     """The expression of a list or dict that came from the configuration unchanged."""
+    if isinstance(value, SDict) and value.added:
+        return None
+    return origin(value)
+
+
+def origin(value: object) -> Expr | None:
+    """Where a list or dict came from in the configuration, whatever the program added to it."""
     return value.expr if isinstance(value, (SList, SDict)) else None
 
 

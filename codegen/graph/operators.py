@@ -25,6 +25,7 @@ from codegen.graph.objects import (
     View,
     container_expr,
     element_expr,
+    origin,
     plain_key,
 )
 from codegen.graph.predicates import Kind
@@ -126,8 +127,8 @@ def truth(interp: Interpreter, value: Any, kind: Kind = Kind.STRUCTURE) -> bool:
             expr = value.expr if isinstance(value.value, bool) else Apply("bool", (value.expr,))
             interp.note(kind, expr, outcome)
             return outcome
-        case SList() | SDict() if value.expr is not None:
-            interp.note(kind, Apply("bool", (value.expr,)), bool(value))
+        case SList() | SDict() if (expr := container_expr(value)) is not None:
+            interp.note(kind, Apply("bool", (expr,)), bool(value))
             return bool(value)
         case Tensor():
             return tensor_truth(interp, value)
@@ -165,8 +166,9 @@ def tensor_truth(interp: Interpreter, value: Tensor) -> bool:
 def negate(interp: Interpreter, value: Any) -> Any:
     if isinstance(value, Scalar):
         return scalars.apply("not", value)
-    if isinstance(value, (SList, SDict)) and value.expr is not None:
-        return Scalar(not value, Apply("not", (value.expr,)))
+    expr = container_expr(value)
+    if expr is not None:
+        return Scalar(not value, Apply("not", (expr,)))
     return not truth(interp, value)
 
 
@@ -392,7 +394,7 @@ def identical(left: Any, right: Any) -> Any:
             return scalars.apply("is", left, right)
         return False
     for container, other in ((left, right), (right, left)):
-        expr = container_expr(container)
+        expr = origin(container)
         if expr is not None and other is None:
             return Scalar(False, Apply("is", (expr, Const(None))))
     return left is right or (isinstance(left, External) and left == right)
@@ -896,8 +898,8 @@ def mapping(interp: Interpreter, value: Any) -> dict[Any, Any]:
 
 def length(interp: Interpreter, value: Any) -> Any:
     match value:
-        case SList() | SDict() if value.expr is not None:
-            return Scalar(len(value), Apply("len", (value.expr,)))
+        case SList() | SDict() if (expr := container_expr(value)) is not None:
+            return Scalar(len(value), Apply("len", (expr,)))
         case list() | tuple() | dict() | SSet() | str():
             return len(value)
         case Scalar() if isinstance(value.value, str):

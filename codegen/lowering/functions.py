@@ -127,6 +127,8 @@ def annotate(region: Region, params: list[str], dialect: Dialect) -> list[str]:
     out = []
     for param, text in zip(region.params, params, strict=True):
         kind = dialect.tensor if isinstance(param, Value) else param.kind
+        if isinstance(param, Value) and param.dtype is DType.BOOL and len(param.shape) == 4:
+            kind += " | None"  # a mask that says nothing
         out.append(f"{text}: {kind}" if kind else text)
     return out
 
@@ -271,7 +273,7 @@ def special(dialect: Dialect, node: Op, printer: BodyPrinter) -> bool:
             printer.names[result.id] = held
         k, v = names
         if dialect.functional_cache:
-            text = f"if kv is not None:\n    kv = update(*kv, {k}, {v}, start)\n    {k}, {v} = kv"
+            text = f"if kv is not None:\n    kv = update(kv, {k}, {v}, start)\n    {k}, {v} = kv"
         else:
             at = unparse(printer.number(slot.expr))
             text = f"if cache is not None:\n    {k}, {v} = cache.update({at}, {k}, {v})"

@@ -62,7 +62,8 @@ class KeyView:
         names = [name.strip() for name in self.types.split(",")]
         if "float" in names and "int" not in names:
             names.append("int")
-        return f"({', '.join([*names, *(['type(None)'] if self.nullable else [])])},)"
+        names += ["type(None)"] if self.nullable else []
+        return f"({', '.join(names)}{',' if len(names) == 1 else ''})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -565,6 +566,20 @@ class WeightsView:
         clauses = ["name not in TIED"] if self.ties else []
         clauses += ["not any(re.search(pattern, name) for pattern in IGNORED)"] if self.ignored else []
         return " and ".join(clauses) or "True"
+
+    @property
+    def shared_note(self) -> str:
+        return "; a shared one once, where its checkpoint tensor belongs" if self.ties else ""
+
+    @property
+    def flax_ties(self) -> tuple[tuple[str, str], ...]:
+        """Paths in Flax of tied parameters that exist on their own when they are not tied, and of what they are tied to."""
+        leaves = {row.path: row.leaf for table in self.tables for row in table.rows}
+        pairs = [(tie.alias_path, tie.target_path) for tie in self.ties]
+        return tuple((self._flax(alias, leaves), self._flax(target, leaves)) for alias, target in pairs)
+
+    def _flax(self, path: str, leaves: dict[str, str]) -> str:
+        return ".".join([*path.split(".")[:-1], leaves.get(path, path.rpartition(".")[2])])
 
     @property
     def kept_argument(self) -> str:

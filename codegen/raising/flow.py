@@ -109,13 +109,9 @@ def rewritten(top: Region, value: ChangeValue, node: ChangeNode) -> Region:
         params = tuple(replaced[p.id] if isinstance(p, Value) else p for p in region.params)
         results = tuple(substituted(result, replaced) for result in region.results)
         built = replace(region, params=params, nodes=tuple(nodes), results=results)  # type: ignore[arg-type]
-        return region if built == region and _same_regions(built, region) else built
+        return built
 
     return visit(top)
-
-
-def _same_regions(a: Region, b: Region) -> bool:
-    return all(x is y or not isinstance(x, (Call, Loop)) or x == y for x, y in zip(a.nodes, b.nodes, strict=True))
 
 
 def _within(node: Node, replaced: dict[int, Operand], visit: Callable[[Region], Region]) -> Node:

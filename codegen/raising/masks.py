@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from codegen.raising.flow import Flow, Place, rewritten
@@ -42,6 +42,20 @@ def boolean(top: Region, masks: Collection[int], both_ways: Collection[int]) -> 
         return (replace(n, component=replace(n.component, mask=MaskForm.BOOLEAN, direction=direction)),)
 
     return rewritten(top, value, node)
+
+
+def named(top: Region, names: Sequence[str]) -> Region:
+    """The program with the names of its inputs wherever the source gave none."""
+    flow = Flow(top)
+    inside: dict[Place, tuple[str, ...]] = {}
+    for param, name in zip(top.params, names, strict=False):
+        if isinstance(param, Value):
+            inside |= {place: (name,) for place in flow.members[flow.root(top, param)]}
+
+    def value(region: Region, v: Value) -> Value:
+        return replace(v, names=v.names or inside.get((id(region), v.id), ()))
+
+    return rewritten(top, value, lambda _, n: (n,))
 
 
 def _attends(node: Node, flow: Flow, root: Place) -> bool:

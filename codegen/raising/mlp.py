@@ -71,14 +71,14 @@ class _ModuleView(View):
         """The name of an activation, and what it is applied to."""
         node: Node | None = self.node_of(operand)
         match node:
-            case Op(name, (Value() as x, *rest)) if name in ACTIVATIONS:
-                tanh = name == "gelu" and rest and literal(rest[0]) == "tanh"
-                return (f"{name} by tanh" if tanh else name), x
-            case Call(ModuleTarget(), inner, (Value() as x,)) if not any(
-                isinstance(n, Op) and n.name in ("linear", "matmul", "addmm", "parameter") for n in inner.nodes
+            case Op(name, (Value() as x, *_)) as op if name in ACTIVATIONS:
+                return _named(op), x
+            case Call(target, Region(nodes=(Op() as op,)), (Value() as x,)) if op.name in ACTIVATIONS:
+                return _named(op), x
+            case Call(target, inner, (Value() as x,)) if not any(
+                isinstance(n, Op) and n.name in ("linear", "matmul", "addmm", "embedding") for n in inner.nodes
             ):
-                names = [n.name for n in inner.nodes if isinstance(n, Op)]
-                return (names[0] if len(names) == 1 else " of ".join(reversed(names)) or inner.name), x
+                return (target.path if isinstance(target, ModuleTarget) else target.name), x
             case _:
                 return None
 
@@ -92,3 +92,8 @@ class _ModuleView(View):
         assert isinstance(first, Op)
         made = self.projection(first.args[0])
         return made is not None and made.args[0] == x
+
+
+def _named(op: Op) -> str:
+    by_tanh = op.name == "gelu" and len(op.args) > 1 and literal(op.args[1]) == "tanh"
+    return "gelu by tanh" if by_tanh else op.name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from codegen.raising import attention, masks, rotary, tables
@@ -37,11 +37,14 @@ class RaisedProgram:
     why_not: tuple[WhyNot, ...] = ()
 
 
-def raise_program(top: Region, mask_params: Collection[int] = (), both_ways: Collection[int] = ()) -> RaisedProgram:
+def raise_program(
+    top: Region, mask_params: Collection[int] = (), both_ways: Collection[int] = (), names: Sequence[str] = ()
+) -> RaisedProgram:
     """Recognise components in `top` and everything that it calls.
 
-    `mask_params` are the masks among its parameters, by index; `both_ways` those that hide no later tokens. Where all of
-    them go to raised attention, they become boolean; otherwise attention that needs them so stays as it is.
+    `mask_params` are the masks among its parameters, by index; `both_ways` those that hide no later tokens; `names` are
+    what its parameters are called where the source has no name for them. Where all masks go to raised attention, they
+    become boolean; otherwise attention that needs them so stays as it is.
     """
     raiser = _Raiser()
     region = raiser.region(top, "")
@@ -55,7 +58,7 @@ def raise_program(top: Region, mask_params: Collection[int] = (), both_ways: Col
     if _needs_boolean(region):
         raiser = _Raiser(keep=_is_elaborate, why_not=raiser.why_not)
         region, form = raiser.region(top, ""), MaskForm.ADDITIVE if mask_params else MaskForm.ABSENT
-    region = tables.narrowed(region)
+    region = tables.narrowed(masks.named(region, names))
     return RaisedProgram(region, form, tuple(dict.fromkeys(raiser.why_not)))
 
 

@@ -14,7 +14,6 @@ from ir.graph import (
     DType,
     DTypeOf,
     Ellipsis_,
-    FunctionTarget,
     Loop,
     ModuleTarget,
     Node,
@@ -64,7 +63,7 @@ class View:
         self._index()
 
     def _add(self, node: Node, origin: int, replaced: dict[int, Operand]) -> None:
-        if isinstance(node, Call) and isinstance(node.target, FunctionTarget) and inlinable(node):
+        if isinstance(node, Call) and inlinable(node):
             self._inline(node, origin, replaced)
         else:
             self.steps.append(Step(with_operands(node, replaced), origin))
@@ -164,7 +163,7 @@ class View:
         emitted: set[int] = set()
         for step in self.steps:
             original = self.region.nodes[step.origin]
-            if step.origin in self.touched or not isinstance(original, Call) or isinstance(original.target, ModuleTarget):
+            if step.origin in self.touched or not isinstance(original, Call) or not inlinable(original):
                 nodes.append(step.node)
             elif step.origin not in emitted:
                 emitted.add(step.origin)
@@ -180,7 +179,7 @@ class View:
         """Results of calls that were one of the call's arguments, or have other names since."""
         replaced: dict[int, Operand] = {}
         for node in self.region.nodes:
-            if not isinstance(node, Call) or not isinstance(node.target, FunctionTarget) or not inlinable(node):
+            if not isinstance(node, Call) or not inlinable(node):
                 continue
             values = {p.id: substituted(a, replaced) for p, a in zip(node.region.params, node.args, strict=True) if isinstance(p, Value)}
             for inner, result in zip(node.region.results, node.results, strict=True):
@@ -211,11 +210,13 @@ def pruned(region: Region) -> Region:
 
 
 def inlinable(call: Call) -> bool:
-    """Whether a call of a helper can be written out: it works on tensors alone, and gives each value once."""
+    """Whether a call can be written out: of a helper or a method of the same module, on tensors alone, each result once."""
+    if isinstance(call.target, ModuleTarget) and call.target.path:
+        return False
     results = [result.id for result in call.region.results if isinstance(result, Value)]
     if len(set(results)) != len(call.results) or len(call.region.params) != len(call.args):
         return False
-    return all(isinstance(node, (Op, Raised)) or (isinstance(node, Call) and isinstance(node.target, FunctionTarget) and inlinable(node)) for node in call.region.nodes)
+    return all(isinstance(node, (Op, Raised)) or (isinstance(node, Call) and inlinable(node)) for node in call.region.nodes)
 
 
 # ------------------------------------------------------------------------------------------------------ operands

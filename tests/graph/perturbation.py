@@ -110,3 +110,33 @@ def survey(raw: Mapping[str, Any], files: Library) -> tuple[Counter[str], list[s
         if verdict in ("wrong", "structure"):
             violations.append(f"{name}: {verdict} {what}")
     return counts, violations
+
+
+def judge_definitions(base: Built, variant: Mapping[str, Any], resolved: Mapping[str, Any]) -> list[str]:
+    """Where the branches of the configuration class go the same way, attributes follow from the raw keys as noted."""
+    env = Environment(raw=variant)
+    refusing = (*REFUSING, Kind.COUNT, Kind.HELPER, Kind.LAYER)
+    if any(p.stage == 1 and p.kind in refusing and not p.holds(env) for p in base.predicates):
+        return []
+    wrong = []
+    for path, expr in base.definitions.items():
+        try:
+            expected: Any = resolved
+            for step in path:
+                expected = expected[step]
+        except (KeyError, IndexError, TypeError):
+            wrong.append(f"{path} is gone")
+            continue
+        indices = {"layer": path[-1]} if isinstance(path[-1], int) else {}
+        try:
+            value = evaluate(expr, Environment(raw=variant, indices=indices))
+        except KeyError:
+            continue  # a key that is not there is refused by itself
+        except (IndexError, TypeError, ValueError, ArithmeticError) as error:
+            wrong.append(f"{path}: {error!r}")
+            continue
+        if isinstance(expected, tuple):
+            expected = list(expected)
+        if value != expected and not (value != value and expected != expected):
+            wrong.append(f"{path}: {value!r} but {expected!r}")
+    return wrong

@@ -261,10 +261,6 @@ case("layer_norm", lambda t, F, x, w, b: F.layer_norm(x, (w.shape[0],), w, b, 1e
 case("layer_norm", lambda t, F, x: F.layer_norm(x, x.shape[-1:], eps=1e-5), of("BTD"))
 case("rms_norm", lambda t, F, x, w: F.rms_norm(x, (x.shape[-1],), w, 1e-6), of("BTD"), of("D"))
 case(
-    "group_norm", lambda t, F, x, w, b: F.group_norm(t.cat((x, x * x), 1), 2, w, b, 1e-6), of("BCT"), of("2C"), of("2C")
-)
-CASES.pop()
-case(
     "group_norm",
     lambda t, F, x, w, b: F.group_norm(t.cat((x, x * x), 1), 2, t.cat((w, w)), t.cat((b, b)), 1e-6),
     of("BCT"),
@@ -327,7 +323,7 @@ case("reshape", lambda t, F, x: x.reshape(*x.shape[:-1], -1, x.shape[-1]).contig
 case("reshape", lambda t, F, x: x.flatten(0, 1), some(2, 4))
 case("reshape", lambda t, F, x: t.flatten(x), some(2, 3))
 case("reshape", lambda t, F, x: x.repeat(1, 2).unflatten(-1, (2, -1)), of("TD"))
-case("transpose", lambda t, F, x, a, b: x.transpose(a, b), some(), axis, axis)
+case("transpose", lambda t, F, x, a, b: x.transpose(a, b), of("BTD"), integer(0, 1), integer(-1, 2))
 case("transpose", lambda t, F, x: x.mT @ x, of("BTD"))
 case("permute", lambda t, F, x: x.permute(0, 2, 1, 3), of("BTNH"))
 case("permute", lambda t, F, x: t.movedim(x, -1, 1), of("BTNH"))
@@ -360,9 +356,9 @@ case("diag_embed", lambda t, F, x: t.diag_embed(x), of("BT"))
 case("tril", lambda t, F, x, n: t.tril(x, diagonal=n), of("BTS"), integer(-1, 1))
 case("triu", lambda t, F, x, n: x.triu(n), of("TS"), integer(-1, 1))
 case("split", lambda t, F, x: x.split((1, x.shape[-1] - 1), dim=-1), some())
-case("split", lambda t, F, x: t.split(x, 2, dim=1), of("BTD"))
+case("split", lambda t, F, x: F.pad(x, (0, 3)).split(2, dim=-1), of("BTD"))
 case("chunk", lambda t, F, x: t.cat((x, x + 1), -1).chunk(2, dim=-1), some())
-case("chunk", lambda t, F, x: F.pad(x, (0, 5 - x.shape[-1])).chunk(2, dim=-1), of("BT"))
+case("split", lambda t, F, x: F.pad(x, (0, 5 - x.shape[-1])).chunk(2, dim=-1), of("BT"))
 case("unbind", lambda t, F, x, dim: x.unbind(dim), some(2), axis)
 
 # -------------------------------------------------------------------------------------------------------------- indexing
@@ -387,8 +383,6 @@ case("masked_fill", lambda t, F, x, m: _set(x, m, -1.0), of("BTD"), of("BT", "bo
 case("masked_scatter", lambda t, F, x, m, y: x.masked_scatter(m, y), of("BTD"), of("BTD", "bool"), of("BTD"))
 case("gather", lambda t, F, x, i: x.gather(1, i), of("BVD"), below("BTD", "V"))
 case("gather", lambda t, F, x, i: t.gather(x, -1, i[:, :1]), of("BTV"), below("BTS", "V"))
-case("gather", lambda t, F, x, i: t.take_along_dim(x, i, dim=1), of("BVD"), below("BT", "V"))
-CASES.pop()
 case("gather", lambda t, F, x, i: t.take_along_dim(x, i[..., None], dim=1), of("BVD"), below("BT", "V"))
 case("scatter", lambda t, F, x, i: t.zeros_like(x).scatter(-1, i, 1.0), of("BV"), below("BT", "V"))
 case(
@@ -557,10 +551,8 @@ def _unsqueezed(t: Any, F: Any, x: Any) -> Any:
     return x
 
 
-case("setitem", _rotate_in_place, of("B4"))
-CASES.pop()
 case("setitem", lambda t, F, x: _rotate_in_place(t, F, t.cat((x, x), -1)), of("BD"))
 case("setitem", _write_through_views, of("TD"))
 case("setitem", _fresh_buffer, of("BT"), of("BS"))
-case("mul", _alias, of("BT"))
+case("div", _alias, of("BT"))
 case("setitem", _unsqueezed, of("BT"))

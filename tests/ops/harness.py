@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from codegen.graph import tensor_ops
+from codegen.graph.scalars import apply
 from codegen.graph.values import Node, Scalar, Tensor, TensorValue, Trace, value_of
 from codegen.lowering import flax_spellings, torch_spellings
 from codegen.lowering.syntax import DTypeOfRendered
@@ -22,6 +23,7 @@ from ir.expressions import Dim, Key
 from ir.graph import DType, Ellipsis_, SliceOf
 
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_disable_most_optimizations", True)  # every example compiles afresh
 
 Program = Callable[..., Any]
 DTYPES = {dtype.value: dtype for dtype in DType} | {"long": DType.INT64, "float": DType.FLOAT32, "int": DType.INT32}
@@ -45,6 +47,32 @@ class Torch:
             self._trace, self._name, [bare(a) for a in args], {k: bare(v) for k, v in kwargs.items()}
         )
         return wrap(self._trace, made)
+
+
+class Size:
+    """A number of the compiler that behaves as one of Python."""
+
+    def __init__(self, inner: Scalar):
+        self._inner = inner
+
+    def __index__(self) -> int:
+        return int(self._inner.value)  # type: ignore[arg-type]
+
+
+def _arithmetic(op: str, reflected: bool) -> Callable[[Size, Any], Any]:
+    def run(self: Size, other: Any) -> Any:
+        if isinstance(other, Handle):
+            return NotImplemented
+        left, right = (bare(other), self._inner) if reflected else (self._inner, bare(other))
+        made = apply(op, left, right)
+        return Size(made) if isinstance(made, Scalar) else made
+
+    return run
+
+
+for _name, _op in {"add": "+", "sub": "-", "mul": "*", "floordiv": "//"}.items():
+    setattr(Size, f"__{_name}__", _arithmetic(_op, reflected=False))
+    setattr(Size, f"__r{_name}__", _arithmetic(_op, reflected=True))
 
 
 class Info:
@@ -133,7 +161,7 @@ Handle.__invert__ = lambda self: wrap(self._trace, tensor_ops.unary(self._trace,
 
 def bare(x: Any) -> Any:
     """What the compiler works with."""
-    if isinstance(x, Handle):
+    if isinstance(x, (Handle, Size)):
         return x._inner
     if isinstance(x, (list, tuple)):
         return type(x)(bare(item) for item in x) if type(x) in (list, tuple) else tuple(bare(item) for item in x)
@@ -145,6 +173,8 @@ def bare(x: Any) -> Any:
 def wrap(trace: Trace, x: Any) -> Any:
     if isinstance(x, Tensor):
         return Handle(trace, x)
+    if isinstance(x, Scalar):
+        return Size(x)
     if isinstance(x, tensor_ops.Named):
         made = Results(wrap(trace, item) for item in x)
         made.names = x.fields
@@ -263,8 +293,9 @@ def by_spelling(recorded: Recorded, args: list[Any], framework: str) -> list[Any
             case TensorValue():
                 return ast.Name(names[x], ast.Load())
             case Scalar():
-                scope[f"n{x.value}"] = x.value
-                return ast.Name(f"n{x.value}", ast.Load())
+                name = f"n{x.value}".replace("-", "_")
+                scope[name] = x.value
+                return ast.Name(name, ast.Load())
             case slice():
                 return SliceOf(rendered(x.start), rendered(x.stop), rendered(x.step))
             case tuple():

@@ -74,6 +74,7 @@ def imported(node: ast.stmt) -> list[str]:
     return []
 
 
+@pytest.mark.slow
 def test_its_own_tests_pass(package: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(package / "test_model.py")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}

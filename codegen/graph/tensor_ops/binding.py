@@ -99,7 +99,7 @@ def _bind(trace: Trace, found: Rule, args: list[object], kwargs: dict[str, objec
             name = found.variadic
         if name == found.variadic:
             spliced = [value]
-        elif name in params:
+        elif name in params or "kwargs" in params:
             named[name] = value
         elif name == "out" and value is None or name in PLACEMENT:
             continue

@@ -20,6 +20,7 @@ from codegen.graph.tensor_ops.binding import (
 )
 from codegen.graph.tensor_ops.elementwise import cast
 from codegen.graph.tensor_ops.shapes import ceildiv
+from codegen.graph.tensor_ops.writing import store
 from codegen.graph.values import Size, Tensor, Trace, value_of
 from ir.graph import DType
 
@@ -242,9 +243,34 @@ def iinfo(trace: Trace, type: object) -> Iinfo:
     return Iinfo(check_dtype(trace, type))
 
 
-@rule("rand", "randn", "randint", "randperm", "rand_like", "randn_like", "bernoulli", "multinomial", "normal")
-def random(trace: Trace, *args: object, dtype: object = None) -> Tensor:
-    fail(trace, "unknown-op", "a random tensor", "a compiled model computes the same every time")
+def unknowable(trace: Trace, shape: Shape, kind: DType) -> Tensor:
+    """Random numbers: what fills a parameter before a checkpoint does. Nothing prints them, so nothing can depend on them."""
+    if trace.default_dtype is not DType.MODEL:
+        fail(trace, "unknown-op", "a random tensor", "a compiled model computes the same every time")
+    return trace.emit("random", (shape, kind), (shape, kind))[0]
+
+
+@rule("rand", "randn")
+def random(trace: Trace, *size: object, dtype: object = None) -> Tensor:
+    return unknowable(trace, sizes(trace, size), wanted(trace, dtype, trace.default_dtype))
+
+
+@rule("rand_like", "randn_like", "bernoulli", methods=("bernoulli",))
+def random_like(trace: Trace, input: object, *, dtype: object = None) -> Tensor:
+    x = tensor(trace, input)
+    return unknowable(trace, x.shape, wanted(trace, dtype, x.dtype))
+
+
+@rule("randint")
+def random_integers(trace: Trace, low: object, high: object, size: object = None, *, dtype: object = None) -> Tensor:
+    shape = sizes(trace, (high if size is None else size,))
+    return unknowable(trace, shape, wanted(trace, dtype, DType.INT64))
+
+
+@rule("normal", methods=("normal_", "uniform_", "trunc_normal_", "bernoulli_", "exponential_"))
+def random_(trace: Trace, input: object, *args: object, mean: object = 0, std: object = 1) -> Tensor:
+    x = tensor(trace, input)
+    return store(trace, x, unknowable(trace, x.shape, x.dtype))
 
 
 @rule("tril_indices", "triu_indices")

@@ -383,10 +383,9 @@ def chunk(trace: Trace, input: object, chunks: object, dim: object = 0) -> tuple
         exact = floordiv(whole, wanted)
         if not same(mul(exact, wanted), whole):
             trace.agreements.append((mul(exact, wanted), whole, trace.span))
-        lengths: Shape = (exact,) * wanted
-    else:
-        lengths = (*(each,) * (wanted - 1), sub(whole, mul(each, wanted - 1)))
-    return _parts(trace, x, "chunk", (x, wanted, canonical(axis, len(x.shape))), axis, lengths)
+        written = canonical(axis, len(x.shape))
+        return _parts(trace, x, "chunk", (x, wanted, written), axis, (exact,) * wanted)
+    return split(trace, x, (*(each,) * (wanted - 1), sub(whole, mul(each, wanted - 1))), axis)
 
 
 @rule("tensor_split", methods=("tensor_split",))

@@ -1,0 +1,232 @@
+"""What the card of a package tells people: one line, the modules in order with their shapes, facts with their places."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from codegen.lowering.views import FactView, WeightsView
+from ir.arch import (
+    Arch,
+    Cap,
+    Direction,
+    Embedding,
+    Fact,
+    Gate,
+    Head,
+    Heads,
+    Mixer,
+    Mlp,
+    Norm,
+    NormKind,
+    NormWeight,
+    Part,
+    Precision,
+    RotaryScheme,
+    Scaling,
+    Sinks,
+    Stack,
+    Wiring,
+)
+from ir.expressions import Expr
+from ir.graph import Module
+
+WIDTH = 116
+Spell = Callable[[Expr], str]  # an expression over the configuration as text
+
+
+def summary(arch: Arch) -> str:
+    """What is particular about the network, wrapped for a docstring."""
+    facts = [part.fact for part in _parts(arch) if part.fact is not None]
+    mixers = [fact for fact in facts if isinstance(fact, Mixer)]
+    norms = [fact for fact in facts if isinstance(fact, Norm)]
+    networks = [fact for fact in facts if isinstance(fact, Mlp)]
+    clauses = list(dict.fromkeys([_mixer_name(mixer) for mixer in mixers]))
+    clauses += ["rotary positions"] if any(mixer.rotary for mixer in mixers) else []
+    wirings = list(dict.fromkeys(kind.wiring for stack in arch.stacks for kind in stack.kinds))
+    if norms and wirings:
+        clauses.append(f"{_norm_name(norms[0])} ({' and '.join(wiring.value for wiring in wirings)})")
+    clauses += list(dict.fromkeys(_network_name(network) for network in networks))
+    kinds = max((len(stack.kinds) for stack in arch.stacks), default=1)
+    clauses += [f"{kinds} kinds of layers"] if kinds > 1 else []
+    if not clauses:
+        return "A causal language model."
+    text = f"A causal language model: {', '.join(clauses)}."
+    return "\n".join(textwrap.wrap(text, WIDTH))
+
+
+def _parts(arch: Arch) -> Iterator[Part]:
+    for stack in arch.stacks:
+        for kind in stack.kinds:
+            yield from kind.parts
+    yield from arch.parts
+
+
+# One phrase for each fact
+
+
+def phrase(fact: Fact, spell: Spell) -> str:
+    """A fact in words, with what it takes from the configuration."""
+    match fact:
+        case Mixer():
+            scale = f", scale {spell(fact.scale)}" if fact.scale is not None else ""
+            window = f", window {spell(fact.window)}" if fact.window is not None else ""
+            softmax = ", softmax in float32" if fact.attention.softmax is Precision.FLOAT32 else ""
+            turns = f", rotary on {fact.rotary.pairing.value}" if fact.rotary is not None else ""
+            return _mixer_name(fact) + turns + scale + window + softmax
+        case Norm():
+            return _norm_name(fact) + _norm_details(fact, spell)
+        case Mlp():
+            return _network_name(fact) + (" with biases" if fact.bias else "")
+        case Embedding(factor):
+            return "embedding" + (f", times {spell(factor)}" if factor is not None else "")
+        case Head(cap, factor):
+            limited = f", limited to {spell(cap)}" if cap is not None else ""
+            return "head" + limited + (f", times {spell(factor)}" if factor is not None else "")
+        case RotaryScheme(rule, theta, factor):
+            stretched = f", factor {spell(factor)}" if factor is not None else ""
+            return f"rotary angles by {rule}" + (f", theta {spell(theta)}" if theta is not None else "") + stretched
+        case _:
+            assert_never(fact)
+
+
+def _mixer_name(mixer: Mixer) -> str:
+    attention = mixer.attention
+    name = "grouped-query attention" if attention.heads is Heads.GROUPED else "multi-head attention"
+    name = f"bidirectional {name}" if attention.direction is Direction.BOTH else name
+    normed = {(True, True): "queries and keys", (True, False): "queries", (False, True): "keys"}
+    details = [f"norms on {normed[mixer.query_norm, mixer.key_norm]}"] if mixer.query_norm or mixer.key_norm else []
+    details += ["softly capped scores"] if attention.cap is not Cap.ABSENT else []
+    details += ["sinks"] if attention.sinks is not Sinks.ABSENT else []
+    details += ["an output gate"] if mixer.gated else []
+    return name + (f" with {' and '.join(details)}" if details else "")
+
+
+def _norm_name(norm: Norm) -> str:
+    return "RMSNorm" if norm.kind is NormKind.RMS else "LayerNorm"
+
+
+def _norm_details(norm: Norm, spell: Spell) -> str:
+    weight = {
+        NormWeight.ABSENT: ", no weight",
+        NormWeight.PLAIN: "",
+        NormWeight.ONE_PLUS: ", weight plus one",
+    }[norm.weight]
+    wide = ", in float32" if norm.precision is Precision.FLOAT32 else ""
+    scaled = f", scaled {norm.scaling.value}" if norm.scaling is not Scaling.NO_CAST else ""
+    return weight + wide + scaled + (f", eps {spell(norm.eps)}" if norm.eps is not None else "")
+
+
+def _network_name(network: Mlp) -> str:
+    gated = {Gate.ABSENT: "MLP", Gate.SEPARATE: "gated MLP", Gate.FUSED: "gated MLP with one matrix for gate and up"}
+    return f"{gated[network.gate]} ({network.activation})"
+
+
+# The modules in order
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    depth: int
+    name: str
+    axes: str
+    text: str
+
+
+def diagram(arch: Arch, tree: Module, weights: WeightsView, spell: Spell) -> tuple[str, ...]:
+    """Every module that has parameters or a fact: its path, the axes of its parameters, what it is."""
+    axes = {row.path: row.axes for table in weights.tables for row in table.rows}
+    facts = {part.path: part.fact for part in arch.parts if part.fact is not None}
+    stacks = {stack.path: stack for stack in arch.stacks}
+    found = list(_lines(tree, "", "", 0, _Known(axes, facts, stacks, spell, weights.count_expr)))
+    name_width = max((2 * line.depth + len(line.name) for line in found), default=0)
+    axes_width = max((len(line.axes) for line in found), default=0)
+    body = [
+        f"{'  ' * line.depth + line.name:{name_width}}  {line.axes:{axes_width}}  {line.text}".rstrip()
+        for line in found
+    ]
+    return ("ids [B, T]", *("  " + line for line in body), "logits [B, T, V]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    axes: Mapping[str, str]
+    facts: Mapping[str, Fact]
+    stacks: Mapping[str, Stack]
+    spell: Spell
+    count: str
+
+    def axes_of(self, module: Module, generic: str) -> str:
+        found = [self.axes.get(f"{generic}.{parameter.name}", "") for parameter in module.parameters]
+        return " ".join(text for text in found if text)
+
+
+def _lines(module: Module, path: str, generic: str, depth: int, known: _Known) -> Iterator[_Line]:
+    for name, child in module.children:
+        where, general = f"{path}.{name}".lstrip("."), f"{generic}.{name}".lstrip(".")
+        if where in known.stacks:
+            yield from _stack_lines(child, where, general, depth, known)
+            continue
+        axes, fact = known.axes_of(child, general), known.facts.get(where)
+        below = list(_lines(child, where, general, depth + 1, known))
+        if axes or fact is not None or below:
+            text = (
+                phrase(fact, known.spell)
+                if fact is not None
+                else ""
+                if below or child.kind in ("", "Linear")
+                else child.kind
+            )
+            yield _Line(depth, name, axes, text)
+        yield from below
+
+
+def _stack_lines(module: Module, path: str, generic: str, depth: int, known: _Known) -> Iterator[_Line]:
+    stack, layers = known.stacks[path], dict(module.children)
+    count = known.count.removeprefix("cfg.")
+    for kind in stack.kinds:
+        which = f"{count} times" if len(stack.kinds) == 1 else f"layers {_numbers(kind.layers)}"
+        wiring = "" if kind.wiring is Wiring.OTHER else f", {kind.wiring.value}"
+        yield _Line(depth, path.rpartition(".")[2], "", which + wiring)
+        first = str(kind.layers[0])
+        facts = {f"{path}.{first}.{part.path}": part.fact for part in kind.parts if part.fact is not None}
+        inner = _Known(known.axes, {**known.facts, **facts}, known.stacks, known.spell, known.count)
+        yield from _lines(layers[first], f"{path}.{first}", f"{generic}.{{}}", depth + 1, inner)
+
+
+def _numbers(layers: tuple[int, ...]) -> str:
+    shown = ", ".join(map(str, layers[:6]))
+    return f"{shown}, ..." if len(layers) > 6 else shown
+
+
+# Facts with their places
+
+
+def facts(arch: Arch, tree: Module, spell: Spell) -> tuple[FactView, ...]:
+    """Each distinct fact, the modules that it holds of, and the line of the source that made the first of them."""
+    places: dict[str, list[tuple[str, str]]] = {}
+    for stack in arch.stacks:
+        for kind in stack.kinds:
+            for part in kind.parts:
+                where = f"{stack.path}.{kind.layers[0]}.{part.path}"
+                if part.fact is not None:
+                    places.setdefault(phrase(part.fact, spell), []).append((part.path, _place(tree, where)))
+    for part in arch.parts:
+        if part.fact is not None:
+            places.setdefault(phrase(part.fact, spell), []).append((part.path, _place(tree, part.path)))
+    return tuple(
+        FactView(f"{', '.join(dict.fromkeys(f'`{path}`' for path, _ in held))}: {text}", held[0][1])
+        for text, held in places.items()
+    )
+
+
+def _place(tree: Module, path: str) -> str:
+    module = tree
+    for step in path.split("."):
+        children = dict(module.children)
+        if step not in children:
+            return ""
+        module = children[step]
+    return f"{module.span.file}:{module.span.line}" if module.span is not None else ""

@@ -1,0 +1,858 @@
+"""The emitted Config: fields, how they are read from config.json, and what is refused."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from codegen.diagnostics import CompileError, Diagnostic
+from codegen.lowering.numbers import Leaf, to_syntax
+from codegen.lowering.views import CheckpointView, ConfigView, FieldView, KeyView, RefusalView, SourceView
+from ir.expressions import Apply, Const, Environment, Expr, Key, Raw, evaluate, leaves, substitute
+from ir.reading import (
+    INERT,
+    Choice,
+    Condition,
+    DoesNotRead,
+    Each,
+    Explored,
+    Json,
+    Path,
+    Reading,
+    Refused,
+    expressions,
+    lookup,
+    raw_paths,
+    read,
+    value,
+)
+
+LOCAL = "="  # begins the name of a local variable where a key of config.json would stand
+NUMBERS = ("int", "float")
+
+
+@dataclass(frozen=True, slots=True)
+class _Fact:
+    """Something known where an expression is printed."""
+
+    test: Expr
+    truth: bool
+
+
+class ConfigLowering:
+    """Config for one checkpoint.
+
+    `names` are the fields by the attributes that the emitted code reads; `letters` are the axes that they are the size of;
+    `used` are the expressions that the emitted code computes of them.
+    """
+
+    def __init__(
+        self,
+        explored: Explored,
+        names: Mapping[Path, str],
+        letters: Mapping[Path, str] | None = None,
+        used: Iterable[Expr] = (),
+    ):
+        self.explored = explored
+        self.letters = dict(letters or {})
+        self.fields = {path: names[path] for path in self._in_order(names)}
+        self.sizes = tuple(path for path in self.fields if path in self.letters or _counts(path, used))
+        self.divisions = tuple(dict.fromkeys(found for expr in used for found in _exact_divisions(expr, explored.resolved)))
+        positive = {Apply("bool", (Key(path),)) for path in self.sizes}
+        self.conditions = tuple(c for c in _merged(explored.conditions, explored.resolved) if c.expr not in positive or not c.value)
+        self.names = {**self.fields, **self._further_names()}
+        self.merged: dict[tuple[Path, ...], str] = {}
+        self.readings = {path: self._shortened(explored.readings[path]) for path in self.names}
+        self.types = self._types()
+
+    # ---------------------------------------------------------------------------------------------------------- view
+
+    def view(self, source: SourceView, checkpoints: Mapping[str, Mapping[str, Json]] | None = None) -> ConfigView:
+        """The view, with those of `checkpoints` that the package serves."""
+        known = self._local_paths()
+        locals_: list[tuple[str, str]] = [
+            (name, _unparse(_merged_syntax(owners))) for owners, name in sorted(self.merged.items(), key=lambda item: item[1])
+        ]
+        ready: dict[Expr, str] = {}
+        for path in self._dependencies(known):
+            locals_.append((self.names[path], self._read_expr(path, ready)))
+            ready |= self._ready(path)
+        fields = tuple(self._field(path, self.names[path] if path in known else self._read_expr(path, ready)) for path in self.fields)
+        refusals = (*self._early(), *self._refusals(ready))
+        texts = [expr for _, expr in locals_] + [field.read_expr for field in fields] + [r.condition_expr for r in refusals]
+        return ConfigView(
+            source,
+            fields,
+            self._keys(),
+            tuple(locals_),
+            tuple(dict.fromkeys(refusals)),
+            self._checkpoints(source.repository, checkpoints or {}),
+            any("math." in text for text in texts),
+        )
+
+    def served(self, raw: Mapping[str, Json]) -> dict[Path, Json] | str:
+        """The values that the fields have for another configuration, or why it is refused."""
+        filled = self.explored.filled(raw)
+        try:
+            for name, types in self.types.items():
+                problem = _misfit(raw, name, types)
+                if problem:
+                    return problem
+            for path in self.explored.frozen:
+                if lookup(raw, path) != lookup(self.explored.raw, path):
+                    return f"{_dotted(path)} is {lookup(raw, path)!r}"
+            read(self.explored.validity, filled)
+            values = {path: read(reading, filled) for path, reading in self.explored.readings.items() if path in self.names}
+            for condition in self.conditions:
+                if not _holds(condition, values, filled):
+                    return _about(condition.keys, values)
+            if any(_number(values[path]) < 1 for path in self.sizes):
+                return "a size is not positive"
+            for numerator, divisor in self.divisions:
+                if evaluate(Apply("%", (numerator, divisor)), _environment(values)):
+                    return "a size does not divide another"
+        except DoesNotRead as error:
+            return str(error)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            return f"{type(error).__name__}: {error}"
+        return {path: values[path] for path in self.fields}
+
+    def _checkpoints(self, own: str, others: Mapping[str, Mapping[str, Json]]) -> tuple[CheckpointView, ...]:
+        found = [CheckpointView(own, ())]
+        for repository, raw in others.items():
+            if repository == own:
+                continue
+            values = self.served(raw)
+            if isinstance(values, str):
+                continue
+            changes = tuple(
+                f"{self.fields[path]}={_literal(new)}"
+                for path, new in values.items()
+                if _frozen(new) != _frozen(self._resolved(path))
+            )
+            found.append(CheckpointView(repository, changes))
+        return tuple(found)
+
+    # -------------------------------------------------------------------------------------------------------- fields
+
+    def _in_order(self, names: Mapping[Path, str]) -> list[Path]:
+        """Sizes, constants, kinds, flags; each in the order in which the configuration class declares them."""
+        order = {name: i for i, name in enumerate(dict.fromkeys([*self.explored.declared, *self.explored.raw]))}
+
+        def rank(path: Path) -> tuple[int, int]:
+            found = self._resolved(path)
+            group = 3 if isinstance(found, bool) else 0 if isinstance(found, int) else 1 if isinstance(found, float) else 2
+            return group, order.get(str(path[0]), len(order))
+
+        return sorted(names, key=rank)
+
+    def _resolved(self, path: Path) -> Json:
+        return lookup(self.explored.resolved, path)
+
+    def _field(self, path: Path, read_expr: str) -> FieldView:
+        found = self._resolved(path)
+        annotation = self._annotation(path, found)
+        if annotation.startswith("tuple") and not read_expr.startswith("tuple("):
+            read_expr = f"tuple({read_expr})"
+        return FieldView(self.fields[path], annotation, _literal(found), read_expr, self.letters.get(path, ""))
+
+    def _annotation(self, path: Path, found: Json) -> str:
+        if isinstance(found, (list, tuple)):
+            inner = " | ".join(dict.fromkeys(type(item).__name__ for item in found)) or "int"
+            return f"tuple[{inner}, ...]"
+        if found is None:
+            return "None"
+        name = type(found).__name__
+        allowed = self.types.get(_dotted(path), ())
+        if name == "int" and path not in self.sizes and "float" in allowed:
+            name = "float"
+        return name
+
+    # -------------------------------------------------------------------------------------------------------- locals
+
+    def _further_names(self) -> dict[Path, str]:
+        """Names for what only refusals read."""
+        names: dict[Path, str] = {}
+        taken = set(self.fields.values())
+        for condition in self.conditions:
+            if condition.reading is not None:
+                continue
+            for key in condition.keys:
+                if key.path in self.fields or key.path in names:
+                    continue
+                name = str(key.path[-1])
+                if name in taken or not name.isidentifier():
+                    name = "_".join(str(step) for step in key.path)
+                names[key.path] = name
+                taken.add(name)
+        return names
+
+    def _local_paths(self) -> list[Path]:
+        """Attributes that are read into variables: refusals or other readings speak of them."""
+        wanted: dict[Path, None] = {}
+        for condition in self.conditions:
+            if condition.reading is None:
+                wanted |= {key.path: None for key in condition.keys}
+        wanted |= dict.fromkeys(self.sizes)
+        for pair in self.divisions:
+            wanted |= {leaf.path: None for expr in pair for leaf in leaves(expr) if isinstance(leaf, Key)}
+        simple = {reading: path for path, reading in self.readings.items() if isinstance(reading, Raw)}
+        for path, reading in self.readings.items():
+            for expr in expressions(reading):
+                wanted |= {simple[leaf]: None for leaf in leaves(expr) if leaf in simple and simple[leaf] != path}  # type: ignore[index]
+        return [path for path in self.names if path in wanted]
+
+    def _dependencies(self, paths: Sequence[Path]) -> list[Path]:
+        """Variables whose readings are a key come first: the others may speak of them."""
+        return sorted(paths, key=lambda path: (not isinstance(self.readings[path], Raw), isinstance(self.readings[path], Each)))
+
+    def _ready(self, path: Path) -> dict[Expr, str]:
+        reading = self.readings[path]
+        return {reading: self.names[path]} if isinstance(reading, Raw) else {}
+
+    def _read_expr(self, path: Path, ready: Mapping[Expr, str]) -> str:
+        reading = self.readings[path]
+        others = {expr: name for expr, name in ready.items() if name != self.names[path]}
+        return _unparse(self._syntax(reading, (), others))
+
+    def _shortened(self, reading: Reading) -> Reading:
+        """The reading with keys that stand in one of several objects taken from the first that is there."""
+        found = merge(reading)
+        if found is None:
+            return reading
+        owners, inner = found
+        if owners not in self.merged:
+            name = str(owners[-1][-1])
+            if name in self.names.values() or name in self.merged.values():
+                name = f"{name}_given"
+            self.merged[owners] = name
+        return _renamed(inner, owners[-1], (LOCAL + self.merged[owners],))
+
+    # ------------------------------------------------------------------------------------------------------ printing
+
+    def _syntax(self, reading: Reading, facts: tuple[_Fact, ...], ready: Mapping[Expr, str]) -> ast.expr:
+        match reading:
+            case Refused():
+                return ast.Constant(None)
+            case Each():
+                return self._each(reading, facts, ready)
+            case Choice(test, then, otherwise):
+                short = self._get(reading, facts, ready)
+                if short is not None:
+                    return short
+                if isinstance(then, Refused) or isinstance(otherwise, Refused):
+                    return self._syntax(otherwise if isinstance(then, Refused) else then, facts, ready)
+                yes = self._syntax(then, (*facts, _Fact(test, True)), ready)
+                no = self._syntax(otherwise, (*facts, _Fact(test, False)), ready)
+                match then, otherwise:
+                    case Const(True), Const(False):
+                        return self._expr(test, facts, ready)
+                    case Const(False), Const(True):
+                        return ast.UnaryOp(ast.Not(), self._expr(test, facts, ready))
+                return ast.IfExp(self._expr(test, facts, ready), yes, no)
+            case _:
+                return self._expr(reading, facts, ready)
+
+    def _get(self, reading: Choice, facts: tuple[_Fact, ...], ready: Mapping[Expr, str]) -> ast.expr | None:
+        """`owner.get(name, default)`, where the default costs nothing and cannot fail."""
+        match reading:
+            case Choice(Apply("in", (Const(str() as name), Raw(path))), Raw(inner), otherwise) if inner == (*path, name):
+                default = self._syntax(otherwise, (*facts, _Fact(reading.test, False)), ready)
+                if not _cheap(default):
+                    return None
+                call = ast.Attribute(self._owner(path, facts, ready), "get", ast.Load())
+                if isinstance(default, ast.Constant) and default.value is None:
+                    return ast.Call(call, [ast.Constant(name)], [])
+                return ast.Call(call, [ast.Constant(name), default], [])
+        return None
+
+    def _each(self, each: Each, facts: tuple[_Fact, ...], ready: Mapping[Expr, str]) -> ast.expr:
+        """A comprehension over the index."""
+        element = self._expr(each.element, facts, ready)
+        if each.test is not None and each.otherwise is not None:
+            test = each.test
+            if isinstance(test, Apply) and test.op == "bool":
+                test = test.args[0]
+            element = ast.IfExp(self._expr(test, facts, ready), element, self._expr(each.otherwise, facts, ready))
+        count = ast.Call(ast.Name("range", ast.Load()), [self._expr(each.count, facts, ready)], [])
+        target = ast.Name(each.index.name, ast.Store())
+        loop = ast.GeneratorExp(element, [ast.comprehension(target, count, [], 0)])
+        return ast.Call(ast.Name("tuple", ast.Load()), [loop], [])
+
+    def _expr(self, expr: Expr, facts: tuple[_Fact, ...], ready: Mapping[Expr, str]) -> ast.expr:
+        match expr:
+            case Apply("in", (Const(str() as name), Raw(path))):
+                return ast.Compare(ast.Constant(name), [ast.In()], [self._owner(path, facts, ready)])
+            case Apply("bool", (inner,)):
+                return self._expr(inner, facts, ready)
+            case Apply("if", (test, then, otherwise)):
+                return self._syntax(Choice(test, then, otherwise), facts, ready)
+            case Apply(op, args) if any(_special(arg) for arg in args):
+                named = {arg: Key((f"\0{i}",)) for i, arg in enumerate(args)}
+                printed = {f"\0{i}": self._expr(arg, facts, ready) for i, arg in enumerate(args)}
+                return to_syntax(
+                    Apply(op, tuple(named[arg] for arg in args)), lambda leaf: printed[str(leaf.path[0])] if isinstance(leaf, Key) else _name(leaf)
+                )
+            case _:
+                return to_syntax(expr, lambda leaf: self._leaf(leaf, facts, ready))
+
+    def _leaf(self, leaf: Leaf, facts: tuple[_Fact, ...], ready: Mapping[Expr, str]) -> ast.expr:
+        if leaf in ready:
+            return ast.Name(ready[leaf], ast.Load())
+        if isinstance(leaf, Key):
+            return ast.Name(self.names[leaf.path], ast.Load())
+        if isinstance(leaf, Raw):
+            return self._raw(leaf.path, facts, ready)
+        return _name(leaf)
+
+    def _raw(self, path: Path, facts: tuple[_Fact, ...], ready: Mapping[Expr, str]) -> ast.expr:
+        """A key of config.json: subscribed where it is known to be there."""
+        if not path:
+            return ast.Name("raw", ast.Load())
+        *owner, last = path
+        if not owner and isinstance(last, str) and last.startswith(LOCAL):
+            return ast.Name(last[len(LOCAL) :], ast.Load())
+        base = self._owner(tuple(owner), facts, ready)
+        if isinstance(last, int) or self._present(path, facts):
+            return ast.Subscript(base, ast.Constant(last), ast.Load())
+        default = self.explored.declared.get(last) if not owner else None
+        arguments: list[ast.expr] = [ast.Constant(last)]
+        if default is not None:
+            arguments.append(_constant(default))
+        return ast.Call(ast.Attribute(base, "get", ast.Load()), arguments, [])
+
+    def _owner(self, path: Path, facts: tuple[_Fact, ...], ready: Mapping[Expr, str]) -> ast.expr:
+        """The object at `path`, an empty one if it may be absent or null."""
+        found = self._raw(path, facts, ready)
+        sure = not path or (isinstance(path[0], str) and path[0].startswith(LOCAL) and len(path) == 1)
+        if sure or self._present(path, facts) or self._truthy(path, facts):
+            return found
+        return ast.BoolOp(ast.Or(), [found, ast.Dict([], [])])
+
+    def _present(self, path: Path, facts: tuple[_Fact, ...]) -> bool:
+        own = Raw(path)
+        inside = Apply("in", (Const(path[-1]), Raw(path[:-1])))  # type: ignore[arg-type]
+        if any(fact.truth and fact.test == inside for fact in facts) and not self._nullable(path):
+            return True
+        if _dotted(path) in self.explored.declared and lookup(self.explored.declared, path) is not None:
+            return False
+        return any((fact.test == Apply("is", (own, Const(None))) and not fact.truth) for fact in facts) or self._truthy(path, facts)
+
+    def _truthy(self, path: Path, facts: tuple[_Fact, ...]) -> bool:
+        if not path:
+            return True
+        if path == path[:1] and self.explored.declared.get(str(path[0])) is not None:
+            return False
+        return any(fact.truth and fact.test == Apply("bool", (Raw(path),)) for fact in facts)
+
+    def _nullable(self, path: Path) -> bool:
+        return "NoneType" in self.types.get(_dotted(path), ())
+
+    # ------------------------------------------------------------------------------------------------------ refusals
+
+    def _early(self) -> Iterator[RefusalView]:
+        """What config.json itself says that cannot be served, whatever the fields come to."""
+        for path in self.explored.frozen:
+            compiled = lookup(self.explored.raw, path)
+            found = _unparse(self._raw(path, (), {}))
+            known = compiled if path[0] in self.explored.raw else self.explored.declared.get(str(path[0]))
+            condition = f"{found} != {_plain_literal(known)}" if known is not None else f"{found} is not None"
+            yield RefusalView(condition, _message(_dotted(path), found, known))
+        for condition_expr, reason in self._impossible(self.explored.validity):
+            yield RefusalView(condition_expr, repr(f"the configuration class refuses this: {_brief(reason)}"))
+        for path in self.names:
+            for condition_expr, reason in self._impossible(self.explored.readings[path]):
+                yield RefusalView(condition_expr, repr(f"{_dotted(path)} cannot be known: {_brief(reason)}"))
+        for owner, known_names in self._objects().items():
+            found = _bracketed(_unparse(self._owner(owner, (), {})))
+            loop = f"name, item in {found}.items()" if known_names else f"item in {found}.values()"
+            unknown = f"isinstance(item, dict) and name not in {list(known_names)!r}" if known_names else "isinstance(item, dict)"
+            reason = f"{_dotted(owner)} holds objects that this code does not know"
+            yield RefusalView(f"any({unknown} for {loop})", repr(reason))
+
+    def _objects(self) -> dict[Path, tuple[str, ...]]:
+        """Objects of config.json of which keys are read, and which of these are objects themselves."""
+        paths = set().union(*(raw_paths(self.explored.readings[path]) for path in self.names)) if self.names else set()
+        owners = {path[:i] for path in paths for i in range(1, len(path)) if all(isinstance(step, str) for step in path[:i])}
+        return {
+            owner: tuple(sorted({str(path[len(owner)]) for path in owners if path[: len(owner)] == owner and len(path) > len(owner)}))
+            for owner in sorted(owners, key=repr)
+        }
+
+    def _impossible(self, reading: Reading, facts: tuple[_Fact, ...] = ()) -> Iterator[tuple[str, str]]:
+        """The ways to `Refused`, as conditions."""
+        match reading:
+            case Refused(reason):
+                tests: list[ast.expr] = []
+                for i, fact in enumerate(facts):
+                    test = self._expr(fact.test, facts[:i], {})
+                    tests.append(test if fact.truth else ast.UnaryOp(ast.Not(), test))
+                made: ast.expr = tests[0] if len(tests) == 1 else ast.BoolOp(ast.And(), tests) if tests else ast.Constant(True)
+                yield _unparse(made), reason
+            case Choice(test, then, otherwise):
+                yield from self._impossible(then, (*facts, _Fact(test, True)))
+                yield from self._impossible(otherwise, (*facts, _Fact(test, False)))
+            case _:
+                return
+
+    def _refusals(self, ready: Mapping[Expr, str]) -> Iterator[RefusalView]:
+        if self.sizes:
+            names = ", ".join(f"*{self.names[p]}" if isinstance(self._resolved(p), (list, tuple)) else self.names[p] for p in self.sizes)
+            shown = ", ".join(f"{self.names[path]}={{{self.names[path]}!r}}" for path in self.sizes)
+            found = names if "," not in names and not names.startswith("*") else f"min({names})"
+            yield RefusalView(f"{found} < 1", _fstring(f"a size is not positive: {shown}", [self.names[path] for path in self.sizes]))
+        for numerator, divisor in self.divisions:
+            text, by = self._over_names(numerator), self._over_names(divisor)
+            yield RefusalView(f"{_bracketed(text)} % {_bracketed(by)}", _f(f"{by} does not divide {text}: ", f"({text}, {by})", ""))
+        for condition in self.conditions:
+            yield self._refusal(condition, ready)
+
+    def _refusal(self, condition: Condition, ready: Mapping[Expr, str]) -> RefusalView:
+        if condition.kind == "elements":
+            (key,) = condition.keys
+            name = self.names[key.path]
+            kinds = ", ".join(map(repr, condition.value))  # type: ignore[call-overload]
+            return RefusalView(f"not {{*{name}}} <= {{{kinds}}}", _f(f"{name} is ", name, f"; this code was compiled for {kinds}"))
+        if condition.reading is not None:
+            shortened = self._shortened_late(condition.reading)
+            found = _unparse(self._syntax(shortened, (), ready))
+            wanted = _plain_literal(condition.value)
+            about = ", ".join(sorted({_dotted(path) for path in raw_paths(condition.reading)}))
+            test = _truth(found, condition.value)
+            return RefusalView(test, repr(f"{about}: this code was compiled for a configuration where `{_readable(condition.expr)}` is {wanted}"))
+        if len(condition.keys) == 1 and condition.expr == condition.keys[0]:
+            name = self.names[condition.keys[0].path]
+            return RefusalView(_truth(name, condition.value), _message(_dotted(condition.keys[0].path), name, condition.value))
+        text = self._over_names(condition.expr)
+        shown = ", ".join(f"{self.names[key.path]}={{{self.names[key.path]}!r}}" for key in condition.keys)
+        said = f"{shown}: this code was compiled for `{text}` being {condition.value!r}"
+        if condition.kind == "guard":
+            said = f"{shown}: `{text}` makes no sense" if condition.value is False else f"{shown}: `{text}` does not hold"
+        return RefusalView(_truth(text, condition.value), _fstring(said, [self.names[key.path] for key in condition.keys]))
+
+    def _shortened_late(self, reading: Reading) -> Reading:
+        found = merge(reading)
+        if found is None or found[0] not in self.merged:
+            return reading
+        owners, inner = found
+        return _renamed(inner, owners[-1], (LOCAL + self.merged[owners],))
+
+    def _over_names(self, expr: Expr) -> str:
+        if isinstance(expr, Apply) and expr.op == "bool":
+            expr = expr.args[0]
+        return _unparse(to_syntax(expr, lambda leaf: self._leaf(leaf, (), {})))
+
+    # ---------------------------------------------------------------------------------------------------------- keys
+
+    def _all_readings(self) -> list[Reading]:
+        found = [self.explored.readings[path] for path in self.names]
+        found += [condition.reading for condition in self.conditions if condition.reading is not None]
+        return [*found, self.explored.validity]
+
+    def _types(self) -> dict[str, tuple[str, ...]]:
+        """What is read of config.json, with the types that it may have."""
+        paths = sorted(set().union(*(raw_paths(reading) for reading in self._all_readings())), key=repr)
+        tested = {test for reading in self._all_readings() for test in _tests(reading)}
+        types: dict[str, tuple[str, ...]] = {}
+        for path in paths:
+            if not path or not all(isinstance(step, str) for step in path):
+                continue
+            for i in range(1, len(path)):
+                types.setdefault(_dotted(path[:i]), ("dict", "NoneType"))
+        for path in paths:
+            if not path or not all(isinstance(step, str) for step in path) or _dotted(path) in types:
+                continue
+            allowed = self._allowed(path)
+            if not allowed:
+                continue
+            null = Apply("is", (Raw(path), Const(None))) in tested or Apply("bool", (Raw(path),)) in tested
+            null = null or (_written(self.explored.raw, path) and lookup(self.explored.raw, path) is None)
+            allowed = tuple(name for name in allowed if name != "NoneType")
+            if not allowed and not null:
+                continue
+            types[_dotted(path)] = (*allowed, *(("NoneType",) if null and self._may_be_null(path) else ()))
+        return {name: found for name, found in types.items() if found and found != ("NoneType",)}
+
+    def _may_be_null(self, path: Path) -> bool:
+        declared = self.explored.types.get(str(path[0]), ()) if len(path) == 1 else ()
+        return not declared or "NoneType" in declared or self.explored.declared.get(str(path[0])) is None
+
+    def _allowed(self, path: Path) -> tuple[str, ...]:
+        """As declared, or the type of what the attribute is here."""
+        if len(path) == 1 and self.explored.types.get(str(path[0])):
+            found = self.explored.types[str(path[0])]
+            own = self._attribute_types(path)
+            concrete = tuple(name for name in found if name != "NoneType")
+            if own and len(concrete) > 1 and not set(concrete) <= set(NUMBERS):
+                kept = tuple(name for name in concrete if name in own or (name in NUMBERS and own & set(NUMBERS)))
+                return (*(kept or concrete), *(("NoneType",) if "NoneType" in found else ()))
+            return found
+        own = self._attribute_types(path)
+        if own & set(NUMBERS) and not self._is_size(path):
+            own |= set(NUMBERS)
+        now = lookup(self.explored.raw, path)
+        if now is not None:
+            own.add("list" if isinstance(now, (list, tuple)) else type(now).__name__)
+        return tuple(sorted(own - {"NoneType"}))
+
+    def _attribute_types(self, path: Path) -> set[str]:
+        """Types of the attributes that are nothing but this key in some way."""
+        found = set()
+        for at, reading in self.explored.readings.items():
+            if at in self.names and Raw(path) in _ends(reading):
+                now = self._resolved(at)
+                found.add("list" if isinstance(now, (list, tuple)) else type(now).__name__)
+        return found - {"NoneType"}
+
+    def _is_size(self, path: Path) -> bool:
+        return any(Raw(path) in _ends(self.explored.readings[at]) for at in self.sizes)
+
+    def _keys(self) -> tuple[KeyView, ...]:
+        order = {name: i for i, name in enumerate(dict.fromkeys([*self.explored.declared, *self.explored.raw]))}
+        views = []
+        for name, types in self.types.items():
+            concrete = ", ".join(kind for kind in types if kind != "NoneType")
+            views.append(KeyView(name, concrete, False, "NoneType" in types))
+        return tuple(sorted(views, key=lambda view: (order.get(view.path.split(".")[0], len(order)), view.path)))
+
+
+# ------------------------------------------------------------------------------------------------------------- merging
+
+
+def merge(reading: Reading) -> tuple[tuple[Path, ...], Reading] | None:
+    """A reading that takes the same keys from the first of several objects that is there: the objects, and the reading of the last.
+
+    The first object that is not empty counts; in the absence of all, nothing is in them.
+    """
+    owners: list[Path] = []
+    arms: list[Reading] = []
+    rest = reading
+    while True:
+        match rest:
+            case Choice(Apply("bool", (Raw(path),)), then, otherwise) if len(path) == 1 and _reads_inside(then, path):
+                owners.append(path)
+                arms.append(then)
+                rest = otherwise
+            case Choice(Apply("is", (Raw(path), Const(None))), nothing, then) if len(path) == 1 and (
+                _reads_inside(then, path) or _opens(then, path)
+            ):
+                match then:
+                    case Choice(Apply("bool", (Raw(again),)), inner, also) if again == path and also == nothing:
+                        then = inner
+                if not _reads_inside(then, path) or _emptied(then, path) != nothing:
+                    return None
+                owners.append(path)
+                arms.append(then)
+                rest = nothing
+                break
+            case _:
+                break
+    if len(owners) < 2:
+        return None
+    last = owners[-1]
+    if any(_renamed(arm, owner, last) != arms[-1] for owner, arm in zip(owners, arms, strict=True)):
+        return None
+    return (tuple(owners), arms[-1]) if _emptied(arms[-1], last) == rest else None
+
+
+def _opens(reading: Reading, path: Path) -> bool:
+    return isinstance(reading, Choice) and reading.test == Apply("bool", (Raw(path),))
+
+
+def _reads_inside(reading: Reading, path: Path) -> bool:
+    """Whether everything that a reading takes of an object is asked for by name first."""
+    inside = [found for found in raw_paths(reading) if found[: len(path)] == path]
+    return bool(inside) and all(len(found) > len(path) for found in inside)
+
+
+def _emptied(reading: Reading, path: Path) -> Reading:
+    """The reading where the object holds nothing."""
+    match reading:
+        case Choice(Apply("in", (Const(), Raw(owner))), _, otherwise) if owner == path:
+            return _emptied(otherwise, path)
+        case Choice(test, then, otherwise):
+            then, otherwise = _emptied(then, path), _emptied(otherwise, path)
+            return then if then == otherwise else Choice(test, then, otherwise)
+        case Apply("in", (Const(), Raw(owner))) if owner == path:
+            return Const(False)
+        case _:
+            return reading
+
+
+def _renamed(reading: Reading, old: Path, new: Path) -> Reading:
+    """The reading with another object in the place of one."""
+    match reading:
+        case Choice(test, then, otherwise):
+            return Choice(_renamed_expr(test, old, new), _renamed(then, old, new), _renamed(otherwise, old, new))
+        case Refused():
+            return reading
+        case Each():
+            return replace(reading, count=_renamed_expr(reading.count, old, new), element=_renamed_expr(reading.element, old, new))
+        case _:
+            return _renamed_expr(reading, old, new)
+
+
+def _renamed_expr(expr: Expr, old: Path, new: Path) -> Expr:
+    changes: dict[Expr, Expr] = {
+        leaf: Raw((*new, *leaf.path[len(old) :])) for leaf in leaves(expr) if isinstance(leaf, Raw) and leaf.path[: len(old)] == old
+    }
+    return substitute(expr, changes)
+
+
+def _merged_syntax(owners: tuple[Path, ...]) -> ast.expr:
+    calls: list[ast.expr] = [
+        ast.Call(ast.Attribute(ast.Name("raw", ast.Load()), "get", ast.Load()), [ast.Constant(owner[0])], []) for owner in owners
+    ]
+    return ast.BoolOp(ast.Or(), [*calls, ast.Dict([], [])])
+
+
+# ------------------------------------------------------------------------------------------------------------ conditions
+
+
+def _merged(conditions: Sequence[Condition], resolved: Mapping[str, Json]) -> tuple[Condition, ...]:
+    """Conditions on one string or flag alone become that it is what it is; types that are checked anyway are left out."""
+    found: dict[Condition, None] = {}
+    for condition in conditions:
+        if condition.kind == "type":
+            continue
+        keys = condition.keys
+        if condition.reading is None and condition.kind not in ("elements", "guard") and len(keys) == 1:
+            now = lookup(resolved, keys[0].path)
+            if isinstance(now, (bool, str)) or now is None:
+                found[Condition("structure", keys[0], now)] = None
+                continue
+        found[condition] = None
+    pinned = {condition.expr for condition in found if isinstance(condition.expr, Key) and condition.kind == "structure"}
+    return tuple(c for c in found if not (set(c.keys) <= pinned and c.expr not in pinned and c.reading is None and c.keys))
+
+
+def _holds(condition: Condition, values: Mapping[Path, Json], filled: Mapping[str, Json]) -> bool:
+    if condition.reading is not None:
+        found = read(condition.reading, filled)
+    else:
+        known: dict[Expr, Expr] = {key: Const(values[key.path]) for key in condition.keys}  # type: ignore[arg-type]
+        found = value(substitute(condition.expr, known), {})
+    if condition.kind == "elements":
+        return isinstance(found, (list, tuple)) and set(found) <= set(condition.value)  # type: ignore[call-overload]
+    return found == condition.value and isinstance(found, bool) == isinstance(condition.value, bool)
+
+
+def _about(keys: Sequence[Key], values: Mapping[Path, Json]) -> str:
+    return ", ".join(f"{_dotted(key.path)} is {values[key.path]!r}" for key in keys if key.path in values)
+
+
+def _exact_divisions(expr: Expr, resolved: Mapping[str, Json]) -> Iterator[tuple[Expr, Expr]]:
+    """Divisions of sizes that leave nothing here, and so must elsewhere."""
+    match expr:
+        case Apply("//", (numerator, divisor)):
+            names = leaves(expr)
+            if names and all(isinstance(leaf, Key) for leaf in names):
+                try:
+                    if not evaluate(Apply("%", (numerator, divisor)), Environment(config=resolved)):
+                        yield numerator, divisor
+                except (ArithmeticError, LookupError, TypeError, ValueError):
+                    pass
+    if isinstance(expr, Apply):
+        for arg in expr.args:
+            yield from _exact_divisions(arg, resolved)
+
+
+def _counts(path: Path, used: Iterable[Expr]) -> bool:
+    return len(path) == 1 and Key(path) in set(used) and str(path[0]).startswith("num_")
+
+
+def _environment(values: Mapping[Path, Json]) -> Environment:
+    nested: dict[str, object] = {}
+    for path, found in values.items():
+        owner = nested
+        for step in path[:-1]:
+            owner = owner.setdefault(step, {})  # type: ignore[assignment, arg-type]
+        owner[path[-1]] = found  # type: ignore[index]
+    return Environment(config=nested)
+
+
+def _number(found: Json) -> float:
+    return min(found) if isinstance(found, (list, tuple)) else found  # type: ignore[return-value, type-var]
+
+
+def _misfit(raw: Mapping[str, Json], name: str, types: tuple[str, ...]) -> str:
+    found: Json = raw
+    for step in name.split("."):
+        if not isinstance(found, Mapping) or step not in found:
+            return ""
+        found = found[step]
+    allowed = {*types, *(["int"] if "float" in types else [])}
+    kind = "list" if isinstance(found, tuple) else type(found).__name__
+    return "" if kind in allowed else f"{name} is {found!r}"
+
+
+# --------------------------------------------------------------------------------------------------------------- pieces
+
+
+def _written(raw: Mapping[str, Json], path: Path) -> bool:
+    owner = lookup(raw, path[:-1])
+    return isinstance(owner, Mapping) and path[-1] in owner
+
+
+def _ends(reading: Reading) -> set[Expr]:
+    match reading:
+        case Choice(_, then, otherwise):
+            return _ends(then) | _ends(otherwise)
+        case Refused() | Each():
+            return set()
+        case _:
+            return {reading}
+
+
+def _tests(reading: Reading) -> set[Expr]:
+    match reading:
+        case Choice(test, then, otherwise):
+            return {test} | _tests(then) | _tests(otherwise)
+        case _:
+            return set()
+
+
+def _special(expr: Expr) -> bool:
+    """Whether an expression prints otherwise than `to_syntax` has it."""
+    return isinstance(expr, Apply) and (expr.op in ("if", "in", "bool") or any(map(_special, expr.args)))
+
+
+def _cheap(node: ast.expr) -> bool:
+    match node:
+        case ast.Constant():
+            return True
+        case ast.Call(func=ast.Attribute(attr="get"), args=args):
+            return all(map(_cheap, args))
+        case ast.Name():
+            return True
+        case _:
+            return False
+
+
+def _name(leaf: Leaf) -> ast.expr:
+    return ast.Name(str(getattr(leaf, "name", leaf)), ast.Load())
+
+
+def _unparse(node: ast.expr) -> str:
+    return ast.unparse(ast.fix_missing_locations(node))
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(str(step) for step in path)
+
+
+def _truth(found: str, wanted: Json) -> str:
+    """A condition that is true where `found` is not `wanted`."""
+    if wanted is True:
+        return f"not {_bracketed(found)}"
+    if wanted is False:
+        return found
+    if wanted is None:
+        return f"{_bracketed(found)} is not None"
+    return f"{_bracketed(found)} != {_plain_literal(wanted)}"
+
+
+def _bracketed(text: str) -> str:
+    return text if text.isidentifier() or isinstance(ast.parse(text, mode="eval").body, (ast.Call, ast.Subscript, ast.Attribute)) else f"({text})"
+
+
+def _message(key: str, found: str, compiled: Json) -> str:
+    return _f(f"{key} is ", found, f"; this code was compiled for {compiled!r}")
+
+
+def _f(before: str, expr: str, after: str) -> str:
+    """An f-string that shows the value of an expression between two texts."""
+    tree = ast.JoinedStr(
+        [ast.Constant(before), ast.FormattedValue(ast.parse(expr, mode="eval").body, ord("r")), *([ast.Constant(after)] if after else [])]
+    )
+    return _unparse(tree)
+
+
+def _fstring(text: str, names: Sequence[str]) -> str:
+    """`text` with `{name!r}` for each of `names` made a value."""
+    parts: list[ast.expr] = []
+    rest = text
+    for name in names:
+        before, _, rest = rest.partition(f"{{{name}!r}}")
+        parts += [ast.Constant(before), ast.FormattedValue(ast.Name(name, ast.Load()), ord("r"))]
+    return _unparse(ast.JoinedStr([*parts, ast.Constant(rest)]))
+
+
+def _brief(reason: str) -> str:
+    return reason.splitlines()[0][:160] if reason else "no reason given"
+
+
+def _readable(expr: Expr) -> str:
+    def leaf(found: Leaf) -> ast.expr:
+        return ast.Name(_dotted(found.path), ast.Load()) if isinstance(found, (Key, Raw)) else _name(found)
+
+    return _unparse(to_syntax(expr, leaf))
+
+
+def _constant(found: Json) -> ast.expr:
+    return ast.parse(_plain_literal(found), mode="eval").body
+
+
+def _plain_literal(found: Json) -> str:
+    return repr(found)
+
+
+def _literal(found: Json) -> str:
+    """A value as the default of a field: lists are tuples, and written short where they repeat."""
+    if isinstance(found, (list, tuple)):
+        return _sequence(tuple(found))
+    return repr(found)
+
+
+def _sequence(items: tuple[Json, ...]) -> str:
+    for period in range(1, len(items) // 2 + 1):
+        times, rest = divmod(len(items), period)
+        if not rest and items == items[:period] * times:
+            return f"{_tuple(items[:period])} * {times}"
+    for period in range(1, len(items) // 2 + 1):
+        times, rest = divmod(len(items), period)
+        if rest and items == items[:period] * times + items[:rest] and times > 1:
+            return f"{_tuple(items[:period])} * {times} + {_tuple(items[:rest])}"
+    return _tuple(items)
+
+
+def _tuple(items: tuple[Json, ...]) -> str:
+    return f"({', '.join(_literal(item) for item in items)}{',' if len(items) == 1 else ''})"
+
+
+def _frozen(found: Json) -> Json:
+    return tuple(map(_frozen, found)) if isinstance(found, (list, tuple)) else found
+
+
+# ----------------------------------------------------------------------------------------------------------- unread keys
+
+
+def unread_keys(explored: Explored, read_paths: Iterable[Path]) -> tuple[tuple[str, str], ...]:
+    """The keys of config.json that no code reads, each with the reason why that is right.
+
+    Raises:
+        CompileError: `unknown-key`, for every key that has no reason.
+    """
+    wanted = {path[0] for path in read_paths}
+    known = {str(found[0]) for at, reading in explored.readings.items() if at[0] in wanted for found in raw_paths(reading)}
+    for condition in explored.conditions:
+        readings = [condition.reading] if condition.reading is not None else [explored.readings[key.path] for key in condition.keys]
+        known |= {str(found[0]) for reading in readings for found in raw_paths(reading)}
+    known |= {str(path[0]) for path in explored.frozen}
+    found: list[tuple[str, str]] = []
+    unknown: list[Diagnostic] = []
+    for name in explored.raw:
+        if name in known:
+            continue
+        if name in INERT:
+            found.append((name, INERT[name]))
+        elif name in explored.resolved:
+            found.append((name, "kept by the configuration class, read by no code of the model"))
+        elif name in explored.dropped:
+            found.append((name, "dropped by the configuration class"))
+        else:
+            unknown.append(Diagnostic("unknown-key", f"nothing is known of `{name}` in config.json"))
+    if unknown:
+        raise CompileError(*unknown)
+    return tuple(found)
