@@ -5,10 +5,11 @@ SOURCE --repo--> files --source--> syntax trees --graph--> ir.graph --raising-->
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import keyword
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -16,13 +17,15 @@ from typing import NoReturn
 from codegen import __version__, graph, raising, render
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.graph.predicates import Kind
+from codegen.lowering.checkpoint_names import Submodel, conversions_of, published_name, read_conversions
 from codegen.lowering.package import Facts, PackageViews, Ties, package_views
 from codegen.lowering.plain_config import plain_config
 from codegen.lowering.program import Input, Lowering, MaskPlan
 from codegen.lowering.views import SourceView
+from codegen.raising.describe import describe
 from codegen.repo import Repository
 from codegen.source.files import find_library
-from ir.arch import MaskForm
+from ir.arch import Arch, MaskForm
 from ir.graph import Region
 
 TARGETS = ("torch", "flax")
@@ -55,7 +58,8 @@ def compile_package(
     traced = graph.trace_forward(built)
     raised = raising.raise_program(traced.region, traced.mask_parameters, traced.both_ways, traced.inputs) if raise_components else None
     lowering = Lowering(_lowering_input(built, traced, raised.region if raised else traced.region))
-    views = _views(repository, built, lowering, additive=raised is None or raised.masks is MaskForm.ADDITIVE)
+    arch = describe(raised.region, traced.tree, raised.masks) if raised else None
+    views = _views(repository, built, lowering, arch, additive=raised is None or raised.masks is MaskForm.ADDITIVE)
     files = {name: render.fill(template, view) for name, (template, view) in _templates(views).items()}
     texts = render.format_python(files)
     record_ = record(repository, targets, checkpoints or {})
@@ -78,7 +82,9 @@ def _lowering_input(built: graph.Built, traced: graph.Traced, region: Region) ->
     return Input(traced.tree, region, traced.inputs, masks, built.resolved, counts, conditions)
 
 
-def _views(repository: Repository, built: graph.Built, lowering: Lowering, *, additive: bool) -> PackageViews:
+def _views(
+    repository: Repository, built: graph.Built, lowering: Lowering, arch: Arch | None, *, additive: bool
+) -> PackageViews:
     name = package_name(repository.config)
     source = SourceView(name, name, repository.name, repository.revision, f"codegen {__version__}")
     config = plain_config(lowering, source)
@@ -86,8 +92,34 @@ def _views(repository: Repository, built: graph.Built, lowering: Lowering, *, ad
     facts = Facts(f"a causal language model, compiled from {repository.source}")
     vocabulary = int(built.resolved.get("vocab_size", 0))
     return package_views(
-        lowering, source, config, facts, ties, additive=additive, tiny=repository.config, vocabulary=vocabulary
+        lowering,
+        source,
+        config,
+        facts,
+        ties,
+        additive=additive,
+        published=_published(built),
+        tiny=repository.config,
+        vocabulary=vocabulary,
+        arch=arch,
     )
+
+
+def _published(built: graph.Built) -> Callable[[str], str]:
+    """What a checkpoint calls the tensor at a path of the module tree: the library's conversion mapping, read as data."""
+    file = built.interpreter.files.module("transformers.conversion_mapping")
+    if file is None:
+        return lambda path: path
+    table = read_conversions(ast.parse(file.text), file.name)
+    conversions = conversions_of(table, [Submodel(*part) for part in graph.submodels(built)], graph.base_prefix(built))
+
+    def name(path: str) -> str:
+        found = published_name(path, conversions)
+        if isinstance(found, str):
+            return found
+        raise CompileError(Diagnostic("weight-operation", f"`{path}` is stored in another form, which is not supported yet"))
+
+    return name
 
 
 def _templates(views: PackageViews) -> dict[str, tuple[str, object]]:

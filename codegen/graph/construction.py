@@ -304,6 +304,22 @@ def _groups(built: Built) -> dict[str, str]:
     return {name: root(name) for name in order}
 
 
+def submodels(built: Built) -> list[tuple[str, str, str | None]]:
+    """Path, class and model_type of every pretrained model in the tree, the top one first."""
+    found = []
+    for path, module in library.walk_modules(built.model, "", True, set()):
+        if any(cls.name == "PreTrainedModel" for cls in module.cls.mro):
+            config = module.dict.get("config")
+            kind = value_of(built.interpreter.getattr(config, "model_type")) if config is not None else None
+            found.append((path, module.cls.name, str(kind) if kind else None))
+    return found
+
+
+def base_prefix(built: Built) -> str:
+    """What the top model calls the model below its head."""
+    return str(value_of(built.interpreter.getattr(built.model, "base_model_prefix")))
+
+
 def module_tree(built: Built) -> Module:
     """The modules as they are, with what a checkpoint holds and what is computed."""
     return _module(built.model)

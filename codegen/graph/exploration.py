@@ -314,6 +314,7 @@ class _Explorer:
         self.raw = self.filled(raw)
         self.given = raw
         self.base = self.outcome(self.raw)
+        self.words: tuple[str, ...] = ()  # names that the value at hand may have within an object
         self.effects: dict[str, frozenset[str]] = {}
         self.samples: dict[str, Json] = {}
         self.further = tuple(name for name in cls.asked if name not in INERT)
@@ -335,9 +336,13 @@ class _Explorer:
         tops = frozenset(str(leaf.path[0]) for leaf in leaves(target) if isinstance(leaf, Key) and leaf.path)
         if any(leaf == Key(()) for leaf in leaves(target)):
             tops |= {word for word in _constants(target) if isinstance(word, str)}
+        steps = [step for leaf in leaves(target) if isinstance(leaf, Key) for step in leaf.path[1:] if isinstance(step, str)]
+        constants = [word for word in _constants(target) if isinstance(word, str)] if not self._scalar(target) else []
+        self.words = tuple(sorted({*steps, *constants}))
         return self._explore(lambda outcome: lift(target, outcome), self.raw, [], self._names(target), tops)
 
     def validity(self) -> Reading:
+        self.words = ()
         return self._explore(lambda outcome: Const(True), self.raw, [], (), frozenset({FAILS}))
 
     def _names(self, target: Expr) -> tuple[str, ...]:
@@ -460,7 +465,7 @@ class _Explorer:
                 if len(failures) > MAX_CANDIDATES:
                     break
                 continue
-            if fine == MAX_WITNESSES:
+            if fine >= MAX_WITNESSES + len(self.words):
                 break
             fine += 1
             try:
@@ -473,21 +478,28 @@ class _Explorer:
         return None
 
     def _tests(self, outcome: Outcome, here: Reading, raw: Mapping[str, Json], own: Sequence[str]) -> Iterator[Test]:
-        """The questions of a run, then whether keys that matter are null or absent."""
-        seen: set[Expr] = set()
-        for test in _questions(outcome.predicates):
-            if test[0] not in seen:
-                seen.add(test[0])
-                yield test
+        """The questions of a run and whether keys that matter are null or absent; what is about a whole object first."""
+        found: dict[Expr, bool] = {}
+        for name in self.further:
+            if isinstance(raw.get(name), (Mapping, type(None))):
+                self._presence(found, raw, name)
+        for test, truth in sorted(_questions(outcome.predicates), key=lambda item: max(map(len, _paths(item[0])), default=0)):
+            found.setdefault(test, truth)
         names = [*own, *sorted(str(path[0]) for path in raw_paths(here) if len(path) == 1)]
         for name in dict.fromkeys(names):
-            null = Apply("is", (Raw((name,)), Const(None)))
-            inside = Apply("in", (Const(name), Raw(())))
-            expressions = (null,) if name in self.declared else (null, inside) if name in raw else (inside, null)
-            for expr in expressions:
-                if expr not in seen:
-                    seen.add(expr)
-                    yield expr, bool(value(expr, raw))
+            self._presence(found, raw, name)
+        for name, inner in raw.items():
+            if isinstance(inner, Mapping):
+                for word in self.words:
+                    found.setdefault(Apply("in", (Const(word), Raw((name,)))), word in inner)
+        yield from found.items()
+
+    def _presence(self, found: dict[Expr, bool], raw: Mapping[str, Json], name: str) -> None:
+        null = Apply("is", (Raw((name,)), Const(None)))
+        inside = Apply("in", (Const(name), Raw(())))
+        expressions = (null,) if name in self.declared else (null, inside) if name in raw else (inside, null)
+        for expr in expressions:
+            found.setdefault(expr, bool(value(expr, raw)))
 
     def _flips(self, raw: dict[str, Json], fixed: list[Test], test: Test) -> Iterator[dict[str, Json]]:
         """Changed configurations for which `test` goes the other way and all of `fixed` stay."""
@@ -539,8 +551,19 @@ class _Explorer:
             objects = [(name, inner) for name, inner in self.base.resolved.items() if isinstance(inner, Mapping) and inner]
             for _, inner in sorted(objects, key=lambda item: item[0] in _LABELS):
                 if all(isinstance(key, str) for key in inner):
-                    yield plain(inner)
+                    yield from self._objects(inner)
         yield from (2, 0.5, True, "something else", [1], {"something": 1})
+
+    def _objects(self, inner: Mapping[str, Json]) -> Iterator[Json]:
+        """An object as it is, with what is asked for in it, and without."""
+        yield plain(inner)
+        words = [word for item in inner.values() if isinstance(item, str) for word in (item,)]
+        for name in self.words:
+            if name in inner:
+                yield {key: plain(item) for key, item in inner.items() if key != name}
+            else:
+                for new in (*words[:1], 0.5):
+                    yield {**{key: plain(item) for key, item in inner.items()}, name: new}
 
     # -- conditions
 
@@ -712,7 +735,8 @@ def _lift(expr: Expr, outcome: Outcome) -> Expr | Each | _Object:
 
 def _lift_key(path: Path, outcome: Outcome) -> Expr | Each | _Object:
     defined = outcome.definitions.get(path)
-    if defined is not None and not (isinstance(defined, Apply) and defined.op == "list"):
+    whole = isinstance(lookup(outcome.resolved, path), Mapping)
+    if defined is not None and not whole and not (isinstance(defined, Apply) and defined.op == "list"):
         return defined
     found: Json = outcome.resolved
     for step in path:
@@ -884,6 +908,14 @@ def chosen(test: Expr, then: Reading, otherwise: Reading) -> Reading:
                 return then
         case Apply("in", (Const(str() as name), Raw(path))), _ if then == Raw((*path, name)) and otherwise == Const(None):
             return then
+        case Apply("is", (Raw() as owner, Const(None))), _:
+            match otherwise:
+                case Choice(Apply("bool", (again,)), _, empty) if again == owner and empty == then:
+                    return otherwise
+        case Apply("bool", (Raw() as owner,)), _:
+            match otherwise:
+                case Choice(Apply("is", (again, Const(None))), null, other) if again == owner and null == other:
+                    return choice(test, then, other)
         case _, Each() if isinstance(otherwise, Each):
             joined = _joined_lists(test, then, otherwise)
             if joined is not None:

@@ -58,7 +58,7 @@ def trace_forward(built: Built) -> Traced:
     interpreter.framing = False
     logits = _logits(interpreter, output)
     frame = next(f for f in trace.root.body if isinstance(f, Frame) and f.kind == "module" and f.module_path == "")
-    region = freeze(frame, [logits.value], parameters)
+    region = freeze(frame, [logits.value], parameters, _constants(model))
     names = {ids.value: "ids", positions.value: "positions", valid.value: "valid"}
     names |= {value: mask.name for mask, value in surroundings.masks.items()}
     takes = _takes(frame, logits.value, parameters)
@@ -115,6 +115,16 @@ def _tensors(module: ModuleObject) -> Iterator[tuple[str, Tensor]]:
         for name, value in source.items():
             if isinstance(value, Tensor):
                 yield name, value
+
+
+def _constants(model: ModuleObject) -> frozenset[TensorValue]:
+    """Tensors that modules hold and no checkpoint does."""
+    return frozenset(
+        tensor.value
+        for _, module in _modules(model, "")
+        for name, tensor in _tensors(module)
+        if name not in module.parameters and (name in module.transient or name in module.dict)
+    )
 
 
 def _modules(module: ModuleObject, path: str) -> Iterator[tuple[str, ModuleObject]]:

@@ -26,12 +26,18 @@ PARAMETER = "parameter"
 EFFECTS = frozenset({"cache_update"})
 
 
-def freeze(root: Frame, outputs: list[TensorValue], parameters: Mapping[TensorValue, list[str]]) -> Region:
+def freeze(
+    root: Frame,
+    outputs: list[TensorValue],
+    parameters: Mapping[TensorValue, list[str]],
+    constants: frozenset[TensorValue] = frozenset(),
+) -> Region:
     """The region of `root`, whose results are `outputs`; what they do not depend on is left out.
 
-    `parameters` holds, for every parameter and buffer, its paths from the top module (several if it is shared).
+    `parameters` holds, for every parameter and buffer, its paths from the top module (several if it is shared). `constants`
+    are those that no checkpoint holds: they are computed in float32 and cast to the type of the model where they are read.
     """
-    return _Freezer(root, outputs, parameters).region(root, tuple(outputs))
+    return _Freezer(root, outputs, parameters, constants).region(root, tuple(outputs))
 
 
 def inputs_of(
@@ -72,8 +78,14 @@ class _Facts:
 
 
 class _Freezer:
-    def __init__(self, root: Frame, outputs: list[TensorValue], parameters: Mapping[TensorValue, list[str]]):
-        self.parameters = parameters
+    def __init__(
+        self,
+        root: Frame,
+        outputs: list[TensorValue],
+        parameters: Mapping[TensorValue, list[str]],
+        constants: frozenset[TensorValue] = frozenset(),
+    ):
+        self.parameters, self.constants = parameters, constants
         self.facts: dict[int, _Facts] = {}
         self.defined_in: dict[TensorValue, Frame] = {}
         self.root = root
@@ -241,6 +253,11 @@ class _Builder:
             raise AssertionError("a value is used before it is made")
         path = self.freezer._path(self.frame, value)
         assert path is not None, "a parameter that no caller passes"
+        if value in self.freezer.constants and value.dtype is DType.MODEL:
+            kept = self.value(TensorValue(value.shape, DType.FLOAT32))
+            loaded = self.value(value)
+            self.nodes += [Op(PARAMETER, (Number(Const(path)),), (kept,)), Op("cast", (kept, DType.MODEL), (loaded,))]
+            return loaded
         loaded = self.value(value)
         self.nodes.append(Op(PARAMETER, (Number(Const(path)),), (loaded,)))
         return loaded

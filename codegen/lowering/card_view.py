@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
+from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.views import FactView, WeightsView
 from ir.arch import (
     Arch,
@@ -17,6 +19,7 @@ from ir.arch import (
     Gate,
     Head,
     Heads,
+    LayerKind,
     Mixer,
     Mlp,
     Norm,
@@ -30,11 +33,25 @@ from ir.arch import (
     Stack,
     Wiring,
 )
-from ir.expressions import Expr
+from ir.expressions import Dim, Expr, Index, Key, Local, Raw
 from ir.graph import Module
 
 WIDTH = 116
-Spell = Callable[[Expr], str]  # an expression over the configuration as text
+
+
+def spell(expr: Expr) -> str:
+    """An expression with the last names of the configuration keys in it."""
+
+    def resolve(leaf: Leaf) -> ast.expr:
+        match leaf:
+            case Key(path) | Raw(path):
+                return ast.Name(str(path[-1]), ast.Load())
+            case Dim(name) | Index(name) | Local(name):
+                return ast.Name(name, ast.Load())
+            case _:
+                assert_never(leaf)
+
+    return ast.unparse(ast.fix_missing_locations(ast.Expression(to_syntax(expr, resolve))))
 
 
 def summary(arch: Arch) -> str:
@@ -54,7 +71,7 @@ def summary(arch: Arch) -> str:
     if not clauses:
         return "A causal language model."
     text = f"A causal language model: {', '.join(clauses)}."
-    return "\n".join(textwrap.wrap(text, WIDTH))
+    return "\n".join(textwrap.wrap(text, WIDTH, break_on_hyphens=False))
 
 
 def _parts(arch: Arch) -> Iterator[Part]:
@@ -67,7 +84,7 @@ def _parts(arch: Arch) -> Iterator[Part]:
 # One phrase for each fact
 
 
-def phrase(fact: Fact, spell: Spell) -> str:
+def phrase(fact: Fact) -> str:
     """A fact in words, with what it takes from the configuration."""
     match fact:
         case Mixer():
@@ -77,7 +94,7 @@ def phrase(fact: Fact, spell: Spell) -> str:
             turns = f", rotary on {fact.rotary.pairing.value}" if fact.rotary is not None else ""
             return _mixer_name(fact) + turns + scale + window + softmax
         case Norm():
-            return _norm_name(fact) + _norm_details(fact, spell)
+            return _norm_name(fact) + _norm_details(fact)
         case Mlp():
             return _network_name(fact) + (" with biases" if fact.bias else "")
         case Embedding(factor):
@@ -108,7 +125,7 @@ def _norm_name(norm: Norm) -> str:
     return "RMSNorm" if norm.kind is NormKind.RMS else "LayerNorm"
 
 
-def _norm_details(norm: Norm, spell: Spell) -> str:
+def _norm_details(norm: Norm) -> str:
     weight = {
         NormWeight.ABSENT: ", no weight",
         NormWeight.PLAIN: "",
@@ -135,12 +152,12 @@ class _Line:
     text: str
 
 
-def diagram(arch: Arch, tree: Module, weights: WeightsView, spell: Spell) -> tuple[str, ...]:
+def diagram(arch: Arch, tree: Module, weights: WeightsView) -> tuple[str, ...]:
     """Every module that has parameters or a fact: its path, the axes of its parameters, what it is."""
     axes = {row.path: row.axes for table in weights.tables for row in table.rows}
     facts = {part.path: part.fact for part in arch.parts if part.fact is not None}
     stacks = {stack.path: stack for stack in arch.stacks}
-    found = list(_lines(tree, "", "", 0, _Known(axes, facts, stacks, spell, weights.count_expr)))
+    found = list(_lines(tree, "", "", 0, _Known(axes, facts, stacks, weights.count_expr)))
     name_width = max((2 * line.depth + len(line.name) for line in found), default=0)
     axes_width = max((len(line.axes) for line in found), default=0)
     body = [
@@ -155,7 +172,6 @@ class _Known:
     axes: Mapping[str, str]
     facts: Mapping[str, Fact]
     stacks: Mapping[str, Stack]
-    spell: Spell
     count: str
 
     def axes_of(self, module: Module, generic: str) -> str:
@@ -172,28 +188,28 @@ def _lines(module: Module, path: str, generic: str, depth: int, known: _Known) -
         axes, fact = known.axes_of(child, general), known.facts.get(where)
         below = list(_lines(child, where, general, depth + 1, known))
         if axes or fact is not None or below:
-            text = (
-                phrase(fact, known.spell)
-                if fact is not None
-                else ""
-                if below or child.kind in ("", "Linear")
-                else child.kind
-            )
+            text = phrase(fact) if fact is not None else "" if below or child.kind in ("", "Linear") else child.kind
             yield _Line(depth, name, axes, text)
         yield from below
 
 
 def _stack_lines(module: Module, path: str, generic: str, depth: int, known: _Known) -> Iterator[_Line]:
+    """The layers once for each kind that looks different."""
     stack, layers = known.stacks[path], dict(module.children)
-    count = known.count.removeprefix("cfg.")
+    shown: dict[tuple[_Line, ...], list[LayerKind]] = {}
     for kind in stack.kinds:
-        which = f"{count} times" if len(stack.kinds) == 1 else f"layers {_numbers(kind.layers)}"
-        wiring = "" if kind.wiring is Wiring.OTHER else f", {kind.wiring.value}"
-        yield _Line(depth, path.rpartition(".")[2], "", which + wiring)
         first = str(kind.layers[0])
         facts = {f"{path}.{first}.{part.path}": part.fact for part in kind.parts if part.fact is not None}
-        inner = _Known(known.axes, {**known.facts, **facts}, known.stacks, known.spell, known.count)
-        yield from _lines(layers[first], f"{path}.{first}", f"{generic}.{{}}", depth + 1, inner)
+        inner = _Known(known.axes, {**known.facts, **facts}, known.stacks, known.count)
+        found = tuple(_lines(layers[first], f"{path}.{first}", f"{generic}.{{}}", depth + 1, inner))
+        shown.setdefault(found, []).append(kind)
+    for found, kinds in shown.items():
+        numbers = " and ".join(_numbers(kind.layers) for kind in kinds)
+        which = f"layers {numbers}" if len(shown) > 1 else f"{known.count.removeprefix('cfg.')} times"
+        which += f", {numbers} on different inputs" if len(shown) == 1 and len(kinds) > 1 else ""
+        wiring = "" if kinds[0].wiring is Wiring.OTHER else f", {kinds[0].wiring.value}"
+        yield _Line(depth, path.rpartition(".")[2], "", which + wiring)
+        yield from found
 
 
 def _numbers(layers: tuple[int, ...]) -> str:
@@ -204,7 +220,7 @@ def _numbers(layers: tuple[int, ...]) -> str:
 # Facts with their places
 
 
-def facts(arch: Arch, tree: Module, spell: Spell) -> tuple[FactView, ...]:
+def facts(arch: Arch, tree: Module) -> tuple[FactView, ...]:
     """Each distinct fact, the modules that it holds of, and the line of the source that made the first of them."""
     places: dict[str, list[tuple[str, str]]] = {}
     for stack in arch.stacks:
@@ -212,10 +228,10 @@ def facts(arch: Arch, tree: Module, spell: Spell) -> tuple[FactView, ...]:
             for part in kind.parts:
                 where = f"{stack.path}.{kind.layers[0]}.{part.path}"
                 if part.fact is not None:
-                    places.setdefault(phrase(part.fact, spell), []).append((part.path, _place(tree, where)))
+                    places.setdefault(phrase(part.fact), []).append((part.path, _place(tree, where)))
     for part in arch.parts:
         if part.fact is not None:
-            places.setdefault(phrase(part.fact, spell), []).append((part.path, _place(tree, part.path)))
+            places.setdefault(phrase(part.fact), []).append((part.path, _place(tree, part.path)))
     return tuple(
         FactView(f"{', '.join(dict.fromkeys(f'`{path}`' for path, _ in held))}: {text}", held[0][1])
         for text, held in places.items()

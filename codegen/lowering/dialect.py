@@ -25,6 +25,9 @@ class Dialect(Target, Protocol):
     functional_cache: bool
     tensor: str
     ambient_types: Mapping[str, str]
+    spelling_helpers: Mapping[str, str]  # name -> text of helpers that spellings call
+
+    def module_list_by_kind(self, options: Mapping[object, str], element: str, sequence: str) -> str: ...
 
     def result_annotation(self, count: int, state: bool) -> str: ...
 

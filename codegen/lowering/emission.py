@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from codegen.diagnostics import CompileError, Diagnostic
@@ -53,7 +53,7 @@ class Emitter:
 
     def __post_init__(self) -> None:
         self.note_kinds()
-        reserved = {"update", "run_layers", "stack_layers", "causal_mask", "additive_mask", "Model", "Cache"} | HELPER_NAMES
+        reserved = {*self.dialect.spelling_helpers, "update", "run_layers", "stack_layers", "causal_mask", "additive_mask", "Model", "Cache"} | HELPER_NAMES
         self.functions = Functions(self.dialect, reserved=reserved)
 
     def classes(self) -> list[str]:
@@ -70,6 +70,11 @@ class Emitter:
     def templates(self) -> list[str]:
         """Templates of the helpers that the printed text calls."""
         return self.dialect.templates()
+
+    def spelled_helpers(self, texts: Iterable[str]) -> list[str]:
+        """Helpers that the spelling of some operation calls, in a fixed order."""
+        called = {node.id for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+        return [text.strip() for name, text in self.dialect.spelling_helpers.items() if name in called]
 
     def note_kinds(self) -> None:
         """Layers whose loop treats them by kind know their kind, so their class needs the layer's index."""
@@ -107,6 +112,10 @@ class ClassWriter:
     @property
     def sees_configuration(self) -> bool:
         return True
+
+    @property
+    def makes_constants(self) -> bool:
+        return False
 
     # ------------------------------------------------------------------------------------------------ text
 
@@ -246,7 +255,7 @@ class ClassWriter:
             return self.dialect.module_list(f"{texts[0]} for layer in range({count})", "layers")
         partition = tuple(list(dict.fromkeys(texts)).index(text) for text in texts)
         kinds = self.emitter.kinds_of(partition)
-        return self.dialect.module_list(_by_kind(texts, kinds), "layers")
+        return self.dialect.module_list_by_kind(dict(zip(kinds.labels, texts, strict=True)), kinds.element, kinds.sequence)
 
     # ------------------------------------------------------------------------------------------------ scope
 
@@ -318,16 +327,6 @@ def _variant(instance: Instance, method: str, region: Region) -> int:
         if other is region or other == region:
             return number
     return 0
-
-
-def _by_kind(texts: list[str], kinds: Kinds) -> str:
-    """`A(cfg, layer) if kind == "a" else B(cfg, layer) for layer, kind in enumerate(...)`."""
-    options = dict(zip(kinds.labels, texts, strict=True))
-    items = list(options.items())
-    text = items[-1][1]
-    for label, made in reversed(items[:-1]):
-        text = f"{made} if kind == {label!r} else {text}"
-    return f"{text} for layer, kind in enumerate({kinds.sequence})"
 
 
 def holds_layers(made: ClassPlan, program: Program) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import flax_spellings
 from codegen.lowering.classes import ClassPlan
 from codegen.lowering.components import flax_component, flax_helper
 from codegen.lowering.syntax import DTypeOfRendered
-from codegen.lowering.torch_dialect import LAYERS, _is_literal
+from codegen.lowering.torch_dialect import LAYERS, _is_literal, choice
 from ir.arch import Component
 from ir.graph import Module, Operand, Parameter
 
@@ -26,7 +26,8 @@ class FlaxDialect:
     forward = "__call__"
     functional_cache = True
     tensor = "Array"
-    ambient_types = {"dtype": "jnp.dtype", "kv": "Any", "start": "Array | int", "last_only": "bool"}
+    spelling_helpers: Mapping[str, str] = flax_spellings.HELPERS
+    ambient_types: Mapping[str, str] = {"dtype": "jnp.dtype", "kv": "Any", "start": "Array | int", "last_only": "bool"}
 
     def __init__(self) -> None:
         self.helpers: set[str] = set()  # called by components
@@ -108,6 +109,9 @@ class FlaxDialect:
 
     def constant_lines(self, body: list[str]) -> list[str]:
         return ["    " + line for line in body]
+
+    def module_list_by_kind(self, options: Mapping[object, str], element: str, sequence: str) -> str:
+        return f"stack_layers(lambda layer, rngs: {choice(options, element)}, cfg, scan_layers, rngs)"
 
     def ambient_parameters(self, ambient: Iterable[str]) -> list[str]:
         out: list[str] = []

@@ -151,6 +151,10 @@ class FunctionScope:
     def sees_configuration(self) -> bool:
         return False
 
+    @property
+    def makes_constants(self) -> bool:
+        return False
+
     def number(self, leaf: Leaf) -> ast.expr:
         if isinstance(leaf, Local):
             return name(leaf.name)
@@ -192,6 +196,10 @@ class ConstantScope(FunctionScope):
 
     @property
     def sees_configuration(self) -> bool:
+        return True
+
+    @property
+    def makes_constants(self) -> bool:
         return True
 
     def number(self, leaf: Leaf) -> ast.expr:

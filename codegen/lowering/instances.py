@@ -6,8 +6,21 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from ir.expressions import Const
-from ir.graph import Call, FunctionTarget, Loop, Module, ModuleTarget, Number, Op, Operand, Raised, Region, SliceOf, Value
+from ir.expressions import Const, Expr, Index, Key, Local, leaves, substitute
+from ir.graph import (
+    Call,
+    FunctionTarget,
+    Loop,
+    Module,
+    ModuleTarget,
+    Number,
+    Op,
+    Operand,
+    Raised,
+    Region,
+    SliceOf,
+    Value,
+)
 
 CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential", "ParameterList"})
 
@@ -128,11 +141,15 @@ def simplify(region: Region, owner: str, modules: dict[str, Module]) -> Region:
                 inner = simplify(inner, where, modules)
                 target: ModuleTarget | FunctionTarget = ModuleTarget(path, method)
                 module = modules.get(where)
+                if module is not None and path != "" and without_parameters(module):
+                    inner = _as_function(inner, module.class_name)
                 if module is not None and path != "" and without_parameters(module) and not _calls_modules(inner):
                     if len(inner.nodes) == 1:
                         fresh = _inline(inner, args, results, nodes, replaced, fresh)
                         continue
                     target = FunctionTarget(snake_case(module.class_name))
+                    inner, extra = lifted(inner)
+                    args = (*args, *extra)
                 nodes.append(Call(target, inner, args, results, span))
             case Call(FunctionTarget(), inner, args, results, span):
                 inner = simplify(inner, owner, modules)
@@ -153,6 +170,51 @@ def simplify(region: Region, owner: str, modules: dict[str, Module]) -> Region:
         return Region(region.name, region.params, tuple(nodes), region.results)
     final = tuple(_substitute_node(node, replaced) for node in nodes)
     return Region(region.name, region.params, final, tuple(_substitute(r, replaced) for r in region.results))
+
+
+def _as_function(region: Region, class_name: str) -> Region:
+    """The forward of a module without parameters with its own methods as functions."""
+    nodes = tuple(
+        _method_as_function(n, class_name)
+        if isinstance(n, Call) and isinstance(n.target, ModuleTarget) and n.target.path == ""
+        else n
+        for n in region.nodes
+    )
+    return Region(region.name, region.params, nodes, region.results)
+
+
+def _method_as_function(node: Call, class_name: str) -> Call:
+    assert isinstance(node.target, ModuleTarget)
+    region, extra = lifted(_as_function(node.region, class_name))
+    name = f"{snake_case(class_name)}_{node.target.method.strip('_')}"
+    return Call(FunctionTarget(name), region, (*node.args, *extra), node.results, node.span)
+
+
+def lifted(region: Region) -> tuple[Region, tuple[Number, ...]]:
+    """A body that reads the configuration as one that is passed what it reads, and what that is."""
+    taken: dict[Expr, Local] = {}
+
+    def lift(operand: Operand) -> Operand:
+        match operand:
+            case Number(expr, names, kind):
+                for leaf in leaves(expr):
+                    if isinstance(leaf, (Key, Index)):
+                        text = leaf.name if isinstance(leaf, Index) else str(leaf.path[-1])
+                        taken.setdefault(leaf, Local(text))
+                return Number(substitute(expr, taken), names, kind)
+            case SliceOf(start, stop, step):
+                return SliceOf(lift(start), lift(stop), lift(step))
+            case tuple():
+                return tuple(lift(item) for item in operand)
+            case _:
+                return operand
+
+    nodes = tuple(
+        replace(node, args=tuple(lift(arg) for arg in node.args)) if isinstance(node, (Op, Call, Raised)) else node
+        for node in region.nodes
+    )
+    params = tuple(Number(local, (local.name,)) for local in taken.values())
+    return Region(region.name, (*region.params, *params), nodes, region.results), tuple(Number(leaf) for leaf in taken)
 
 
 def _restore(body: Region, container: str, index: int) -> Region:

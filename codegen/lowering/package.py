@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from codegen.lowering import card_view
+from codegen.lowering.fields import keys_in
 from codegen.lowering.flax_dialect import FlaxDialect
 from codegen.lowering.instances import walk
 from codegen.lowering.program import Lowered, Lowering
 from codegen.lowering.rows import weights_view
+from codegen.lowering.tiny_config import tiny_config
 from codegen.lowering.torch_dialect import TorchDialect
 from codegen.lowering.views import (
     CacheView,
@@ -23,6 +26,8 @@ from codegen.lowering.views import (
     TorchView,
     WeightsView,
 )
+from ir.arch import Arch
+from ir.expressions import Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +73,19 @@ def package_views(
     tiny: Mapping[str, object],
     vocabulary: int,
     ignored: Sequence[str] = (),
+    arch: Arch | None = None,
 ) -> PackageViews:
-    """The views of every file; `additive` if some operation adds a mask to scores, `published` names a tensor in a checkpoint."""
+    """The views of every file; `additive` if some operation adds a mask to scores, `published` names a tensor in a checkpoint.
+    `arch` fills in what `facts` leaves open.
+    """
     torch, flax = lowering.emit(TorchDialect()), lowering.emit(FlaxDialect())
     kinds = [lowering.kinds(loop.kinds) for loop in lowering.loops() if len(loop.bodies) > 1]
     kinds_expr = lowering.sequence(kinds[0]) if kinds else ""
     weights = weights_view(lowering, source, published, ties.pairs, ties.condition, tuple(ignored))
+    if arch is not None:
+        tree = lowering.given.tree
+        described = card_view.summary(arch), card_view.diagram(arch, tree, weights), card_view.facts(arch, tree)
+        facts = replace(facts, summary=described[0], diagram=described[1], facts=described[2])
     scannable = len(list(lowering.loops())) == 1 and bool(weights.stack)
     cache = lowering.cache()
     torch_view = TorchView(
@@ -91,8 +103,21 @@ def package_views(
     card = CardView(
         source, facts.summary, facts.diagram, facts.facts, facts.size_columns, facts.sizes, weights.axes, scannable
     )
-    test = TestView(source, repr(dict(tiny)), vocabulary, scannable)
+    small = _tiny(lowering, tiny, weights.stack)
+    seen = next((value for key, value in small.items() if key == "vocab_size" and isinstance(value, int)), vocabulary)
+    test = TestView(source, repr(small), seen, scannable)
     return PackageViews(config, torch_view, flax_view, weights, card, test)
+
+
+def _tiny(lowering: Lowering, raw: Mapping[str, object], stack: str) -> dict[str, object]:
+    """The configuration of the package's own tests."""
+    sizes = {str(key.path[0]) for size in lowering.sizes() for key in keys_in(size) if len(key.path) == 1}
+    limits = [limit for mask in lowering.given.masks for limit in (mask.window, mask.chunk) if limit is not None]
+    windows = {str(key.path[-1]) for limit in limits for key in keys_in(limit)}
+    length = dict(lowering.lists()).get(stack, 0)
+    depth = lowering.count(stack, length) if stack else None
+    kinds = next((loop.kinds for loop in lowering.loops() if len(loop.kinds) == length), (0,) * length)
+    return tiny_config(raw, sizes, str(depth.path[-1]) if isinstance(depth, Key) else "", kinds, windows)
 
 
 def _common(

@@ -79,6 +79,9 @@ class Scope(Protocol):
     @property
     def sees_configuration(self) -> bool: ...
 
+    @property
+    def makes_constants(self) -> bool: ...
+
     def number(self, leaf: Leaf) -> ast.expr:
         """A configuration key, layer index or parameter as it is spelled in this body."""
 
@@ -282,6 +285,8 @@ class BodyPrinter:
         """A type of the source; the type of the model is the type of a value that has it."""
         if dtype not in (DType.MODEL, DType.PROMOTED):
             return dtype
+        if self.scope.makes_constants:
+            return DType.FLOAT32
         holder = None if self.names_dtype else self.holder_of(dtype)
         if holder is None:
             self.names_dtype = True  # from here on the parameter `dtype` is at hand

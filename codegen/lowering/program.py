@@ -192,8 +192,10 @@ class Lowering:
         emitter = Emitter(self.program, dialect, self.fields, count_of, kinds_of)
         classes = emitter.classes()
         init_body, run_body = emitter.top(self.given.inputs)
+        functions = list(emitter.functions.texts.values())
+        bodies = ["\n".join(["def body():", "    pass", *("    " + line for line in body)]) for body in (init_body, run_body)]
         return Lowered(
-            tuple(emitter.functions.texts.values()),
+            (*emitter.spelled_helpers([*functions, *classes, *bodies]), *functions),
             tuple(classes),
             tuple(init_body),
             tuple(run_body),

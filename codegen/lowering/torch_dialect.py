@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import torch_spellings
@@ -27,7 +27,8 @@ class TorchDialect:
     forward = "forward"
     functional_cache = False
     tensor = "Tensor"
-    ambient_types = {"dtype": "torch.dtype", "cache": "Cache | None", "last_only": "bool"}
+    spelling_helpers: Mapping[str, str] = {}
+    ambient_types: Mapping[str, str] = {"dtype": "torch.dtype", "cache": "Cache | None", "last_only": "bool"}
 
     def __init__(self) -> None:
         self.helpers: set[str] = set()  # called by components
@@ -106,8 +107,19 @@ class TorchDialect:
         opening = '    with torch.device("cpu"):  # real even while the parameters are on the meta device'
         return [opening, *("        " + line for line in body)]
 
+    def module_list_by_kind(self, options: Mapping[object, str], element: str, sequence: str) -> str:
+        return f"nn.ModuleList({choice(options, 'kind')} for layer, kind in enumerate({sequence}))"
+
     def ambient_parameters(self, ambient: Iterable[str]) -> list[str]:
         return list(ambient)
+
+
+def choice(options: Mapping[object, str], subject: str) -> str:
+    """`a if kind == "x" else b`, the last option without a question."""
+    *others, (_, text) = options.items()
+    for label, made in reversed(others):
+        text = f"{made} if {subject} == {label!r} else {text}"
+    return text
 
 
 def _is_literal(operand: Operand, value: object) -> bool:

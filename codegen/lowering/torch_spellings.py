@@ -74,7 +74,6 @@ TEMPLATES = {
     "matmul": "a @ b",
     "addmm": "torch.addmm(b, x, w)",
     "baddbmm": "torch.baddbmm(b, x, y, beta=beta, alpha=alpha)",
-    "einsum": "torch.einsum(equation, *xs)",
     "outer": "torch.outer(a, b)",
     "embedding": "F.embedding(ids, w)",
     "layer_norm": "F.layer_norm(x, shape, weight=w, bias=b, eps=eps)",

@@ -152,3 +152,29 @@ def all_variants(compiled: Compiled) -> Iterator[tuple[tuple[str | int, ...], di
     yield (), dict(compiled.raw)
     yield from disturbed(compiled.raw, compiled.cls.declared)
     yield from retyped(compiled.raw)
+
+
+def respelled(compiled: Compiled) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
+    """Objects that the emitted code reads, given in every place where it looks for them, whole and with parts left out."""
+    keys = compiled.module.KEYS
+    owners = [name for name, kinds in keys.items() if dict in kinds and "." not in name]
+    objects = [plain_object(found) for found in compiled.explored.resolved.values() if _is_object(found)]
+    for owner in owners:
+        inner = {name.split(".")[1] for name in keys if name.startswith(f"{owner}.") and name.count(".") == 1}
+        for found in objects:
+            for cleared in (False, True):
+                base = {name: value for name, value in compiled.raw.items() if not cleared or name not in owners}
+                yield (owner,), {**base, owner: found}
+                for name in inner | found.keys():
+                    yield (owner, name), {**base, owner: {key: value for key, value in found.items() if key != name}}
+                    for new in ("linear", 3.5, 7, None):
+                        yield (owner, name), {**base, owner: {**found, name: new}}
+                        yield (owner, name), {**base, owner: {name: new}}
+
+
+def _is_object(found: Any) -> bool:
+    return isinstance(found, Mapping) and bool(found) and all(isinstance(key, str) for key in found) and "LABEL_0" not in found
+
+
+def plain_object(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: plain_object(item) if isinstance(item, Mapping) else plain(item) for key, item in found.items()}

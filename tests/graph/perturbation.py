@@ -120,13 +120,6 @@ def judge_definitions(base: Built, variant: Mapping[str, Any], resolved: Mapping
         return []
     wrong = []
     for path, expr in base.definitions.items():
-        try:
-            expected: Any = resolved
-            for step in path:
-                expected = expected[step]
-        except (KeyError, IndexError, TypeError):
-            wrong.append(f"{path} is gone")
-            continue
         indices = {"layer": path[-1]} if isinstance(path[-1], int) else {}
         try:
             value = evaluate(expr, Environment(raw=variant, indices=indices))
@@ -135,8 +128,16 @@ def judge_definitions(base: Built, variant: Mapping[str, Any], resolved: Mapping
         except (IndexError, TypeError, ValueError, ArithmeticError) as error:
             wrong.append(f"{path}: {error!r}")
             continue
-        if isinstance(expected, tuple):
-            expected = list(expected)
+        expected = _at(resolved, path)
         if value != expected and not (value != value and expected != expected):
             wrong.append(f"{path}: {value!r} but {expected!r}")
     return wrong
+
+
+def _at(resolved: Any, path: tuple[str | int, ...]) -> Any:
+    for step in path:
+        try:
+            resolved = resolved[step]
+        except (KeyError, IndexError, TypeError):
+            return "nothing"
+    return list(resolved) if isinstance(resolved, tuple) else resolved

@@ -209,6 +209,7 @@ case("fmod", lambda t, F, x, y: t.fmod(x, y), some(1, 2), same("positive"))
 case("lerp", lambda t, F, x, y: t.lerp(x, y, 0.25), some(), same())
 case("clamp", lambda t, F, x: x.clamp(min=-0.5, max=0.5), some())
 case("clamp", lambda t, F, x: t.clamp(x, max=0.5), some())
+case("clamp", lambda t, F, x: x.clamp_(min=-0.1, max=0.5), some())
 case("clamp", lambda t, F, x, y: t.clamp(x, min=y), some(), like())
 case("nan_to_num", lambda t, F, x: t.nan_to_num(x / 0, nan=1.5), some(1, 2, "int"), tolerance=1e-6)
 case("neg", lambda t, F, x: -x, some())
@@ -364,6 +365,11 @@ case("unbind", lambda t, F, x, dim: x.unbind(dim), some(2), axis)
 # -------------------------------------------------------------------------------------------------------------- indexing
 
 case("getitem", lambda t, F, x: x[:, -1], of("BTD"))
+case(
+    "getitem", lambda t, F, x: (x[..., 0, :], x[..., -1, :, :] * 2, x[..., 1:, :], x[0, ...], x[..., :] + 1), of("BTD")
+)
+case("getitem", lambda t, F, x: (x[..., None], x[..., None, :], x[None, ..., 0], x[:, :, :]), of("BTD"))
+case("setitem", lambda t, F, x: _set(x, (..., 0, slice(None)), 1.5), of("BTD"))
 case("getitem", lambda t, F, x: x[..., : x.shape[-1] // 2], of("BTD"))
 case("getitem", lambda t, F, x: (x[..., 0::2], x[..., 1::2]), of("BTD"))
 case("getitem", lambda t, F, x: x[:, None, :, None], of("BT"))
@@ -413,7 +419,7 @@ case("argsort", lambda t, F, x: t.argsort(x, dim=-1, descending=True, stable=Tru
 # ------------------------------------------------------------------------------------------------------------ reductions
 
 for _op in "sum mean amax amin".split():
-    case(_op, lambda t, F, x, dim, keep, _op=_op: getattr(x, _op)(dim=dim, keepdim=keep) if dim is not None else getattr(t, _op)(x), some(), axes, flag)  # noqa: E501  # fmt: skip
+    case(_op, lambda t, F, x, dim, keep, _op=_op: getattr(x, _op)(dim=dim, keepdim=keep) if dim is not None else getattr(t, _op)(x), some(), axes, flag)  # fmt: skip
 case("sum", lambda t, F, x: x.sum(-1, keepdim=True, dtype=t.float32), some(), tolerance=1e-5)
 case("sum", lambda t, F, x: x.sum(0), some(1, 2, "int"))
 case("mean", lambda t, F, x: x.pow(2).mean(-1, keepdim=True), some())

@@ -140,10 +140,12 @@ def _bound(trace: Trace, bound: object) -> Size | None:
 
 
 def _trimmed(items: Index) -> Index:
-    """Without full slices at the end, nor an ellipsis that says no more than they do."""
-    while items and (items[-1] is Ellipsis or _is_full(items[-1])):
+    """Without what says nothing at the end: an ellipsis, or full slices that no ellipsis counts from the back."""
+    if items and items[-1] is Ellipsis:
         items = items[:-1]
-    return items if any(not _is_full(item) for item in items) else ()
+    while items and _is_full(items[-1]) and not any(item is Ellipsis for item in items):
+        items = items[:-1]
+    return items if any(item is not Ellipsis and not _is_full(item) for item in items) else ()
 
 
 def _is_full(item: object) -> bool:
