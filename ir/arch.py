@@ -50,9 +50,10 @@ class Pairing(_Named):
 
 
 class Tables(_Named):
-    """Cosines and sines as wide as the heads, each twice, or one for each pair of elements."""
+    """Cosines and sines as wide as the heads, each twice; the same with the first sine of each pair negated; one for each pair."""
 
     FULL = "full"
+    SIGNED = "signed"
     HALF = "half"
 
 
@@ -144,7 +145,12 @@ class Rotary:
     tables: Tables = Tables.FULL
 
 
-Component = Attention | Rotary
+@dataclass(frozen=True, slots=True)
+class RootMeanSquare:
+    """x * rsqrt(mean(x ** 2) + eps) over the last axis, in the type of x; arguments x, eps."""
+
+
+Component = Attention | Rotary | RootMeanSquare
 
 
 # Facts about modules

@@ -11,7 +11,7 @@ import ast
 import copy
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from codegen.diagnostics import CompileError
@@ -82,10 +82,9 @@ def explore(cls: ConfigurationClass, raw: Mapping[str, Json], keys: Iterable[Key
     for key in keys:
         wanted.setdefault(key.path, explorer.reading(key))
     conditions = []
-    for predicate in predicates:
-        if predicate.kind in _FREE:
-            continue
-        conditions += explorer.conditions(predicate)
+    for predicate in _with_elements(predicates, explorer.base.resolved):
+        if predicate.kind not in _FREE:
+            conditions += explorer.conditions(predicate)
     conditions = list(dict.fromkeys(conditions))
     for condition in conditions:
         for key in condition.keys:
@@ -98,6 +97,39 @@ def explore(cls: ConfigurationClass, raw: Mapping[str, Json], keys: Iterable[Key
         dict(raw), cls.declared, cls.types, wanted, tuple(dict.fromkeys(conditions)), validity, frozen, dropped,
         explorer.base.resolved,
     )  # fmt: skip
+
+
+def _with_elements(predicates: Iterable[Predicate], resolved: Mapping[str, Json]) -> list[Predicate]:
+    """The predicates with single elements of a list taken from the list, and names taken from lists as what they are here."""
+    found = [replace(p, expr=_elements(p.expr, resolved)) for p in predicates]
+    pins: dict[Expr, Expr] = {}
+    for predicate in found:
+        match predicate:
+            case Predicate(kind=Kind.KEY, expr=Apply("getitem", (Key(), Const(int()))) as expr):
+                pins[expr] = Const(predicate.value)
+    return [p if p.expr in pins else replace(p, expr=_stepped(substitute(p.expr, pins))) for p in found]
+
+
+def _elements(expr: Expr, resolved: Mapping[str, Json]) -> Expr:
+    match expr:
+        case Key((*owner, int() as i)) if owner and isinstance(lookup(resolved, tuple(owner)), (list, tuple)):
+            return Apply("getitem", (Key(tuple(owner)), Const(i)))
+        case Apply(op, args):
+            return Apply(op, tuple(_elements(arg, resolved) for arg in args))
+        case _:
+            return expr
+
+
+def _stepped(expr: Expr) -> Expr:
+    """`expr` with what is taken from an object under a known name as a longer path."""
+    match expr:
+        case Apply("getitem", (owner, Const(str() as name))):
+            inner = _stepped(owner)
+            return Key((*inner.path, name)) if isinstance(inner, Key) else Apply("getitem", (inner, Const(name)))
+        case Apply(op, args):
+            return Apply(op, tuple(map(_stepped, args)))
+        case _:
+            return expr
 
 
 _FREE = frozenset({Kind.COUNT, Kind.TIE, Kind.HELPER})
@@ -557,7 +589,7 @@ class _Explorer:
     def _objects(self, inner: Mapping[str, Json]) -> Iterator[Json]:
         """An object as it is, with what is asked for in it, and without."""
         yield plain(inner)
-        words = [word for item in inner.values() if isinstance(item, str) for word in (item,)]
+        words = [item for item in inner.values() if isinstance(item, str)]
         for name in self.words:
             if name in inner:
                 yield {key: plain(item) for key, item in inner.items() if key != name}
@@ -583,10 +615,9 @@ class _Explorer:
         return [Condition(predicate.kind.value, expr, wanted, reading)]
 
     def _scalar(self, expr: Expr) -> bool:
-        """Whether an expression takes nothing but numbers, strings and flags from the configuration."""
-        return not any(
-            isinstance(leaf, Key) and isinstance(lookup(self.base.resolved, leaf.path), (Mapping, list, tuple)) for leaf in leaves(expr)
-        )
+        """Whether an expression takes no objects from the configuration."""
+        found = [lookup(self.base.resolved, leaf.path) for leaf in leaves(expr) if isinstance(leaf, Key)]
+        return not any(isinstance(item, Mapping) or (isinstance(item, (list, tuple)) and not _plain_list(item)) for item in found)
 
     def _of_layers(self, predicate: Predicate) -> list[Condition]:
         """Elements of a list must be among those seen; other facts about a layer's index stay as they are."""
@@ -951,6 +982,10 @@ def _holds(expr: Expr, raw: Mapping[str, Json]) -> bool | None:
         return bool(value(expr, raw))
     except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _plain_list(items: Sequence[Json]) -> bool:
+    return all(isinstance(item, (bool, int, float, str, type(None))) for item in items)
 
 
 def _paths(expr: Expr) -> set[Path]:

@@ -6,16 +6,18 @@ A helper is one file under `templates/<framework>/components/`; a model file hol
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Iterator
 from typing import assert_never
 
-from ir.arch import Attention, Cap, Component, Direction, Heads, MaskForm, Pairing, Rotary, Sinks, Tables
+from ir.arch import Attention, Cap, Component, Direction, Heads, MaskForm, Pairing, RootMeanSquare, Rotary, Sinks, Tables
 from ir.graph import Call, Loop, Raised, Region, Value
 
 HELPER_NAMES = frozenset(
     {
         "apply_rope",
         "apply_rope_full",
+        "apply_rope_halves",
         "apply_rope_pairs",
         "apply_rope_full_pairs",
         "attend",
@@ -37,6 +39,8 @@ def torch_component(component: Component, args: tuple[object, ...]) -> ast.expr:
             return _attention_call(component, args) if helper is None else _call(helper, args)
         case Rotary():
             return _call(_rope(component), args)
+        case RootMeanSquare():
+            return _with("F.rms_norm(x, x.shape[-1:], eps=eps)", ("x", "eps"), args)
         case _:
             assert_never(component)
 
@@ -49,17 +53,28 @@ def flax_component(component: Component, args: tuple[object, ...]) -> ast.expr:
             return _call(_flax_attend(component), given)
         case Rotary():
             return _call(_rope(component), args)
+        case RootMeanSquare():
+            return _with("x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps)", ("x", "eps"), args)
         case _:
             assert_never(component)
 
 
 def torch_helper(component: Component) -> str | None:
     """The helper that the PyTorch form of a component calls."""
-    return _torch_attend(component) if isinstance(component, Attention) else _rope(component)
+    match component:
+        case Attention():
+            return _torch_attend(component)
+        case Rotary():
+            return _rope(component)
+        case RootMeanSquare():
+            return None
+        case _:
+            assert_never(component)
 
 
 def flax_helper(component: Component) -> str | None:
-    return _flax_attend(component) if isinstance(component, Attention) else _rope(component)
+    """The helper that the Flax form of a component calls."""
+    return _flax_attend(component) if isinstance(component, Attention) else torch_helper(component)
 
 
 def helper_templates(region: Region, framework: str) -> tuple[str, ...]:
@@ -79,6 +94,8 @@ def statements_first(node: Raised) -> tuple[Value, ...]:
     match node.component:
         case Attention(mask=MaskForm.BOOLEAN):
             return tuple(arg for arg in (node.args[0], node.args[3]) if isinstance(arg, Value))
+        case RootMeanSquare():
+            return tuple(arg for arg in node.args[:1] if isinstance(arg, Value))
         case _:
             return ()
 
@@ -105,8 +122,10 @@ def _components(region: Region, seen: set[int]) -> Iterator[Component]:
 
 def _rope(component: Rotary) -> str:
     match component.pairing, component.tables:
-        case Pairing.HALVES, Tables.HALF:
+        case Pairing.HALVES, Tables.SIGNED:
             return "apply_rope"
+        case Pairing.HALVES, Tables.HALF:
+            return "apply_rope_halves"
         case Pairing.HALVES, Tables.FULL:
             return "apply_rope_full"
         case Pairing.NEIGHBOURS, Tables.HALF:
@@ -173,3 +192,16 @@ def _expr(rendered: object) -> ast.expr:
         return rendered
     assert rendered is None or isinstance(rendered, (bool, int, float, str)), rendered
     return ast.Constant(rendered)
+
+
+def _with(text: str, names: tuple[str, ...], args: tuple[object, ...]) -> ast.expr:
+    """The expression `text` with arguments for its names."""
+    given = {name: _expr(arg) for name, arg in zip(names, args, strict=True)}
+
+    class Fill(ast.NodeTransformer):
+        def visit_Name(self, node: ast.Name) -> ast.expr:
+            return copy.deepcopy(given[node.id]) if node.id in given else node
+
+    filled = Fill().visit(ast.parse(text, mode="eval").body)
+    assert isinstance(filled, ast.expr)
+    return filled

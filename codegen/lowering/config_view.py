@@ -374,7 +374,7 @@ class ConfigLowering:
     def _objects(self) -> dict[Path, tuple[str, ...]]:
         """Objects of config.json of which keys are read, and which of these are objects themselves."""
         paths = set().union(*(raw_paths(self.explored.readings[path]) for path in self.names)) if self.names else set()
-        owners = {path[:i] for path in paths for i in range(1, len(path)) if all(isinstance(step, str) for step in path[:i])}
+        owners = {path[:i] for path in paths for i in range(1, len(path)) if all(isinstance(step, str) for step in path[: i + 1])}
         return {
             owner: tuple(sorted({str(path[len(owner)]) for path in owners if path[: len(owner)] == owner and len(path) > len(owner)}))
             for owner in sorted(owners, key=repr)

@@ -212,9 +212,10 @@ class Lowering:
     def anchor(self, dialect: Dialect) -> str:
         """A parameter that has the type of the model: the first that an embedding reads."""
         for path, module in walk(self.given.tree):
-            if module.kind in CONTAINERS or not module.parameters:
+            stored = [p.name for p in module.parameters if not p.buffer and len(p.shape) > 1]
+            if module.kind in CONTAINERS or not stored:
                 continue
-            parameter = module.parameters[0].name
+            parameter = stored[0]
             if dialect.functional_cache:
                 parameter = LEAVES.get(module.kind, parameter) if parameter == "weight" else parameter
             return unparse(attribute(name("self"), f"{path}.{parameter}"))

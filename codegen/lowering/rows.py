@@ -131,6 +131,8 @@ def _layers_expr(lowering: Lowering, at: tuple[int, ...], stack: str, count: Exp
 
 
 def _axis_views(lowering: Lowering) -> Iterator[AxisView]:
+    if Const(1) in lowering.sizes():
+        yield AxisView("1", "1", "one")
     for axis in lowering.axes:
         expr = lowering.over_cfg(axis.size)
         meaning = lowering.fields[axis.size.path] if isinstance(axis.size, Key) else expr.replace("cfg.", "")

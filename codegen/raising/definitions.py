@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from ir.arch import Attention, Cap, Heads, MaskForm, Pairing, Precision, Rotary, Sinks, Tables
+from ir.arch import Attention, Cap, Heads, MaskForm, Pairing, Precision, RootMeanSquare, Rotary, Sinks, Tables
 from ir.expressions import Apply, Const, Expr
 from ir.graph import DType, Ellipsis_, Node, Number, Op, Operand, Raised, SliceOf, Value
 
@@ -30,6 +30,8 @@ def definition(node: Raised, take_id: Callable[[], int]) -> tuple[Node, ...]:
             _attention(writer, node.component, node.args, node.results[0])
         case Rotary():
             _rotary(writer, node.component, node.args, node.results[0])
+        case RootMeanSquare():
+            _root_mean_square(writer, node.args, node.results[0])
         case _:
             assert_never(node.component)
     return tuple(writer.nodes)
@@ -86,6 +88,11 @@ def _rotary(w: _Writer, component: Rotary, args: tuple[Operand, ...], result: Va
     assert isinstance(x, Value) and isinstance(cos, Value) and isinstance(sin, Value)
     if component.tables is Tables.HALF:
         cos, sin = (_doubled(w, component.pairing, table, x.shape[-1]) for table in (cos, sin))
+    if component.tables is Tables.SIGNED:
+        half = (*sin.shape[:-1], Apply("//", (sin.shape[-1], Const(2))))
+        second = (Ellipsis_(), SliceOf(Number(half[-1]), None, None))
+        sin = w.op("getitem", sin, second, shape=half, dtype=sin.dtype)
+        sin = _doubled(w, component.pairing, sin, x.shape[-1])
     half = Apply("//", (x.shape[-1], Const(2)))
     shape = (*x.shape[:-1], half)
 
@@ -112,3 +119,14 @@ def _doubled(w: _Writer, pairing: Pairing, table: Value, size: Expr) -> Value:
     if pairing is Pairing.HALVES:
         return w.op("cat", (table, table), _int(-1), shape=shape, dtype=table.dtype)
     return w.op("repeat_interleave", table, _int(2), _int(-1), shape=shape, dtype=table.dtype)
+
+
+def _root_mean_square(w: _Writer, args: tuple[Operand, ...], result: Value) -> None:
+    x, eps = args
+    assert isinstance(x, Value)
+    shape = (*x.shape[:-1], Const(1))
+    square = w.op("pow", x, _int(2), shape=x.shape, dtype=x.dtype)
+    mean = w.op("mean", square, _int(-1), Number(Const(True)), None, shape=shape, dtype=x.dtype)
+    mean = w.op("add", mean, eps, shape=shape, dtype=x.dtype)
+    inverse = w.op("rsqrt", mean, shape=shape, dtype=x.dtype)
+    w.op("mul", x, inverse, shape=x.shape, dtype=x.dtype, result=result)

@@ -2,10 +2,46 @@
 
 from __future__ import annotations
 
-from codegen.raising.view import View, literal, number
-from ir.arch import Norm, NormKind, NormWeight, Precision, Scaling
+from codegen.raising.view import Match, View, literal, number
+from ir.arch import Norm, NormKind, NormWeight, Precision, RootMeanSquare, Scaling
 from ir.expressions import Const, Expr
-from ir.graph import DType, Op, Operand, Region, Value
+from ir.graph import DType, Op, Operand, Raised, Region, Value
+
+
+RULE = "root mean square"
+
+
+def match(view: View, at: int) -> Match | str | None:
+    """`x * rsqrt(mean(x ** 2, -1) + eps)` at the product."""
+    product = view.steps[at].node
+    if not isinstance(product, Op) or product.name != "mul":
+        return None
+    for x, other in (product.args, product.args[::-1]):
+        inverse = view.made_by(other, "rsqrt")
+        if inverse is None or not isinstance(x, Value):
+            continue
+        added = view.made_by(inverse.args[0], "add")
+        mean = None if added is None else next((m for a in added.args if (m := view.made_by(a, "mean")) is not None), None)
+        if added is None or mean is None:
+            return "its root is not of a mean and something small"
+        eps = next((a for a in added.args if number(a) is not None), None)
+        square = view.made_by(mean.args[0], "pow", "mul", "square")
+        if eps is None or square is None or square.args[0] != x or not _squares(square):
+            return "its mean is not of the squares of what it divides"
+        if literal(mean.args[1]) not in (-1, len(x.shape) - 1) or literal(mean.args[2]) is not True:
+            return "its mean is not over the last axis"
+        if mean.results[0].dtype is not x.dtype:
+            return "its mean has another type"
+        raised = Raised(RootMeanSquare(), (x, eps), product.results, RULE, product.span)
+        steps = frozenset(view.at(node) for node in (product, inverse, added, mean, square))
+        return Match(at, steps, (raised,), RULE)
+    return None
+
+
+def _squares(node: Op) -> bool:
+    if node.name == "pow":
+        return literal(node.args[1]) in (2, 2.0)
+    return node.name == "square" or node.args[0] == node.args[1]
 
 
 def describe(region: Region) -> Norm | str:
@@ -38,6 +74,8 @@ def _written_out(view: View, x: Value) -> Norm | str:
                 if dtype is DType.MODEL and cast.results[0].dtype is not inner.dtype:
                     steps.append("cast")
                 value = inner
+            case Raised(RootMeanSquare(), (Value() as inner, eps)):
+                return _norm(view, x, inner, number(eps), steps, bias)
             case Op("mul", (a, b)):
                 factor = _factor(view, a, b)
                 if factor is None:
@@ -115,9 +153,7 @@ def _mean_square(view: View, operand: Operand, x: Value) -> Expr | None:
     square = view.made_by(mean.args[0], "pow", "mul", "square")
     if square is None or not _same(view, square.args[0], x):
         return None
-    if square.name == "pow":
-        return eps if literal(square.args[1]) in (2, 2.0) else None
-    return eps if square.name == "square" or square.args[1] == square.args[0] else None
+    return eps if _squares(square) else None
 
 
 def _same(view: View, a: Operand, b: Operand) -> bool:

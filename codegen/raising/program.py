@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from codegen.raising import attention, masks, rotary, tables
+from codegen.raising import attention, masks, norm, rotary, tables
 from codegen.raising.view import Match, View
 from ir.arch import Attention, Cap, Direction, MaskForm, Sinks
 from ir.graph import Call, FunctionTarget, Loop, ModuleTarget, Node, Raised, Region
@@ -15,6 +15,7 @@ Rule = Callable[[View, int], Match | str | None]
 RULES: tuple[tuple[str, Rule], ...] = (
     (rotary.RULE, rotary.match),
     (attention.RULE, attention.match),
+    (norm.RULE, norm.match),
 )
 """Each looks at one step of a view: what it found there, a sentence why it is not that, None where it does not apply."""
 

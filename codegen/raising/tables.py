@@ -1,11 +1,14 @@
-"""Tables of cosines and sines, made as narrow as their use allows.
+"""Tables of cosines and sines, in the form that their use asks for.
 
 The source holds every angle twice, so that a table is as wide as a head, and each layer adds the axis of the heads. Where
-all that is done with a table is raised rotation, one angle for each pair is enough, and the axis is added once.
+all that is done with a table is raised rotation, the axis is added once. For halves that turn together the first angle of
+each pair is negated, which leaves cosines as they are and gives sines the sign that rotation needs; for neighbours one
+angle for each pair is enough.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -37,25 +40,28 @@ class _Table:
 
 
 def narrowed(top: Region) -> Region:
-    """The program with half-width tables where nothing else needs them wide."""
+    """The program with tables in a form of ours where nothing else needs that of the source."""
     flow = Flow(top)
     tables = _convertible(flow)
     if not tables:
         return top
     values: dict[Place, tuple[Expr, ...]] = {}
-    doublings: set[tuple[int, int]] = set()  # regions and results of what doubles angles
+    doublings: dict[Place, Pairing] = {}  # results of what doubles angles
     dropped: dict[Place, Value] = {}  # results of what adds the axis of heads -> the table
     for root, table in tables.items():
         region, chain = table.chains[0]
         angles = _doubled(chain.doubling)
-        shape = (angles.shape[0], Const(1), *angles.shape[1:])
+        size = _table_of(chain.pairing, angles, chain.doubling.results[0])
+        shape = (angles.shape[0], Const(1), angles.shape[1], size)
         values |= {place: shape for place in flow.members[root]}
         for region, chain in table.chains:
             values |= {(id(region), v.id): shape for v in chain.values}
-            doublings.add((id(region), chain.doubling.results[0].id))
+            doublings[(id(region), chain.doubling.results[0].id)] = chain.pairing
         for region, op in table.axes:
             (source,) = values_in(op.args[:1])
             dropped[(id(region), op.results[0].id)] = source
+
+    ids = itertools.count(1 + max(v.id for region in flow.regions.values() for v in _every(region)))
 
     def value(region: Region, v: Value) -> Value:
         place = (id(region), v.id)
@@ -69,13 +75,35 @@ def narrowed(top: Region) -> Region:
             case Op(results=(result,)) if (id(region), result.id) in dropped:
                 return ()
             case Op(results=(result,)) if (id(region), result.id) in doublings:
-                return (Op("unsqueeze", (_doubled(n), Number(Const(1))), n.results, n.span),)
+                return _angles(n, doublings[(id(region), result.id)], ids)
             case Raised(Rotary(pairing), (_, Value() as cos, _)) if (id(region), cos.id) in dropped:
-                return (replace(n, component=Rotary(pairing, Tables.HALF)),)
+                form = Tables.SIGNED if pairing is Pairing.HALVES else Tables.HALF
+                return (replace(n, component=Rotary(pairing, form)),)
             case _:
                 return (n,)
 
     return _outer_products(rewritten(top, value, node))
+
+
+def _table_of(pairing: Pairing, angles: Value, doubled: Value) -> Expr:
+    return doubled.shape[-1] if pairing is Pairing.HALVES else angles.shape[-1]
+
+
+def _angles(doubling: Op, pairing: Pairing, ids: Iterator[int]) -> tuple[Node, ...]:
+    """The angles of a table, with the axis of heads."""
+    angles = _doubled(doubling)
+    one = Number(Const(1))
+    if pairing is Pairing.NEIGHBOURS:
+        return (Op("unsqueeze", (angles, one), doubling.results, doubling.span),)
+    shape = (angles.shape[0], Const(1), *angles.shape[1:])
+    wide = Value(next(ids), shape, angles.dtype, ("angles",))
+    negated = Value(next(ids), shape, angles.dtype)
+    last = Number(Const(-1))
+    return (
+        Op("unsqueeze", (angles, one), (wide,), doubling.span),
+        Op("neg", (wide,), (negated,), doubling.span),
+        Op("cat", ((negated, wide), last), doubling.results, doubling.span),
+    )
 
 
 def _convertible(flow: Flow) -> dict[Place, _Table]:
