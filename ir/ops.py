@@ -248,6 +248,9 @@ OPS: dict[str, Signature] = _signatures()
 CREATES = frozenset({"arange", "linspace", "zeros", "ones", "full", "eye", "tensor"})
 """Operations that make a tensor out of nothing, on a device that nothing implies."""
 
+FRESH = CREATES | {"zeros_like", "ones_like", "full_like", "setitem"}
+"""Operations whose result shares its elements with nothing in any framework."""
+
 DATA_DEPENDENT = frozenset({"nonzero"})
 """Operations whose shape depends on the data."""
 

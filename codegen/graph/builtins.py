@@ -39,6 +39,7 @@ from codegen.graph.objects import (
 )
 from codegen.graph.predicates import Kind
 from codegen.graph.scope import Missing, Namespace
+from codegen.graph.tensor_ops.binding import Named
 from codegen.graph.values import Scalar, Tensor, expr_of, value_of
 from codegen.source.files import SourceFile
 from ir.expressions import Apply, Const, Index
@@ -697,6 +698,8 @@ def _has_external_type(interp: Interpreter, value: Any, name: str) -> bool:
 
 def attribute(interp: Interpreter, owner: Any, name: str) -> Any:
     """An attribute of a number, text or container."""
+    if isinstance(owner, Named) and name in owner.fields:
+        return owner.get(name)
     found = method(interp, owner, name)
     if found is not None:
         return found

@@ -44,6 +44,8 @@ MAX_DEPTH = 14  # choices below each other
 MAX_RUNS = 4000
 MAX_WITNESSES = 2  # configurations that answer a question otherwise and change nothing, before it is taken not to matter
 MAX_CANDIDATES = 4
+MAX_REFINEMENTS = 24
+MAX_COMPARED = 24
 FAILS = "!"
 MAX_LIST = 4096
 ABSENT = object()
@@ -78,6 +80,8 @@ def explore(cls: ConfigurationClass, raw: Mapping[str, Json], keys: Iterable[Key
     """
     cls.check(raw)
     explorer = _Explorer(cls, dict(raw))
+    keys, predicates = tuple(keys), tuple(predicates)
+    explorer.vocabulary = _vocabulary([*keys, *(predicate.expr for predicate in predicates)])
     wanted: dict[Path, Reading] = {}
     for key in keys:
         wanted.setdefault(key.path, explorer.reading(key))
@@ -97,6 +101,25 @@ def explore(cls: ConfigurationClass, raw: Mapping[str, Json], keys: Iterable[Key
         dict(raw), cls.declared, cls.types, wanted, tuple(dict.fromkeys(conditions)), validity, frozen, dropped,
         explorer.base.resolved,
     )  # fmt: skip
+
+
+def _vocabulary(targets: Iterable[Expr]) -> frozenset[str]:
+    """Names that are looked for within objects of the configuration."""
+    words: set[str] = set()
+    for target in targets:
+        words |= {step for leaf in leaves(target) if isinstance(leaf, Key) for step in leaf.path[1:] if isinstance(step, str)}
+        words |= _sought(target)
+    return frozenset(words)
+
+
+def _sought(expr: Expr) -> set[str]:
+    match expr:
+        case Apply("in" | "not in", (Const(str() as name), container)):
+            return {name} | _sought(container)
+        case Apply(_, args):
+            return set().union(*map(_sought, args)) if args else set()
+        case _:
+            return set()
 
 
 def _with_elements(predicates: Iterable[Predicate], resolved: Mapping[str, Json]) -> list[Predicate]:
@@ -346,6 +369,8 @@ class _Explorer:
         self.raw = self.filled(raw)
         self.given = raw
         self.base = self.outcome(self.raw)
+        self.vocabulary: frozenset[str] = frozenset()
+        self._pool: list[dict[str, Json]] | None = None
         self.words: tuple[str, ...] = ()  # names that the value at hand may have within an object
         self.effects: dict[str, frozenset[str]] = {}
         self.samples: dict[str, Json] = {}
@@ -371,7 +396,12 @@ class _Explorer:
         steps = [step for leaf in leaves(target) if isinstance(leaf, Key) for step in leaf.path[1:] if isinstance(step, str)]
         constants = [word for word in _constants(target) if isinstance(word, str)] if not self._scalar(target) else []
         self.words = tuple(sorted({*steps, *constants}))
-        return self._explore(lambda outcome: lift(target, outcome), self.raw, [], self._names(target), tops)
+        own = self._names(target)
+
+        def lifted(outcome: Outcome) -> Reading:
+            return lift(target, outcome)
+
+        return self._refined(self._explore(lifted, self.raw, [], own, tops), lifted, own, tops)
 
     def validity(self) -> Reading:
         self.words = ()
@@ -597,6 +627,118 @@ class _Explorer:
                 for new in (*words[:1], 0.5):
                     yield {**{key: plain(item) for key, item in inner.items()}, name: new}
 
+    # -- what one question at a time does not show
+
+    def _refined(
+        self, reading: Reading, lifted: Callable[[Outcome], Reading], own: Sequence[str], tops: frozenset[str]
+    ) -> Reading:
+        """The reading with further choices, until it is right for every configuration of the pool."""
+        for _ in range(MAX_REFINEMENTS):
+            wrong = [raw for raw in self.pool() if not self._right(reading, lifted, raw)]
+            if not wrong:
+                break
+            reading = self._split(reading, lifted, own, tops, wrong)
+        return reading
+
+    def _right(self, reading: Reading, lifted: Callable[[Outcome], Reading], raw: Mapping[str, Json]) -> bool:
+        """Whether a reading refuses a configuration, or agrees with its class."""
+        outcome = self.outcome(raw)
+        if outcome.failure is not None:
+            return True
+        try:
+            predicted = read(reading, raw)
+        except (DoesNotRead, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            return True
+        try:
+            return same(predicted, read(lifted(outcome), raw))
+        except (Unclear, DoesNotRead, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            return False
+
+    def _split(
+        self,
+        reading: Reading,
+        lifted: Callable[[Outcome], Reading],
+        own: Sequence[str],
+        tops: frozenset[str],
+        wrong: Sequence[dict[str, Json]],
+    ) -> Reading:
+        """The reading with a choice where a configuration in `wrong` ends, by the question that best tells those apart that end there."""
+        first = wrong[0]
+        fixed = _way(reading, first)
+        ending = [raw for raw in [self.raw, *self.pool()] if _way(reading, raw) == fixed and self.outcome(raw).failure is None]
+        bad = [raw for raw in ending if any(raw is other for other in wrong)]
+        good = [raw for raw in ending if not any(raw is other for other in wrong)]
+        best: tuple[int, int, int, Expr] | None = None
+        for position, question in enumerate(self._distinctions(first, good)):
+            truth = _holds(question, first)
+            if truth is None or any(question == known for known, _ in fixed):
+                continue
+            apart = [_holds(question, raw) is truth for raw in good]
+            if good and all(apart):
+                continue
+            errors = sum(apart) + sum(_holds(question, raw) is not truth for raw in bad)
+            score = (errors, max(map(len, _paths(question)), default=0), position, question)
+            best = score if best is None or score[:3] < best[:3] else best
+        if best is None:
+            return _at_end(reading, fixed, lambda end: Refused("no question tells what decides this"))
+        question = best[3]
+        truth = bool(_holds(question, first))
+        there = self._explore(lifted, first, [*fixed, (question, truth)], own, tops)
+        return _at_end(reading, fixed, lambda end: chosen(question, there, end) if truth else chosen(question, end, there))
+
+    def _distinctions(self, raw: Mapping[str, Json], others: Sequence[Mapping[str, Json]]) -> list[Expr]:
+        """Questions that may be answered differently for one configuration and some others."""
+        found = dict.fromkeys(test for test, _ in _questions(self.outcome(raw).predicates))
+        for other in others[:MAX_COMPARED]:
+            found |= dict.fromkeys(test for test, _ in _questions(self.outcome(other).predicates))
+            for path in _differing(raw, other):
+                found[Apply("in", (Const(path[-1]), Raw(path[:-1])))] = None
+                found[Apply("is", (Raw(path), Const(None)))] = None
+        return [question for question in found if all(path[:1] != () for path in _paths(question))]
+
+    def pool(self) -> list[dict[str, Json]]:
+        """Configurations that every reading has to be right about: each key disturbed, objects in each place that may hold them."""
+        if self._pool is None:
+            found = [self.filled(variant) for _, variant in disturbed(self.given, self.declared, self._plausible)]
+            found += [self.filled(variant) for variant in self._respelled()]
+            self._pool = list({json.dumps(raw, default=str): raw for raw in found}.values())
+        return self._pool
+
+    def _respelled(self) -> Iterator[dict[str, Json]]:
+        places = [name for name, types in self._run.types.items() if "dict" in types and name not in _LABELS]
+        places += [name for name in self.further if isinstance(self.given.get(name), (Mapping, type(None)))]
+        objects = [
+            plain(inner)
+            for name, inner in self.base.resolved.items()
+            if isinstance(inner, Mapping) and inner and name not in _LABELS and all(isinstance(key, str) for key in inner)
+        ]
+        bare = {key: item for key, item in self.given.items() if key not in places}
+        places = [name for name in dict.fromkeys(places) if any(self._takes(bare, name, inner) for inner in objects)]
+        words = {path[-1] for path in self._asked_inside(self.raw)} | self.vocabulary
+        for place in places:
+            for cleared in (False, True):
+                base = {key: item for key, item in self.given.items() if not cleared or key not in places}
+                for inner in objects:
+                    assert isinstance(inner, dict)
+                    more = words | {path[-1] for path in self._asked_inside(self.filled({**base, place: inner}))}
+                    yield {**base, place: inner}
+                    for name in sorted(inner.keys() | more, key=str):
+                        yield {**base, place: {key: item for key, item in inner.items() if key != name}}
+                        yield {**base, place: {**inner, name: None}}
+                        if name not in inner:
+                            strings = [item for item in inner.values() if isinstance(item, str)]
+                            yield {**base, place: {**inner, name: next(iter(strings), 0.5)}}
+                            yield {**base, place: {**inner, name: 0.5}}
+
+    def _takes(self, bare: Mapping[str, Json], place: str, inner: Json) -> bool:
+        """Whether an object in that place matters, where no other place has one."""
+        before, after = self.outcome(self.filled(bare)), self.outcome(self.filled({**bare, place: inner}))
+        return after.failure is None and before.definitions != after.definitions
+
+    def _asked_inside(self, raw: Mapping[str, Json]) -> set[Path]:
+        """Keys of objects that a run asked for."""
+        return {path for test, _ in _questions(self.outcome(raw).predicates) for path in _paths(test) if len(path) > 1}
+
     # -- conditions
 
     def conditions(self, predicate: Predicate) -> list[Condition]:
@@ -607,6 +749,8 @@ class _Explorer:
         if predicate.kind is Kind.TYPE and isinstance(expr, Apply) and expr.op == "type" and wanted in ("int", "float"):
             inner = Apply("in", (expr, Apply("list", (Const("int"), Const("float")))))
             expr, wanted = inner, True
+        if not leaves(expr):
+            return []
         if Key(()) not in leaves(expr) and self._scalar(expr):
             return [Condition(predicate.kind.value, expr, wanted)]
         reading = self.reading(expr)
@@ -685,9 +829,19 @@ class _Explorer:
                 return True
             if nested(raw, wanted):
                 return True
+            if any(c.reading is not None and not self._true(c, outcome, filled) for c in conditions):
+                return False
             return all(same(found[path], plain(lookup(outcome.resolved, path))) for path in wanted)
         except (DoesNotRead, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             return True
+
+
+    def _true(self, condition: Condition, outcome: Outcome, filled: Mapping[str, Json]) -> bool:
+        """Whether a condition holds of what the configuration class made."""
+        try:
+            return same(read(lift(condition.expr, outcome), filled), condition.value)
+        except (Unclear, DoesNotRead, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            return False
 
 
 def met(condition: Condition, found: Mapping[Path, Json], filled: Mapping[str, Json]) -> bool:
@@ -952,6 +1106,37 @@ def chosen(test: Expr, then: Reading, otherwise: Reading) -> Reading:
             if joined is not None:
                 return joined
     return choice(test, then, otherwise)
+
+
+def _way(reading: Reading, raw: Mapping[str, Json]) -> list[Test]:
+    """The choices that lead `raw` to its end."""
+    found: list[Test] = []
+    while isinstance(reading, Choice):
+        truth = bool(_holds(reading.test, raw))
+        found.append((reading.test, truth))
+        reading = reading.then if truth else reading.otherwise
+    return found
+
+
+def _at_end(reading: Reading, way: Sequence[Test], change: Callable[[Reading], Reading]) -> Reading:
+    """The reading with another end of one way."""
+    if not way or not isinstance(reading, Choice):
+        return change(reading)
+    (_, truth), *rest = way
+    if truth:
+        return Choice(reading.test, _at_end(reading.then, rest, change), reading.otherwise)
+    return Choice(reading.test, reading.then, _at_end(reading.otherwise, rest, change))
+
+
+def _differing(a: Mapping[str, Json], b: Mapping[str, Json], path: Path = ()) -> Iterator[Path]:
+    """The keys in which two configurations differ."""
+    for name in a.keys() | b.keys():
+        left, right = a.get(name, ABSENT), b.get(name, ABSENT)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            yield from _differing(left, right, (*path, name))
+        elif left is ABSENT or right is ABSENT or left is None or right is None:
+            if left is not right:
+                yield (*path, name)
 
 
 def _joined_lists(test: Expr, then: Each, otherwise: Each) -> Each | None:

@@ -144,7 +144,7 @@ def override(interp: Interpreter, dotted: str) -> Any:
         assert namespace is not None
         return namespace.resolve(interp, name)
     if _AVAILABLE.fullmatch(name):
-        return Builtin(name, lambda i, a, k: name == "is_torch_available")
+        return Builtin(name, lambda i, a, k: name in ("is_torch_available", "is_torch_flex_attn_available"))
     if _VERSION_TEST.fullmatch(name):
         return Builtin(name, lambda i, a, k: "less" not in name)
     if name in _FALSE:
@@ -239,13 +239,16 @@ def external(interp: Interpreter, dotted: str) -> Any:
         assert namespace is not None
         if namespace.has(name) and name not in ("math", "torch", "F", "Parameter"):
             return namespace.resolve(interp, name)
-    if head == "collections" and name == "OrderedDict":
+    if dotted == "collections.OrderedDict":
         return interp.builtins["dict"]
-    if head == "collections" and name == "UserDict":
-        return interp.builtins["dict"]
+    if dotted in _STUBBED_CLASSES:
+        namespace = interp.module(_STUBBED_CLASSES[dotted])
+        assert namespace is not None
+        return namespace.resolve(interp, name)
     return External(_ALIASES.get(dotted, dotted))
 
 
+_STUBBED_CLASSES = {"collections.UserDict": "stubs.collections", "torch.autograd.Function": "stubs.autograd"}
 _LAYERS = frozenset(
     [
         "torch.nn",

@@ -286,6 +286,8 @@ class Foreign:
         return True
 
     def binary(self, interpreter: Interpreter, op: str, other: Any, reflected: bool) -> Any:
+        if op in ("==", "!="):
+            return (self is other) == (op == "==")
         raise NotImplementedError
 
 
@@ -293,11 +295,13 @@ def container_expr(value: object) -> Expr | None:
     """The expression of a list or dict that came from the configuration unchanged."""
     if isinstance(value, SDict) and value.added:
         return None
-    return origin(value)
+    return origin(value) if isinstance(value, (SList, SDict)) else None
 
 
 def origin(value: object) -> Expr | None:
-    """Where a list or dict came from in the configuration, whatever the program added to it."""
+    """Where a list or dict came from in the configuration, whatever the program added to it; a part of a configuration too."""
+    if isinstance(value, Instance):
+        return Key(value.path) if value.path else None
     return value.expr if isinstance(value, (SList, SDict)) else None
 
 

@@ -30,7 +30,7 @@ from codegen.graph.objects import (
 )
 from codegen.graph.predicates import Kind
 from codegen.graph.values import Scalar, Tensor, expr_of, value_of
-from ir.expressions import Apply, Const, Expr, Index, Plain, evaluate, leaves, substitute
+from ir.expressions import Apply, Const, Key, Expr, Index, Plain, evaluate, leaves, substitute
 from ir.graph import DType
 
 if TYPE_CHECKING:
@@ -149,6 +149,8 @@ def truth(interp: Interpreter, value: Any, kind: Kind = Kind.STRUCTURE) -> bool:
 def _instance_truth(interp: Interpreter, value: Instance, kind: Kind) -> bool:
     from codegen.graph.classes import find
 
+    if value.path:
+        interp.note(kind, Apply("is not", (Key(value.path), Const(None))), True)
     for name in ("__bool__", "__len__"):
         method = find(interp, value.cls, name)
         if method is not None:
@@ -994,6 +996,8 @@ def formatted(interp: Interpreter, value: Any, conversion: int, spec: Any) -> An
 def describe(interp: Interpreter, value: Any) -> str:
     """`str(value)` of an object."""
     match value:
+        case Instance() if "args" in value.dict and value.cls.name == "KeyError":
+            return " ".join(repr(plain(arg)) for arg in value.dict["args"])
         case Instance() if "args" in value.dict:
             return " ".join(str(plain(arg)) for arg in value.dict["args"])
         case Instance() if isinstance(value.payload, str):

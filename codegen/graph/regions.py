@@ -68,6 +68,21 @@ def nodes_of(frame: Frame) -> Iterator[tuple[Node, Frame]]:
             yield item, frame
 
 
+def _dims(x: object) -> Iterator[Dim]:
+    """The axes of the input that numbers among the arguments of a node depend on."""
+    if isinstance(x, Scalar):
+        yield from (leaf for leaf in leaves(x.expr) if isinstance(leaf, Dim) and leaf != Dim("P"))
+    elif isinstance(x, (tuple, list)):
+        for item in x:
+            yield from _dims(item)
+    elif isinstance(x, slice):
+        yield from _dims((x.start, x.stop, x.step))
+
+
+def _sizes(value: TensorValue) -> tuple[Expr, ...]:
+    return tuple(expr_of(size) for size in value.shape)
+
+
 @dataclass
 class _Facts:
     """What the dataflow says about one frame."""
@@ -96,6 +111,28 @@ class _Freezer:
                 self._note(node, frame)
         for value in outputs:
             self._flow(value, root)
+        for node, frame in nodes:
+            if id(node) in self.alive:
+                self._flow_sizes(node, frame)
+
+    def _flow_sizes(self, node: Node, frame: Frame) -> None:
+        """A number that is the size of an axis is read from a tensor: what has it was given its name in the frame."""
+        for dim in _dims(node.args):
+            takes = self._fact(frame).takes
+            if any(dim in _sizes(value) for value in takes) or self._makes(frame, node, dim):
+                continue
+            holder = next((v for _, v in frame.bindings if isinstance(v, TensorValue) and dim in _sizes(v)), None)
+            if holder is not None and self.defined_in.get(holder) is not frame:
+                self._flow(holder, frame)
+
+    def _makes(self, frame: Frame, before: Node, dim: Dim) -> bool:
+        """Whether a tensor with the axis is made in the frame before a node."""
+        for node, _ in nodes_of(frame):
+            if node is before:
+                return False
+            if id(node) in self.alive and any(dim in set(leaves(size)) for r in node.results for size in _sizes(r)):
+                return True
+        return False
 
     def _alive(self, nodes: list[tuple[Node, Frame]], outputs: list[TensorValue]) -> set[int]:
         wanted, alive = set(outputs), set()

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from math import gcd
 
 from codegen.graph.values import Scalar, Size, expr_of, value_of
-from ir.expressions import OPERATIONS, Apply, Const, Expr, Plain
+from ir.expressions import OPERATIONS, Apply, Const, Dim, Expr, Plain
 
 MAX_BITS = 1 << 14
 MAX_TEXT = 1 << 20
@@ -88,6 +88,8 @@ def simplify(op: str, value: Plain, values: list[object], exprs: tuple[Expr, ...
         return quotient
     if op in ("max", "min") and all(expr == exprs[0] for expr in exprs):
         return exprs[0]
+    if op in ("max", "min") and len(exprs) == 2 and all(type(v) is int for v in values):
+        return _larger(op, exprs) or Apply(op, exprs)
     if type(value) is int and len(exprs) == 2 and all(type(v) is int for v in values):
         return _integer(op, value, values, exprs) or Apply(op, exprs)
     return Apply(op, exprs)
@@ -132,8 +134,39 @@ def _integer(op: str, value: int, values: list[object], exprs: tuple[Expr, ...])
             return None
 
 
+def _larger(op: str, exprs: tuple[Expr, ...]) -> Expr | None:
+    """`max` or `min` of two, if it is the same one for all inputs: a batch has a token at least, a cache may be empty."""
+    a, b = exprs
+    difference = _polynomial(Apply("-", (a, b)))
+    least = {monomial: _least(monomial) for monomial in difference}
+    if all(low is not None for low in least.values()):
+        bound = sum(factor * (low or 0) for factor, low in zip(difference.values(), least.values(), strict=True))
+        signs = {factor > 0 for monomial, factor in difference.items() if monomial != _ONE}
+        if bound >= 0 and signs <= {True}:
+            return a if op == "max" else b
+        if bound <= 0 and signs <= {False}:
+            return b if op == "max" else a
+    return None
+
+
+def _least(monomial: Monomial) -> int | None:
+    """The least value of a product of sizes of the input; None if something else is in it."""
+    least = 1
+    for atom, _ in monomial:
+        if not isinstance(atom, Dim):
+            return None
+        least *= 0 if atom == _PAST else 1
+    return least
+
+
+_NEW, _PAST, _ALL = Dim("T"), Dim("P"), Dim("S")
+"""Tokens that are new, in the cache, and both together."""
+
+
 def _shorter(op: str, a: Expr, b: Expr) -> Expr | None:
     """`a op b` where terms cancel; None where nothing does, so that the source's own form stays."""
+    if op == "+" and {a, b} == {_NEW, _PAST}:
+        return _ALL
     if not (_is_sum(a) or _is_sum(b)):
         return None
     left, right = _polynomial(a), _polynomial(b)
@@ -146,7 +179,7 @@ def _shorter(op: str, a: Expr, b: Expr) -> Expr | None:
 
 
 def _is_sum(expr: Expr) -> bool:
-    return isinstance(expr, Apply) and expr.op in ("+", "-")
+    return expr == _ALL or (isinstance(expr, Apply) and expr.op in ("+", "-"))
 
 
 def _exact_quotient(expr: Expr) -> Expr | None:
@@ -208,6 +241,8 @@ def _polynomial(expr: Expr) -> Polynomial:
     match expr:
         case Const(value) if type(value) is int:
             return {_ONE: value} if value else {}
+        case Dim("S"):
+            return {frozenset({(_PAST, 1)}): 1, frozenset({(_NEW, 1)}): 1}
         case Apply("+" | "-" as op, (a, b)):
             result = dict(_polynomial(a))
             for monomial, factor in _polynomial(b).items():
@@ -237,6 +272,9 @@ def _times(a: Monomial, b: Monomial) -> Monomial:
 
 def _build(polynomial: Polynomial) -> Expr:
     """A readable expression, in an order that does not depend on hashing."""
+    past, new = frozenset({(_PAST, 1)}), frozenset({(_NEW, 1)})
+    if polynomial.get(past) is not None and polynomial.get(past) == polynomial.get(new):
+        polynomial = {m: f for m, f in polynomial.items() if m not in (past, new)} | {frozenset({(_ALL, 1)}): polynomial[new]}
     terms = sorted(polynomial.items(), key=lambda item: (item[0] == _ONE, item[1] < 0, _order(item[0])))
     if not terms:
         return Const(0)

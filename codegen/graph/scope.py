@@ -147,11 +147,10 @@ class Namespace:
 def index_file(namespace: Namespace) -> None:
     """Note which statement of a module defines which name."""
     for chunk in namespace.file.chunks():
-        file = namespace.file.name
         if chunk.names is None:
-            index_body(namespace, chunk.statements(file))
+            index_body(namespace, chunk.statements())
             continue
-        definition = Definition(lambda chunk=chunk, file=file: chunk.statements(file))  # type: ignore[misc]
+        definition = Definition(chunk.statements)
         for name in chunk.names:
             namespace.definitions.setdefault(name, []).append(definition)
 

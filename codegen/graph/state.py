@@ -88,6 +88,7 @@ _CACHE_METHODS: dict[str, Any] = {
     "get_query_offset": Builtin("get_query_offset", _length),
     "get_mask_sizes": Builtin("get_mask_sizes", _mask_sizes),
     "is_compileable": False,
+    "is_initialized": True,
     "is_sliding": (),
 }
 
@@ -99,6 +100,9 @@ class AttentionFunctions(Foreign):
         if name != "get_interface":
             raise KeyError(name)
         return Builtin(name, lambda _, args, kwargs: args[1] if len(args) > 1 else kwargs["default"])
+
+    def set_item(self, interpreter: Interpreter, index: Any, value: Any) -> None:
+        """A form of the program's own is not the one that is asked for."""
 
 
 def _mask_helper(describe: Callable[[Interpreter, Any], Mask]) -> Intrinsic:
@@ -127,6 +131,7 @@ def register() -> None:
     """Tell the interpreter what these helpers of the library mean."""
     masks = "transformers.masking_utils."
     EXTERNALS["transformers.modeling_utils.ALL_ATTENTION_FUNCTIONS"] = AttentionFunctions()
+    EXTERNALS["transformers.modeling_utils.AttentionInterface"] = lambda interpreter, args, kwargs: AttentionFunctions()
     EXTERNALS["transformers.modeling_utils.slice_logits_to_keep"] = _last_only
     EXTERNALS[masks + "create_causal_mask"] = _mask_helper(lambda i, config: Mask(causal=_is_causal(i, config)))
     EXTERNALS[masks + "create_sliding_window_causal_mask"] = _mask_helper(

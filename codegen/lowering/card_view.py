@@ -62,9 +62,9 @@ def summary(arch: Arch) -> str:
     networks = [fact for fact in facts if isinstance(fact, Mlp)]
     clauses = list(dict.fromkeys([_mixer_name(mixer) for mixer in mixers]))
     clauses += ["rotary positions"] if any(mixer.rotary for mixer in mixers) else []
-    wirings = list(dict.fromkeys(kind.wiring for stack in arch.stacks for kind in stack.kinds))
-    if norms and wirings:
-        clauses.append(f"{_norm_name(norms[0])} ({' and '.join(wiring.value for wiring in wirings)})")
+    wirings = dict.fromkeys(kind.wiring for stack in arch.stacks for kind in stack.kinds)
+    named = " and ".join(wiring.value for wiring in wirings if wiring is not Wiring.OTHER)
+    clauses += [_norm_name(norms[0]) + (f" ({named})" if named else "")] if norms else []
     clauses += list(dict.fromkeys(_network_name(network) for network in networks))
     kinds = max((len(stack.kinds) for stack in arch.stacks), default=1)
     clauses += [f"{kinds} kinds of layers"] if kinds > 1 else []

@@ -8,6 +8,7 @@ The table is read as data from its syntax tree: a function that fills a dictiona
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -318,8 +319,37 @@ def match_checkpoint(
 
 
 def _finding(code: str, said: str, names: list[str]) -> Diagnostic:
-    shown = ", ".join(map(repr, names[:4])) + (", ..." if len(names) > 4 else "")
-    return Diagnostic(code, f"{len(names)} tensors of the checkpoint {said}: {shown}", notes=tuple(map(repr, names)))
+    shown = compact(names)
+    return Diagnostic(code, f"{len(names)} tensors of the checkpoint {said}: {shown[0]}{', ...' if shown[1:] else ''}", notes=tuple(shown))
+
+
+def compact(names: Sequence[str]) -> list[str]:
+    """The names in order, those that differ only in a number as one: `layers.{0-27}.norm.weight`."""
+    groups: dict[str, list[list[int]]] = {}
+    for name in names:
+        steps = name.split(".")
+        key = ".".join("{}" if step.isdigit() else step for step in steps)
+        groups.setdefault(key, []).append([int(step) for step in steps if step.isdigit()])
+    return [text for key, numbers in groups.items() for text in _compacted(key, numbers)]
+
+
+def _compacted(key: str, numbers: list[list[int]]) -> list[str]:
+    columns = [sorted(set(column)) for column in zip(*numbers, strict=True)]
+    if math.prod(map(len, columns)) != len({tuple(row) for row in numbers}):
+        return [key.format(*row) for row in numbers]
+    return [key.format(*(_ranges(column) for column in columns))]
+
+
+def _ranges(numbers: list[int]) -> str:
+    """`3`, or `{0-27}`, or `{0-2,7}`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    text = ",".join(f"{first}" if first == last else f"{first}-{last}" for first, last in runs)
+    return text if len(numbers) == 1 else f"{{{text}}}"
 
 
 # How a transform matches

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from ir.arch import Attention, Cap, Component, Direction, Heads, MaskForm, Pairing, RootMeanSquare, Rotary, Sinks, Tables
+from ir.expressions import Expr
 from ir.graph import Call, Loop, Raised, Region, Value
 
 HELPER_NAMES = frozenset(
@@ -36,7 +37,7 @@ def torch_component(component: Component, args: tuple[object, ...]) -> ast.expr:
     match component:
         case Attention():
             helper = _torch_attend(component)
-            return _attention_call(component, args) if helper is None else _call(helper, args)
+            return _attention_call(component, args) if helper is None else _call(helper, _trimmed(args))
         case Rotary():
             return _call(_rope(component), args)
         case RootMeanSquare():
@@ -49,8 +50,8 @@ def flax_component(component: Component, args: tuple[object, ...]) -> ast.expr:
     """`component` on rendered arguments, in Flax."""
     match component:
         case Attention():
-            given = args if component.mask is not MaskForm.ABSENT else (*args[:3], *args[4:])
-            return _call(_flax_attend(component), given)
+            given = _trimmed(args)
+            return _call(_flax_attend(component), given if component.mask is not MaskForm.ABSENT else (*given[:3], *given[4:]))
         case Rotary():
             return _call(_rope(component), args)
         case RootMeanSquare():
@@ -96,6 +97,15 @@ def statements_first(node: Raised) -> tuple[Value, ...]:
             return tuple(arg for arg in (node.args[0], node.args[3]) if isinstance(arg, Value))
         case RootMeanSquare():
             return tuple(arg for arg in node.args[:1] if isinstance(arg, Value))
+        case _:
+            return ()
+
+
+def sizes_needed(node: Raised) -> tuple[Expr, ...]:
+    """Sizes that the spelling names, beyond the arguments: of new tokens."""
+    match node:
+        case Raised(Attention(mask=MaskForm.BOOLEAN), (Value() as q, *_)):
+            return (q.shape[2],)
         case _:
             return ()
 
@@ -157,12 +167,12 @@ def _flax_attend(component: Attention) -> str:
 
 def _attention_call(component: Attention, args: tuple[object, ...]) -> ast.expr:
     """`F.scaled_dot_product_attention`; a boolean mask of None is plain causality, and one token sees everything."""
-    q, k, v, mask, scale, *_ = args
+    q, k, v, mask, scale, _, _, *tokens = args
     keywords: list[ast.keyword] = []
     if component.mask is not MaskForm.ABSENT:
         keywords.append(ast.keyword("attn_mask", _expr(mask)))
     if component.mask is MaskForm.BOOLEAN and component.direction is Direction.CAUSAL:
-        keywords.append(ast.keyword("is_causal", _is_causal(_expr(q), _expr(mask))))
+        keywords.append(ast.keyword("is_causal", _is_causal(_expr(mask), _expr(*tokens))))
     keywords.append(ast.keyword("scale", _expr(scale)))
     if component.heads is Heads.GROUPED:
         keywords.append(ast.keyword("enable_gqa", ast.Constant(True)))
@@ -170,21 +180,20 @@ def _attention_call(component: Attention, args: tuple[object, ...]) -> ast.expr:
     return ast.Call(function, [_expr(q), _expr(k), _expr(v)], keywords)
 
 
-def _is_causal(q: ast.expr, mask: ast.expr) -> ast.expr:
-    """`mask is None and q.shape[2] > 1`"""
+def _is_causal(mask: ast.expr, tokens: ast.expr) -> ast.expr:
+    """`mask is None and T > 1`"""
     absent = ast.Compare(mask, [ast.Is()], [ast.Constant(None)])
-    tokens = ast.Subscript(ast.Attribute(q, "shape", ast.Load()), ast.Constant(2), ast.Load())
     return ast.BoolOp(ast.And(), [absent, ast.Compare(tokens, [ast.Gt()], [ast.Constant(1)])])
 
 
 def _call(function: str, args: tuple[object, ...]) -> ast.expr:
     """A call with the arguments that there are."""
-    return ast.Call(ast.Name(function, ast.Load()), [_expr(arg) for arg in _trimmed(args)], [])
+    return ast.Call(ast.Name(function, ast.Load()), [_expr(arg) for arg in args], [])
 
 
 def _trimmed(args: tuple[object, ...]) -> tuple[object, ...]:
     """Without cap and sinks that are absent. A mask is never left out here."""
-    return (*args[:5], *(arg for arg in args[5:] if arg is not None))
+    return (*args[:5], *(arg for arg in args[5:7] if arg is not None))
 
 
 def _expr(rendered: object) -> ast.expr:

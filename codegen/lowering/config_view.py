@@ -459,7 +459,7 @@ class ConfigLowering:
             if not path or not all(isinstance(step, str) for step in path):
                 continue
             for i in range(1, len(path)):
-                types.setdefault(_dotted(path[:i]), ("dict", "NoneType"))
+                types.setdefault(_dotted(path[:i]), ("dict", "NoneType") if self._may_be_absent(path[:i], tested) else ("dict",))
         for path in paths:
             if not path or not all(isinstance(step, str) for step in path) or _dotted(path) in types:
                 continue
@@ -473,6 +473,11 @@ class ConfigLowering:
                 continue
             types[_dotted(path)] = (*allowed, *(("NoneType",) if null and self._may_be_null(path) else ()))
         return {name: found for name, found in types.items() if found and found != ("NoneType",)}
+
+    def _may_be_absent(self, path: Path, tested: set[Expr]) -> bool:
+        """Whether null will do where an object is read."""
+        asked = Apply("is", (Raw(path), Const(None))) in tested or Apply("bool", (Raw(path),)) in tested
+        return (asked and len(path) == 1) or (_written(self.explored.raw, path) and lookup(self.explored.raw, path) is None)
 
     def _may_be_null(self, path: Path) -> bool:
         declared = self.explored.types.get(str(path[0]), ()) if len(path) == 1 else ()

@@ -12,7 +12,7 @@ from codegen.lowering.components import flax_component, flax_helper
 from codegen.lowering.syntax import DTypeOfRendered
 from codegen.lowering.torch_dialect import LAYERS, _is_literal, choice
 from ir.arch import Component
-from ir.graph import Module, Operand, Parameter
+from ir.graph import Module, Op, Operand, Parameter
 
 LIBRARY = {"Linear": "linear", "Embedding": "embed", "LayerNorm": "layer_norm", "RMSNorm": "rms_norm"}
 """Templates of the layers that keep the stored axis order."""
@@ -46,6 +46,12 @@ class FlaxDialect:
     def result_annotation(self, count: int, state: bool) -> str:
         parts = ["Array"] * count + (["Any"] if state else [])
         return parts[0] if len(parts) == 1 else f"tuple[{', '.join(parts)}]"
+
+    repeats: Mapping[str, tuple[str, ...]] = flax_spellings.REPEATS
+    writes_in_place = False
+
+    def settles(self, node: Op) -> bool:
+        return len(node.results) == 1 and flax_spellings.settles(node.name, node.args, node.results[0].dtype)
 
     def spell(self, op: str, args: tuple[object, ...]) -> ast.expr:
         return flax_spellings.spell(op, args)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.lowering.components import is_statement, statements_first
+from codegen.lowering.components import is_statement, sizes_needed, statements_first
 from codegen.lowering.dialect import AMBIENT, Dialect, attribute, lines, name, unparse
 from codegen.lowering.numbers import Leaf
 from codegen.lowering.printing import BodyPrinter, holds_type, print_body
@@ -254,7 +254,7 @@ def component(dialect: Dialect, node: Raised, printer: BodyPrinter) -> None:
     for value in statements_first(node):
         printer.materialize(value)
     args, weight = printer.arguments(node.args)
-    expr = dialect.component(node.component, args)
+    expr = dialect.component(node.component, (*args, *(printer.number(size) for size in sizes_needed(node))))
     if is_statement(node.component):
         printer.assign(node.results[0], expr)
     else:

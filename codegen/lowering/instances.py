@@ -153,7 +153,7 @@ def simplify(region: Region, owner: str, modules: dict[str, Module]) -> Region:
                 nodes.append(Call(target, inner, args, results, span))
             case Call(FunctionTarget(), inner, args, results, span):
                 inner = simplify(inner, owner, modules)
-                if len(inner.nodes) == 1 and isinstance(inner.nodes[0], Op) and not _has_numbers(inner):
+                if len(inner.nodes) == 1 and _is_plain(inner.nodes[0]) and not _has_numbers(inner):
                     fresh = _inline(inner, args, results, nodes, replaced, fresh)
                     continue
                 nodes.append(Call(node.target, inner, args, results, span))
@@ -246,7 +246,7 @@ def _inline(
     }
     outer_of = {r.id: outer for r, outer in zip(inner.results, results, strict=True) if isinstance(r, Value)}
     for node in inner.nodes:
-        assert isinstance(node, (Op, Raised))
+        assert not isinstance(node, Loop)
         made = []
         for value in node.results:
             outer = outer_of.get(value.id)
@@ -289,6 +289,10 @@ def _calls_modules(region: Region) -> bool:
         or (isinstance(node, Call) and (isinstance(node.target, ModuleTarget) or _calls_modules(node.region)))
         for node in region.nodes
     )
+
+
+def _is_plain(node: Op | Call | Loop | Raised) -> bool:
+    return isinstance(node, Op) or (isinstance(node, Call) and isinstance(node.target, FunctionTarget))
 
 
 def _has_numbers(region: Region) -> bool:

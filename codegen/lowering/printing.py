@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import copy
 import keyword
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from codegen.diagnostics import CompileError, Diagnostic, Label
 from codegen.lowering.numbers import Leaf, apply_syntax, to_syntax
+from codegen.lowering.syntax import Unspellable, expressions_in, stored
 from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Local, Raw, leaves
 from ir.graph import (
     Call,
@@ -25,6 +27,7 @@ from ir.graph import (
     SliceOf,
     Value,
 )
+from ir.ops import FRESH, OPS
 
 # The names that the field uses, for those that model code spells out
 SHORT_NAMES = {
@@ -63,7 +66,13 @@ WIDTH = 100
 class Target(Protocol):
     """What differs between frameworks."""
 
+    repeats: Mapping[str, tuple[str, ...]]  # operation -> parameters that its spelling mentions more than once
+    writes_in_place: bool
+
     def spell(self, op: str, args: tuple[object, ...]) -> ast.expr: ...
+
+    def settles(self, node: Op) -> bool:
+        """Whether the result needs a cast to be of the type it has in the source."""
 
     def parameter(self, path: str, constant: bool = False) -> ast.expr: ...
 
@@ -147,7 +156,11 @@ class BodyPrinter:
         """A parameter that has the type of the model keeps its name as long as a cast asks for that type."""
         for dtype in (DType.MODEL, DType.PROMOTED):
             holder = next((p for p in self.region.params if isinstance(p, Value) and holds_type(p, dtype)), None)
-            asking = [at for at, node in enumerate(self.region.nodes) if isinstance(node, Op) and names_dtype(node.args, dtype)]
+            asking = [
+                at
+                for at, node in enumerate(self.region.nodes)
+                if isinstance(node, Op) and names_dtype(node.args, dtype)
+            ]
             if holder is not None and asking:
                 self.last_use[holder.id] = max(self.last_use.get(holder.id, -1), asking[-1])
 
@@ -188,8 +201,51 @@ class BodyPrinter:
         self.at = len(self.region.nodes)
 
     def op(self, node: Op) -> None:
+        target = self.scope.target
+        if node.name == "setitem" and target.writes_in_place:
+            self.write(node)
+            return
+        for param in target.repeats.get(node.name, ()):
+            for value in values_in((node.args[OPS[node.name].position(param)],)):
+                self.materialize(value)
         args, weight = self.arguments(node.args)
-        self.define(node.results, self.scope.target.spell(node.name, args), weight + 1)
+        try:
+            expr = target.spell(node.name, args)
+            if target.settles(node):
+                expr = target.spell("cast", (expr, self.dtype(node.results[0].dtype)))
+        except Unspellable as error:
+            label = None if node.span is None else Label(node.span)
+            raise CompileError(Diagnostic("no-spelling", f"this cannot be written: {error}", label)) from error
+        if node.name in FRESH:
+            self.made_here.add(node.results[0].id)
+        self.define(node.results, expr, weight + 1)
+
+    def write(self, node: Op) -> None:
+        """`out = x.clone()`, `out[index] = y`; without the copy where nobody else sees `x`."""
+        (tensor, index, y), (result,) = node.args, node.results
+        assert isinstance(tensor, Value)
+        place, content = self.operand(index), self.operand(y)
+        source = self.load(tensor)
+        own = tensor.id in self.made_here and self.uses[tensor.id] == 1
+        if own and isinstance(source, ast.Name):
+            name = source.id
+            self.settle({name})
+            self.names = {key: held for key, held in self.names.items() if held != name} | {result.id: name}
+        else:
+            read = {
+                n.id
+                for part in (place, content)
+                for e in expressions_in(part)
+                for n in ast.walk(e)
+                if isinstance(n, ast.Name)
+            }
+            name = self.name_for(result, avoid=frozenset(read))
+            self.names[result.id] = name
+            copied = source if own else ast.Call(ast.Attribute(source, "clone", ast.Load()), [], [])
+            self.statements.append(ast.Assign([ast.Name(name, ast.Store())], copied))
+        assert isinstance(place, tuple)
+        self.statements.append(stored(name, place, content))
+        self.made_here.add(result.id)
 
     def call(self, node: Call) -> None:
         args, weight = self.arguments(node.args)
@@ -201,6 +257,8 @@ class BodyPrinter:
             return
         targets: list[ast.expr] = [*(self.assignable(result) for result in node.results), ast.Name(state, ast.Store())]
         self.statements.append(ast.Assign([ast.Tuple(targets, ast.Store())], expr))
+
+    made_here: set[int] = field(default_factory=set)  # ids of values whose memory is theirs alone
 
     def define(self, results: tuple[Value, ...], expr: ast.expr, weight: int) -> None:
         """Bind the results of a node: inline later if that reads well, else a statement now."""
@@ -356,10 +414,27 @@ class BodyPrinter:
                 self.dims_header[dim.name] = (dim.name, param.shape.index(dim))
                 self.dim_sources.setdefault(param.id, []).append((dim.name, param.shape.index(dim)))
                 return ast.Name(dim.name, ast.Load())
-        found = self.size_of(dim)
+        found = self.size_of(dim) or self.factor_of(dim)
         if found is None:
             raise AssertionError(f"no value at hand has the axis {dim.name}")
         return found
+
+    def factor_of(self, dim: Dim) -> ast.expr | None:
+        """`x.shape[0] // n` for an axis that is merged with others, whose sizes are known."""
+        for value in self.known_values():
+            for axis, size in enumerate(value.shape):
+                factors = list(_factors(size))
+                if dim not in factors or value.id not in self.names:
+                    continue
+                factors.remove(dim)
+                if any(isinstance(leaf, Dim) for factor in factors for leaf in leaves(factor)):
+                    continue
+                shape = ast.Attribute(ast.Name(self.names[value.id], ast.Load()), "shape", ast.Load())
+                result: ast.expr = ast.Subscript(shape, ast.Constant(axis), ast.Load())
+                for factor in factors:
+                    result = ast.BinOp(result, ast.FloorDiv(), self.number(factor))
+                return result
+        return None
 
     def size_of(self, expr: Expr) -> ast.expr | None:
         for value in self.known_values():
@@ -403,9 +478,9 @@ class BodyPrinter:
             number += 1
         return f"{options[0]}{number}"
 
-    def name_for(self, value: Value) -> str:
+    def name_for(self, value: Value, avoid: frozenset[str] = frozenset()) -> str:
         """A name whose holder is dead; the values that are still needed keep theirs."""
-        held = {name for vid, name in self.names.items() if self.needed(vid, name)}
+        held = avoid | {name for vid, name in self.names.items() if self.needed(vid, name)}
         for pending in self.pending.values():
             held |= {node.id for node in ast.walk(pending.expr) if isinstance(node, ast.Name)}
         options = [*self.prefer.get(value.id, ()), *self.candidates(value)]
@@ -498,6 +573,14 @@ def values_in(operands: Iterable[Operand]) -> Iterator[Value]:
                 yield from values_in(operand)
             case _:
                 pass
+
+
+def _factors(expr: Expr) -> Iterator[Expr]:
+    if isinstance(expr, Apply) and expr.op == "*":
+        for arg in expr.args:
+            yield from _factors(arg)
+    else:
+        yield expr
 
 
 def holds_type(value: Value, dtype: DType) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -203,6 +203,35 @@ def _axes_only(index: ast.expr) -> list[ast.expr] | None:
     )
     adds = any(isinstance(item, ast.Constant) and item.value is None for item in items)
     return list(items) if plain and adds else None
+
+
+def expressions_in(rendered: object) -> Iterator[ast.expr]:
+    """The expressions in a rendered argument."""
+    match rendered:
+        case ast.expr():
+            yield rendered
+        case DTypeOfRendered(value):
+            yield value
+        case SliceOf(start, stop, step):
+            yield from expressions_in((start, stop, step))
+        case tuple():
+            for item in rendered:
+                yield from expressions_in(item)
+        case _:
+            return
+
+
+def stored(name: str, index: tuple[object, ...], value: object) -> ast.stmt:
+    """`name[index] = value`."""
+    items = [expression(item, _no_type) for item in index]  # type: ignore[arg-type]
+    place = subscript(ast.Name(name, ast.Load()), items or [ast.Constant(...)])
+    assert isinstance(place, ast.Subscript)
+    place.ctx = ast.Store()
+    return ast.Assign([place], expression(value, _no_type))  # type: ignore[arg-type]
+
+
+def _no_type(dtype: DType) -> ast.expr:
+    raise Unspellable("a type where an index or a value is needed")
 
 
 def roots(node: ast.AST) -> set[str]:

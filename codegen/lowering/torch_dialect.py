@@ -11,7 +11,7 @@ from codegen.lowering.classes import ClassPlan
 from codegen.lowering.components import torch_component, torch_helper
 from codegen.lowering.syntax import DTypeOfRendered
 from ir.arch import Component
-from ir.graph import Module, Number, Operand, Parameter
+from ir.graph import Module, Number, Op, Operand, Parameter
 
 # Library layers: their positional arguments, then those that go by name, with the value that is left out
 LAYERS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
@@ -44,6 +44,12 @@ class TorchDialect:
 
     def result_annotation(self, count: int, state: bool) -> str:
         return "Tensor" if count == 1 else f"tuple[{', '.join(['Tensor'] * count)}]"
+
+    repeats: Mapping[str, tuple[str, ...]] = torch_spellings.REPEATS
+    writes_in_place = True
+
+    def settles(self, node: Op) -> bool:
+        return False
 
     def spell(self, op: str, args: tuple[object, ...]) -> ast.expr:
         return torch_spellings.spell(op, args)  # type: ignore[arg-type]

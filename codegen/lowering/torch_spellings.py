@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import copy
 
 from codegen.lowering.syntax import (
     DTypeOfRendered,
@@ -14,11 +13,11 @@ from codegen.lowering.syntax import (
     call,
     is_zero,
     literal,
-    name,
     new_axis,
     path,
     roots,
     same_syntax,
+    stored,
     subscript,
     template,
 )
@@ -326,11 +325,7 @@ def assign(op: str, args: tuple[Rendered, ...], target: str, *, fresh: bool) -> 
     if not (fresh and isinstance(source, ast.Name) and source.id == target):
         value = source if fresh else template("x.clone()", x=source)
         out.append(ast.Assign([ast.Name(target, ast.Store())], value))
-    place = subscript(name(target), [_expr(item) for item in index] or [ast.Constant(...)])
-    assert isinstance(place, ast.Subscript)
-    place.ctx = ast.Store()
-    out.append(ast.Assign([place], copy.deepcopy(_expr(y))))
-    return out
+    return [*out, stored(target, index, y)]
 
 
 REPEATS: dict[str, tuple[str, ...]] = {}

@@ -32,11 +32,21 @@ class Chunk:
     text: str
     line: int  # counted from 0
     names: tuple[str, ...] | None
+    file: SourceFile
     parsed: list[ast.stmt] | None = None
 
-    def statements(self, file: str) -> list[ast.stmt]:
+    def statements(self) -> list[ast.stmt]:
+        """The statement; none or several where the cut was not the parser's.
+
+        Raises:
+            CompileError: the file is no Python.
+        """
         if self.parsed is None:
-            self.parsed = _parse("\n" * self.line + self.text, file)
+            try:
+                self.parsed = ast.parse("\n" * self.line + self.text).body
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
+                end = self.line + self.text.count("\n")
+                self.parsed = [s for s in self.file.whole() if self.line < s.lineno <= end]
         return self.parsed
 
 
@@ -49,19 +59,27 @@ class SourceFile:
     name: str
     text: str
     _chunks: list[Chunk] | None = field(default=None)
+    _whole: list[ast.stmt] | None = field(default=None)
 
     def chunks(self) -> list[Chunk]:
-        """The top-level statements in order.
-
-        Raises:
-            CompileError: the file is no Python.
-        """
+        """The top-level statements in order."""
         if self._chunks is None:
-            self._chunks = _cut(self.text)
+            self._chunks = _cut(self)
         return self._chunks
 
+    def whole(self) -> list[ast.stmt]:
+        """The file parsed at once.
 
-def _cut(text: str) -> list[Chunk]:
+        Raises:
+            CompileError: it is no Python.
+        """
+        if self._whole is None:
+            self._whole = _parse(self.text, self.name)
+        return self._whole
+
+
+def _cut(file: SourceFile) -> list[Chunk]:
+    text = file.text
     blanked = _TRIPLE.sub(lambda m: m.group(1) + re.sub(r"[^\n]", " ", m.group(0)[3:]), text)
     starts = [m.start() for m in _STATEMENT.finditer(blanked)]
     chunks: list[Chunk] = []
@@ -74,7 +92,7 @@ def _cut(text: str) -> list[Chunk]:
         end = starts[index + 1] if index + 1 < len(starts) else len(text)
         line += text.count("\n", last, start)
         last = start
-        chunks.append(Chunk(text[start:end], line, _names(text, first)))
+        chunks.append(Chunk(text[start:end], line, _names(text, first), file))
         index += 1
     return chunks
 

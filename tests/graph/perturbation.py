@@ -93,7 +93,8 @@ def _signature(layers: list[Any], resolved: dict[str, Any], index: int) -> list[
     result: list[Any] = []
     for expr in layers:
         try:
-            result.append(evaluate(expr, Environment(config=resolved, indices={"layer": index})))
+            indices = dict.fromkeys(("layer", "inner1", "inner2"), index)
+            result.append(evaluate(expr, Environment(config=resolved, indices=indices)))
         except (KeyError, IndexError, TypeError, ValueError, ArithmeticError):
             result.append(None)
     return result

@@ -11,3 +11,10 @@ class defaultdict(dict):
             raise KeyError(key)
         self[key] = value = self.default_factory()
         return value
+
+
+class UserDict(dict):
+    def __init__(self, dict=None, **kwargs):
+        super().__init__(**kwargs)
+        if dict is not None:
+            self.update(dict)
