@@ -1,6 +1,24 @@
 """The interpreter: configuration, construction and forward pass of a model, traced into regions."""
 
-from codegen.graph.construction import Built, base_prefix, build, submodels
+from codegen.graph.construction import (
+    Built,
+    base_prefix,
+    build,
+    dropped_patterns,
+    state_entries,
+    submodels,
+    transient_buffers,
+)
 from codegen.graph.forward import Traced, trace_forward
 
-__all__ = ["Built", "Traced", "base_prefix", "build", "submodels", "trace_forward"]
+__all__ = [
+    "Built",
+    "Traced",
+    "base_prefix",
+    "build",
+    "dropped_patterns",
+    "state_entries",
+    "submodels",
+    "trace_forward",
+    "transient_buffers",
+]

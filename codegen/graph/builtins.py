@@ -454,7 +454,9 @@ def _make_number(kind: type) -> Callable[[Interpreter, Args, Kwargs], Any]:
         if len(args) > 1:
             return kind(interp.pin(value), *(interp.pin(a) for a in args[1:]))
         if not isinstance(value, operators._ATOMS):
-            interp.throw("TypeError", f"{kind.__name__}() argument must be a number, not '{operators.type_name(value)}'")
+            interp.throw(
+                "TypeError", f"{kind.__name__}() argument must be a number, not '{operators.type_name(value)}'"
+            )
         return operators.guarded(interp, kind.__name__, value)
 
     return make
@@ -763,7 +765,12 @@ def class_method(kind: type, name: str) -> Any:
     if kind is object:
         return _OBJECT_METHODS.get(name)
     if kind in (dict, list, set, str, frozenset, tuple):
-        tables: dict[type, dict[str, Any]] = {dict: _DICT_METHODS, list: _LIST_METHODS, set: _SET_METHODS, tuple: _LIST_METHODS}
+        tables: dict[type, dict[str, Any]] = {
+            dict: _DICT_METHODS,
+            list: _LIST_METHODS,
+            set: _SET_METHODS,
+            tuple: _LIST_METHODS,
+        }
         known = tables.get(kind, {})
         call = known.get(name) if kind is not str else _text_method(name)
         call = call or _COMMON.get(name)
@@ -1090,11 +1097,11 @@ def _join(interp: Interpreter, owner: Any, args: Args, kwargs: Kwargs) -> Any:
 
 
 def _text_format(interp: Interpreter, owner: Any, args: Args, kwargs: Kwargs) -> Any:
-    texts = [operators.describe(interp, arg) if isinstance(arg, (Instance, Class)) else operators.plain(arg) for arg in args]
+    texts = [
+        operators.describe(interp, arg) if isinstance(arg, (Instance, Class)) else operators.plain(arg) for arg in args
+    ]
     named = {key: operators.plain(value) for key, value in kwargs.items()}
     try:
         return value_of(owner).format(*texts, **named)  # type: ignore[union-attr]
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         interp.throw(type(error).__name__, str(error))
-
-

@@ -60,6 +60,10 @@ def make(
         if isinstance(base, Class):
             kept.append(base)
             marks |= base.marks & _INHERITED
+        elif isinstance(base, External) and base.name.rpartition(".")[2] in ("MutableMapping", "Mapping"):
+            namespace_of_stubs = interp.module("stubs.collections")
+            assert namespace_of_stubs is not None
+            kept.append(namespace_of_stubs.resolve(interp, "MutableMapping"))
         elif isinstance(base, External):
             marks |= _base_marks(interp, base)
         else:
@@ -215,7 +219,9 @@ def blank(interp: Interpreter, cls: Class) -> Instance:
     instance = Instance(cls)
     base = next((b.builtin for b in cls.mro if b.builtin not in (None, object)), None)
     if base is not None and not issubclass(base, BaseException):
-        instance.payload = {dict: dict, list: list, set: SSet, str: str, tuple: tuple, int: int, float: float}.get(base, dict)()
+        instance.payload = {dict: dict, list: list, set: SSet, str: str, tuple: tuple, int: int, float: float}.get(
+            base, dict
+        )()
     return instance
 
 
@@ -226,7 +232,9 @@ def initialise(interp: Interpreter, instance: Instance, args: list[Any], kwargs:
     return instance
 
 
-def initialise_at(interp: Interpreter, instance: Instance, owner: Class, args: list[Any], kwargs: dict[str, Any]) -> bool:
+def initialise_at(
+    interp: Interpreter, instance: Instance, owner: Class, args: list[Any], kwargs: dict[str, Any]
+) -> bool:
     """Run the `__init__` that `owner` itself brings, if it brings one."""
     if owner.namespace.has("__init__"):
         interp.call(owner.namespace.resolve(interp, "__init__"), [instance, *args], kwargs)
@@ -277,7 +285,9 @@ def configure(interp: Interpreter, config: Instance, owner: Class, args: list[An
         interp.call(post, [config], rest)
 
 
-def _initialise_dataclass(interp: Interpreter, instance: Instance, owner: Class, args: list[Any], kwargs: dict[str, Any]) -> None:
+def _initialise_dataclass(
+    interp: Interpreter, instance: Instance, owner: Class, args: list[Any], kwargs: dict[str, Any]
+) -> None:
     declared = fields(interp, owner)
     if len(args) > len(declared):
         interp.throw("TypeError", f"{owner.name} takes {len(declared)} arguments but {len(args)} were given")
@@ -599,7 +609,9 @@ def _module_getattr(interp: Interpreter, module: ModuleObject, name: str) -> Any
     interp.throw("AttributeError", f"'{module.cls.name}' object has no attribute '{name}'")
 
 
-def _super_init(interp: Interpreter, receiver: Instance, mro: tuple[Class, ...], args: list[Any], kwargs: dict[str, Any]) -> None:
+def _super_init(
+    interp: Interpreter, receiver: Instance, mro: tuple[Class, ...], args: list[Any], kwargs: dict[str, Any]
+) -> None:
     for owner in mro:
         if initialise_at(interp, receiver, owner, args, kwargs):
             return
@@ -694,7 +706,7 @@ def _get_tensor(interp: Interpreter, owner: Tensor, name: str) -> Any:
         return Builtin(name, lambda i, a, k: _randomised(i, owner))
     if name in _TENSOR_ATTRIBUTES:
         return tensor_ops.attribute(interp.tensor_span(), owner, name)
-    if name.startswith("_"):
+    if name.startswith("_") or name[0].isupper():  # what other packages hang on tensors is not there
         interp.throw("AttributeError", f"'Tensor' object has no attribute '{name}'")
     return Builtin(name, lambda i, a, k: tensor_ops.method(i.tensor_span(), owner, name, a, k))
 
@@ -830,8 +842,11 @@ def _delete_plain(interp: Interpreter, owner: Instance, name: str) -> None:
 
 def has(interp: Interpreter, owner: Any, name: str) -> bool:
     """`hasattr`, noting what the configuration decides."""
+    from codegen.graph import tensor_ops
     from codegen.graph.interpreter import Raised
 
+    if isinstance(owner, Tensor):
+        return name in _TENSOR_ATTRIBUTES or name in tensor_ops.METHODS or name in tensor_ops.ATTRIBUTES
     try:
         interp.getattr(owner, name)
         found = True

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 Path = tuple[str | int, ...]
 
 AUTO = f"{LIBRARY}.models.auto.configuration_auto"
-INERT = frozenset({"_name_or_path", "_post_init_done", "_attn_implementation_internal", "_experts_implementation_internal", "_output_attentions"})
+INERT = frozenset(
+    {
+        "_name_or_path",
+        "_post_init_done",
+        "_attn_implementation_internal",
+        "_experts_implementation_internal",
+        "_output_attentions",
+    }
+)
 """Attributes that the library keeps for itself; they are no part of the configuration."""
 
 
@@ -68,7 +76,9 @@ def configuration_class(interp: Interpreter, model_type: str) -> Class:
         found = class_in_folder(interp, module_name(interp, candidate), name, "configuration")
         if found is not None:
             return found
-    interp.unsupported(f"the class `{name}` is in no file of the installed transformers package", code="unknown-model-type")
+    interp.unsupported(
+        f"the class `{name}` is in no file of the installed transformers package", code="unknown-model-type"
+    )
 
 
 def class_in_folder(interp: Interpreter, folder: str, name: str, prefix: str) -> Class | None:
@@ -103,7 +113,11 @@ _FLOATS = {"Infinity": float("inf"), "-Infinity": float("-inf"), "NaN": float("n
 
 
 def _special_float(value: dict[str, Any]) -> float | None:
-    return _FLOATS.get(value["__float__"]) if value.keys() == {"__float__"} and isinstance(value["__float__"], str) else None
+    return (
+        _FLOATS.get(value["__float__"])
+        if value.keys() == {"__float__"} and isinstance(value["__float__"], str)
+        else None
+    )
 
 
 def construct(interp: Interpreter, cls: Class, raw: Mapping[str, Any]) -> Instance:
@@ -156,13 +170,17 @@ class Seeding:
             case DType():
                 return DType.MODEL if path[-1] == "dtype" else value, value.value
             case _:
-                return value, operators.plain(value) if not isinstance(value, (External, Foreign, SourceModule)) else None
+                return value, operators.plain(value) if not isinstance(
+                    value, (External, Foreign, SourceModule)
+                ) else None
 
     def _dict(self, value: dict[Any, Any], path: Path) -> tuple[Any, Any]:
         if isinstance(value, SDict) and value.expr is not None and not value.added:
             self.definitions[path] = value.expr
         pairs = {key: self.value(item, (*path, key)) for key, item in value.items()}
-        return SDict({key: pair[0] for key, pair in pairs.items()}, Key(path)), {key: pair[1] for key, pair in pairs.items()}
+        return SDict({key: pair[0] for key, pair in pairs.items()}, Key(path)), {
+            key: pair[1] for key, pair in pairs.items()
+        }
 
     def _list(self, value: Any, path: Path) -> tuple[Any, Any]:
         expr = operators._expression(list(value) if isinstance(value, tuple) else value)

@@ -80,7 +80,9 @@ def build(files: Library, raw_config: Mapping[str, Any], repository_files: Mappi
             raise failure(interpreter, error) from None
 
 
-def resolve(files: Library, raw_config: Mapping[str, Any], repository_files: Mapping[str, str] | None = None) -> dict[str, Any]:
+def resolve(
+    files: Library, raw_config: Mapping[str, Any], repository_files: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """The configuration alone, as plain values."""
     interpreter = Interpreter(Library(files.root, repository_files) if repository_files else files)
     with deep_recursion():
@@ -149,14 +151,20 @@ def _model_class(interpreter: Interpreter, raw: Mapping[str, Any]) -> Class:
     if own is not None:
         return own
     model_type = str(raw.get("model_type"))
-    table = configuration._table(interpreter, f"{LIBRARY}.models.auto.modeling_auto", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES")
+    table = configuration._table(
+        interpreter, f"{LIBRARY}.models.auto.modeling_auto", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"
+    )
     if model_type not in table:
-        interpreter.unsupported(f"`{model_type}` has no causal language model in the installed library", code="no-causal-model")
+        interpreter.unsupported(
+            f"`{model_type}` has no causal language model in the installed library", code="no-causal-model"
+        )
     names = table[model_type]
     names = [names] if isinstance(names, str) else list(names)
     wanted = (raw.get("architectures") or [None])[0]
     name = wanted if wanted in names else names[0]
-    found = configuration.class_in_folder(interpreter, configuration.module_name(interpreter, model_type), name, "modeling")
+    found = configuration.class_in_folder(
+        interpreter, configuration.module_name(interpreter, model_type), name, "modeling"
+    )
     if found is None:
         for key, value in table.items():
             if name == value or (not isinstance(value, str) and name in value):
@@ -320,6 +328,17 @@ def base_prefix(built: Built) -> str:
     return str(value_of(built.interpreter.getattr(built.model, "base_model_prefix")))
 
 
+def dropped_patterns(built: Built) -> tuple[str, ...]:
+    """Regular expressions for stored tensors that the source says its models leave unread."""
+    found: dict[str, None] = {}
+    for _, module in library.walk_modules(built.model, "", True, set()):
+        if any(cls.name == "PreTrainedModel" for cls in module.cls.mro):
+            if classes.has(built.interpreter, module, "_keys_to_ignore_on_load_unexpected"):
+                patterns = built.interpreter.getattr(module, "_keys_to_ignore_on_load_unexpected")
+                found |= dict.fromkeys(str(value_of(pattern)) for pattern in patterns or ())
+    return tuple(found)
+
+
 def module_tree(built: Built) -> Module:
     """The modules as they are, with what a checkpoint holds and what is computed."""
     return _module(built.model)
@@ -333,7 +352,9 @@ _KINDS = frozenset(
 def _module(module: ModuleObject) -> Module:
     own = module.cls.module == "stubs.nn"
     parameters = [_parameter(name, p, False, True) for name, p in module.parameters.items() if p is not None]
-    parameters += [_parameter(name, b, True, name not in module.transient) for name, b in module.buffers.items() if b is not None]
+    parameters += [
+        _parameter(name, b, True, name not in module.transient) for name, b in module.buffers.items() if b is not None
+    ]
     children = tuple((name, _module(child)) for name, child in module.modules.items() if child is not None)
     kind = module.cls.name if own else ""
     arguments = _layer_arguments(module) if own and parameters else ()
@@ -367,4 +388,16 @@ def known_kinds() -> frozenset[str]:
     return _KINDS
 
 
-__all__ = ["Built", "Buffer", "Const", "Entry", "Parameter", "Tie", "build", "module_tree", "resolve", "state_entries", "transient_buffers"]
+__all__ = [
+    "Built",
+    "Buffer",
+    "Const",
+    "Entry",
+    "Parameter",
+    "Tie",
+    "build",
+    "module_tree",
+    "resolve",
+    "state_entries",
+    "transient_buffers",
+]

@@ -94,7 +94,7 @@ def explore(cls: ConfigurationClass, raw: Mapping[str, Json], keys: Iterable[Key
         for key in condition.keys:
             if key.path not in wanted and not isinstance(lookup(explorer.base.resolved, key.path), Mapping):
                 wanted[key.path] = explorer.reading(key)
-    validity = explorer.validity()
+    validity = explorer.validity(wanted, conditions)
     frozen = explorer.frozen(wanted, conditions, validity)
     dropped = frozenset(name for name in raw if name not in explorer.base.resolved)
     return Explored(
@@ -403,9 +403,30 @@ class _Explorer:
 
         return self._refined(self._explore(lifted, self.raw, [], own, tops), lifted, own, tops)
 
-    def validity(self) -> Reading:
+    def validity(self, wanted: Mapping[Path, Reading], conditions: Sequence[Condition]) -> Reading:
+        """Where the class itself refuses; looked for among configurations that the readings let pass."""
         self.words = ()
-        return self._explore(lambda outcome: Const(True), self.raw, [], (), frozenset({FAILS}))
+        found = self._explore(lambda outcome: Const(True), self.raw, [], (), frozenset({FAILS}))
+        passing = [raw for raw in self.pool() if accepted(raw, wanted, conditions)]
+        for raw in passing:
+            outcome = self.outcome(raw)
+            if outcome.failure is not None and _end(found, raw) == Const(True):
+                found = self._refusing(found, raw, outcome.failure, passing)
+        return found
+
+    def _refusing(self, validity: Reading, raw: Mapping[str, Json], failure: str, passing: Sequence[Mapping[str, Json]]) -> Reading:
+        """A validity that refuses `raw` for a key that is missing or null in it alone; as before if there is no such key."""
+        way = _way(validity, raw)
+        good = [other for other in passing if self.outcome(other).failure is None and _way(validity, other) == way]
+        for path in sorted({path for other in good[:MAX_COMPARED] for path in _differing(raw, other)}, key=repr):
+            inside, owner = Apply("in", (Const(path[-1]), Raw(path[:-1]))), Apply("is", (Raw(path[:-1]), Const(None)))
+            null = Apply("is", (Raw(path), Const(None)))
+            for tests in (((inside, False), (owner, False)), ((null, True), (inside, True))):
+                if all(_holds(test, raw) is truth for test, truth in tests) and not any(
+                    all(_holds(test, other) is truth for test, truth in tests) for other in good
+                ):
+                    return _at_end(validity, way, lambda end, tests=tests: _unless(tests, end, Refused(failure)))  # type: ignore[misc]
+        return validity
 
     def _names(self, target: Expr) -> tuple[str, ...]:
         """Keys of config.json that may be meant by what `target` speaks of: its own, other spellings, what the class asks for."""
@@ -822,13 +843,9 @@ class _Explorer:
         """Whether the readings refuse `raw` or give what the configuration class made of it."""
         filled = self.filled(raw)
         try:
-            if not read(validity, filled):
+            if not read(validity, filled) or not accepted(filled, wanted, conditions):
                 return True
             found = {path: read(reading, filled) for path, reading in wanted.items()}
-            if any(not met(condition, found, filled) for condition in conditions):
-                return True
-            if nested(raw, wanted):
-                return True
             if any(c.reading is not None and not self._true(c, outcome, filled) for c in conditions):
                 return False
             return all(same(found[path], plain(lookup(outcome.resolved, path))) for path in wanted)
@@ -842,6 +859,15 @@ class _Explorer:
             return same(read(lift(condition.expr, outcome), filled), condition.value)
         except (Unclear, DoesNotRead, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             return False
+
+
+def accepted(filled: Mapping[str, Json], wanted: Mapping[Path, Reading], conditions: Sequence[Condition]) -> bool:
+    """Whether readings and conditions let a configuration pass."""
+    try:
+        found = {path: read(reading, filled) for path, reading in wanted.items()}
+        return all(met(condition, found, filled) for condition in conditions) and not nested(filled, wanted)
+    except (DoesNotRead, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return False
 
 
 def met(condition: Condition, found: Mapping[Path, Json], filled: Mapping[str, Json]) -> bool:
@@ -1115,6 +1141,20 @@ def _way(reading: Reading, raw: Mapping[str, Json]) -> list[Test]:
         truth = bool(_holds(reading.test, raw))
         found.append((reading.test, truth))
         reading = reading.then if truth else reading.otherwise
+    return found
+
+
+def _end(reading: Reading, raw: Mapping[str, Json]) -> Reading:
+    while isinstance(reading, Choice):
+        reading = reading.then if _holds(reading.test, raw) else reading.otherwise
+    return reading
+
+
+def _unless(tests: Sequence[Test], end: Reading, other: Reading) -> Reading:
+    """`other` where all tests turn out so, else `end`."""
+    found = other
+    for test, truth in tests:
+        found = Choice(test, found, end) if truth else Choice(test, end, found)
     return found
 
 

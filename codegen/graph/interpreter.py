@@ -584,7 +584,9 @@ class Interpreter:
                 self.exec_body(node.body, scope)
             except Raised as error:
                 for handler in node.handlers:
-                    if handler.type is None or classes.is_instance(self, error.instance, self.eval(handler.type, scope)):
+                    if handler.type is None or classes.is_instance(
+                        self, error.instance, self.eval(handler.type, scope)
+                    ):
                         break
                 else:
                     raise
@@ -833,7 +835,9 @@ class Interpreter:
 
     def _generator(self, node: ast.GeneratorExp, scope: Scope) -> Stream:
         first = self.eval(node.generators[0].iter, scope)
-        return Stream(self._comprehend(node.generators, scope, lambda inner: self.eval(node.elt, inner), first), "generator")
+        return Stream(
+            self._comprehend(node.generators, scope, lambda inner: self.eval(node.elt, inner), first), "generator"
+        )
 
     def _comprehend(
         self, generators: list[ast.comprehension], scope: Scope, give: Callable[[Scope], Any], first: Any = Missing
@@ -922,6 +926,10 @@ class Interpreter:
             self.unsupported("calls nest too deeply", code="depth-limit")
         node = function.node
         scope = Scope(function.scope, function.scope.namespace, "function", function)
+        as_tuple = False
+        if function.decorators and "return_dict" in kwargs and not library.RETURNING.isdisjoint(function.decorators):
+            kwargs = dict(kwargs)
+            as_tuple = value_of(kwargs.pop("return_dict")) is False
         self._bind_arguments(function, args, kwargs, scope)
         span = self.span()
         frame = None
@@ -932,6 +940,8 @@ class Interpreter:
         self.scope = scope
         try:
             result = self._run(function, scope)
+            if as_tuple and isinstance(result, Instance):
+                result = self.call(self.getattr(result, "to_tuple"), [], {})
             if frame is not None:
                 frame.returned = result
             return result
@@ -979,7 +989,10 @@ class Interpreter:
             values[parameter.arg] = value
         if len(args) > len(positional):
             if arguments.vararg is None:
-                self.throw("TypeError", f"{function.name}() takes {len(positional)} positional arguments but {len(args)} were given")
+                self.throw(
+                    "TypeError",
+                    f"{function.name}() takes {len(positional)} positional arguments but {len(args)} were given",
+                )
             values[arguments.vararg.arg] = tuple(args[len(positional) :])
         elif arguments.vararg is not None:
             values[arguments.vararg.arg] = ()

@@ -295,10 +295,14 @@ def call(interp: Interpreter, name: str, args: Args, kwargs: Kwargs) -> Any:
     for prefix, family in _FAMILIES:
         if name.startswith(prefix):
             return family(interp, name, args, kwargs)
-    interp.unsupported(f"`{name}` has no meaning here", help="it can be taught as one function", code="unknown-function")
+    interp.unsupported(
+        f"`{name}` has no meaning here", help="it can be taught as one function", code="unknown-function"
+    )
 
 
-_RANDOM = frozenset(f"torch.{name}" for name in "rand randn randint normal rand_like randn_like empty_like randperm bernoulli".split())
+_RANDOM = frozenset(
+    f"torch.{name}" for name in "rand randn randint normal rand_like randn_like empty_like randperm bernoulli".split()
+)
 
 
 def _typed(argument: Any) -> Any:
@@ -363,7 +367,9 @@ def _math(interp: Interpreter, name: str, args: Args, kwargs: Kwargs) -> Any:
         return math.isqrt(interp.pin(args[0]))
     if word in _HOST_MATH and all(isinstance(arg, operators._ATOMS) for arg in args):
         try:
-            return getattr(math, word)(*(interp.pin(arg) for arg in args), **{k: interp.pin(v) for k, v in kwargs.items()})
+            return getattr(math, word)(
+                *(interp.pin(arg) for arg in args), **{k: interp.pin(v) for k, v in kwargs.items()}
+            )
         except (ValueError, TypeError, OverflowError) as error:
             interp.throw(type(error).__name__, str(error))
     interp.unsupported(f"`{name}` has no meaning here", code="unknown-function")
@@ -454,6 +460,10 @@ IDENTITY = frozenset(
     "allow_in_graph torch_compilable once_differentiable register_kernel integrate_forward_from_hub override".split()
 )
 """Decorators that change nothing of what is computed; by their last name, since libraries move them around."""
+
+
+RETURNING = frozenset(["can_return_tuple", "capture_outputs", "check_model_inputs"])
+"""Those among them that take `return_dict` for themselves."""
 
 
 def decorate(interp: Interpreter, node: ast.expr, value: Any, scope: Scope) -> Any:
@@ -794,7 +804,19 @@ class Text(Foreign):
     host: Any
 
     def get(self, interpreter: Interpreter, name: str) -> Any:
-        if name in ("match", "search", "fullmatch", "sub", "findall", "group", "groups", "split", "start", "end", "span"):
+        if name in (
+            "match",
+            "search",
+            "fullmatch",
+            "sub",
+            "findall",
+            "group",
+            "groups",
+            "split",
+            "start",
+            "end",
+            "span",
+        ):
             method = getattr(self.host, name)
             return Builtin(name, lambda i, a, k: _wrap(method(*(i.pin(arg) for arg in a))))
         raise KeyError(name)
@@ -878,7 +900,16 @@ def _operator(op: str) -> Intrinsic:
     return run
 
 
-for _name, _op in (("add", "+"), ("mul", "*"), ("sub", "-"), ("truediv", "/"), ("floordiv", "//"), ("lt", "<"), ("gt", ">"), ("eq", "==")):
+for _name, _op in (
+    ("add", "+"),
+    ("mul", "*"),
+    ("sub", "-"),
+    ("truediv", "/"),
+    ("floordiv", "//"),
+    ("lt", "<"),
+    ("gt", ">"),
+    ("eq", "=="),
+):
     EXTERNALS[f"operator.{_name}"] = _operator(_op)
 
 

@@ -118,7 +118,9 @@ class Class:
     keywords: dict[str, Any] = field(default_factory=dict)
     marks: set[str] = field(default_factory=set)  # "dataclass", "strict", ... as decorators left them
     builtin: type | None = None  # the Python type whose constructor and behaviour this class stands for
-    cache: dict[str, Any] = field(default_factory=dict)  # attributes that were looked up, None for those that are not there
+    cache: dict[str, Any] = field(
+        default_factory=dict
+    )  # attributes that were looked up, None for those that are not there
     facts: dict[str, Any] = field(default_factory=dict)  # about the class itself
 
     @property

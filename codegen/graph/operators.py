@@ -982,7 +982,11 @@ def formatted(interp: Interpreter, value: Any, conversion: int, spec: Any) -> An
     if isinstance(value, _ATOMS) and conversion == -1 and not spec:
         return scalars.apply("str", value)
     plain_value = plain(value)
-    text = describe(interp, value) if not isinstance(plain_value, (int, float, str, bool, type(None), list, tuple)) else plain_value
+    text = (
+        describe(interp, value)
+        if not isinstance(plain_value, (int, float, str, bool, type(None), list, tuple))
+        else plain_value
+    )
     if conversion == ord("r"):
         text = repr(text)
     elif conversion == ord("s"):

@@ -138,6 +138,10 @@ def _larger(op: str, exprs: tuple[Expr, ...]) -> Expr | None:
     """`max` or `min` of two, if it is the same one for all inputs: a batch has a token at least, a cache may be empty."""
     a, b = exprs
     difference = _polynomial(Apply("-", (a, b)))
+    if all_tokens := difference.pop(_monomial(_ALL), 0):
+        for part in (_PAST, _NEW):
+            difference[_monomial(part)] = difference.get(_monomial(part), 0) + all_tokens
+        difference = {m: f for m, f in difference.items() if f}
     least = {monomial: _least(monomial) for monomial in difference}
     if all(low is not None for low in least.values()):
         bound = sum(factor * (low or 0) for factor, low in zip(difference.values(), least.values(), strict=True))
@@ -165,21 +169,32 @@ _NEW, _PAST, _ALL = Dim("T"), Dim("P"), Dim("S")
 
 def _shorter(op: str, a: Expr, b: Expr) -> Expr | None:
     """`a op b` where terms cancel; None where nothing does, so that the source's own form stays."""
-    if op == "+" and {a, b} == {_NEW, _PAST}:
-        return _ALL
-    if not (_is_sum(a) or _is_sum(b)):
+    if not (_is_sum(a) or _is_sum(b) or {a, b} in ({_NEW, _PAST}, {_ALL, _NEW}, {_ALL, _PAST})):
         return None
     left, right = _polynomial(a), _polynomial(b)
     sign = 1 if op == "+" else -1
     result = dict(left)
     for monomial, factor in right.items():
         result[monomial] = result.get(monomial, 0) + sign * factor
-    result = {m: f for m, f in result.items() if f}
-    return _build(result) if len(result) < len(left) + len(right) else None
+    result = _with_past({m: f for m, f in result.items() if f})
+    return _build(result) if len(result) < len(_with_past(left)) + len(_with_past(right)) else None
+
+
+def _with_past(polynomial: Polynomial) -> Polynomial:
+    """All tokens but the new ones are those in the cache."""
+    factor = polynomial.get(_monomial(_ALL))
+    if factor is None or polynomial.get(_monomial(_NEW)) != -factor:
+        return polynomial
+    rest = {m: f for m, f in polynomial.items() if m not in (_monomial(_ALL), _monomial(_NEW))}
+    return {_monomial(_PAST): factor, **rest}
+
+
+def _monomial(atom: Expr) -> Monomial:
+    return frozenset({(atom, 1)})
 
 
 def _is_sum(expr: Expr) -> bool:
-    return expr == _ALL or (isinstance(expr, Apply) and expr.op in ("+", "-"))
+    return isinstance(expr, Apply) and expr.op in ("+", "-")
 
 
 def _exact_quotient(expr: Expr) -> Expr | None:
@@ -195,9 +210,7 @@ def _divides(b: Expr, a: Expr) -> bool:
     if divisor is None:
         return False
     monomial, factor = divisor
-    return factor != 0 and all(
-        f % factor == 0 and _without(m, monomial) is not None for m, f in _polynomial(a).items()
-    )
+    return factor != 0 and all(f % factor == 0 and _without(m, monomial) is not None for m, f in _polynomial(a).items())
 
 
 def _divide(a: Expr, b: Expr) -> Expr | None:
@@ -241,8 +254,8 @@ def _polynomial(expr: Expr) -> Polynomial:
     match expr:
         case Const(value) if type(value) is int:
             return {_ONE: value} if value else {}
-        case Dim("S"):
-            return {frozenset({(_PAST, 1)}): 1, frozenset({(_NEW, 1)}): 1}
+        case Dim("P"):
+            return {_monomial(_ALL): 1, _monomial(_NEW): -1}
         case Apply("+" | "-" as op, (a, b)):
             result = dict(_polynomial(a))
             for monomial, factor in _polynomial(b).items():
@@ -272,9 +285,7 @@ def _times(a: Monomial, b: Monomial) -> Monomial:
 
 def _build(polynomial: Polynomial) -> Expr:
     """A readable expression, in an order that does not depend on hashing."""
-    past, new = frozenset({(_PAST, 1)}), frozenset({(_NEW, 1)})
-    if polynomial.get(past) is not None and polynomial.get(past) == polynomial.get(new):
-        polynomial = {m: f for m, f in polynomial.items() if m not in (past, new)} | {frozenset({(_ALL, 1)}): polynomial[new]}
+    polynomial = _with_past(polynomial)
     terms = sorted(polynomial.items(), key=lambda item: (item[0] == _ONE, item[1] < 0, _order(item[0])))
     if not terms:
         return Const(0)

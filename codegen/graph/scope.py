@@ -38,12 +38,16 @@ class Scope:
 
     __slots__ = ("vars", "parent", "namespace", "function", "kind", "outer", "returns")
 
-    def __init__(self, parent: Scope | None, namespace: Namespace, kind: str = "function", function: Function | None = None):
+    def __init__(
+        self, parent: Scope | None, namespace: Namespace, kind: str = "function", function: Function | None = None
+    ):
         self.vars: dict[str, Any] = {}
         self.parent = parent
         self.namespace = namespace  # the module's, which gives files and globals
         self.function = function
-        self.kind = kind  # "function", "comprehension", "body" (of a module or class: names are looked up in its namespace)
+        self.kind = (
+            kind  # "function", "comprehension", "body" (of a module or class: names are looked up in its namespace)
+        )
         self.outer: dict[str, Scope | None] | None = None  # names declared global (None) or nonlocal
 
     def target(self) -> Scope:
@@ -185,7 +189,9 @@ def _index(namespace: Namespace, statement: ast.stmt, guards: tuple[Guard, ...])
 
 
 def _is_type_checking(test: ast.expr) -> bool:
-    return (test.id if isinstance(test, ast.Name) else test.attr if isinstance(test, ast.Attribute) else "") == "TYPE_CHECKING"
+    return (
+        test.id if isinstance(test, ast.Name) else test.attr if isinstance(test, ast.Attribute) else ""
+    ) == "TYPE_CHECKING"
 
 
 def _index_fallbacks(namespace: Namespace, body: list[ast.stmt]) -> None:

@@ -43,9 +43,12 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """How the library names tensors: its conversions, the prefix that may be missing, patterns of what it drops."""
+    """How the library names tensors: its conversions, those of checkpoints that older versions wrote, the prefix that may be
+    missing, patterns of what it drops.
+    """
 
     conversions: tuple[Conversion, ...] = ()
+    legacy: tuple[Conversion, ...] = ()
     base: str = ""
     dropped: tuple[str, ...] = ()
 
@@ -104,7 +107,7 @@ def account(
     names: dict[str, str] = {}
     try:
         held = (name for name in tensors if name not in ignored)
-        names = match_checkpoint(held, [place.name for place in places], naming.conversions, naming.base)
+        names = match_checkpoint(held, [place.name for place in places], (*naming.conversions, *naming.legacy), naming.base)
     except CompileError as error:
         findings += error.diagnostics
     if not findings:
@@ -220,3 +223,15 @@ def _templates(name: str, layer: str) -> Iterator[str]:
     for at, step in enumerate(steps):
         if step == layer:
             yield ".".join([*steps[:at], "{}", *steps[at + 1 :]])
+
+
+def renamed(names: Callable[[str], str], naming: Naming, paths: Iterable[str]) -> dict[str, str]:
+    """The paths, `{}` for the layer, that a checkpoint names otherwise than a fresh one would be."""
+    return {path: name for path in paths if (name := names(path)) != _or_none(naming, path)}
+
+
+def _or_none(naming: Naming, path: str) -> str | None:
+    try:
+        return naming.published(path)
+    except CompileError:
+        return None

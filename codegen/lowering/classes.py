@@ -58,12 +58,13 @@ def plan(instances: dict[str, Instance]) -> Program:
     groups: dict[object, list[Instance]] = {}
     keys: dict[str, object] = {}
     ids: dict[object, int] = {}
+    regions_known: dict[int, object] = {}
     for path in sorted(instances, key=lambda p: -_depth(p)):
         instance = instances[path]
         if instance.is_layer or instance.module.kind in CONTAINERS or (path and without_parameters(instance.module)):
             keys[path] = ("layer", instance.module.kind, *_container_key(instance, keys))
             continue
-        key = _skeleton(instance, keys)
+        key = _skeleton(instance, keys, regions_known)
         ids.setdefault(key, len(ids))
         keys[path] = ("class", ids[key])
         groups.setdefault(key, []).append(instance)
@@ -96,9 +97,15 @@ def _child(path: str, name: str) -> str:
 # --------------------------------------------------------------------------------------------- what is the same
 
 
-def _skeleton(instance: Instance, keys: dict[str, object]) -> object:
+def _skeleton(instance: Instance, keys: dict[str, object], regions_known: dict[int, object]) -> object:
     """What two modules must share to be of one class: everything but the numbers that come from the configuration."""
     module = instance.module
+
+    def abstract(region: Region) -> object:
+        if id(region) not in regions_known:
+            regions_known[id(region)] = _abstract_region(region)
+        return regions_known[id(region)]
+
     return (
         module.class_name,
         tuple(
@@ -107,7 +114,7 @@ def _skeleton(instance: Instance, keys: dict[str, object]) -> object:
         ),
         tuple((name, keys[_child(instance.path, name)]) for name, _ in module.children),
         tuple(
-            (name, tuple(_abstract_region(r) for r in regions)) for name, regions in sorted(instance.methods.items())
+            (name, tuple(abstract(r) for r in regions)) for name, regions in sorted(instance.methods.items())
         ),
     )
 
@@ -219,6 +226,19 @@ def holes(instance: Instance) -> list[Hole]:
     return found
 
 
+def _rows(members: list[Instance]) -> list[list[Hole]]:
+    """The holes of each member; members that share their code and their numbers share the row."""
+    known: dict[object, list[Hole]] = {}
+    rows = []
+    for member in members:
+        ids = tuple((name, tuple(id(region) for region in regions)) for name, regions in member.methods.items())
+        key = (ids, member.module)
+        if key not in known:
+            known[key] = holes(member)
+        rows.append(known[key])
+    return rows
+
+
 def _child_classes(instance: Instance, by_path: dict[str, ClassPlan]) -> Iterator[tuple[str, ClassPlan]]:
     """Children (also those in lists) that have a class of their own."""
 
@@ -234,7 +254,7 @@ def _child_classes(instance: Instance, by_path: dict[str, ClassPlan]) -> Iterato
 
 
 def _plan_class(members: list[Instance], by_path: dict[str, ClassPlan]) -> ClassPlan:
-    rows = [holes(member) for member in members]
+    rows = _rows(members)
     passed = [[list(p.arguments[where]) for where, p in _child_classes(m, by_path)] for m in members]
     columns: dict[tuple[Expr, ...], str] = {}  # what the members have there -> parameter
     used: set[str] = {"cfg", "layer", "dtype", "rngs", "self"}

@@ -14,7 +14,7 @@ from ir.graph import Module, Operand, Parameter
 if TYPE_CHECKING:
     from ir.arch import Component
 
-AMBIENT = ("dtype", "cache", "last_only")  # what a body may need beyond its arguments, in this order
+AMBIENT = ("dtype", "cache", "start", "last_only")  # what a body may need beyond its arguments, in this order
 
 
 class Dialect(Target, Protocol):

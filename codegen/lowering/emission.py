@@ -65,6 +65,8 @@ class Emitter:
         writer = ClassWriter(self, self.program.top)
         region = self.program.top.example.methods["forward"][0]
         _, body = writer.method_lines("forward", region, inputs)
+        if "start" in ambients(region) and not self.dialect.functional_cache:
+            body.insert(0, "start = 0 if cache is None else cache.length")
         return writer.init_lines(), body
 
     def templates(self) -> list[str]:

@@ -123,4 +123,4 @@ class FlaxDialect:
         out: list[str] = []
         for item in ambient:
             out += ["kv", "start"] if item == "cache" else [item]
-        return out
+        return list(dict.fromkeys(out))

@@ -11,7 +11,7 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.components import is_statement, sizes_needed, statements_first
 from codegen.lowering.dialect import AMBIENT, Dialect, attribute, lines, name, unparse
 from codegen.lowering.numbers import Leaf
-from codegen.lowering.printing import BodyPrinter, holds_type, print_body
+from codegen.lowering.printing import BodyPrinter, holds_type, print_body, reads_past
 from ir.expressions import Index, Key, Local
 from ir.graph import Call, DType, FunctionTarget, Loop, ModuleTarget, Number, Op, Operand, Raised, Region, Value
 
@@ -27,6 +27,8 @@ def ambients(region: Region, cached: dict[int, tuple[Region, tuple[str, ...]]] |
     found: set[str] = set()
     holders = any(isinstance(p, Value) and holds_type(p, DType.MODEL) for p in region.params)
     for node in region.nodes:
+        if not isinstance(node, Loop) and reads_past(node.args):
+            found.add("start")
         match node:
             case Op(op, args):
                 if op == "cache_update":

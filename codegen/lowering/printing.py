@@ -6,7 +6,7 @@ import ast
 import copy
 import keyword
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
@@ -61,6 +61,7 @@ SHORT_NAMES = {
 }
 MAX_INLINE = 4  # operations in one expression
 WIDTH = 100
+PAST = Dim("P")  # how many tokens are in the cache: `start` where it is read
 
 
 class Target(Protocol):
@@ -208,9 +209,13 @@ class BodyPrinter:
         for param in target.repeats.get(node.name, ()):
             for value in values_in((node.args[OPS[node.name].position(param)],)):
                 self.materialize(value)
+        if reads_past(node.args) and not target.writes_in_place:
+            node = replace(node, args=self.from_start(node))
         args, weight = self.arguments(node.args)
         try:
             expr = target.spell(node.name, args)
+            if node.name == "arange" and reads_past(node.args) and not target.writes_in_place:
+                expr = self.arange_from_start(node)
             if target.settles(node):
                 expr = target.spell("cast", (expr, self.dtype(node.results[0].dtype)))
         except Unspellable as error:
@@ -219,6 +224,20 @@ class BodyPrinter:
         if node.name in FRESH:
             self.made_here.add(node.results[0].id)
         self.define(node.results, expr, weight + 1)
+
+    def from_start(self, node: Op) -> tuple[Operand, ...]:
+        """The operands of `node`, where a range from what is in the cache has a length that is known beforehand."""
+        match node:
+            case Op("getitem", (value, tuple() as index), (result,)):
+                axis, out = 0, []
+                for item in index:
+                    if isinstance(item, SliceOf) and reads_past((item,)) and isinstance(item.start, Number):
+                        item = self.span_from(item.start.expr, result.shape[axis])
+                    axis += item is None or not isinstance(item, Number)
+                    out.append(item)
+                return (value, tuple(out))
+            case _:
+                return node.args
 
     def write(self, node: Op) -> None:
         """`out = x.clone()`, `out[index] = y`; without the copy where nobody else sees `x`."""
@@ -322,8 +341,10 @@ class BodyPrinter:
             return self.assign(value, self.pending.pop(value.id).expr)
         return self.names[value.id]
 
-    def operand(self, operand: Operand) -> object:
+    def operand(self, operand: Operand | ast.expr) -> object:
         match operand:
+            case ast.expr():
+                return operand
             case Value():
                 return self.load(operand)
             case Number(expr):
@@ -405,8 +426,23 @@ class BodyPrinter:
                 return ast.Name(name, ast.Load())
         raise AssertionError(f"a helper function reads {expr}")
 
+    def arange_from_start(self, node: Op) -> ast.expr:
+        """A range whose bounds are known when the model runs, of a length that is known before."""
+        begin, _, step, dtype = node.args
+        if not isinstance(begin, Number) or step != Number(Const(1)):
+            raise Unspellable("a range over the cache with a step")
+        size = self.number(node.results[0].shape[0])
+        return ast.BinOp(self.number(begin.expr), ast.Add(), self.scope.target.spell("arange", (0, size, 1, self.operand(dtype))))
+
+    def span_from(self, begin: Expr, size: Expr) -> ast.expr:
+        """`start + arange(T)`"""
+        arange = self.scope.target.spell("arange", (0, self.number(size), 1, None))
+        return ast.BinOp(self.number(begin), ast.Add(), arange)
+
     def dim(self, dim: Dim) -> ast.expr:
         """`B`, `T`, bound once at the top from the first parameter that has it, or the size of a value at hand."""
+        if dim == PAST:
+            return ast.Name("start", ast.Load())
         if dim.name in self.dims_header:
             return ast.Name(self.dims_header[dim.name][0], ast.Load())
         for param in self.region.params:
@@ -465,7 +501,7 @@ class BodyPrinter:
         return [name for name in dict.fromkeys(out) if name.isidentifier() and not keyword.iskeyword(name)] or ["h"]
 
     def taken(self, name: str) -> bool:
-        return name in self.reserved or name in self.dims_header
+        return name in self.reserved or name in self.dims_header or name == "start"
 
     def free_name(self, candidates: Iterable[str]) -> str:
         used = set(self.names.values())
@@ -573,6 +609,24 @@ def values_in(operands: Iterable[Operand]) -> Iterator[Value]:
                 yield from values_in(operand)
             case _:
                 pass
+
+
+def reads_past(operands: Iterable[Operand]) -> bool:
+    """Whether a number among operands depends on how many tokens are in the cache."""
+    for operand in operands:
+        match operand:
+            case Number(expr):
+                if PAST in set(leaves(expr)):
+                    return True
+            case SliceOf(start, stop, step):
+                if reads_past((start, stop, step)):
+                    return True
+            case tuple():
+                if reads_past(operand):
+                    return True
+            case _:
+                pass
+    return False
 
 
 def _factors(expr: Expr) -> Iterator[Expr]:

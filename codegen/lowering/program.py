@@ -67,7 +67,7 @@ class Lowering:
         keys = list(used_keys(self.program))
         for mask in given.masks:
             keys += [key for e in (mask.window, mask.chunk) if e is not None for key in keys_in(e)]
-        keys += [key for _, e in self.slots() for key in keys_in(e)]
+        keys += [key for shape, slot in self.slots() for e in (*shape, slot) for key in keys_in(e)]
         keys += [key for e in self.sizes() for key in keys_in(e)]
         keys += [key for path, length in self.lists() for key in keys_in(self.count(path, length))]
         kinds = [self.kinds(loop.kinds) for loop in self.loops() if len(loop.bodies) > 1]
@@ -234,15 +234,35 @@ class Lowering:
         )
 
     def cache(self) -> CacheView:
+        """What the cache holds: one shape for all layers, or one for each kind of layer."""
         shapes = list(dict.fromkeys(shape for shape, _ in self.slots()))
         lengths = [self.over_cfg(self.count(path, length)) for path, length in self.lists()]
         count = lengths[0] if lengths else "0"
-        if len(shapes) > 1:
-            raise CompileError(Diagnostic("mixed-cache", "layers keep keys and values of different shapes"))
         if not shapes:
             return CacheView("0", "0", "0", "0")
+        if len(shapes) > 1:
+            return CacheView(count, shapes_expr=self.shapes_by_kind())
         heads, key, value = shapes[0]
         return CacheView(count, self.over_cfg(heads), self.over_cfg(key), self.over_cfg(value))
+
+    def shapes_by_kind(self) -> str:
+        """Heads, key size and value size of every layer, where they differ, over `cfg`."""
+        by_layer: dict[int, tuple[Expr, Expr, Expr]] = {}
+        for path, instance in self.program.instances.items():
+            layer = next((int(part) for part in path.split(".") if part.isdigit()), None)
+            found = [shape for rs in instance.methods.values() for r in rs for shape, _ in _updates(r)]
+            if layer is not None and found:
+                by_layer.setdefault(layer, found[0])
+        first = next(iter(by_layer.values()))
+        rows = [by_layer.get(layer, first) for layer in range(max(length for _, length in self.lists()))]
+        options = list(dict.fromkeys(rows))
+        kinds = self.kinds_containing(tuple(options.index(row) for row in rows))
+        texts = {label: ", ".join(self.over_cfg(e) for e in row) for label, row in zip(kinds.labels, rows, strict=True)}
+        *others, (_, text) = texts.items()
+        text = f"({text})"
+        for label, made in reversed(others):
+            text = f"({made}) if kind == {label!r} else {text}"
+        return f"[{text} for kind in {self.sequence(kinds)}]"
 
     def legend(self) -> tuple[str, ...]:
         named = [f"{axis.letter} {self.fields[axis.size.path]}" for axis in self.axes if isinstance(axis.size, Key)]

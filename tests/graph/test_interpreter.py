@@ -30,22 +30,52 @@ def run(source: str, *args: Any, **files: str) -> Any:
 
 
 PROGRAMS: dict[str, tuple[str, Any]] = {
-    "star arguments": ("def g(a, *b, c=3, **d): return a, b, c, d\ndef f(): return g(1, *[2, 3], c=4, **{'e': 5})", (1, (2, 3), 4, {"e": 5})),
-    "defaults are evaluated once": ("def g(x, seen=[]):\n  seen.append(x)\n  return seen\ndef f():\n  g(1)\n  return g(2)", [1, 2]),
+    "star arguments": (
+        "def g(a, *b, c=3, **d): return a, b, c, d\ndef f(): return g(1, *[2, 3], c=4, **{'e': 5})",
+        (1, (2, 3), 4, {"e": 5}),
+    ),
+    "defaults are evaluated once": (
+        "def g(x, seen=[]):\n  seen.append(x)\n  return seen\ndef f():\n  g(1)\n  return g(2)",
+        [1, 2],
+    ),
     "closures": ("def f():\n  n = 1\n  def g():\n    nonlocal n\n    n += 1\n    return n\n  g()\n  return g()", 3),
     "walrus in a comprehension": ("def f():\n  [y := x for x in range(3)]\n  return y", 2),
     "unpacking with a star": ("def f():\n  a, *b, c = range(5)\n  return a, b, c", (0, [1, 2, 3], 4)),
     "for else": ("def f():\n  for i in range(3):\n    if i == 5: break\n  else:\n    return 'none'", "none"),
-    "while": ("def f():\n  n = 0\n  while True:\n    n += 1\n    if n % 2: continue\n    if n > 5: break\n  return n", 6),
-    "try": ("def f():\n  try:\n    return {}['x']\n  except (ValueError, KeyError) as e:\n    return str(e)\n  finally:\n    pass", "'x'"),
-    "reraise": ("def g():\n  try: raise ValueError('a')\n  except ValueError: raise\ndef f():\n  try: g()\n  except Exception as e: return type(e).__name__", "ValueError"),
-    "generators": ("def g(n):\n  for i in range(n): yield i\n  yield from [7, 8]\ndef f(): return list(g(2))", [0, 1, 7, 8]),
+    "while": (
+        "def f():\n  n = 0\n  while True:\n    n += 1\n    if n % 2: continue\n    if n > 5: break\n  return n",
+        6,
+    ),
+    "try": (
+        "def f():\n  try:\n    return {}['x']\n  except (ValueError, KeyError) as e:\n    return str(e)\n  finally:\n    pass",
+        "'x'",
+    ),
+    "reraise": (
+        "def g():\n  try: raise ValueError('a')\n  except ValueError: raise\ndef f():\n  try: g()\n  except Exception as e: return type(e).__name__",
+        "ValueError",
+    ),
+    "generators": (
+        "def g(n):\n  for i in range(n): yield i\n  yield from [7, 8]\ndef f(): return list(g(2))",
+        [0, 1, 7, 8],
+    ),
     "dict comprehension": ("def f(): return {k: v for k, v in zip('ab', [1, 2]) if v > 1}", {"b": 2}),
     "conditional chain": ("def f(): return 1 < 2 < 3, 1 < 3 < 2, not [] and 'x' or 'y'", (True, False, "x")),
-    "lambda and sorted": ("def f(): return sorted(['bb', 'a'], key=lambda s: len(s)), max([3, 1]), sum(x for x in (1, 2))", (["a", "bb"], 3, 3)),
-    "text": ("def f():\n  n = 3\n  return f'{n:02d}-{n!r}-{{}}', 'a,b'.split(','), '-'.join(['x', 'y']), '%s' % 4", ("03-3-{}", ["a", "b"], "x-y", "4")),
-    "slices": ("def f():\n  x = [0, 1, 2, 3]\n  x[1:3] = [9]\n  del x[0]\n  return x, x[::-1], (1, 2)[-1]", ([9, 3], [3, 9], 2)),
-    "sets keep their order": ("def f(): return list({'c', 'a', 'b'}), list(set('zyx') | {'w'})", (["c", "a", "b"], ["z", "y", "x", "w"])),
+    "lambda and sorted": (
+        "def f(): return sorted(['bb', 'a'], key=lambda s: len(s)), max([3, 1]), sum(x for x in (1, 2))",
+        (["a", "bb"], 3, 3),
+    ),
+    "text": (
+        "def f():\n  n = 3\n  return f'{n:02d}-{n!r}-{{}}', 'a,b'.split(','), '-'.join(['x', 'y']), '%s' % 4",
+        ("03-3-{}", ["a", "b"], "x-y", "4"),
+    ),
+    "slices": (
+        "def f():\n  x = [0, 1, 2, 3]\n  x[1:3] = [9]\n  del x[0]\n  return x, x[::-1], (1, 2)[-1]",
+        ([9, 3], [3, 9], 2),
+    ),
+    "sets keep their order": (
+        "def f(): return list({'c', 'a', 'b'}), list(set('zyx') | {'w'})",
+        (["c", "a", "b"], ["z", "y", "x", "w"]),
+    ),
     "classes": (
         "class A:\n  k = 1\n  def __init__(self, x): self.x = x\n  def who(self): return 'A', self.x\n"
         "class B(A):\n  def __init__(self, x):\n    super().__init__(x + 1)\n  def who(self): return 'B', *super().who()\n"
@@ -82,8 +112,14 @@ PROGRAMS: dict[str, tuple[str, Any]] = {
         "  def __post_init__(self): self.z = self.x + 1\n@dataclass\nclass B(A):\n  w: int = 3\ndef f():\n  b = B(1, w=4)\n  return b.x, b.y, b.w, b.z",
         (1, [], 4, 2),
     ),
-    "a name rebound from itself": ("X = {'a': 1}\nX.update(b=2)\nX = dict(**{'c': 3}, **X)\nX['d'] = 4\ndef f(): return X", {"c": 3, "a": 1, "b": 2, "d": 4}),
-    "module level conditions": ("import os\nif os.environ.get('x'):\n  a = 1\nelse:\n  a = 2\ntry:\n  import flash_attn\nexcept ImportError:\n  flash_attn = None\ndef f(): return a, flash_attn", (2, None)),
+    "a name rebound from itself": (
+        "X = {'a': 1}\nX.update(b=2)\nX = dict(**{'c': 3}, **X)\nX['d'] = 4\ndef f(): return X",
+        {"c": 3, "a": 1, "b": 2, "d": 4},
+    ),
+    "module level conditions": (
+        "import os\nif os.environ.get('x'):\n  a = 1\nelse:\n  a = 2\ntry:\n  import flash_attn\nexcept ImportError:\n  flash_attn = None\ndef f(): return a, flash_attn",
+        (2, None),
+    ),
     "functools and itertools": (
         "import functools, itertools, copy, math\ndef g(a, b): return a - b\ndef f(): return functools.partial(g, 5)(2), list(itertools.chain([1], [2])), "
         "copy.deepcopy([[1]]), math.ceil(1.5), math.pi > 3",
@@ -93,7 +129,10 @@ PROGRAMS: dict[str, tuple[str, Any]] = {
         "class C:\n  def __enter__(self): return 4\n  def __exit__(self, *a): return True\ndef f():\n  with C() as c:\n    raise ValueError\n  return c",
         4,
     ),
-    "getattr": ("class A:\n  def __getattr__(self, n): return n\ndef f(): return getattr(A(), 'x'), hasattr(1, 'y'), getattr(1, 'z', 2)", ("x", False, 2)),
+    "getattr": (
+        "class A:\n  def __getattr__(self, n): return n\ndef f(): return getattr(A(), 'x'), hasattr(1, 'y'), getattr(1, 'z', 2)",
+        ("x", False, 2),
+    ),
 }
 
 
@@ -108,7 +147,10 @@ def test_program(name: str) -> None:
 
 
 def test_files_import_each_other() -> None:
-    assert run("from .other import g as h\nfrom . import other\ndef f(): return h(), other.K", other="K = 1\ndef g(): return K + 1") == (2, 1)
+    assert run(
+        "from .other import g as h\nfrom . import other\ndef f(): return h(), other.K",
+        other="K = 1\ndef g(): return K + 1",
+    ) == (2, 1)
 
 
 def test_a_scalar_keeps_its_expression() -> None:
@@ -151,14 +193,19 @@ def test_an_exception_of_the_program_is_its_own() -> None:
 @pytest.mark.parametrize(
     ("source", "code"),
     [
-        ("import torch\ndef f():\n  try:\n    return torch.no_such_thing(1)\n  except Exception:\n    return 0", "unknown-function"),
+        (
+            "import torch\ndef f():\n  try:\n    return torch.no_such_thing(1)\n  except Exception:\n    return 0",
+            "unknown-function",
+        ),
         ("import torch\n@torch.no_such_decorator\ndef f(): return 1", "unknown-decorator"),
         ("def g():\n  return f()\ndef f():\n  return g()", "depth-limit"),
         ("def f():\n  while True: pass", "step-limit"),
         ("async def f(): pass\ndef f():\n  async def g(): pass", "unsupported"),
     ],
 )
-def test_what_has_no_meaning_is_an_error_with_its_place(source: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_has_no_meaning_is_an_error_with_its_place(
+    source: str, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("codegen.graph.interpreter.MAX_STEPS", 2000)
     from codegen.graph.construction import deep_recursion
 

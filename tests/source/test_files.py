@@ -10,7 +10,14 @@ import pytest
 from codegen.diagnostics import CompileError
 from codegen.source.files import Library, SourceFile, find_library
 
-MODULES = ("modeling_utils", "configuration_utils", "activations", "modeling_rope_utils", "cache_utils", "pytorch_utils")
+MODULES = (
+    "modeling_utils",
+    "configuration_utils",
+    "activations",
+    "modeling_rope_utils",
+    "cache_utils",
+    "pytorch_utils",
+)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -19,7 +26,9 @@ def test_pieces_are_what_the_whole_file_parses_to(name: str) -> None:
     assert file is not None
     pieces = [statement for chunk in file.chunks() for statement in chunk.statements()]
     whole = ast.parse(file.text).body
-    assert [ast.dump(s, include_attributes=True) for s in pieces] == [ast.dump(s, include_attributes=True) for s in whole]
+    assert [ast.dump(s, include_attributes=True) for s in pieces] == [
+        ast.dump(s, include_attributes=True) for s in whole
+    ]
 
 
 def test_the_library_is_not_imported() -> None:

@@ -741,13 +741,18 @@ class AdaptiveMaxPool2d(_Pool):
 
 
 class ZeroPad1d(Module):
+    sides = 2
+
     def __init__(self, padding):
         super().__init__()
-        self.padding = padding
+        self.padding = _ntuple(padding, self.sides)
+
+    def forward(self, input):
+        return F.pad(input, self.padding)
 
 
 class ZeroPad2d(ZeroPad1d):
-    pass
+    sides = 4
 
 
 class ConstantPad1d(Module):
@@ -760,16 +765,23 @@ class ConstantPad1d(Module):
         return F.pad(input, self.padding, value=self.value)
 
 
-class ReflectionPad1d(ZeroPad1d):
+class _ModePad(ZeroPad1d):
+    mode = "reflect"
+
+    def forward(self, input):
+        return F.pad(input, self.padding, self.mode)
+
+
+class ReflectionPad1d(_ModePad):
     pass
 
 
-class ReflectionPad2d(ZeroPad1d):
-    pass
+class ReflectionPad2d(_ModePad):
+    sides = 4
 
 
-class ReplicationPad1d(ZeroPad1d):
-    pass
+class ReplicationPad1d(_ModePad):
+    mode = "replicate"
 
 
 class Upsample(Module):
