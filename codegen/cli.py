@@ -15,10 +15,10 @@ from codegen import __version__
 
 if TYPE_CHECKING:
     from codegen.diagnostics import Diagnostic
-    from codegen.pipeline import Report
     from codegen.regenerate import Outcome
     from codegen.render import Written
     from codegen.repo import Repository
+    from codegen.report import Report
 
 FAILED, USAGE, UNVERIFIED = 1, 2, 3
 
@@ -152,7 +152,7 @@ def inspect(
 
 
 @command("explain")
-def explain(
+def explain_package(
     package: Annotated[str, typer.Argument(metavar="PACKAGE[:FACT]", help="a package, and a fact of it by name")],
     as_json: AsJson = False,
 ) -> None:
@@ -162,10 +162,10 @@ def explain(
     codegen explain generated/name
     codegen explain name:rope_theta
     """
-    from codegen import pipeline
+    from codegen.explain import explain
 
     name, fact = _split_fact(package)
-    _report(pipeline.explain(_package(name), fact), as_json)
+    _report(explain(_package(name), fact), as_json)
 
 
 @command("regenerate-all")
@@ -416,7 +416,7 @@ def _story(folder: Path, written: Written) -> str:
 
 
 def _report(report: Report, as_json: bool) -> None:
-    _finish(report.facts, report.text, (), as_json)
+    _finish(report.facts, report.text, report.notes, as_json)
 
 
 def _finish(facts: Mapping[str, object], text: str, diagnostics: Iterable[Diagnostic], as_json: bool) -> None:

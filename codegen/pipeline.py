@@ -16,17 +16,32 @@ from typing import NoReturn
 
 from codegen import __version__, graph, raising, render
 from codegen.diagnostics import CompileError, Diagnostic
+from codegen.graph.exploration import ConfigurationClass, explore
 from codegen.graph.predicates import Kind
-from codegen.lowering.checkpoint_names import Submodel, conversions_of, published_name, read_conversions
+from codegen.lowering import inspection
+from codegen.lowering.accounting import (
+    Accounts,
+    Naming,
+    account,
+    ignored_patterns,
+    recorded_names,
+    renamed,
+    stored_names,
+)
+from codegen.lowering.checkpoint_names import LEGACY, Submodel, conversions_of, read_conversions
+from codegen.lowering.config_view import ConfigLowering
 from codegen.lowering.package import Facts, PackageViews, Ties, package_views
-from codegen.lowering.plain_config import plain_config
 from codegen.lowering.program import Input, Lowering, MaskPlan
-from codegen.lowering.views import SourceView
+from codegen.lowering.provenance import Origins, provenance
+from codegen.lowering.views import ConfigView, SourceView
 from codegen.raising.describe import describe
 from codegen.repo import Repository
+from codegen.report import Report, columns
 from codegen.source.files import find_library
 from ir.arch import Arch, MaskForm
+from ir.expressions import Const, Key
 from ir.graph import Region
+from ir.text import to_text
 
 TARGETS = ("torch", "flax")
 EMITS = ("graph", "arch")
@@ -41,30 +56,78 @@ class Package:
     notes: tuple[Diagnostic, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Front:
+    """A source as far as it is understood before any choice of a framework. `arch` is None where nothing was raised."""
+
+    repository: Repository
+    built: graph.Built
+    traced: graph.Traced
+    raised: raising.RaisedProgram | None
+    arch: Arch | None
+
+    @property
+    def region(self) -> Region:
+        return self.traced.region if self.raised is None else self.raised.region
+
+
 def compile_package(
     repository: Repository,
     *,
     targets: Iterable[str] = TARGETS,
     checkpoints: Mapping[str, Mapping[str, object]] | None = None,
+    names: Mapping[str, str] | None = None,
     raise_components: bool = True,
 ) -> Package:
-    """A package for the architecture of `repository`. `checkpoints`: name -> configuration of others that it also serves.
+    """A package for the architecture of `repository`. `checkpoints`: name -> configuration of others that it also serves;
+    `names`: how the checkpoint calls tensors, where nothing is there to read that from.
 
     Raises:
         CompileError: every finding, of whichever stage found them.
     """
-    library = find_library(_sources(repository))
-    built = graph.build(library, repository.config)
-    traced = graph.trace_forward(built)
-    raised = raising.raise_program(traced.region, traced.mask_parameters, traced.both_ways, traced.inputs) if raise_components else None
-    lowering = Lowering(_lowering_input(built, traced, raised.region if raised else traced.region))
-    arch = describe(raised.region, traced.tree, raised.masks) if raised else None
-    views = _views(repository, built, lowering, arch, additive=raised is None or raised.masks is MaskForm.ADDITIVE)
-    files = {name: render.fill(template, view) for name, (template, view) in _templates(views).items()}
+    built = build(repository)
+    naming = _naming(built)
+    accounts = check_weights(repository, built, naming)
+    front = trace(repository, built, raise_components=raise_components)
+    lowering = Lowering(_lowering_input(front))
+    published = stored_names(accounts, naming) if accounts else recorded_names(names or {}, naming)
+    views = _views(front, lowering, naming, published, checkpoints or {})
+    files = {name: render.fill(template, view) for name, (template, view) in _templates(views, targets).items()}
+    files |= {"arch.txt": to_text(front.arch) + "\n"} if front.arch is not None else {}
     texts = render.format_python(files)
-    record_ = record(repository, targets, checkpoints or {})
+    facts = record(repository, targets, checkpoints or {})
+    facts["names"] = renamed(published, naming, [row.path for table in views.weights.tables for row in table.rows])
+    asked = tuple((predicate.expr, predicate.span) for predicate in built.interpreter.predicates.all())
+    origins = Origins(built.definitions, built.raw, graph.class_places(built), asked)
+    facts["provenance"] = provenance(lowering, views.weights, front.arch, origins)
+    notes = (*repository.notes, *(accounts.notes if accounts else ()))
     name = package_name(repository.config)
-    return Package(name, {**texts, render.SOURCE_RECORD: render.manifest(record_, texts)}, repository.notes)
+    return Package(name, {**texts, render.SOURCE_RECORD: render.manifest(facts, texts)}, notes)
+
+
+def build(repository: Repository) -> graph.Built:
+    """The configuration and the modules."""
+    return graph.build(find_library(_sources(repository)), repository.config)
+
+
+def trace(repository: Repository, built: graph.Built, *, raise_components: bool = True) -> Front:
+    """What the modules compute, and what that is in the terms of the field."""
+    traced = graph.trace_forward(built)
+    if not raise_components:
+        return Front(repository, built, traced, None, None)
+    raised = raising.raise_program(traced.region, traced.mask_parameters, traced.both_ways, traced.inputs)
+    return Front(repository, built, traced, raised, describe(raised.region, traced.tree, raised.masks))
+
+
+def check_weights(repository: Repository, built: graph.Built, naming: Naming) -> Accounts | None:
+    """Proof that every tensor of the checkpoint has its place; None where no tensors are known.
+
+    Raises:
+        CompileError: some have none; it names them all.
+    """
+    if repository.tensors is None:
+        return None
+    return account(repository.tensors, graph.state_entries(built), graph.transient_buffers(built), naming)
 
 
 def _sources(repository: Repository) -> dict[str, str]:
@@ -74,57 +137,78 @@ def _sources(repository: Repository) -> dict[str, str]:
     return {name: text for name in repository.python_files() if (text := repository.text(name)) is not None}
 
 
-def _lowering_input(built: graph.Built, traced: graph.Traced, region: Region) -> Input:
-    predicates = built.interpreter.predicates.all()
+def _lowering_input(front: Front) -> Input:
+    traced, predicates = front.traced, front.built.interpreter.predicates.all()
     counts = tuple(p.expr for p in predicates if p.kind is Kind.COUNT)
     conditions = tuple(p.expr for p in predicates if p.kind is Kind.LAYER)
     masks = tuple(MaskPlan(mask.name, mask.causal, mask.window, mask.chunk) for mask in traced.masks)
-    return Input(traced.tree, region, traced.inputs, masks, built.resolved, counts, conditions)
+    flags = tuple(tie.condition for tie in front.built.ties)
+    return Input(traced.tree, front.region, traced.inputs, masks, front.built.resolved, counts, flags, conditions)
 
 
 def _views(
-    repository: Repository, built: graph.Built, lowering: Lowering, arch: Arch | None, *, additive: bool
+    front: Front,
+    lowering: Lowering,
+    naming: Naming,
+    published: Callable[[str], str],
+    checkpoints: Mapping[str, Mapping[str, object]],
 ) -> PackageViews:
+    repository, built = front.repository, front.built
     name = package_name(repository.config)
     source = SourceView(name, name, repository.name, repository.revision, f"codegen {__version__}")
-    config = plain_config(lowering, source)
-    ties = Ties(tuple((tie.target, tie.source) for tie in built.ties), "cfg.tie_word_embeddings")
+    config = _config(front, lowering, source, checkpoints)
+    ties = _ties(built, lowering)
     facts = Facts(f"a causal language model, compiled from {repository.source}")
-    vocabulary = int(built.resolved.get("vocab_size", 0))
     return package_views(
         lowering,
         source,
         config,
         facts,
         ties,
-        additive=additive,
-        published=_published(built),
+        additive=front.raised is None or front.raised.masks is MaskForm.ADDITIVE,
+        published=published,
         tiny=repository.config,
-        vocabulary=vocabulary,
-        arch=arch,
+        vocabulary=int(built.resolved.get("vocab_size", 0)),
+        ignored=ignored_patterns(graph.transient_buffers(built), naming),
+        arch=front.arch,
     )
 
 
-def _published(built: graph.Built) -> Callable[[str], str]:
-    """What a checkpoint calls the tensor at a path of the module tree: the library's conversion mapping, read as data."""
+def _config(
+    front: Front, lowering: Lowering, source: SourceView, checkpoints: Mapping[str, Mapping[str, object]]
+) -> ConfigView:
+    """Config: the attributes that the emitted code reads, how each follows from config.json, and what is refused."""
+    raw, interpreter = front.repository.config, front.built.interpreter
+    configuration = ConfigurationClass(interpreter.files, raw)
+    predicates = [p for p in interpreter.predicates.all() if p.stage == 2]
+    keys = [Key(path) for path in lowering.fields]
+    explored = explore(configuration, raw, keys, [*predicates, *configuration.guards(raw)])
+    made = ConfigLowering(explored, lowering.fields, lowering.letters(), tuple(lowering.numbers()))
+    return made.view(source, checkpoints)
+
+
+def _ties(built: graph.Built, lowering: Lowering) -> Ties:
+    """Tied tensors, and the flag of the configuration that says whether they are."""
+    conditions = [tie.condition for tie in built.ties if not isinstance(tie.condition, Const)]
+    pairs = tuple((tie.target, tie.source) for tie in built.ties)
+    return Ties(pairs, lowering.over_cfg(conditions[0]) if conditions else "")
+
+
+def _naming(built: graph.Built) -> Naming:
+    """How checkpoints name tensors: the library's conversion mapping, read as data."""
+    base, dropped = graph.base_prefix(built), graph.dropped_patterns(built)
     file = built.interpreter.files.module("transformers.conversion_mapping")
     if file is None:
-        return lambda path: path
+        return Naming(base=base, dropped=dropped)
     table = read_conversions(ast.parse(file.text), file.name)
-    conversions = conversions_of(table, [Submodel(*part) for part in graph.submodels(built)], graph.base_prefix(built))
-
-    def name(path: str) -> str:
-        found = published_name(path, conversions)
-        if isinstance(found, str):
-            return found
-        raise CompileError(Diagnostic("weight-operation", f"`{path}` is stored in another form, which is not supported yet"))
-
-    return name
+    submodels = [Submodel(*part) for part in graph.submodels(built)]
+    return Naming(conversions_of(table, submodels, base), table.find(LEGACY) or (), base, dropped)
 
 
-def _templates(views: PackageViews) -> dict[str, tuple[str, object]]:
-    """File -> template and what it renders."""
-    return {
+def _templates(views: PackageViews, targets: Iterable[str]) -> dict[str, tuple[str, object]]:
+    """File -> template and what it renders, without the models that are not asked for."""
+    unwanted = {f"{target}_model.py" for target in TARGETS if target not in targets}
+    files: dict[str, tuple[str, object]] = {
         "__init__.py": ("init.py.jinja", views.card),
         "config.py": ("config.py.jinja", views.config),
         "torch_model.py": ("torch/model.py.jinja", views.torch),
@@ -134,6 +218,7 @@ def _templates(views: PackageViews) -> dict[str, tuple[str, object]]:
         "README.md": ("card.md.jinja", views.card),
         "test_model.py": ("test_model.py.jinja", views.test),
     }
+    return {name: rendered for name, rendered in files.items() if name not in unwanted}
 
 
 def package_name(config: Mapping[str, object]) -> str:
@@ -158,8 +243,9 @@ def record(
 
 
 def emit(repository: Repository, level: str) -> str:
-    """The text of one level of the IR: `graph` or `arch`."""
-    not_available(f"--emit {level}")
+    """The text of one level of the IR: `graph`, the modules and what they compute, or `arch`."""
+    front = trace(repository, build(repository), raise_components=level != "graph")
+    return to_text((front.traced.tree, front.region) if front.arch is None else front.arch)
 
 
 def write(package: Package, out: Path, *, force: bool = False, merge: bool = False) -> render.Written:
@@ -171,28 +257,27 @@ def write(package: Package, out: Path, *, force: bool = False, merge: bool = Fal
     return render.write_package(package.files, out, force=force, merge=merge)
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """An answer for people and the same for machines. `passed` is None where nothing was measured."""
-
-    text: str
-    facts: Mapping[str, object]
-    passed: bool | None = None
-
-
 def inspect(repository: Repository, against: Repository | None = None) -> Report:
     """The architecture of a source, or the gap between two."""
-    not_available("inspect")
+    front = trace(repository, build(repository))
+    found, raised = inspection.facts(_arch(front), front.built.resolved), front.raised
+    rows = inspection.described(_arch(front))
+    nearly = [(why.module, why.rule, why.reason) for why in raised.why_not] if raised is not None else []
+    if against is None:
+        lines = [repository.source, "", *columns(rows, "  "), "", "Facts", *columns(list(found.items()), "  ")]
+        lines += ["", "Rules that nearly fired", *columns(nearly, "  ")] if nearly else []
+        return Report("\n".join(lines), {"source": repository.source, "modules": rows, "facts": found, "nearly": nearly})
+    other = trace(against, build(against))
+    gap = inspection.gap(found, inspection.facts(_arch(other), other.built.resolved))
+    table = columns([("", repository.source, against.source), *gap], "  ")
+    lines = ["the same architecture, and the same sizes"] if not gap else [f"{len(gap)} facts differ", *table]
+    names = {"source": repository.source, "against": against.source}
+    return Report("\n".join(lines), {**names, "gap": [{"fact": f, "here": x, "there": y} for f, x, y in gap]})
 
 
-def explain(package: Path, fact: str | None = None) -> Report:
-    """Which source line and which config key every fact of a package came from."""
-    not_available("explain")
-
-
-def verify(source: str) -> Report:
-    """The bring-up checklist, measured. Runs the frameworks in processes of their own."""
-    not_available("verify")
+def _arch(front: Front) -> Arch:
+    assert front.arch is not None
+    return front.arch
 
 
 def convert(source: str, to: str, out: Path, *, scanned: bool) -> Report:

@@ -59,6 +59,7 @@ class Record:
     repository: Repository
     targets: tuple[str, ...]
     checkpoints: Mapping[str, Mapping[str, object]]
+    names: Mapping[str, str]  # tensors that the checkpoint calls otherwise than a fresh one
 
 
 def read_record(folder: Path) -> Record:
@@ -75,11 +76,12 @@ def read_record(folder: Path) -> Record:
                 f"{printable(str(folder), 300)} is no package of this compiler: it has no readable {render.SOURCE_RECORD}",
             )
         )
-    targets, checkpoints = record.get("targets"), record.get("checkpoints")
+    targets, checkpoints, names = (record.get(key) for key in ("targets", "checkpoints", "names"))
     return Record(
         from_record(name, revision if isinstance(revision, str) else "", config),
         tuple(str(target) for target in targets) if isinstance(targets, list) else pipeline.TARGETS,
         checkpoints if isinstance(checkpoints, dict) else {},
+        {str(path): str(name) for path, name in names.items()} if isinstance(names, dict) else {},
     )
 
 
@@ -87,7 +89,9 @@ def regenerate(folder: Path, *, check: bool = False, force: bool = False, merge:
     """Emit one package again from what it was compiled from."""
     try:
         record = read_record(folder)
-        package = pipeline.compile_package(record.repository, targets=record.targets, checkpoints=record.checkpoints)
+        package = pipeline.compile_package(
+            record.repository, targets=record.targets, checkpoints=record.checkpoints, names=record.names
+        )
         if check:
             differing = render.differences(package.files, folder)
             return Outcome(folder.name, "differs" if differing else "up-to-date", differing)

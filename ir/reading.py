@@ -13,6 +13,7 @@ from ir.expressions import Apply, Const, Environment, Expr, Index, Key, Raw, eva
 
 Path = tuple[str | int, ...]
 Json = object
+MAX_COUNT = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ def read(reading: Reading, raw: Mapping[str, Json]) -> Json:
             raise DoesNotRead(reason)
         case Each(index, count, element, test, otherwise):
             number = value(count, raw)
-            assert isinstance(number, int)
+            if not isinstance(number, int) or not 0 <= number <= MAX_COUNT:
+                raise ValueError(f"{number!r} elements of a list")
             made = []
             for i in range(number):
                 at = {index: Const(i)}

@@ -50,7 +50,9 @@ def _fields(value: object) -> list[tuple[str, object]]:
     shown = []
     for field in dataclasses.fields(value):  # type: ignore[arg-type]
         item = getattr(value, field.name)
-        if field.repr and not (field.default is not dataclasses.MISSING and field.default == item and type(field.default) is type(item)):
+        if field.repr and not (
+            field.default is not dataclasses.MISSING and field.default == item and type(field.default) is type(item)
+        ):
             shown.append((field.name, item))
     return shown
 

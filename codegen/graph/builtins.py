@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import builtins as host
-import itertools
-import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -34,15 +32,14 @@ from codegen.graph.objects import (
     Unknown,
     View,
     container_expr,
-    element_expr,
     plain_key,
 )
 from codegen.graph.predicates import Kind
-from codegen.graph.scope import Missing, Namespace
+from codegen.graph.scope import Namespace
 from codegen.graph.tensor_ops.binding import Named
-from codegen.graph.values import Scalar, Tensor, expr_of, value_of
+from codegen.graph.values import Scalar, Tensor, value_of
 from codegen.source.files import SourceFile
-from ir.expressions import Apply, Const, Index
+from ir.expressions import Apply, Index
 from ir.graph import DType
 
 if TYPE_CHECKING:
@@ -267,13 +264,13 @@ def _symbolic_length(value: Any) -> bool:
 @_function("zip")
 def _zip(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     sources = [operators.iterate(interp, arg) for arg in args]
-    return Stream(zip(*sources), "zip")
+    return Stream(zip(*sources, strict=False), "zip")
 
 
 @_function("map")
 def _map(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     sources = [operators.iterate(interp, arg) for arg in args[1:]]
-    return Stream((interp.call(args[0], list(items), {}) for items in zip(*sources)), "map")
+    return Stream((interp.call(args[0], list(items), {}) for items in zip(*sources, strict=False)), "map")
 
 
 @_function("filter")
@@ -1102,6 +1099,6 @@ def _text_format(interp: Interpreter, owner: Any, args: Args, kwargs: Kwargs) ->
     ]
     named = {key: operators.plain(value) for key, value in kwargs.items()}
     try:
-        return value_of(owner).format(*texts, **named)  # type: ignore[union-attr]
+        return str(value_of(owner)).format(*texts, **named)
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         interp.throw(type(error).__name__, str(error))

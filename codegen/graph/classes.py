@@ -464,7 +464,7 @@ def get_plain(interp: Interpreter, owner: Instance, name: str, mro: tuple[Class,
     if isinstance(owner, ModuleObject):
         for slots in (owner.parameters, owner.buffers, owner.modules):
             if name in slots:
-                return slots[name]  # type: ignore[index]
+                return slots[name]
         if name in _MODULE_SLOTS:
             return getattr(owner, _MODULE_SLOTS[name])
     if found is not None:
@@ -605,7 +605,7 @@ def _get_super(interp: Interpreter, owner: Super, name: str) -> Any:
 def _module_getattr(interp: Interpreter, module: ModuleObject, name: str) -> Any:
     for slots in (module.parameters, module.buffers, module.modules):
         if name in slots:
-            return slots[name]  # type: ignore[index]
+            return slots[name]
     interp.throw("AttributeError", f"'{module.cls.name}' object has no attribute '{name}'")
 
 
@@ -791,9 +791,9 @@ def _set_module(interp: Interpreter, owner: ModuleObject, name: str, value: Any)
             kept = next((slot for slot in slots[1:] if name in slot), None)
             if kept is owner.parameters and value is not None:
                 interp.throw("TypeError", f"cannot assign a tensor as parameter '{name}'")
-            target = owner.dict if kept is None or (kept is owner.modules and value is not None) else kept  # type: ignore[assignment]
+            target = owner.dict if kept is None or (kept is owner.modules and value is not None) else kept
         case _:
-            target = owner.dict  # type: ignore[assignment]
+            target = owner.dict
             if name in owner.parameters or name in owner.buffers or name in owner.modules:
                 interp.throw("TypeError", f"cannot assign this as '{name}'")
     for slot in slots:
@@ -846,7 +846,7 @@ def has(interp: Interpreter, owner: Any, name: str) -> bool:
     from codegen.graph.interpreter import Raised
 
     if isinstance(owner, Tensor):
-        return name in _TENSOR_ATTRIBUTES or name in tensor_ops.METHODS or name in tensor_ops.ATTRIBUTES
+        return name in _TENSOR_ATTRIBUTES or name in tensor_ops.METHODS
     try:
         interp.getattr(owner, name)
         found = True
@@ -891,7 +891,7 @@ def is_subclass(interp: Interpreter, value: Any, cls: Any) -> bool:
     if isinstance(value, Class) and isinstance(cls, Class):
         return cls in value.mro or cls.builtin is object
     if isinstance(value, External):
-        return value == cls
+        return bool(value == cls)
     if isinstance(value, Class):
         return False
     interp.throw("TypeError", "issubclass() arg 1 must be a class")

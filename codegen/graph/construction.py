@@ -19,6 +19,7 @@ from codegen.source.files import LIBRARY, REPOSITORY, Library
 from ir.expressions import Const, Environment, Expr
 from ir.graph import DType, Module, Number, Operand
 from ir.graph import Parameter as TreeParameter
+from ir.spans import Span
 
 RECURSION = 20_000
 
@@ -93,7 +94,7 @@ def resolve(
         return configuration.Seeding().seed(config)
 
 
-class deep_recursion:  # noqa: N801 - reads as a function
+class deep_recursion:
     """Room for the interpreter's own calls; how deep the source may go is its own limit. No garbage is collected meanwhile."""
 
     def __enter__(self) -> None:
@@ -337,6 +338,18 @@ def dropped_patterns(built: Built) -> tuple[str, ...]:
                 patterns = built.interpreter.getattr(module, "_keys_to_ignore_on_load_unexpected")
                 found |= dict.fromkeys(str(value_of(pattern)) for pattern in patterns or ())
     return tuple(found)
+
+
+def class_places(built: Built) -> dict[str, Span]:
+    """Where the classes of the modules are defined."""
+    found: dict[str, Span] = {}
+    for _, module in library.walk_modules(built.model, "", True, set()):
+        node = module.cls.node
+        if node is not None and module.cls.name not in found:
+            file = module.cls.namespace.file.name
+            end = node.end_lineno or node.lineno
+            found[module.cls.name] = Span(file, node.lineno, node.col_offset, end, node.end_col_offset or 0)
+    return found
 
 
 def module_tree(built: Built) -> Module:

@@ -47,6 +47,7 @@ MAX_CANDIDATES = 4
 MAX_REFINEMENTS = 24
 MAX_COMPARED = 24
 FAILS = "!"
+NOT_THERE = "the configuration has no "
 MAX_LIST = 4096
 ABSENT = object()
 
@@ -70,6 +71,14 @@ _LABELS = frozenset({"id2label", "label2id"})
 
 class Unclear(Exception):
     """A value that no expression gives."""
+
+
+class Uniform(Unclear):
+    """A list whose elements are equal here, though questions were asked for each."""
+
+    def __init__(self, each: Each):
+        super().__init__("a list whose elements are told apart by what does not occur here")
+        self.each = each
 
 
 def explore(cls: ConfigurationClass, raw: Mapping[str, Json], keys: Iterable[Key], predicates: Iterable[Predicate]) -> Explored:
@@ -399,7 +408,7 @@ class _Explorer:
         own = self._names(target)
 
         def lifted(outcome: Outcome) -> Reading:
-            return lift(target, outcome)
+            return self._lifted(target, outcome)
 
         return self._refined(self._explore(lifted, self.raw, [], own, tops), lifted, own, tops)
 
@@ -418,15 +427,39 @@ class _Explorer:
         """A validity that refuses `raw` for a key that is missing or null in it alone; as before if there is no such key."""
         way = _way(validity, raw)
         good = [other for other in passing if self.outcome(other).failure is None and _way(validity, other) == way]
-        for path in sorted({path for other in good[:MAX_COMPARED] for path in _differing(raw, other)}, key=repr):
-            inside, owner = Apply("in", (Const(path[-1]), Raw(path[:-1]))), Apply("is", (Raw(path[:-1]), Const(None)))
+        paths = {path for other in good[:MAX_COMPARED] for path in _differing(raw, other)}
+        paths |= {(name, word) for name, inner in raw.items() if isinstance(inner, Mapping) for word in self.vocabulary}
+        for path in sorted(paths, key=repr):
+            inside, owner = Apply("in", (Const(path[-1]), Raw(path[:-1]))), Apply("bool", (Raw(path[:-1]),))
             null = Apply("is", (Raw(path), Const(None)))
-            for tests in (((inside, False), (owner, False)), ((null, True), (inside, True))):
+            for tests in (((inside, False), (owner, True)), ((null, True), (inside, True))):
                 if all(_holds(test, raw) is truth for test, truth in tests) and not any(
                     all(_holds(test, other) is truth for test, truth in tests) for other in good
                 ):
-                    return _at_end(validity, way, lambda end, tests=tests: _unless(tests, end, Refused(failure)))  # type: ignore[misc]
+                    further = tuple(test for test in tests if test not in way)
+                    return _at_end(validity, way, lambda end, tests=further: _unless(tests, end, Refused(failure)))  # type: ignore[misc]
         return validity
+
+    def _lifted(self, target: Expr, outcome: Outcome) -> Reading:
+        """`target` as a run had it; where a list is all of one kind, as one that asked the same and has both kinds."""
+        try:
+            return lift(target, outcome)
+        except Uniform as uniform:
+            asked = [p.expr for p in outcome.predicates if p.kind is Kind.LAYER]
+            questions = list(_questions(outcome.predicates))
+            for path in sorted({leaf.path for expr in asked for leaf in leaves(expr) if isinstance(leaf, Raw)}, key=repr):
+                for new in (1, 2, 3):
+                    variant = changed(outcome.raw, path, new)
+                    other = self.outcome(variant) if variant is not None else None
+                    if other is None or other.failure is not None or list(_questions(other.predicates)) != questions:
+                        continue
+                    try:
+                        return lift(target, other)
+                    except Unclear:
+                        continue
+            if target == _only_key(target):
+                return uniform.each
+            raise
 
     def _names(self, target: Expr) -> tuple[str, ...]:
         """Keys of config.json that may be meant by what `target` speaks of: its own, other spellings, what the class asks for."""
@@ -501,7 +534,10 @@ class _Explorer:
         if outcome.failure is not None:
             return {FAILS}
         here, there = self.base.definitions, outcome.definitions
-        return {str(path[0]) for path in here.keys() | there.keys() if here.get(path) != there.get(path)}
+        found = {str(path[0]) for path in here.keys() | there.keys() if here.get(path) != there.get(path)}
+        if _per_layer(self.base) != _per_layer(outcome):
+            found |= {name for name, item in outcome.resolved.items() if isinstance(item, (list, tuple))}
+        return found
 
     def _unrelated(self, lifted: Callable[[Outcome], Reading], here: Reading, raw: dict[str, Json], names: Sequence[str]) -> bool:
         """Whether further arguments that are absent, all given at once, leave the value alone."""
@@ -668,12 +704,24 @@ class _Explorer:
             return True
         try:
             predicted = read(reading, raw)
-        except (DoesNotRead, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        except DoesNotRead as refusal:
+            return not str(refusal).startswith(NOT_THERE) or self._nothing(lifted, outcome)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             return True
+        if isinstance(predicted, Mapping):
+            return True  # no attribute that is read is an object: its type refuses it
         try:
             return same(predicted, read(lifted(outcome), raw))
         except (Unclear, DoesNotRead, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             return False
+
+    def _nothing(self, lifted: Callable[[Outcome], Reading], outcome: Outcome) -> bool:
+        """Whether a run gives no value."""
+        try:
+            lifted(outcome)
+        except Unclear:
+            return True
+        return False
 
     def _split(
         self,
@@ -722,8 +770,21 @@ class _Explorer:
         if self._pool is None:
             found = [self.filled(variant) for _, variant in disturbed(self.given, self.declared, self._plausible)]
             found += [self.filled(variant) for variant in self._respelled()]
+            found += list(self._pairs())
             self._pool = list({json.dumps(raw, default=str): raw for raw in found}.values())
         return self._pool
+
+    def _pairs(self) -> Iterator[dict[str, Json]]:
+        """Flags that decide more than themselves the other way, each together with every number made small."""
+        for name, now in self.raw.items():
+            if not isinstance(now, bool) or len(self.affected(name)) < 2:
+                continue
+            for other, number in self.raw.items():
+                if type(number) is int and number > 1:
+                    yield {**self.raw, name: not now, other: 1}
+            for other, found in self.raw.items():
+                if found is not None and other in self.declared and self.declared[other] is None:
+                    yield {**self.raw, name: not now, other: None}
 
     def _respelled(self) -> Iterator[dict[str, Json]]:
         places = [name for name, types in self._run.types.items() if "dict" in types and name not in _LABELS]
@@ -929,7 +990,7 @@ class _Object:
         for key, item in self.items:
             if key == name:
                 return item
-        raise Unclear(f"the configuration has no {name!r} here")
+        raise Unclear(f"{NOT_THERE}{name!r} here")
 
 
 def _lift(expr: Expr, outcome: Outcome) -> Expr | Each | _Object:
@@ -956,7 +1017,7 @@ def _lift_key(path: Path, outcome: Outcome) -> Expr | Each | _Object:
         elif isinstance(found, (list, tuple)) and isinstance(step, int) and step < len(found):
             found = found[step]
         else:
-            raise Unclear(f"the configuration has no {'.'.join(map(str, path))}")
+            raise Unclear(f"{NOT_THERE}{'.'.join(map(str, path))}")
     if isinstance(found, Mapping):
         return _Object(tuple((name, _lift_key((*path, name), outcome)) for name in found))
     if isinstance(found, (list, tuple)):
@@ -1041,7 +1102,9 @@ def _each(items: Sequence[Expr | Each | _Object], outcome: Outcome) -> Each | No
     asked = [p for p in outcome.predicates if p.kind is Kind.LAYER]
     if len(kinds) == 1:
         index = next((leaf for leaf in leaves(first) if isinstance(leaf, Index)), Index("layer"))
-        return None if asked else Each(index, count, first)
+        if asked:
+            raise Uniform(Each(index, count, first))
+        return Each(index, count, first)
     second = _expression(kinds[1])
     for predicate in asked:
         indices = [leaf for leaf in leaves(predicate.expr) if isinstance(leaf, Index)]
@@ -1052,6 +1115,15 @@ def _each(items: Sequence[Expr | Each | _Object], outcome: Outcome) -> Each | No
             then, otherwise = (first, second) if truths[0] else (second, first)
             return Each(indices[0], count, then, predicate.expr, otherwise)
     return None
+
+
+def _per_layer(outcome: Outcome) -> set[tuple[Kind, Expr]]:
+    """What a run asked about the indices of loops and how long they are."""
+    return {(p.kind, p.expr) for p in outcome.predicates if p.kind in (Kind.LAYER, Kind.COUNT)}
+
+
+def _only_key(target: Expr) -> Expr | None:
+    return target if isinstance(target, Key) else None
 
 
 def _speaks(item: object) -> bool:

@@ -10,6 +10,7 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.graph.construction import Built, module_tree
 from codegen.graph.objects import ModuleObject
 from codegen.graph.regions import freeze, nodes_of
+from codegen.graph.replay import Recordings
 from codegen.graph.state import B, KeyValueCache, Mask, S, Surroundings, T
 from codegen.graph.values import Frame, Node, Tensor, TensorValue
 from ir.graph import DType, Module, Parameter, Region
@@ -38,8 +39,8 @@ class Traced:
         return tuple(at for at, name in enumerate(self.inputs) if name in names)
 
 
-def trace_forward(built: Built) -> Traced:
-    """Run `forward` of the top module once.
+def trace_forward(built: Built, *, replay: bool = True) -> Traced:
+    """Run `forward` of the top module once; with `replay`, layers that are alike are run once and copied.
 
     Raises:
         CompileError: something in it has no meaning here.
@@ -54,6 +55,7 @@ def trace_forward(built: Built) -> Traced:
     parameters = _parameters(model)
     trace.default_dtype = DType.FLOAT32
     interpreter.framing = True
+    interpreter.recordings = Recordings() if replay else None
     output = interpreter.call_module(model, [], _arguments(built, ids, positions, valid))
     interpreter.framing = False
     logits = _logits(interpreter, output)

@@ -33,10 +33,11 @@ from codegen.graph.objects import (
     Super,
     Unknown,
     plain_key,
+    per_layer,
 )
 from codegen.graph.predicates import Kind, Predicates
 from codegen.graph.scope import Definition, Guard, Missing, Namespace, Scope, bound_names, index_body, index_file
-from codegen.graph.values import Scalar, Trace, value_of
+from codegen.graph.values import Scalar, Tensor, Trace, value_of
 from codegen.source.files import Library, SourceFile
 from ir.expressions import Const, Environment, Expr, Index
 from ir.spans import Span
@@ -57,6 +58,16 @@ class Raised(Exception):
 
 class Unsupported(CompileError):
     """Something that the interpreter has no meaning for: the place, the calls that led there, what would have to be taught."""
+
+
+def is_sequence(x: object) -> bool:
+    """Whether calling a module is calling its items one after the other."""
+    return isinstance(x, ModuleObject) and x.cls.qualified == f"{STUBS}nn.Sequential"
+
+
+def is_item(module: ModuleObject) -> bool:
+    """Whether a module is in a list of modules."""
+    return module.module_path is not None and module.module_path.rpartition(".")[2].isdigit() and not is_sequence(module)
 
 
 class _Return(Exception):
@@ -97,6 +108,8 @@ class Interpreter:
         self.random: list[Tensor] = []  # whose numbers are drawn when the model is made
         self.handling: list[Raised] = []
         self.surroundings: Any = None  # of a forward pass, see state.py
+        self.recordings: Any = None  # of layers that were traced, see replay.py
+        self.asked: list[tuple[Expr, object]] = []  # about the index of a layer
         self.externals: dict[str, Callable[[Interpreter, list[Any], dict[str, Any]], Any]] = library.EXTERNALS
 
     # -- where we are ---------------------------------------------------------------------------------------------------
@@ -301,6 +314,8 @@ class Interpreter:
             return
         if kind is Kind.STRUCTURE and self.in_helper():
             kind = Kind.HELPER
+        if self.recordings is not None and per_layer(expr):
+            self.asked.append((expr, value))
         self.predicates.add(kind, expr, value, self.place(), self.function_name(), self.stage)
 
     def in_helper(self) -> bool:
@@ -490,9 +505,11 @@ class Interpreter:
             return None
         parts = item if isinstance(item, tuple) else (item,)
         module = next((part for part in parts if isinstance(part, ModuleObject)), None)
-        if module is None:
+        if module is None or module.module_path is None:
             return None
         path, _, last = module.module_path.rpartition(".")
+        if self.scope is not None and is_sequence(self.scope.vars.get("self")):
+            return None
         owner, _, container = path.rpartition(".")
         self.trace.span = self.span()
         return self.trace.enter("iteration", container, owner, int(last) if last.isdigit() else count)
@@ -919,7 +936,10 @@ class Interpreter:
             if name in module.dict:
                 return self.call(module.dict[name], args, kwargs)
             self.unsupported(f"`{module.cls.name}` has no `forward`")
-        return self.call_function(method, [module, *args], kwargs, "module")
+        if self.recordings is None or not self.framing or not is_item(module):
+            return self.call_function(method, [module, *args], kwargs, "module")
+        given = (tuple(args), tuple(kwargs.items()))
+        return self.recordings.call(self, module, given, lambda: self.call_function(method, [module, *args], kwargs, "module"))
 
     def call_function(self, function: Function, args: list[Any], kwargs: dict[str, Any], kind: str = "") -> Any:
         if len(self.stack) >= MAX_DEPTH:
@@ -933,7 +953,7 @@ class Interpreter:
         self._bind_arguments(function, args, kwargs, scope)
         span = self.span()
         frame = None
-        if self.framing and not isinstance(node, ast.Lambda):
+        if self.framing and not isinstance(node, ast.Lambda) and not (kind == "module" and is_sequence(args[0])):
             frame = self._enter(function, args, kind, span, scope)
         saved = self.scope, self.node, self.loops
         self.stack.append((function.name, span))
@@ -956,6 +976,8 @@ class Interpreter:
         self.trace.span = span
         kind = kind or ("function" if receiver is None else "method")
         name = "forward" if kind == "module" else function.name
+        if receiver is not None and receiver.module_path is None:
+            name = receiver.cls.name.lower()  # a module that is made in passing
         frame = self.trace.enter(kind, name, None if receiver is None else receiver.module_path)
         for name, value in scope.vars.items():
             self.trace.bind(name, value)

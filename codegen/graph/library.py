@@ -866,7 +866,7 @@ def _tensor_of(dtype: DType | None) -> Intrinsic:
     def make(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
         from codegen.graph import tensor_ops
 
-        typed = {} if dtype is None else {"dtype": dtype}
+        typed: Kwargs = {} if dtype is None else {"dtype": dtype}
         if args and isinstance(args[0], (list, tuple)):
             return tensor_ops.call(interp.tensor_span(), "torch.tensor", args, typed)
         if args and isinstance(args[0], Tensor):
@@ -961,7 +961,7 @@ def _module_item(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
 @intrinsic("stubs._named_modules")
 def _named_modules(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     module, prefix, once = args
-    return list(walk_modules(module, value_of(prefix), bool(value_of(once)), set()))
+    return list(walk_modules(module, str(value_of(prefix)), bool(value_of(once)), set()))
 
 
 def walk_modules(module: ModuleObject, prefix: str, once: bool, seen: set[int]) -> Iterator[tuple[str, ModuleObject]]:
@@ -981,7 +981,9 @@ def _named_tensors(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     module, kind, prefix, recurse, once = args
     found: list[tuple[str, Any]] = []
     seen: set[int] = set()
-    sources = walk_modules(module, value_of(prefix), True, set()) if value_of(recurse) else [(value_of(prefix), module)]
+    sources = (
+        walk_modules(module, str(value_of(prefix)), True, set()) if value_of(recurse) else [(value_of(prefix), module)]
+    )
     for path, inner in sources:
         for name, tensor in getattr(inner, kind).items():
             if tensor is None or (value_of(once) and id(tensor) in seen):

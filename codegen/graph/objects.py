@@ -152,7 +152,7 @@ class ModuleObject(Instance):
     buffers: dict[str, Tensor | None] = field(default_factory=dict)
     modules: dict[str, ModuleObject | None] = field(default_factory=dict)
     transient: set[str] = field(default_factory=set)  # names of buffers that no checkpoint holds
-    module_path: str = ""
+    module_path: str | None = None  # from the top module, which is ""
     span: Any = None
 
     def __repr__(self) -> str:
@@ -238,7 +238,8 @@ class Range:
     step: Any
 
     def host(self) -> range:
-        return range(value_of(self.start), value_of(self.stop), value_of(self.step))  # type: ignore[arg-type]
+        bounds: list[Any] = [value_of(self.start), value_of(self.stop), value_of(self.step)]
+        return range(*bounds)
 
 
 @dataclass(eq=False, slots=True)
@@ -261,6 +262,7 @@ class Foreign:
     """An object whose behaviour is written in Python: caches, masks and the like. Subclasses override what they support."""
 
     classes: tuple[str, ...] = ()  # dotted names of the classes that the object is an instance of
+    stateless = False  # a call that is given it leaves nothing in it that a later one finds
 
     def get(self, interpreter: Interpreter, name: str) -> Any:
         """The attribute `name`; raise KeyError if there is none."""

@@ -30,7 +30,7 @@ from codegen.graph.objects import (
 )
 from codegen.graph.predicates import Kind
 from codegen.graph.values import Scalar, Tensor, expr_of, value_of
-from ir.expressions import Apply, Const, Key, Expr, Index, Plain, evaluate, leaves, substitute
+from ir.expressions import Apply, Const, Expr, Index, Key, evaluate, leaves, substitute
 from ir.graph import DType
 
 if TYPE_CHECKING:
@@ -127,8 +127,8 @@ def truth(interp: Interpreter, value: Any, kind: Kind = Kind.STRUCTURE) -> bool:
             expr = value.expr if isinstance(value.value, bool) else Apply("bool", (value.expr,))
             interp.note(kind, expr, outcome)
             return outcome
-        case SList() | SDict() if (expr := container_expr(value)) is not None:
-            interp.note(kind, Apply("bool", (expr,)), bool(value))
+        case SList() | SDict() if (origin_of := container_expr(value)) is not None:
+            interp.note(kind, Apply("bool", (origin_of,)), bool(value))
             return bool(value)
         case Tensor():
             return tensor_truth(interp, value)
@@ -194,7 +194,7 @@ def guarded(interp: Interpreter, op: str, *args: Any) -> Any:
 def binary(interp: Interpreter, op: str, left: Any, right: Any) -> Any:
     if isinstance(left, _ATOMS) and isinstance(right, _ATOMS):
         if op == "%" and isinstance(value_of(left), str):
-            return value_of(left) % (value_of(right),)
+            return str(value_of(left)) % (value_of(right),)
         if op == "*" and isinstance(value_of(left), int) and isinstance(value_of(right), str):
             left, right = right, left
         if op == "|" and None in (left, right) and not isinstance(left, Scalar) and not isinstance(right, Scalar):
@@ -332,7 +332,7 @@ def forget(container: Any) -> None:
         container.loop = None
 
 
-def unary(interp: Interpreter, op: type, value: Any) -> Any:
+def unary(interp: Interpreter, op: type[ast.unaryop], value: Any) -> Any:
     if op is ast.Not:
         return negate(interp, value)
     if isinstance(value, Tensor):

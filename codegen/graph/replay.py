@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from codegen.graph.objects import ModuleObject, per_layer
+from codegen.graph.objects import Foreign, Instance, ModuleObject, SSet, per_layer
 from codegen.graph.values import Frame, Node, Scalar, Tensor, TensorValue
 from ir.expressions import Environment, Expr, Index, evaluate
 
@@ -48,7 +48,7 @@ class Recordings:
         result = trace()
         frame = interpreter.trace.frame.body[-1]
         untouched = [tensor.value for tensor in _handles(given)] == values and _signature(module) == before
-        if recording is None and untouched and isinstance(frame, Frame):
+        if recording is None and untouched and isinstance(frame, Frame) and _is_plain(result):
             asked = tuple((e, v) for e, v in interpreter.asked[start:] if per_layer(e))
             self.known[key] = Recording(module, tensors, frame, result, asked)
         return result
@@ -60,7 +60,7 @@ def _same_answers(interpreter: Interpreter, recording: Recording, module: Module
     index = _index_of(module)
     if index is None:
         return False
-    env = Environment(interpreter.resolved, indices=index)
+    env = Environment(interpreter.environment.config, indices=index)
     try:
         return all(evaluate(expr, env) == value for expr, value in recording.asked)
     except (KeyError, IndexError, TypeError, ValueError, ArithmeticError):
@@ -121,12 +121,24 @@ def _abstract(x: Any, seen: dict[int, int]) -> object | None:
             return (type(x).__name__,)
         case list():
             return None if any(isinstance(item, (Tensor, dict, list)) for item in x) else _abstract(tuple(x), seen)
-        case dict():
+        case dict() | SSet():
             return None
+        case Foreign():
+            return ("object", id(x)) if x.stateless else None
+        case Instance():
+            known = isinstance(x, ModuleObject) or x.path is not None
+            return ("object", id(x)) if known else None
         case None | bool() | int() | float() | str():
             return ("literal", type(x).__name__, x)
         case _:
             return ("object", id(x))
+
+
+def _is_plain(result: Any) -> bool:
+    """Whether a result can be copied."""
+    if isinstance(result, (tuple, list)):
+        return all(_is_plain(item) for item in result)
+    return result is None or isinstance(result, (Tensor, Scalar, bool, int, float, str))
 
 
 def _handles(x: Any) -> Iterator[Tensor]:

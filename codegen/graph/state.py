@@ -52,6 +52,7 @@ class KeyValueCache(Foreign):
     """A cache of keys and values with one slot a layer."""
 
     classes = ("transformers.cache_utils.Cache", "transformers.cache_utils.DynamicCache")
+    stateless = True
 
     def get(self, interpreter: Interpreter, name: str) -> Any:
         method = _CACHE_METHODS.get(name)

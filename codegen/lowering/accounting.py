@@ -123,8 +123,12 @@ def account(
 
 def ignored_patterns(computed: Iterable[Place], naming: Naming) -> tuple[str, ...]:
     """Regular expressions for tensors that a checkpoint may hold and no model reads."""
-    tails = dict.fromkeys(_tail(place.name) for place in computed)
-    return (*(rf"(^|\.){re.escape(tail)}$" for tail in tails), *naming.dropped)
+    tails: dict[str, dict[str, None]] = {}
+    for place in computed:
+        module, _, buffer = _tail(place.name).rpartition(".")
+        tails.setdefault(module, {}).setdefault(buffer)
+    joined = {module: "|".join(names) if len(names) == 1 else f"({'|'.join(names)})" for module, names in tails.items()}
+    return (*(rf"(^|\.){module}\.{names}$".replace(r"(^|\.)\.", r"(^|\.)") for module, names in joined.items()), *naming.dropped)
 
 
 def _ignored(
@@ -223,6 +227,11 @@ def _templates(name: str, layer: str) -> Iterator[str]:
     for at, step in enumerate(steps):
         if step == layer:
             yield ".".join([*steps[:at], "{}", *steps[at + 1 :]])
+
+
+def recorded_names(names: Mapping[str, str], naming: Naming) -> Callable[[str], str]:
+    """As `stored_names`, from what `renamed` said when the package was compiled."""
+    return lambda path: names[path] if path in names else naming.published(path)
 
 
 def renamed(names: Callable[[str], str], naming: Naming, paths: Iterable[str]) -> dict[str, str]:

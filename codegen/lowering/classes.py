@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from codegen.lowering.instances import CONTAINERS, Instance, without_parameters
+from codegen.lowering.layers import arguments_used
 from ir.expressions import Const, Expr, Index, Key, Local, leaves
 from ir.graph import (
     Call,
@@ -85,7 +86,7 @@ def _depth(path: str) -> int:
 
 def _container_key(instance: Instance, keys: dict[str, object]) -> tuple[object, ...]:
     if instance.module.kind not in CONTAINERS:
-        return tuple((name, _abstract(value)) for name, value in instance.module.arguments)
+        return tuple((name, _abstract(value)) for name, value in arguments_used(instance.module))
     distinct = dict.fromkeys(keys[_child(instance.path, name)] for name, _ in instance.module.children)
     return tuple(distinct)
 
@@ -194,7 +195,7 @@ def map_numbers(instance: Instance, change: Callable[[str, Expr], Expr]) -> Inst
         for p in module.parameters
     )
     children = tuple((name, _map_layer(child, in_operand)) for name, child in module.children)
-    arguments = tuple((name, in_operand(value, name)) for name, value in module.arguments)
+    arguments = tuple((name, in_operand(value, name)) for name, value in arguments_used(module))
     changed = replace(module, parameters=parameters, children=children, arguments=arguments)
     methods = {name: [in_region(r) for r in regions] for name, regions in instance.methods.items()}
     return Instance(instance.path, changed, methods)
@@ -211,7 +212,7 @@ def _map_layer(child: Module, in_operand: Callable[[Operand, str], Operand]) -> 
         return replace(child, children=tuple((n, _map_layer(c, in_operand)) for n, c in child.children))
     if not child.kind:
         return child
-    return replace(child, arguments=tuple((name, in_operand(value, name)) for name, value in child.arguments))
+    return replace(child, arguments=tuple((name, in_operand(value, name)) for name, value in arguments_used(child)))
 
 
 def holes(instance: Instance) -> list[Hole]:

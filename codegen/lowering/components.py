@@ -10,7 +10,19 @@ import copy
 from collections.abc import Iterator
 from typing import assert_never
 
-from ir.arch import Attention, Cap, Component, Direction, Heads, MaskForm, Pairing, RootMeanSquare, Rotary, Sinks, Tables
+from ir.arch import (
+    Attention,
+    Cap,
+    Component,
+    Direction,
+    Heads,
+    MaskForm,
+    Pairing,
+    RootMeanSquare,
+    Rotary,
+    Sinks,
+    Tables,
+)
 from ir.expressions import Expr
 from ir.graph import Call, Loop, Raised, Region, Value
 
@@ -41,7 +53,7 @@ def torch_component(component: Component, args: tuple[object, ...]) -> ast.expr:
         case Rotary():
             return _call(_rope(component), args)
         case RootMeanSquare():
-            return _with("F.rms_norm(x, x.shape[-1:], eps=eps)", ("x", "eps"), args)
+            return _with("x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)", ("x", "eps"), args)
         case _:
             assert_never(component)
 
@@ -51,7 +63,9 @@ def flax_component(component: Component, args: tuple[object, ...]) -> ast.expr:
     match component:
         case Attention():
             given = _trimmed(args)
-            return _call(_flax_attend(component), given if component.mask is not MaskForm.ABSENT else (*given[:3], *given[4:]))
+            return _call(
+                _flax_attend(component), given if component.mask is not MaskForm.ABSENT else (*given[:3], *given[4:])
+            )
         case Rotary():
             return _call(_rope(component), args)
         case RootMeanSquare():

@@ -29,6 +29,7 @@ from ir.reading import (
 )
 
 LOCAL = "="  # begins the name of a local variable where a key of config.json would stand
+MISSING = "the configuration has no "  # how a reading says that an attribute is not there
 NUMBERS = ("int", "float")
 
 
@@ -79,7 +80,7 @@ class ConfigLowering:
             locals_.append((self.names[path], self._read_expr(path, ready)))
             ready |= self._ready(path)
         fields = tuple(self._field(path, self.names[path] if path in known else self._read_expr(path, ready)) for path in self.fields)
-        refusals = (*self._early(), *self._refusals(ready))
+        refusals = (*self._early(), *self._refusals(ready), *self._unknown())
         texts = [expr for _, expr in locals_] + [field.read_expr for field in fields] + [r.condition_expr for r in refusals]
         return ConfigView(
             source,
@@ -361,15 +362,20 @@ class ConfigLowering:
             yield RefusalView(condition, _message(_dotted(path), found, known))
         for condition_expr, reason in self._impossible(self.explored.validity):
             yield RefusalView(condition_expr, repr(f"the configuration class refuses this: {_brief(reason)}"))
-        for path in self.names:
-            for condition_expr, reason in self._impossible(self.explored.readings[path]):
-                yield RefusalView(condition_expr, repr(f"{_dotted(path)} cannot be known: {_brief(reason)}"))
         for owner, known_names in self._objects().items():
             found = _bracketed(_unparse(self._owner(owner, (), {})))
             loop = f"name, item in {found}.items()" if known_names else f"item in {found}.values()"
             unknown = f"isinstance(item, dict) and name not in {list(known_names)!r}" if known_names else "isinstance(item, dict)"
             reason = f"{_dotted(owner)} holds objects that this code does not know"
             yield RefusalView(f"any({unknown} for {loop})", repr(reason))
+
+    def _unknown(self) -> Iterator[RefusalView]:
+        """Attributes that a configuration does not give."""
+        for path in self.names:
+            for condition_expr, reason in self._impossible(self.readings[path]):
+                missing = reason.startswith(MISSING)
+                said = f"{_dotted(path)} is missing" if missing else f"{_dotted(path)} cannot be known: {_brief(reason)}"
+                yield RefusalView(condition_expr, repr(said))
 
     def _objects(self) -> dict[Path, tuple[str, ...]]:
         """Objects of config.json of which keys are read, and which of these are objects themselves."""

@@ -22,6 +22,7 @@ class Dialect(Target, Protocol):
 
     base: str
     forward: str
+    placeholder: str
     functional_cache: bool
     tensor: str
     ambient_types: Mapping[str, str]

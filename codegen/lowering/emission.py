@@ -244,14 +244,16 @@ class ClassWriter:
         texts = []
         for index, (child_name, grandchild) in enumerate(child.children):
             inner = f"{where}.{child_name}"
-            if inner in self.emitter.program.by_path:
+            if without_parameters(grandchild):
+                texts.append(self.dialect.placeholder)
+            elif inner in self.emitter.program.by_path:
                 texts.append(self.construct(inner))
             elif grandchild.kind in CONTAINERS:
                 texts.append(self.container(inner, grandchild))
             else:
                 texts.append(self.dialect.layer(grandchild, self.init_number))
-        if not texts:
-            return self.dialect.module_list("[]", "list")
+        if not texts or child.kind == "Sequential":
+            return self.dialect.module_list(f"[{', '.join(texts)}]", "list")
         if all(text == texts[0] for text in texts):
             count = self.emitter.count_of(where, len(texts))
             return self.dialect.module_list(f"{texts[0]} for layer in range({count})", "layers")

@@ -36,24 +36,25 @@ def numbers_of(region: Region) -> Iterator[Expr]:
     for node in region.nodes:
         match node:
             case Op(args=args) | Raised(args=args):
-                yield from _numbers(args)
+                yield from numbers_in(args)
             case Call(region=inner, args=args):
-                yield from _numbers(args)
+                yield from numbers_in(args)
                 yield from numbers_of(inner)
             case Loop(bodies=bodies):
                 for body in bodies:
                     yield from numbers_of(body)
 
 
-def _numbers(operands: Iterable[Operand]) -> Iterator[Expr]:
+def numbers_in(operands: Iterable[Operand]) -> Iterator[Expr]:
+    """The numbers among operands, those inside tuples and slices too."""
     for operand in operands:
         match operand:
             case Number(expr):
                 yield expr
             case SliceOf(start, stop, step):
-                yield from _numbers((start, stop, step))
+                yield from numbers_in((start, stop, step))
             case tuple():
-                yield from _numbers(operand)
+                yield from numbers_in(operand)
             case _:
                 pass
 

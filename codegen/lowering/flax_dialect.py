@@ -9,8 +9,9 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import flax_spellings
 from codegen.lowering.classes import ClassPlan
 from codegen.lowering.components import flax_component, flax_helper
+from codegen.lowering.layers import LAYERS
 from codegen.lowering.syntax import DTypeOfRendered
-from codegen.lowering.torch_dialect import LAYERS, _is_literal, choice
+from codegen.lowering.torch_dialect import _is_literal, choice
 from ir.arch import Component
 from ir.graph import Module, Op, Operand, Parameter
 
@@ -24,6 +25,7 @@ LEAVES = {"Linear": "kernel", "Embedding": "embedding", "LayerNorm": "scale", "R
 class FlaxDialect:
     base = "nnx.Module"
     forward = "__call__"
+    placeholder = "None"  # of a module without parameters in a list
     functional_cache = True
     tensor = "Array"
     spelling_helpers: Mapping[str, str] = flax_spellings.HELPERS

@@ -282,7 +282,9 @@ class BodyPrinter:
     def define(self, results: tuple[Value, ...], expr: ast.expr, weight: int) -> None:
         """Bind the results of a node: inline later if that reads well, else a statement now."""
         if len(results) > 1:
-            targets = [self.assignable(r) if self.uses.get(r.id) else ast.Name("_", ast.Store()) for r in results]
+            targets: list[ast.expr] = [
+                self.assignable(r) if self.uses.get(r.id) else ast.Name("_", ast.Store()) for r in results
+            ]
             self.statements.append(ast.Assign([ast.Tuple(targets, ast.Store())], expr))
             return
         (result,) = results
@@ -432,7 +434,9 @@ class BodyPrinter:
         if not isinstance(begin, Number) or step != Number(Const(1)):
             raise Unspellable("a range over the cache with a step")
         size = self.number(node.results[0].shape[0])
-        return ast.BinOp(self.number(begin.expr), ast.Add(), self.scope.target.spell("arange", (0, size, 1, self.operand(dtype))))
+        return ast.BinOp(
+            self.number(begin.expr), ast.Add(), self.scope.target.spell("arange", (0, size, 1, self.operand(dtype)))
+        )
 
     def span_from(self, begin: Expr, size: Expr) -> ast.expr:
         """`start + arange(T)`"""

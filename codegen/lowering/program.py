@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.axes import Axis, name_axes
-from codegen.lowering.classes import Program, plan
+from codegen.lowering.classes import Program, holes, plan
 from codegen.lowering.dialect import Dialect, attribute, name, unparse
 from codegen.lowering.emission import Emitter, Kinds
 from codegen.lowering.fields import Path, field_names, keys_in, used_keys
@@ -42,6 +42,7 @@ class Input:
     masks: tuple[MaskPlan, ...]
     resolved: Mapping[str, object]
     counts: tuple[Expr, ...]  # expressions that the length of a list of modules was taken from
+    flags: tuple[Expr, ...] = ()  # conditions that stay free: whether tensors are tied
     conditions: tuple[Expr, ...] = ()  # what the source asked about the index of a layer
 
 
@@ -72,6 +73,7 @@ class Lowering:
         keys += [key for path, length in self.lists() for key in keys_in(self.count(path, length))]
         kinds = [self.kinds(loop.kinds) for loop in self.loops() if len(loop.bodies) > 1]
         keys += [key for kind in kinds for key in keys_in(kind.element)]
+        keys += [key for expr in given.flags for key in keys_in(expr)]
         self.fields: dict[Path, str] = field_names(dict.fromkeys(keys))
         self.axes: tuple[Axis, ...] = name_axes(self.sizes())
 
@@ -263,6 +265,21 @@ class Lowering:
         for label, made in reversed(others):
             text = f"({made}) if kind == {label!r} else {text}"
         return f"[{text} for kind in {self.sequence(kinds)}]"
+
+    def letters(self) -> dict[Path, str]:
+        """Axis letters of the fields that are sizes."""
+        counts = {e.path: "L" for path, length in self.lists() if isinstance(e := self.count(path, length), Key)}
+        return counts | {axis.size.path: axis.letter for axis in self.axes if isinstance(axis.size, Key)}
+
+    def numbers(self) -> Iterator[Expr]:
+        """Every number that the emitted code computes from the configuration."""
+        yield from dict.fromkeys(self._numbers())
+
+    def _numbers(self) -> Iterator[Expr]:
+        for made in self.program.plans:
+            for instance in made.instances:
+                yield from (expr for _, expr in holes(instance))
+        yield from self.sizes()
 
     def legend(self) -> tuple[str, ...]:
         named = [f"{axis.letter} {self.fields[axis.size.path]}" for axis in self.axes if isinstance(axis.size, Key)]

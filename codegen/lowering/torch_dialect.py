@@ -9,22 +9,16 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import torch_spellings
 from codegen.lowering.classes import ClassPlan
 from codegen.lowering.components import torch_component, torch_helper
+from codegen.lowering.layers import LAYERS
 from codegen.lowering.syntax import DTypeOfRendered
 from ir.arch import Component
 from ir.graph import Module, Number, Op, Operand, Parameter
-
-# Library layers: their positional arguments, then those that go by name, with the value that is left out
-LAYERS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
-    "Linear": (("in_features", "out_features"), {"bias": True}),
-    "Embedding": (("num_embeddings", "embedding_dim"), {}),
-    "LayerNorm": (("normalized_shape",), {"eps": 1e-5, "elementwise_affine": True, "bias": True}),
-    "RMSNorm": (("normalized_shape",), {"eps": None}),
-}
 
 
 class TorchDialect:
     base = "nn.Module"
     forward = "forward"
+    placeholder = "nn.Identity()"  # of a module without parameters in a list
     functional_cache = False
     tensor = "Tensor"
     spelling_helpers: Mapping[str, str] = {}

@@ -16,7 +16,9 @@ class _Writer:
     take_id: Callable[[], int]
     nodes: list[Node] = field(default_factory=list)
 
-    def op(self, name: str, *args: Operand, shape: tuple[Expr, ...], dtype: DType, result: Value | None = None) -> Value:
+    def op(
+        self, name: str, *args: Operand, shape: tuple[Expr, ...], dtype: DType, result: Value | None = None
+    ) -> Value:
         made = result if result is not None else Value(self.take_id(), shape, dtype)
         self.nodes.append(Op(name, args, (made,)))
         return made
@@ -66,10 +68,14 @@ def _attention(w: _Writer, component: Attention, args: tuple[Operand, ...], resu
     elif component.mask is MaskForm.ADDITIVE:
         scores = w.op("add", scores, mask, shape=shape, dtype=dtype)
     if component.sinks is Sinks.COLUMN:
-        column = w.op("reshape", sinks, tuple(map(_int, (1, -1, 1, 1))), shape=(Const(1), heads, Const(1), Const(1)), dtype=dtype)
+        column = w.op(
+            "reshape", sinks, tuple(map(_int, (1, -1, 1, 1))), shape=(Const(1), heads, Const(1), Const(1)), dtype=dtype
+        )
         spread = (Number(batch), _int(-1), Number(tokens), _int(-1))
         column = w.op("expand", column, spread, shape=(*shape[:3], Const(1)), dtype=dtype)
-        scores = w.op("cat", (scores, column), _int(-1), shape=(*shape[:3], Apply("+", (shape[3], Const(1)))), dtype=dtype)
+        scores = w.op(
+            "cat", (scores, column), _int(-1), shape=(*shape[:3], Apply("+", (shape[3], Const(1)))), dtype=dtype
+        )
     weights = _softmax(w, component, scores, dtype)
     if component.sinks is Sinks.COLUMN:
         weights = w.op("getitem", weights, (Ellipsis_(), SliceOf(None, _int(-1), None)), shape=shape, dtype=dtype)

@@ -46,7 +46,9 @@ class _Describer:
         if isinstance(fact, str) and module.kind:
             return
         described = isinstance(fact, str)
-        self.parts[where] = Part(where, module.class_name, None if described else fact, fact if isinstance(fact, str) else "")
+        self.parts[where] = Part(
+            where, module.class_name, None if described else fact, fact if isinstance(fact, str) else ""
+        )
 
     def stack(self, loop: Loop, owner: str) -> None:
         container = _join(owner, loop.container)
@@ -85,7 +87,9 @@ def fact_of(region: Region) -> Fact | str:
 
 def _mixer(region: Region, attend: Raised) -> Mixer:
     assert isinstance(attend.component, Attention)
-    rotary = next((n.component for n in _nodes(region) if isinstance(n, Raised) and isinstance(n.component, Rotary)), None)
+    rotary = next(
+        (n.component for n in _nodes(region) if isinstance(n, Raised) and isinstance(n.component, Rotary)), None
+    )
     norms = [n for n in _nodes(region) if isinstance(n, Call) and isinstance(norm.describe(n.region), Norm)]
     gate = any(isinstance(n, Op) and n.name == "sigmoid" for n in _nodes(region))
     return Mixer(attend.component, number(attend.args[4]), rotary, bool(norms), len(norms) > 1, gate)

@@ -67,7 +67,9 @@ class Flow:
         inside = set(self.members[root])
         for region in self.regions.values():
             for node in region.nodes:
-                if not isinstance(node, (Call, Loop)) and any((id(region), v.id) in inside for v in values_in(operands_of(node))):
+                if not isinstance(node, (Call, Loop)) and any(
+                    (id(region), v.id) in inside for v in values_in(operands_of(node))
+                ):
                     yield region, node
 
     def makers(self, root: Place) -> Iterator[tuple[Region, Node]]:

@@ -62,5 +62,7 @@ def _attends(node: Node, flow: Flow, root: Place) -> bool:
     if not isinstance(node, Raised) or not isinstance(node.component, Attention):
         return False
     inside = set(flow.members[root])
-    places = [at for at, arg in enumerate(node.args) if isinstance(arg, Value) and any(arg.id == vid for _, vid in inside)]
+    places = [
+        at for at, arg in enumerate(node.args) if isinstance(arg, Value) and any(arg.id == vid for _, vid in inside)
+    ]
     return MASK in places

@@ -85,7 +85,11 @@ class _ModuleView(View):
     def halves_of_one(self, a: Operand, b: Operand, x: Value) -> bool:
         """Whether two values are parts of one projection of x."""
         nodes = [self.node_of(a), self.node_of(b)]
-        sources = {n.args[0].id for n in nodes if isinstance(n, Op) and n.name in ("chunk", "split", "getitem") and isinstance(n.args[0], Value)}
+        sources = {
+            n.args[0].id
+            for n in nodes
+            if isinstance(n, Op) and n.name in ("chunk", "split", "getitem") and isinstance(n.args[0], Value)
+        }
         if len(sources) != 1 or not all(isinstance(n, Op) for n in nodes):
             return False
         first = nodes[0]

@@ -21,7 +21,9 @@ def match(view: View, at: int) -> Match | str | None:
         if inverse is None or not isinstance(x, Value):
             continue
         added = view.made_by(inverse.args[0], "add")
-        mean = None if added is None else next((m for a in added.args if (m := view.made_by(a, "mean")) is not None), None)
+        mean = (
+            None if added is None else next((m for a in added.args if (m := view.made_by(a, "mean")) is not None), None)
+        )
         if added is None or mean is None:
             return "its root is not of a mean and something small"
         eps = next((a for a in added.args if number(a) is not None), None)
@@ -163,7 +165,9 @@ def _same(view: View, a: Operand, b: Operand) -> bool:
     first, second = view.node_of(a), view.node_of(b)
     if not isinstance(first, Op) or not isinstance(second, Op) or first.name != second.name:
         return False
-    return len(first.args) == len(second.args) and all(_same(view, x, y) for x, y in zip(first.args, second.args, strict=True))
+    return len(first.args) == len(second.args) and all(
+        _same(view, x, y) for x, y in zip(first.args, second.args, strict=True)
+    )
 
 
 def _norm(view: View, x: Value, inner: Value, eps: Expr | None, steps: list[str], bias: bool) -> Norm | str:
@@ -175,7 +179,9 @@ def _norm(view: View, x: Value, inner: Value, eps: Expr | None, steps: list[str]
     if source != x:
         return "what it normalises is not what it is given"
     precision = Precision.FLOAT32 if source is not inner else Precision.NATIVE
-    weight = NormWeight.ONE_PLUS if "one plus" in steps else NormWeight.PLAIN if "weight" in steps else NormWeight.ABSENT
+    weight = (
+        NormWeight.ONE_PLUS if "one plus" in steps else NormWeight.PLAIN if "weight" in steps else NormWeight.ABSENT
+    )
     scaling = Scaling.NO_CAST
     if "cast" in steps:
         weights = [at for at, step in enumerate(steps) if step != "cast"]

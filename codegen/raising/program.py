@@ -113,7 +113,9 @@ class _Raiser:
             case Call(FunctionTarget(), inner) if any(isinstance(n, (Call, Loop)) for n in inner.nodes):
                 return replace(node, region=replace(inner, nodes=tuple(self._callees(n, where) for n in inner.nodes)))
             case Loop(container, bodies):
-                return replace(node, bodies=tuple(self.region(body, f"{where}.{container}".strip(".")) for body in bodies))
+                return replace(
+                    node, bodies=tuple(self.region(body, f"{where}.{container}".strip(".")) for body in bodies)
+                )
             case _:
                 return node
 

@@ -195,7 +195,10 @@ def _chain(region: Region, last: Value) -> _Chain | None:
                 values.append(inner)
             case Op("cat", ((Value() as a, Value() as b), dim)) if a == b and literal(dim) in (-1, 2) and seen_function:
                 return _Chain(node, Pairing.HALVES, tuple(values)) if len(a.shape) == 3 else None
-            case Op("repeat_interleave", (Value() as a, repeats, dim)) if literal(repeats) == 2 and literal(dim) in (-1, 2):
+            case Op("repeat_interleave", (Value() as a, repeats, dim)) if literal(repeats) == 2 and literal(dim) in (
+                -1,
+                2,
+            ):
                 return _Chain(node, Pairing.NEIGHBOURS, tuple(values)) if seen_function and len(a.shape) == 3 else None
             case _:
                 return None
@@ -252,7 +255,11 @@ def _outer_products(top: Region) -> Region:
                 wide = spread
             result = replace(n.results[0], names=("angles",))
             nodes.append(Op("mul", (wide, frequencies), (result,), n.span))
-        return pruned(replace(region, nodes=tuple(nodes))) if len(nodes) != len(region.nodes) or nodes != list(region.nodes) else region
+        return (
+            pruned(replace(region, nodes=tuple(nodes)))
+            if len(nodes) != len(region.nodes) or nodes != list(region.nodes)
+            else region
+        )
 
     done: dict[int, tuple[Region, Region]] = {}
 
@@ -287,7 +294,9 @@ def _outer(made: dict[int, Node], node: Node) -> tuple[Value, Value] | None:
             return None
     match made.get(angles.id):
         case Op("mul", (Value() as column, Value() as frequencies)) if len(frequencies.shape) == 1:
-            positions = _column(made, column, (Ellipsis_(), None), 2) or _column(made, column, (EVERYTHING, EVERYTHING, None), 2)
+            positions = _column(made, column, (Ellipsis_(), None), 2) or _column(
+                made, column, (EVERYTHING, EVERYTHING, None), 2
+            )
             return None if positions is None else (positions, frequencies)
         case Op("transpose", (Value() as product, a, b)) if {literal(a), literal(b)} == {1, 2}:
             pass

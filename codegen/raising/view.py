@@ -77,7 +77,11 @@ class View:
                 values[param.id] = arg
             elif isinstance(arg, Number):
                 numbers[param.expr] = arg.expr
-        outer = {inner.id: result for inner, result in zip(call.region.results, call.results, strict=True) if isinstance(inner, Value)}
+        outer = {
+            inner.id: result
+            for inner, result in zip(call.region.results, call.results, strict=True)
+            if isinstance(inner, Value)
+        }
         for node in call.region.nodes:
             renamed = []
             for result in node.results:
@@ -181,7 +185,11 @@ class View:
         for node in self.region.nodes:
             if not isinstance(node, Call) or not inlinable(node):
                 continue
-            values = {p.id: substituted(a, replaced) for p, a in zip(node.region.params, node.args, strict=True) if isinstance(p, Value)}
+            values = {
+                p.id: substituted(a, replaced)
+                for p, a in zip(node.region.params, node.args, strict=True)
+                if isinstance(p, Value)
+            }
             for inner, result in zip(node.region.results, node.results, strict=True):
                 if isinstance(inner, Value) and inner.id in values:
                     replaced[result.id] = values[inner.id]
@@ -216,7 +224,9 @@ def inlinable(call: Call) -> bool:
     results = [result.id for result in call.region.results if isinstance(result, Value)]
     if len(set(results)) != len(call.results) or len(call.region.params) != len(call.args):
         return False
-    return all(isinstance(node, (Op, Raised)) or (isinstance(node, Call) and inlinable(node)) for node in call.region.nodes)
+    return all(
+        isinstance(node, (Op, Raised)) or (isinstance(node, Call) and inlinable(node)) for node in call.region.nodes
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ operands

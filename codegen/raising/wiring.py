@@ -37,7 +37,9 @@ def describe(region: Region, is_norm: Callable[[str], bool]) -> Wiring:
     return _wiring(found, inputs)
 
 
-def _branch(view: View, part: Value, rest: Value, is_norm: Callable[[str], bool]) -> tuple[bool, bool, Value, Value] | None:
+def _branch(
+    view: View, part: Value, rest: Value, is_norm: Callable[[str], bool]
+) -> tuple[bool, bool, Value, Value] | None:
     """Of a sum: whether its part normalises first and last, what the part starts from, and the other side of the sum."""
     path: list[bool] = []  # modules from the last to the first, whether each is a norm
     value: Operand = part

@@ -10,6 +10,7 @@ from pathlib import Path
 from codegen.render.definitions import definitions
 
 NAME = "source.json"
+TABLES = ("provenance",)  # facts that are tables of tables
 
 
 def digest(text: str) -> str:
@@ -17,15 +18,28 @@ def digest(text: str) -> str:
 
 
 def manifest(facts: Mapping[str, object], files: Mapping[str, str]) -> str:
-    """The text of source.json: `facts` (repository, revision, versions, config.json), then digests of `files`."""
+    """The text of source.json: `facts` (repository, revision, versions, config.json), then digests of `files`, then what
+    only commands read, a line for each fact.
+    """
     emitted = {name: text for name, text in sorted(files.items()) if name != NAME}
-    record = json.dumps({**facts, "files": {name: digest(text) for name, text in emitted.items()}}, indent=2)
+    plain = {key: value for key, value in facts.items() if key not in TABLES}
+    record = json.dumps({**plain, "files": {name: digest(text) for name, text in emitted.items()}}, indent=2)
+    record = "".join([record.removesuffix("\n}"), *(_table(key, facts[key]) for key in TABLES if key in facts), "\n}"])
     parts = ",\n".join(
         f"    {json.dumps(name)}: {json.dumps(definitions(text))}"
         for name, text in emitted.items()
         if name.endswith(".py")
     )  # a line for each file: these are for --merge, not for readers
     return record.removesuffix("\n}") + ',\n  "definitions": {\n' + parts + "\n  }\n}\n"
+
+
+def _table(key: str, tables: object) -> str:
+    assert isinstance(tables, Mapping)
+    parts = []
+    for name, rows in tables.items():
+        lines = ",\n".join(f"      {json.dumps(row)}: {json.dumps(value)}" for row, value in rows.items())
+        parts.append(f"    {json.dumps(name)}: {{\n{lines}\n    }}" if rows else f"    {json.dumps(name)}: {{}}")
+    return f",\n  {json.dumps(key)}: {{\n" + ",\n".join(parts) + "\n  }"
 
 
 def read_manifest(folder: Path) -> dict[str, object] | None:

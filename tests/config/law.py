@@ -91,6 +91,8 @@ def numbers(cls: ConfigurationClass, raw: Mapping[str, Any]) -> Iterator[Key]:
         found = lookup(outcome.resolved, path)
         if path[0] in INERT or found is None or isinstance(found, (str, Mapping)):
             continue
+        if path[0] not in cls.declared and path[0] != "head_dim":
+            continue
         if len(path) == 1 or (isinstance(path[-1], str) and isinstance(outcome.resolved[str(path[0])], Mapping)):
             yield Key(path)
 

@@ -8,7 +8,7 @@ import pytest
 
 from codegen.raising.definitions import definition
 from codegen.raising.program import raise_program
-from ir.arch import Attention, Cap, Heads, MaskForm, Pairing, Precision, Rotary, Sinks
+from ir.arch import Attention, Cap, Heads, MaskForm, Pairing, Precision, RootMeanSquare, Rotary, Sinks
 from ir.expressions import Const, Dim, Key
 from ir.graph import DType, Number, Raised, Region, Value
 
@@ -57,3 +57,8 @@ def test_rotation(pairing: Pairing) -> None:
     node = Raised(Rotary(pairing), (x, cos, sin), (value(3, B, N, T, H),))
     assert round_trip(node, (x, cos, sin)) == [node]
 
+
+def test_root_mean_square() -> None:
+    x = value(0, B, T, H, dtype=DType.FLOAT32)
+    node = Raised(RootMeanSquare(), (x, Number(Key(("eps",)))), (value(1, B, T, H, dtype=DType.FLOAT32),))
+    assert round_trip(node, (x,)) == [node]

@@ -13,14 +13,39 @@ from hypothesis import strategies as st
 
 from ir import arch, graph
 from ir.expressions import OPERATIONS, Apply, Const, Dim, Index, Key, Local, Raw
-from ir.graph import Call, DType, DTypeOf, Ellipsis_, FunctionTarget, Loop, ModuleTarget, Number, Op, Raised, Region, SliceOf, Value
+from ir.graph import (
+    Call,
+    DType,
+    DTypeOf,
+    Ellipsis_,
+    FunctionTarget,
+    Loop,
+    ModuleTarget,
+    Number,
+    Op,
+    Raised,
+    Region,
+    SliceOf,
+    Value,
+)
 from ir.text import NotIR, from_text, to_text
 
 NAMES = st.text("abc_\"'\\\n", min_size=1, max_size=4)
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | NAMES
 PATHS = st.lists(NAMES | st.integers(0, 9), min_size=1, max_size=3).map(tuple)
-LEAVES = st.builds(Const, PLAIN) | st.builds(Key, PATHS) | st.builds(Raw, PATHS) | st.builds(Dim, NAMES) | st.builds(Index, NAMES) | st.builds(Local, NAMES)
-EXPRS = st.recursive(LEAVES, lambda inner: st.builds(Apply, st.sampled_from(sorted(OPERATIONS)), st.lists(inner, max_size=3).map(tuple)), max_leaves=6)
+LEAVES = (
+    st.builds(Const, PLAIN)
+    | st.builds(Key, PATHS)
+    | st.builds(Raw, PATHS)
+    | st.builds(Dim, NAMES)
+    | st.builds(Index, NAMES)
+    | st.builds(Local, NAMES)
+)
+EXPRS = st.recursive(
+    LEAVES,
+    lambda inner: st.builds(Apply, st.sampled_from(sorted(OPERATIONS)), st.lists(inner, max_size=3).map(tuple)),
+    max_leaves=6,
+)
 DTYPES = st.sampled_from(DType)
 
 
@@ -39,7 +64,11 @@ def of_fields(kind: type) -> st.SearchStrategy[object]:
     choices: dict[str, st.SearchStrategy[object]] = {}
     for field in dataclasses.fields(kind):
         name = str(field.type)
-        options = [st.sampled_from(vars(arch)[part]) for part in name.split(" | ") if isinstance(vars(arch).get(part), type) and issubclass(vars(arch)[part], Enum)]
+        options = [
+            st.sampled_from(vars(arch)[part])
+            for part in name.split(" | ")
+            if isinstance(vars(arch).get(part), type) and issubclass(vars(arch)[part], Enum)
+        ]
         options += [EXPRS] if "Expr" in name else []
         options += [st.none()] if "None" in name else []
         options += [st.booleans()] if name == "bool" else []
@@ -63,12 +92,29 @@ def region(nodes: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
 LEAF_REGIONS = region(OPS | RAISED)
 TARGETS = st.builds(ModuleTarget, NAMES, NAMES) | st.builds(FunctionTarget, NAMES)
 CALLS = st.builds(Call, TARGETS, LEAF_REGIONS, few(OPERANDS), few(VALUES))
-LOOPS = st.builds(Loop, NAMES, few(LEAF_REGIONS), few(st.integers(0, 3)), few(OPERANDS), few(OPERANDS), few(few(OPERANDS)), few(VALUES))
+LOOPS = st.builds(
+    Loop,
+    NAMES,
+    few(LEAF_REGIONS),
+    few(st.integers(0, 3)),
+    few(OPERANDS),
+    few(OPERANDS),
+    few(few(OPERANDS)),
+    few(VALUES),
+)
 REGIONS = region(OPS | RAISED | CALLS | LOOPS)
 PARTS = st.builds(arch.Part, NAMES, NAMES, st.none() | FACTS, NAMES)
 KINDS = st.builds(arch.LayerKind, few(st.integers(0, 9)), st.sampled_from(arch.Wiring), few(PARTS))
-ARCHS = st.builds(arch.Arch, few(PARTS), few(st.builds(arch.Stack, NAMES, few(KINDS))), st.sampled_from(arch.MaskForm), few(st.tuples(NAMES, EXPRS)))
-PARAMETERS = st.builds(graph.Parameter, NAMES, few(EXPRS), DTYPES, st.booleans(), st.booleans(), st.none() | LEAF_REGIONS)
+ARCHS = st.builds(
+    arch.Arch,
+    few(PARTS),
+    few(st.builds(arch.Stack, NAMES, few(KINDS))),
+    st.sampled_from(arch.MaskForm),
+    few(st.tuples(NAMES, EXPRS)),
+)
+PARAMETERS = st.builds(
+    graph.Parameter, NAMES, few(EXPRS), DTYPES, st.booleans(), st.booleans(), st.none() | LEAF_REGIONS
+)
 MODULES = st.builds(graph.Module, NAMES, NAMES, few(st.tuples(NAMES, OPERANDS)), few(PARAMETERS), st.just(()))
 
 

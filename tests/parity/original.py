@@ -121,7 +121,7 @@ def record(raw: Mapping[str, object], folder: Path, *, gradients: bool = True) -
         for batch, value in ids.items():
             arrays[f"single_{batch}_{length}"] = logits(single, value[:, :length]).numpy()
 
-    exact = attempt(lambda: logits(double, ids[2]))
+    exact = attempt(logits, double, ids[2])
     model = single if exact is None else double
     arrays["logits"] = (logits(model, ids[2]) if exact is None else exact).double().numpy()
     scale = max(1.0, float(arrays["logits"].std()))
@@ -140,8 +140,7 @@ def record(raw: Mapping[str, object], folder: Path, *, gradients: bool = True) -
         "padded": lambda model: padded(model, arrays),
     }
     # in float32 too: with float64 the mask's least number overflows in float32 softmaxes, where a row is all padding
-    found = {name: [attempt(lambda: run(model)) for model in (single, double)] for name, run in measures.items()}
-    measured = {name: min((value for value in values if value is not None), default=None) for name, values in found.items()}
+    measured = {name: least(attempt(run, single), attempt(run, double)) for name, run in measures.items()}
     facts = Facts("float32" if exact is None else "float64", float(noise), **measured)
     np.savez(folder / "arrays.npz", **arrays)
     (folder / "facts.json").write_text(json.dumps(asdict(facts)))
@@ -159,11 +158,15 @@ def vocabulary_of(model: nn.Module) -> int:
     return min(config.vocab_size, getattr(config, "vocab_size_per_layer_input", None) or config.vocab_size)
 
 
-def attempt(function: Callable[[], Result]) -> Result | None:
+def attempt(function: Callable[..., Result], *args: object) -> Result | None:
     try:
-        return function()
+        return function(*args)
     except Exception:  # whatever an original raises, it cannot do it
         return None
+
+
+def least(*values: float | None) -> float | None:
+    return min((value for value in values if value is not None), default=None)
 
 
 @torch.no_grad()
@@ -213,7 +216,9 @@ def record_gradients(model: nn.Module, ids: Tensor, folder: Path) -> None:
 
 def gradient_error(ours: Mapping[str, np.ndarray], folder: Path) -> float:
     """The worst tensor: its largest difference, over its own largest gradient or a thousandth of the largest of all."""
-    theirs = {name: value for name, value in load_file(folder / "model.safetensors").items() if not np.isnan(value).any()}
+    theirs = {
+        name: value for name, value in load_file(folder / "model.safetensors").items() if not np.isnan(value).any()
+    }
     if missing := sorted(theirs.keys() - ours.keys()):
         raise AssertionError(f"no gradient of {missing}")
     floor = 1e-3 * max(float(np.abs(value).max()) for value in theirs.values())

@@ -13,7 +13,11 @@ ALL = SliceOf(None, None, None)
 
 
 def n(value: object) -> Number:
-    return value if isinstance(value, Number) else Number(value if isinstance(value, (Key, Dim, Local, Apply, Const)) else Const(value))  # type: ignore[arg-type]
+    return (
+        value
+        if isinstance(value, Number)
+        else Number(value if isinstance(value, (Key, Dim, Local, Apply, Const)) else Const(value))
+    )  # type: ignore[arg-type]
 
 
 def cut(start: object = None, stop: object = None, step: object = None) -> SliceOf:
@@ -43,12 +47,25 @@ class Builder:
         self.params.append(made)
         return made
 
-    def op(self, name: str, *args: Operand, shape: tuple[Expr, ...], dtype: DType = DType.MODEL, names: tuple[str, ...] = ()) -> Value:
+    def op(
+        self,
+        name: str,
+        *args: Operand,
+        shape: tuple[Expr, ...],
+        dtype: DType = DType.MODEL,
+        names: tuple[str, ...] = (),
+    ) -> Value:
         made = self.value(shape, dtype, *names)
         self.nodes.append(Op(name, args, (made,)))
         return made
 
-    def call(self, region: Region, *args: Operand, shapes: tuple[tuple[Expr, ...], ...], names: tuple[tuple[str, ...], ...] = ()) -> tuple[Value, ...]:
+    def call(
+        self,
+        region: Region,
+        *args: Operand,
+        shapes: tuple[tuple[Expr, ...], ...],
+        names: tuple[tuple[str, ...], ...] = (),
+    ) -> tuple[Value, ...]:
         results = tuple(self.value(shape, DType.MODEL, *(names[i] if names else ())) for i, shape in enumerate(shapes))
         self.nodes.append(Call(FunctionTarget(region.name), region, args, results))
         return results
@@ -71,7 +88,14 @@ def repeat_kv() -> Region:
     return b.region(x)
 
 
-def attend(*, grouped: bool = True, mask: bool = True, cap: bool = False, softmax: DType | None = DType.FLOAT32, scale: str = "mul") -> Region:
+def attend(
+    *,
+    grouped: bool = True,
+    mask: bool = True,
+    cap: bool = False,
+    softmax: DType | None = DType.FLOAT32,
+    scale: str = "mul",
+) -> Region:
     """The attention function that most modeling files have."""
     b = Builder("eager_attention_forward")
     heads, size = Local("heads"), Local("head_dim")
@@ -122,7 +146,20 @@ def rotate_half() -> Region:
     return b.region(b.op("cat", (b.op("neg", x2, shape=half), x1), n(-1), shape=x.shape))
 
 
-def apply_rotary() -> Region:
+def rotate_neighbours() -> Region:
+    b = Builder("rotate_half")
+    x = b.param("x", B, Local("heads"), T, Local("head_dim"))
+    b.number("heads"), b.number("head_dim")
+    from ir.graph import Ellipsis_
+
+    half = (*x.shape[:-1], Apply("//", (Local("head_dim"), Const(2))))
+    x1 = b.op("getitem", x, (Ellipsis_(), cut(None, None, 2)), shape=half, names=("x1",))
+    x2 = b.op("getitem", x, (Ellipsis_(), cut(1, None, 2)), shape=half, names=("x2",))
+    pairs = b.op("stack", (b.op("neg", x2, shape=half), x1), n(-1), shape=(*half, Const(2)))
+    return b.region(b.op("reshape", pairs, tuple(n(size) for size in x.shape), shape=x.shape))  # type: ignore[arg-type]
+
+
+def apply_rotary(pairs: bool = False) -> Region:
     b = Builder("apply_rotary_pos_emb")
     q = b.param("q", B, Local("heads"), T, Local("head_dim"))
     k = b.param("k", B, Local("kv_heads"), T, Local("head_dim"))
@@ -134,13 +171,13 @@ def apply_rotary() -> Region:
     sin = b.op("unsqueeze", sin, n(1), shape=wide, names=("sin",))
     out = []
     for x, count, name in ((q, heads, "q_embed"), (k, kv_heads, "k_embed")):
-        (turned,) = b.call(rotate_half(), x, count, size, shapes=(x.shape,))
+        (turned,) = b.call(rotate_neighbours() if pairs else rotate_half(), x, count, size, shapes=(x.shape,))
         plain = b.op("mul", x, cos, shape=x.shape)
         out.append(b.op("add", plain, b.op("mul", turned, sin, shape=x.shape), shape=x.shape, names=(name,)))
     return b.region(*out)
 
 
-def attention_module(**options: object) -> Region:
+def attention_module(pairs: bool = False, **options: object) -> Region:
     """Rotary embedding, cache and attention of a module, without its projections."""
     b = Builder("forward")
     q = b.param("query_states", B, N, T, H)
@@ -148,11 +185,28 @@ def attention_module(**options: object) -> Region:
     v = b.param("value_states", B, K, T, H)
     cos, sin = b.param("cos", B, T, H), b.param("sin", B, T, H)
     mask = b.param("attention_mask", B, Const(1), T, S)
-    q, k = b.call(apply_rotary(), q, k, cos, sin, n(N), n(K), n(H), shapes=(q.shape, k.shape), names=(("query_states",), ("key_states",)))
+    q, k = b.call(
+        apply_rotary(pairs),
+        q,
+        k,
+        cos,
+        sin,
+        n(N),
+        n(K),
+        n(H),
+        shapes=(q.shape, k.shape),
+        names=(("query_states",), ("key_states",)),
+    )
     k2, v2 = b.value((B, K, S, H), DType.MODEL, "key_states"), b.value((B, K, S, H), DType.MODEL, "value_states")
     b.nodes.append(Op("cache_update", (k, v, n(Key(("layer",)))), (k2, v2)))
     inner = attend(**options)  # type: ignore[arg-type]
-    extra = {"scaling": Apply("**", (H, Const(-0.5))), "heads": K, "head_dim": H, "groups": Apply("//", (N, K)), "softcap": Key(("cap",))}
+    extra = {
+        "scaling": Apply("**", (H, Const(-0.5))),
+        "heads": K,
+        "head_dim": H,
+        "groups": Apply("//", (N, K)),
+        "softcap": Key(("cap",)),
+    }
     numbers = [n(extra[p.names[0]]) for p in inner.params if isinstance(p, Number)]
     tensors = [q, k2, v2, *([mask] if options.get("mask", True) else [])]
     (out,) = b.call(inner, *tensors, *numbers, shapes=((B, T, N, H),), names=(("attn_output",),))
@@ -184,7 +238,7 @@ def rotary_module(*, doubled: str = "cat") -> Region:
     return b.region(*out)
 
 
-def decoder(*, doubled: str = "cat", also_wide: bool = False) -> Region:
+def decoder(*, doubled: str = "cat", also_wide: bool = False, pairs: bool = False) -> Region:
     """A rotary module, and two layers of which each is attention alone."""
     from ir.graph import Loop, ModuleTarget
 
@@ -192,7 +246,7 @@ def decoder(*, doubled: str = "cat", also_wide: bool = False) -> Region:
     x = [body.param(name, B, count, T, H) for name, count in (("q", N), ("k", K), ("v", K))]
     cos, sin, mask = body.param("cos", B, T, H), body.param("sin", B, T, H), body.param("mask", B, Const(1), T, S)
     out = body.value((B, T, N, H))
-    body.nodes.append(Call(ModuleTarget("layers.{}.self_attn"), attention_module(), (*x, cos, sin, mask), (out,)))
+    body.nodes.append(Call(ModuleTarget("layers.{}.self_attn"), attention_module(pairs), (*x, cos, sin, mask), (out,)))
     back = body.op("transpose", out, n(1), n(2), shape=(B, N, T, H))
     b = Builder("forward")
     positions = b.param("position_ids", B, T, dtype=DType.INT64)

@@ -72,7 +72,9 @@ CAUSAL = np.tril(np.ones((1, 1, T, S), bool))
 
 
 @pytest.mark.parametrize("framework", ("torch", "flax"))
-@pytest.mark.parametrize(("name", "extra"), (("attend", ()), ("attend_capped", (CAP,)), ("attend_with_sinks", ("sinks",))))
+@pytest.mark.parametrize(
+    ("name", "extra"), (("attend", ()), ("attend_capped", (CAP,)), ("attend_with_sinks", ("sinks",)))
+)
 @pytest.mark.parametrize("masked", (True, False))
 def test_attention(framework: str, name: str, extra: tuple[object, ...], masked: bool) -> None:
     if (framework, name) == ("torch", "attend"):
@@ -97,7 +99,9 @@ def test_attention_without_causality() -> None:
     a = arrays()
     everything = written_out(a, np.zeros((1, 1, T, S)))
     np.testing.assert_allclose(call("flax", "attend_to_all", a["q"], a["k"], a["v"], SCALE), everything, atol=2e-6)
-    np.testing.assert_allclose(call("flax", "attend_both_ways", a["q"], a["k"], a["v"], None, SCALE), everything, atol=2e-6)
+    np.testing.assert_allclose(
+        call("flax", "attend_both_ways", a["q"], a["k"], a["v"], None, SCALE), everything, atol=2e-6
+    )
     masked = written_out(a, additive(some_mask()))
     found = call("flax", "attend_both_ways", a["q"], a["k"], a["v"], some_mask(), SCALE)
     np.testing.assert_allclose(found, masked, atol=2e-6)
@@ -111,15 +115,25 @@ def test_attention_with_a_bias(heads: int) -> None:
     np.testing.assert_allclose(found, written_out(a, bias), atol=2e-6)
 
 
+TABLES = {
+    "apply_rope": "signed",
+    "apply_rope_full": "full",
+    "apply_rope_halves": "half",
+    "apply_rope_pairs": "half",
+    "apply_rope_full_pairs": "full",
+}
+
+
 @pytest.mark.parametrize("framework", ("torch", "flax"))
-@pytest.mark.parametrize(("pairs", "full"), ((False, False), (False, True), (True, False), (True, True)))
-def test_rotation(framework: str, pairs: bool, full: bool) -> None:
+@pytest.mark.parametrize("name", TABLES)
+def test_rotation(framework: str, name: str) -> None:
     rng = np.random.default_rng(2)
     x = rng.normal(size=(B, N, T, H)).astype(np.float32)
     angles = rng.normal(size=(B, 1, T, H // 2)).astype(np.float32)
+    pairs = name.endswith("pairs")
     wide = np.repeat(angles, 2, axis=-1) if pairs else np.concatenate((angles, angles), axis=-1)
-    tables = wide if full else angles
-    name = "apply_rope" + ("_full" if full else "") + ("_pairs" if pairs else "")
+    signed = np.concatenate((-angles, angles), axis=-1)
+    tables = {"full": wide, "half": angles, "signed": signed}[TABLES[name]]
     first = (slice(None, None, 2), slice(1, None, 2)) if pairs else (slice(None, H // 2), slice(H // 2, None))
     complex_ = x[..., first[0]] + 1j * x[..., first[1]]
     turned = complex_ * np.exp(1j * angles)

@@ -1,11 +1,11 @@
-"""Tables of cosines and sines become half as wide exactly where nothing needs them wide."""
+"""Tables of cosines and sines take another form exactly where nothing needs that of the source."""
 
 from __future__ import annotations
 
 import pytest
 
 from codegen.raising.program import raise_program
-from ir.arch import MaskForm, Rotary, Tables
+from ir.arch import MaskForm, Pairing, Rotary, Tables
 from ir.expressions import Apply, Const
 from ir.graph import Call, Loop, Op, Raised, Region, Value
 from tests.raising.builder import B, H, T, decoder
@@ -21,16 +21,17 @@ def parts(region: Region) -> tuple[Region, Region]:
     return rotary, next(n.region for n in loop.bodies[0].nodes if isinstance(n, Call))
 
 
-def test_one_angle_for_each_pair_and_the_axis_of_heads_added_once() -> None:
+def test_signs_and_the_axis_of_heads_are_part_of_the_table() -> None:
     program = raise_program(decoder(), (MASK,))
     rotary, attention = parts(program.region)
     assert [n.name for n in rotary.nodes if isinstance(n, Op)] == [
         *("parameter", "getitem", "cast", "mul"),  # angles as a product of vectors
+        *("neg", "cat"),
         *("cos", "mul", "cast", "sin", "mul", "cast"),
     ]
-    assert [r.shape for r in rotary.results if isinstance(r, Value)] == [(B, Const(1), T, HALF)] * 2
+    assert [r.shape for r in rotary.results if isinstance(r, Value)] == [(B, Const(1), T, H)] * 2
     turned = [n for n in attention.nodes if isinstance(n, Raised) and isinstance(n.component, Rotary)]
-    assert [n.component for n in turned] == [Rotary(tables=Tables.HALF)] * 2
+    assert [n.component for n in turned] == [Rotary(tables=Tables.SIGNED)] * 2
     assert [arg.names for arg in turned[0].args[1:] if isinstance(arg, Value)] == [("cos",), ("sin",)]
     assert not any(isinstance(n, Op) and n.name == "unsqueeze" for n in attention.nodes)
     assert program.masks is MaskForm.BOOLEAN
@@ -44,6 +45,14 @@ def test_shapes_agree_across_frames() -> None:
     for arg, param in zip((*loop.carried, *loop.invariant), loop.bodies[0].params, strict=True):
         assert isinstance(arg, Value) and isinstance(param, Value)
         assert (arg.shape[-1], arg.dtype) == (param.shape[-1], param.dtype)
+
+
+def test_neighbours_need_one_angle_for_each_pair() -> None:
+    program = raise_program(decoder(doubled="repeat_interleave", pairs=True), (MASK,))
+    rotary, attention = parts(program.region)
+    assert [r.shape for r in rotary.results if isinstance(r, Value)] == [(B, Const(1), T, HALF)] * 2
+    turned = [n for n in attention.nodes if isinstance(n, Raised) and isinstance(n.component, Rotary)]
+    assert [n.component for n in turned] == [Rotary(Pairing.NEIGHBOURS, Tables.HALF)] * 2
 
 
 @pytest.mark.parametrize("options", ({"also_wide": True}, {"doubled": "repeat_interleave"}))
