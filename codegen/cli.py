@@ -213,7 +213,8 @@ def verify(
     """
     from codegen import pipeline
 
-    report = pipeline.verify(subject)
+    folder = _find_package(subject)
+    report = pipeline.verify(_load(subject, None)) if folder is None else pipeline.verify_package(folder)
     _report(report, as_json)
     if report.passed is False:
         raise typer.Exit(UNVERIFIED)
@@ -331,16 +332,26 @@ def _checkout() -> Path:
     return found
 
 
-def _package(name: str) -> Path:
-    """The folder of a package: a path, or a name in generated/."""
-    from codegen.diagnostics import CompileError, Diagnostic, printable
+def _find_package(name: str) -> Path | None:
+    """The folder of a package: a path, or a name in generated/; None if it is neither."""
     from codegen.regenerate import find_checkout
 
     checkout = find_checkout()
     candidates = [Path(name), *([checkout / "generated" / name] if checkout is not None else [])]
-    for folder in candidates:
-        if (folder / "source.json").is_file():
-            return folder
+    return next((folder for folder in candidates if (folder / "source.json").is_file()), None)
+
+
+def _package(name: str) -> Path:
+    """The folder of a package that must be there.
+
+    Raises:
+        CompileError: `not-a-package`.
+    """
+    from codegen.diagnostics import CompileError, Diagnostic, printable
+
+    folder = _find_package(name)
+    if folder is not None:
+        return folder
     raise CompileError(
         Diagnostic(
             "not-a-package",

@@ -9,8 +9,9 @@ import ast
 import importlib.metadata
 import keyword
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,8 +39,9 @@ from codegen.raising.describe import describe
 from codegen.repo import Repository
 from codegen.report import Report, columns
 from codegen.source.files import find_library
+from codegen.verify import checklist, generation
 from ir.arch import Arch, MaskForm
-from ir.expressions import Const, Key
+from ir.expressions import Const, Expr, Key
 from ir.graph import Region
 from ir.text import to_text
 
@@ -95,7 +97,9 @@ def compile_package(
     files = {name: render.fill(template, view) for name, (template, view) in _templates(views, targets).items()}
     files |= {"arch.txt": to_text(front.arch) + "\n"} if front.arch is not None else {}
     texts = render.format_python(files)
-    facts = record(repository, targets, checkpoints or {})
+    served = {view.repository for view in views.config.checkpoints}
+    facts = record(repository, targets, {name: raw for name, raw in (checkpoints or {}).items() if name in served})
+    facts["code"] = built.source
     facts["names"] = renamed(published, naming, [row.path for table in views.weights.tables for row in table.rows])
     asked = tuple((predicate.expr, predicate.span) for predicate in built.interpreter.predicates.all())
     origins = Origins(built.definitions, built.raw, graph.class_places(built), asked)
@@ -116,7 +120,7 @@ def trace(repository: Repository, built: graph.Built, *, raise_components: bool 
     if not raise_components:
         return Front(repository, built, traced, None, None)
     raised = raising.raise_program(traced.region, traced.mask_parameters, traced.both_ways, traced.inputs)
-    return Front(repository, built, traced, raised, describe(raised.region, traced.tree, raised.masks))
+    return Front(repository, built, traced, raised, describe(raised.region, traced.tree, raised.masks, _windows(traced)))
 
 
 def check_weights(repository: Repository, built: graph.Built, naming: Naming) -> Accounts | None:
@@ -275,6 +279,12 @@ def inspect(repository: Repository, against: Repository | None = None) -> Report
     return Report("\n".join(lines), {**names, "gap": [{"fact": f, "here": x, "there": y} for f, x, y in gap]})
 
 
+def _windows(traced: graph.Traced) -> dict[int, Expr]:
+    """How many tokens the masks among the inputs let through, by index."""
+    windows = {mask.name: mask.window for mask in traced.masks}
+    return {at: window for at, name in enumerate(traced.inputs) if (window := windows.get(name)) is not None}
+
+
 def _arch(front: Front) -> Arch:
     assert front.arch is not None
     return front.arch
@@ -285,9 +295,31 @@ def convert(source: str, to: str, out: Path, *, scanned: bool) -> Report:
     not_available("convert")
 
 
+def verify(repository: Repository) -> Report:
+    """Compile a source, and measure the bring-up checklist of what came out.
+
+    Raises:
+        CompileError: it cannot be compiled.
+    """
+    package = compile_package(repository)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / package.name
+        write(package, out)
+        held = repository.tensors
+        checks = [checklist.weights(None if held is None else len(held)), *checklist.run(out)]
+        report = checklist.report(repository.source, checks)
+    return replace(report, notes=package.notes)
+
+
+def verify_package(folder: Path) -> Report:
+    """Measure the bring-up checklist of a package that was emitted before."""
+    return checklist.report(folder.name, checklist.run(folder))
+
+
 def generate(package: Path, weights: str, prompt: str, *, chat: bool) -> Report:
-    """Text from a package and published weights."""
-    not_available("generate")
+    """Text from a package and published weights. Runs a framework in a process of its own."""
+    made = generation.generate(package, weights, prompt, chat=chat)
+    return Report(made.text, {"text": made.text, "tokens": made.tokens, "framework": made.framework})
 
 
 def not_available(what: str, detail: str = "") -> NoReturn:

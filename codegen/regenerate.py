@@ -16,6 +16,7 @@ from pathlib import Path
 from codegen import pipeline, render
 from codegen.diagnostics import CompileError, Diagnostic, printable
 from codegen.repo import Repository, from_record
+from codegen.source.files import LIBRARY
 
 STAMPS = Path(".cache", "regenerate.json")  # below the checkout: which package was last found up to date, by digest
 TOOLS = ("jinja2", "ruff", "transformers")  # whose version shows in the output
@@ -74,6 +75,15 @@ def read_record(folder: Path) -> Record:
             Diagnostic(
                 "not-a-package",
                 f"{printable(str(folder), 300)} is no package of this compiler: it has no readable {render.SOURCE_RECORD}",
+            )
+        )
+    code = record.get("code")
+    if isinstance(code, str) and not code.startswith(f"{LIBRARY}/"):
+        raise CompileError(
+            Diagnostic(
+                "no-source-code",
+                f"{folder.name} was compiled from code of {printable(name, 200)}, which {render.SOURCE_RECORD} does not hold",
+                help=f"compile it from its source: codegen from-hf {printable(name, 200)} --out {printable(str(folder), 200)}",
             )
         )
     targets, checkpoints, names = (record.get(key) for key in ("targets", "checkpoints", "names"))

@@ -486,7 +486,7 @@ def _make_str(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
         return ""
     value = args[0]
     if isinstance(value, operators._ATOMS):
-        return scalars.apply("str", value)
+        return operators.guarded(interp, "str", value)
     if isinstance(value, Instance):
         from codegen.graph.classes import find
 
@@ -1071,6 +1071,8 @@ def _text_method(name: str) -> Any:
 
     def call(interp: Interpreter, owner: Any, args: Args, kwargs: Kwargs) -> Any:
         text = interp.pin(owner)
+        if name in ("ljust", "rjust", "center", "zfill"):
+            operators.check_width(interp, str(value_of(args[0])))
         plain_args = [operators.plain(interp.pin(arg)) for arg in args]
         try:
             result = getattr(text, name)(*plain_args, **{key: interp.pin(value) for key, value in kwargs.items()})
@@ -1098,6 +1100,7 @@ def _text_format(interp: Interpreter, owner: Any, args: Args, kwargs: Kwargs) ->
         operators.describe(interp, arg) if isinstance(arg, (Instance, Class)) else operators.plain(arg) for arg in args
     ]
     named = {key: operators.plain(value) for key, value in kwargs.items()}
+    operators.check_width(interp, str(value_of(owner)))
     try:
         return str(value_of(owner)).format(*texts, **named)
     except (KeyError, IndexError, ValueError, AttributeError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any
 
+from codegen.diagnostics import CompileError
 from codegen.graph import operators
 from codegen.graph.objects import (
     Bound,
@@ -545,7 +546,7 @@ def _get_class(interp: Interpreter, owner: Class, name: str) -> Any:
     if name == "__subclasses__":
         return builtins.nothing
     if name == "__init__":
-        return Builtin("__init__", lambda i, a, k: initialise(i, a[0], a[1:], k) and None)
+        return Builtin("__init__", lambda i, a, k: initialise(i, a[0], a[1:], k) and None, owner)
     interp.throw("AttributeError", f"type object '{owner.name}' has no attribute '{name}'")
 
 
@@ -687,6 +688,17 @@ _TENSOR_ATTRIBUTES = frozenset(
 _RANDOM = frozenset("uniform_ normal_ random_ exponential_ bernoulli_ log_normal_ cauchy_ geometric_".split())
 
 
+def _number_of(interp: Interpreter, owner: Tensor, name: str) -> Any:
+    """The numbers of a tensor while a model is made: of some it is not known, and then they must not matter."""
+    from codegen.graph import tensor_ops
+
+    try:
+        return tensor_ops.method(interp.tensor_span(), owner, name, [], {})
+    except CompileError:
+        unknown = Unknown("it was read from a tensor")
+        return unknown if name == "item" or not owner.shape else [unknown] * int(value_of(owner.shape[0]))  # type: ignore[call-overload]
+
+
 def _randomised(interp: Interpreter, owner: Tensor) -> Tensor:
     """Random numbers that a checkpoint replaces; while a model runs there are none."""
     if interp.framing:
@@ -702,6 +714,8 @@ def _get_tensor(interp: Interpreter, owner: Tensor, name: str) -> Any:
         return External("torch.nn.Parameter" if isinstance(owner, Parameter) else "torch.Tensor")
     if isinstance(owner, Parameter) and name == "requires_grad":
         return owner.requires_grad
+    if name in ("item", "tolist") and not interp.framing:
+        return Builtin(name, lambda i, a, k: _number_of(i, owner, name))
     if name in _RANDOM:
         return Builtin(name, lambda i, a, k: _randomised(i, owner))
     if name in _TENSOR_ATTRIBUTES:

@@ -126,9 +126,20 @@ def construct(interp: Interpreter, cls: Class, raw: Mapping[str, Any]) -> Instan
     interp.environment = Environment(raw=dict(raw))
     keys = seed_raw(dict(raw))
     keys.pop("attn_implementation", None)
-    config = interp.call(cls, [], keys)
+    if _reads_keys_itself(interp, cls):
+        config = interp.call(interp.getattr(cls, "from_dict"), [keys], {})
+    else:
+        config = interp.call(cls, [], keys)
     assert isinstance(config, Instance)
     return config
+
+
+def _reads_keys_itself(interp: Interpreter, cls: Class) -> bool:
+    """Whether a configuration class changes the keys before they reach its constructor."""
+    for owner in cls.mro:
+        if owner.namespace.has("from_dict"):
+            return owner.qualified != classes.CONFIGURATION
+    return False
 
 
 class Seeding:

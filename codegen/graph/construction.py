@@ -79,6 +79,8 @@ def build(files: Library, raw_config: Mapping[str, Any], repository_files: Mappi
             return _build(interpreter, dict(raw_config))
         except Raised as error:
             raise failure(interpreter, error) from None
+        except RecursionError:
+            raise CompileError(Diagnostic("depth-limit", "the source nests too deeply")) from None
 
 
 def resolve(

@@ -96,7 +96,7 @@ def explore(cls: ConfigurationClass, raw: Mapping[str, Json], keys: Iterable[Key
         wanted.setdefault(key.path, explorer.reading(key))
     conditions = []
     for predicate in _with_elements(predicates, explorer.base.resolved):
-        if predicate.kind not in _FREE:
+        if predicate.stage == 2 and predicate.kind not in _FREE and not cls.repeats(predicate, explorer.base):
             conditions += explorer.conditions(predicate)
     conditions = list(dict.fromkeys(conditions))
     for condition in conditions:
@@ -227,6 +227,15 @@ class ConfigurationClass:
                 raise construction.failure(self.interpreter, error) from None
             finally:
                 self._reset()
+
+    def repeats(self, predicate: Predicate, outcome: Outcome) -> bool:
+        """Whether a predicate of the model's code comes from a method that the configuration class has run before, on its own result.
+
+        Such a method brings a configuration into its standard form; in that form it finds nothing to do.
+        """
+        before = {p.function for p in outcome.predicates}
+        files = {base.namespace.file.name for base in self.cls.mro if base.node is not None and base.namespace.has(predicate.function)}
+        return predicate.function in before and predicate.span is not None and predicate.span.file in files
 
     def _run(self, raw: Mapping[str, Json]) -> Outcome:
         with construction.deep_recursion():
@@ -1147,8 +1156,8 @@ def _questions(predicates: Iterable[Predicate]) -> Iterator[Test]:
             continue
         if any(not isinstance(leaf, Raw) for leaf in leaves(predicate.expr)) or _about_keys(predicate.expr):
             continue
-        if isinstance(predicate.value, bool) and _boolean(predicate.expr):
-            yield normal(predicate.expr, predicate.value)
+        if isinstance(predicate.value, bool):
+            yield normal(predicate.expr if _boolean(predicate.expr) else Apply("bool", (predicate.expr,)), predicate.value)
         else:
             yield Apply("==", (predicate.expr, Const(predicate.value))), True
 
@@ -1203,6 +1212,11 @@ def chosen(test: Expr, then: Reading, otherwise: Reading) -> Reading:
             joined = _joined_lists(test, then, otherwise)
             if joined is not None:
                 return joined
+    if isinstance(then, Choice) and isinstance(otherwise, Choice) and then.test == otherwise.test:
+        if then.otherwise == otherwise.otherwise:
+            return chosen(then.test, chosen(test, then.then, otherwise.then), then.otherwise)
+        if then.then == otherwise.then:
+            return chosen(then.test, then.then, chosen(test, then.otherwise, otherwise.otherwise))
     return choice(test, then, otherwise)
 
 

@@ -56,7 +56,9 @@ def trace_forward(built: Built, *, replay: bool = True) -> Traced:
     trace.default_dtype = DType.FLOAT32
     interpreter.framing = True
     interpreter.recordings = Recordings() if replay else None
+    held = _held(model)
     output = interpreter.call_module(model, [], _arguments(built, ids, positions, valid))
+    _restore(held)
     interpreter.framing = False
     logits = _logits(interpreter, output)
     frame = next(f for f in trace.root.body if isinstance(f, Frame) and f.kind == "module" and f.module_path == "")
@@ -134,6 +136,24 @@ def _modules(module: ModuleObject, path: str) -> Iterator[tuple[str, ModuleObjec
     for name, child in module.modules.items():
         if child is not None:
             yield from _modules(child, f"{path}.{name}" if path else name)
+
+
+Held = list[tuple[dict[str, Any], dict[str, Any], list[tuple[Tensor, TensorValue]]]]
+
+
+def _held(model: ModuleObject) -> Held:
+    """What every module holds: slots, what is in them, and the values of the tensors among that."""
+    slots = [slot for _, m in _modules(model, "") for slot in (m.parameters, m.buffers, m.dict)]
+    return [(s, dict(s), [(t, t.value) for t in s.values() if isinstance(t, Tensor)]) for s in slots]  # type: ignore[misc]
+
+
+def _restore(held: Held) -> None:
+    """Take back what `forward` wrote into its modules: the next call starts from what the constructor made."""
+    for slot, content, values in held:
+        slot.clear()
+        slot.update(content)
+        for tensor, value in values:
+            tensor.value = value
 
 
 def _takes(frame: Frame, logits: TensorValue, parameters: dict[TensorValue, list[str]]) -> tuple[TensorValue, ...]:

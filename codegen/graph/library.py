@@ -444,7 +444,6 @@ _FAMILIES: tuple[tuple[str, Callable[[Any, str, Args, Kwargs], Any]], ...] = (
     ("typing_extensions.", _typing),
     ("contextlib.nullcontext", _context),
     ("contextlib.suppress", _context),
-    ("random.", _silent),
 )
 
 
@@ -470,7 +469,7 @@ def decorate(interp: Interpreter, node: ast.expr, value: Any, scope: Scope) -> A
     """The result of a decorator."""
     target = node.func if isinstance(node, ast.Call) else node
     name = target.attr if isinstance(target, ast.Attribute) else target.id if isinstance(target, ast.Name) else ""
-    if name in IDENTITY:
+    if name in IDENTITY and not _own_decorator(interp, target, scope):
         if isinstance(value, Function):
             value.decorators = (name, *value.decorators)
         elif isinstance(value, Class):
@@ -487,6 +486,23 @@ def decorate(interp: Interpreter, node: ast.expr, value: Any, scope: Scope) -> A
     if isinstance(decorator, Class) and any(base.builtin is property for base in decorator.mro):
         return Property(value, on_class=decorator.builtin is None)
     return interp.call(decorator, [value], {})
+
+
+def _own_decorator(interp: Interpreter, target: ast.expr, scope: Scope) -> bool:
+    """Whether a decorator is defined by models themselves and only has the name of one that is known."""
+    while isinstance(target, ast.Attribute):
+        target = target.value
+    namespace = scope.namespace.module
+    if not isinstance(target, ast.Name) or namespace is None:
+        return False
+    for definition in namespace.definitions.get(target.id, []):
+        for statement in definition.statements():
+            if not isinstance(statement, (ast.Import, ast.ImportFrom)):
+                return not is_helper(namespace.name)
+            if isinstance(statement, ast.ImportFrom):
+                base = interp.absolute(namespace, statement)
+                return base.startswith((f"{REPOSITORY}.", f"{LIBRARY}.models."))
+    return False
 
 
 def enter(interp: Interpreter, manager: Any) -> Any:
@@ -558,10 +574,11 @@ def _cycle(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     items = operators.listed(interp, args[0])
 
     def forever() -> Iterator[Any]:
-        while items:
+        for _ in range(operators.MAX_ITEMS):
             yield from items
+        interp.unsupported("a loop of unreasonable length", code="step-limit")
 
-    return Stream(forever())
+    return Stream(forever() if items else iter(()))
 
 
 @intrinsic("itertools.repeat")
@@ -580,9 +597,14 @@ def _product(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
 
 @intrinsic("itertools.count")
 def _count(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
-    import itertools
+    start, step = [interp.pin(arg) for arg in args] + [0, 1][len(args) :]
 
-    return Stream(itertools.count(*(interp.pin(arg) for arg in args)))
+    def numbers() -> Iterator[Any]:
+        for position in range(operators.MAX_ITEMS):
+            yield start + position * step
+        interp.unsupported("a loop of unreasonable length", code="step-limit")
+
+    return Stream(numbers())
 
 
 @intrinsic("itertools.pairwise")
@@ -750,6 +772,11 @@ def _signature(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
         function, bound = find(interp, function, "__init__"), True
     while isinstance(function, (Bound, StaticMethod, ClassMethod, Partial)):
         function = function.function
+    if isinstance(function, Builtin) and function.owner is not None:
+        from codegen.graph.classes import fields
+
+        known = ["self", *(field[0] for field in fields(interp, function.owner))]
+        return Instance(interp.builtins["object"], {"parameters": {name: External("inspect.Parameter") for name in known}})
     if not isinstance(function, Function):
         interp.unsupported("the signature of this is not known")
     arguments = function.node.args
@@ -1049,7 +1076,11 @@ def _auto(interp: Interpreter, name: str, args: Args, kwargs: Kwargs) -> Any:
     if not name.endswith(("from_config", "_from_config")) or not isinstance(config, Instance):
         interp.unsupported(f"`{name}` has no meaning here", code="unknown-function")
     model = configuration.automatic_class(interp, name.split(".")[-2], config)
-    return interp.call(model, [configuration.text_configuration(interp, config, model)], {})
+    rest = {key: value for key, value in kwargs.items() if key not in _LOADING}
+    return interp.call(model, [configuration.text_configuration(interp, config, model)], rest)
+
+
+_LOADING = frozenset(["config", "dtype", "torch_dtype", "attn_implementation", "experts_implementation", "trust_remote_code"])
 
 
 @intrinsic("transformers.AutoConfig.for_model")

@@ -213,6 +213,7 @@ class Builtin:
 
     name: str
     call: Any
+    owner: Class | None = None  # of a constructor that no source spells out
 
 
 @dataclass(eq=False, slots=True)

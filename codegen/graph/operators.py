@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -194,6 +195,7 @@ def guarded(interp: Interpreter, op: str, *args: Any) -> Any:
 def binary(interp: Interpreter, op: str, left: Any, right: Any) -> Any:
     if isinstance(left, _ATOMS) and isinstance(right, _ATOMS):
         if op == "%" and isinstance(value_of(left), str):
+            check_width(interp, str(value_of(left)))
             return str(value_of(left)) % (value_of(right),)
         if op == "*" and isinstance(value_of(left), int) and isinstance(value_of(right), str):
             left, right = right, left
@@ -240,6 +242,9 @@ def _instance_binary(interp: Interpreter, op: str, left: Any, right: Any) -> Any
 
 
 def _container_binary(interp: Interpreter, op: str, left: Any, right: Any) -> Any:
+    if op == "+" and isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
+        if len(left) + len(right) > MAX_ITEMS:
+            interp.unsupported("a list of unreasonable length", code="step-limit")
     match op, left, right:
         case "+", list(), list():
             return [*left, *right]
@@ -878,7 +883,12 @@ def listed(interp: Interpreter, value: Any, kind: Kind = Kind.COUNT) -> list[Any
         return [placed(item, value.loop, Const(i)) for i, item in enumerate(value)]
     if isinstance(value, (list, tuple)):
         return list(value)
-    return list(iterate(interp, value))
+    items = []
+    for item in iterate(interp, value):
+        items.append(item)
+        if len(items) > MAX_ITEMS:
+            interp.unsupported("a list of unreasonable length", code="step-limit")
+    return items
 
 
 def mapping(interp: Interpreter, value: Any) -> dict[Any, Any]:
@@ -974,13 +984,20 @@ def joined(interp: Interpreter, left: Any, right: Any) -> Any:
     if right == "" and not isinstance(right, Scalar):
         return left
     if isinstance(left, (str, Scalar)) and isinstance(right, (str, Scalar)):
-        return scalars.apply("+", left, right)
+        return guarded(interp, "+", left, right)
     return f"{value_of(left)}{value_of(right)}"
+
+
+def check_width(interp: Interpreter, template: str) -> None:
+    """Refuse to pad text to millions of characters."""
+    if re.search(r"\d{7}", template):
+        interp.unsupported("text of unreasonable length", code="step-limit")
 
 
 def formatted(interp: Interpreter, value: Any, conversion: int, spec: Any) -> Any:
     if isinstance(value, _ATOMS) and conversion == -1 and not spec:
-        return scalars.apply("str", value)
+        return guarded(interp, "str", value)
+    check_width(interp, str(spec))
     plain_value = plain(value)
     text = (
         describe(interp, value)

@@ -31,14 +31,21 @@ def apply(op: str, *args: Plain | Scalar) -> Plain | Scalar:
     if op in _GROWING:
         _guard_size(op, values)
     value: Plain = OPERATIONS[op](*values)  # type: ignore[assignment]
-    if not any(isinstance(arg, Scalar) for arg in args):
+    if not any(isinstance(arg, Scalar) for arg in args) or _of_different_iterations(args):
         return value
     return scalar(value, simplify(op, value, values, tuple(expr_of(arg) for arg in args)))
 
 
+def _of_different_iterations(args: tuple[Plain | Scalar, ...]) -> bool:
+    """Whether two arguments speak of the same loop's index at different times; no expression says that."""
+    if len(args) != 2 or not isinstance(args[0], Scalar) or not isinstance(args[1], Scalar):
+        return False
+    return args[0].expr == args[1].expr and args[0].value != args[1].value
+
+
 def scalar(value: Plain, expr: Expr) -> Plain | Scalar:
     """A scalar, or the literal if that is all it is."""
-    return expr.value if isinstance(expr, Const) else Scalar(value, expr)
+    return value if isinstance(expr, Const) else Scalar(value, expr)
 
 
 def same(a: Size, b: Size) -> bool:
@@ -65,14 +72,20 @@ def total(sizes: Iterable[Size]) -> Size:
     return result
 
 
-_GROWING = frozenset({"**", "<<", "*"})
+_GROWING = frozenset({"**", "<<", "*", "+"})
 
 
 def _guard_size(op: str, values: list[object]) -> None:
     left, right = values
+    if op == "+":
+        if isinstance(left, str) and isinstance(right, str) and len(left) + len(right) > MAX_TEXT:
+            raise OverflowError("a string of unreasonable length")
+        return
     if op == "*":
         if isinstance(left, str) and isinstance(right, int) and len(left) * right > MAX_TEXT:
             raise OverflowError("a string of unreasonable length")
+        if isinstance(left, int) and isinstance(right, int) and left.bit_length() + right.bit_length() > MAX_BITS:
+            raise OverflowError("an integer of unreasonable size")
         return
     if isinstance(left, int) and isinstance(right, int) and right > 0:
         bits = left.bit_length() * right if op == "**" else left.bit_length() + right

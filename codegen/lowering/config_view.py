@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -79,6 +80,8 @@ class ConfigLowering:
         for path in self._dependencies(known):
             locals_.append((self.names[path], self._read_expr(path, ready)))
             ready |= self._ready(path)
+        if self.sizes:
+            locals_.append(("sizes", f"dict({', '.join(f'{self.names[path]}={self._least(path)}' for path in self.sizes)})"))
         fields = tuple(self._field(path, self.names[path] if path in known else self._read_expr(path, ready)) for path in self.fields)
         refusals = (*self._early(), *self._refusals(ready), *self._unknown())
         texts = [expr for _, expr in locals_] + [field.read_expr for field in fields] + [r.condition_expr for r in refusals]
@@ -91,6 +94,10 @@ class ConfigLowering:
             self._checkpoints(source.repository, checkpoints or {}),
             any("math." in text for text in texts),
         )
+
+    def _least(self, path: Path) -> str:
+        name = self.names[path]
+        return f"min({name})" if isinstance(self._resolved(path), (list, tuple)) else name
 
     def served(self, raw: Mapping[str, Json]) -> dict[Path, Json] | str:
         """The values that the fields have for another configuration, or why it is refused."""
@@ -255,6 +262,29 @@ class ConfigLowering:
             case _:
                 return self._expr(reading, facts, ready)
 
+    def _condition(self, reading: Reading, facts: tuple[_Fact, ...], ready: Mapping[Expr, str]) -> ast.expr:
+        """A reading that is true or false, with `and`, `or` and `not`."""
+        if not isinstance(reading, Choice):
+            return self._syntax(reading, facts, ready)
+        test = self._expr(reading.test, facts, ready)
+        negated = ast.UnaryOp(ast.Not(), test)
+        yes = self._condition(reading.then, (*facts, _Fact(reading.test, True)), ready)
+        no = self._condition(reading.otherwise, (*facts, _Fact(reading.test, False)), ready)
+        match reading.then, reading.otherwise:
+            case Const(True), Const(False):
+                return test
+            case Const(False), Const(True):
+                return negated
+            case Const(True), _:
+                return _flat(ast.Or(), test, no)
+            case Const(False), _:
+                return _flat(ast.And(), negated, no)
+            case _, Const(False):
+                return _flat(ast.And(), test, yes)
+            case _, Const(True):
+                return _flat(ast.Or(), negated, yes)
+        return ast.IfExp(test, yes, no)
+
     def _get(self, reading: Choice, facts: tuple[_Fact, ...], ready: Mapping[Expr, str]) -> ast.expr | None:
         """`owner.get(name, default)`, where the default costs nothing and cannot fail."""
         match reading:
@@ -269,7 +299,10 @@ class ConfigLowering:
         return None
 
     def _each(self, each: Each, facts: tuple[_Fact, ...], ready: Mapping[Expr, str]) -> ast.expr:
-        """A comprehension over the index."""
+        """A comprehension over the index, or a tuple repeated."""
+        if each.test is None and isinstance(each.element, Const):
+            count = self._expr(each.count, facts, ready)
+            return ast.BinOp(ast.Tuple([ast.Constant(each.element.value)], ast.Load()), ast.Mult(), count)
         element = self._expr(each.element, facts, ready)
         if each.test is not None and each.otherwise is not None:
             test = each.test
@@ -360,7 +393,10 @@ class ConfigLowering:
             known = compiled if path[0] in self.explored.raw else self.explored.declared.get(str(path[0]))
             condition = f"{found} != {_plain_literal(known)}" if known is not None else f"{found} is not None"
             yield RefusalView(condition, _message(_dotted(path), found, known))
+        frozen = {f"{_dotted(path)!r} in raw" for path in self.explored.frozen}
         for condition_expr, reason in self._impossible(self.explored.validity):
+            if condition_expr in frozen:
+                continue
             yield RefusalView(condition_expr, repr(f"the configuration class refuses this: {_brief(reason)}"))
         for owner, known_names in self._objects().items():
             found = _bracketed(_unparse(self._owner(owner, (), {})))
@@ -372,10 +408,13 @@ class ConfigLowering:
     def _unknown(self) -> Iterator[RefusalView]:
         """Attributes that a configuration does not give."""
         for path in self.names:
+            ways: dict[str, list[str]] = {}
             for condition_expr, reason in self._impossible(self.readings[path]):
                 missing = reason.startswith(MISSING)
                 said = f"{_dotted(path)} is missing" if missing else f"{_dotted(path)} cannot be known: {_brief(reason)}"
-                yield RefusalView(condition_expr, repr(said))
+                ways.setdefault(said, []).append(condition_expr)
+            for said, tests in ways.items():
+                yield RefusalView(" or ".join(f"({test})" for test in tests) if len(tests) > 1 else tests[0], repr(said))
 
     def _objects(self) -> dict[Path, tuple[str, ...]]:
         """Objects of config.json of which keys are read, and which of these are objects themselves."""
@@ -404,10 +443,7 @@ class ConfigLowering:
 
     def _refusals(self, ready: Mapping[Expr, str]) -> Iterator[RefusalView]:
         if self.sizes:
-            names = ", ".join(f"*{self.names[p]}" if isinstance(self._resolved(p), (list, tuple)) else self.names[p] for p in self.sizes)
-            shown = ", ".join(f"{self.names[path]}={{{self.names[path]}!r}}" for path in self.sizes)
-            found = names if "," not in names and not names.startswith("*") else f"min({names})"
-            yield RefusalView(f"{found} < 1", _fstring(f"a size is not positive: {shown}", [self.names[path] for path in self.sizes]))
+            yield RefusalView("min(sizes.values()) < 1", _f("a size is not positive: ", "sizes", ""))
         for numerator, divisor in self.divisions:
             text, by = self._over_names(numerator), self._over_names(divisor)
             yield RefusalView(f"{_bracketed(text)} % {_bracketed(by)}", _f(f"{by} does not divide {text}: ", f"({text}, {by})", ""))
@@ -422,19 +458,20 @@ class ConfigLowering:
             return RefusalView(f"not {{*{name}}} <= {{{kinds}}}", _f(f"{name} is ", name, f"; this code was compiled for {kinds}"))
         if condition.reading is not None:
             shortened = self._shortened_late(condition.reading)
-            found = _unparse(self._syntax(shortened, (), ready))
-            wanted = _plain_literal(condition.value)
-            about = ", ".join(sorted({_dotted(path) for path in raw_paths(condition.reading)}))
-            test = _truth(found, condition.value)
-            return RefusalView(test, repr(f"{about}: this code was compiled for a configuration where `{_readable(condition.expr)}` is {wanted}"))
+            if isinstance(condition.value, bool):
+                node = self._condition(shortened, (), ready)
+                test = _unparse(ast.UnaryOp(ast.Not(), node) if condition.value else node)
+            else:
+                test = _truth(_unparse(self._syntax(shortened, (), ready)), condition.value)
+            return RefusalView(test, repr(_compiled_without(condition)))
         if len(condition.keys) == 1 and condition.expr == condition.keys[0]:
             name = self.names[condition.keys[0].path]
             return RefusalView(_truth(name, condition.value), _message(_dotted(condition.keys[0].path), name, condition.value))
         text = self._over_names(condition.expr)
         shown = ", ".join(f"{self.names[key.path]}={{{self.names[key.path]}!r}}" for key in condition.keys)
-        said = f"{shown}: this code was compiled for `{text}` being {condition.value!r}"
+        said = f"this code was compiled for `{text}` being {condition.value!r}, not for {shown}"
         if condition.kind == "guard":
-            said = f"{shown}: `{text}` makes no sense" if condition.value is False else f"{shown}: `{text}` does not hold"
+            said = f"the configuration class refuses {shown}"
         return RefusalView(_truth(text, condition.value), _fstring(said, [self.names[key.path] for key in condition.keys]))
 
     def _shortened_late(self, reading: Reading) -> Reading:
@@ -532,49 +569,66 @@ class ConfigLowering:
 
 
 def merge(reading: Reading) -> tuple[tuple[Path, ...], Reading] | None:
-    """A reading that takes the same keys from the first of several objects that is there: the objects, and the reading of the last.
+    """A reading that takes the same keys from the first of several objects that is not empty: the objects, and the reading of the last."""
+    owners = sorted({path[:1] for path in raw_paths(reading) if len(path) > 1 and isinstance(path[1], str)}, key=repr)
+    if not 1 < len(owners) <= 3:
+        return None
+    for order in itertools.permutations(owners):
+        inner = _first_of(reading, order)
+        if inner is not None:
+            return order, inner
+    return None
 
-    The first object that is not empty counts; in the absence of all, nothing is in them.
-    """
-    owners: list[Path] = []
+
+def _first_of(reading: Reading, owners: tuple[Path, ...]) -> Reading | None:
+    """What every object gives in the same way, if an empty one gives what the absence of all does."""
     arms: list[Reading] = []
     rest = reading
-    while True:
-        match rest:
-            case Choice(Apply("bool", (Raw(path),)), then, otherwise) if len(path) == 1 and _reads_inside(then, path):
-                owners.append(path)
-                arms.append(then)
-                rest = otherwise
-            case Choice(Apply("is", (Raw(path), Const(None))), nothing, then) if len(path) == 1 and (
-                _reads_inside(then, path) or _opens(then, path)
-            ):
-                match then:
-                    case Choice(Apply("bool", (Raw(again),)), inner, also) if again == path and also == nothing:
-                        then = inner
-                if not _reads_inside(then, path) or _emptied(then, path) != nothing:
-                    return None
-                owners.append(path)
-                arms.append(then)
-                rest = nothing
-                break
-            case _:
-                break
-    if len(owners) < 2:
-        return None
+    for owner in owners:
+        full = _assumed(rest, owner, True)
+        if not _reads_inside(full, owner):
+            return None
+        arms.append(full)
+        rest = _assumed(rest, owner, False)
     last = owners[-1]
     if any(_renamed(arm, owner, last) != arms[-1] for owner, arm in zip(owners, arms, strict=True)):
         return None
-    return (tuple(owners), arms[-1]) if _emptied(arms[-1], last) == rest else None
+    return arms[-1] if _emptied(arms[-1], last) == rest else None
 
 
-def _opens(reading: Reading, path: Path) -> bool:
-    return isinstance(reading, Choice) and reading.test == Apply("bool", (Raw(path),))
+def _assumed(reading: Reading, owner: Path, full: bool) -> Reading:
+    """The reading where the object at `owner` is not empty, or is empty or null or absent."""
+    match reading:
+        case Choice(test, then, otherwise):
+            known = _known(test, owner, full)
+            if known is not None:
+                return _assumed(then if known else otherwise, owner, full)
+            then, otherwise = _assumed(then, owner, full), _assumed(otherwise, owner, full)
+            return then if then == otherwise else Choice(test, then, otherwise)
+        case Apply("in", _) | Apply("is", _) | Apply("bool", _):
+            known = _known(reading, owner, full)
+            return reading if known is None else Const(known)
+        case _:
+            return reading
+
+
+def _known(test: Expr, owner: Path, full: bool) -> bool | None:
+    match test:
+        case Apply("bool", (Raw(path),)) if path == owner:
+            return full
+        case Apply("is", (Raw(path), Const(None))) if path == owner and full:
+            return False
+        case Apply("in", (Const(name), Raw(()))) if (name,) == owner and full:
+            return True
+        case Apply("in", (Const(), Raw(path))) if path == owner and not full:
+            return False
+    return None
 
 
 def _reads_inside(reading: Reading, path: Path) -> bool:
     """Whether everything that a reading takes of an object is asked for by name first."""
     inside = [found for found in raw_paths(reading) if found[: len(path)] == path]
-    return bool(inside) and all(len(found) > len(path) for found in inside)
+    return all(len(found) > len(path) for found in inside)
 
 
 def _emptied(reading: Reading, path: Path) -> Reading:
@@ -724,6 +778,12 @@ def _tests(reading: Reading) -> set[Expr]:
             return set()
 
 
+def _flat(op: ast.boolop, left: ast.expr, right: ast.expr) -> ast.expr:
+    values = [*(left.values if isinstance(left, ast.BoolOp) and type(left.op) is type(op) else [left])]
+    values += right.values if isinstance(right, ast.BoolOp) and type(right.op) is type(op) else [right]
+    return ast.BoolOp(op, values)
+
+
 def _special(expr: Expr) -> bool:
     """Whether an expression prints otherwise than `to_syntax` has it."""
     return isinstance(expr, Apply) and (expr.op in ("if", "in", "bool") or any(map(_special, expr.args)))
@@ -745,8 +805,40 @@ def _name(leaf: Leaf) -> ast.expr:
     return ast.Name(str(getattr(leaf, "name", leaf)), ast.Load())
 
 
+class _Positive(ast.NodeTransformer):
+    """`not a is b` as `a is not b`, and the like."""
+
+    OPPOSITE = {ast.Is: ast.IsNot, ast.In: ast.NotIn, ast.Eq: ast.NotEq, ast.IsNot: ast.Is, ast.NotIn: ast.In, ast.NotEq: ast.Eq}
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:  # noqa: N802 - the name is the library's
+        self.generic_visit(node)
+        match node:
+            case ast.UnaryOp(op=ast.Not(), operand=ast.Compare(left=left, ops=[op], comparators=right)) if type(op) in self.OPPOSITE:
+                return ast.Compare(left, [self.OPPOSITE[type(op)]()], right)
+        return node
+
+
 def _unparse(node: ast.expr) -> str:
-    return ast.unparse(ast.fix_missing_locations(node))
+    text = ast.unparse(ast.fix_missing_locations(_Positive().visit(ast.Expression(node)).body))
+    at = text.find(GENERATED)
+    while at >= 0:
+        end = _closing(text, at + len(GENERATED) - 1)
+        if text[end + 1 : end + 2] == ")":
+            text = text[: at + len(GENERATED) - 1] + text[at + len(GENERATED) : end] + text[end + 1 :]
+        at = text.find(GENERATED, at + 1)
+    return text
+
+
+GENERATED = "tuple(("  # `ast` puts brackets of its own around a generator that is the only argument
+
+
+def _closing(text: str, opening: int) -> int:
+    depth = 0
+    for i in range(opening, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[i], 0)
+        if not depth:
+            return i
+    return len(text)
 
 
 def _dotted(path: Path) -> str:
@@ -788,6 +880,16 @@ def _fstring(text: str, names: Sequence[str]) -> str:
         before, _, rest = rest.partition(f"{{{name}!r}}")
         parts += [ast.Constant(before), ast.FormattedValue(ast.Name(name, ast.Load()), ord("r"))]
     return _unparse(ast.JoinedStr([*parts, ast.Constant(rest)]))
+
+
+def _compiled_without(condition: Condition) -> str:
+    """What a configuration has that the compiled code was not made for, or lacks."""
+    match condition.expr:
+        case Apply("in", (Const(name), Key(path))) if condition.value is False:
+            return f"{_dotted((*path, name))} is given; this code was compiled without it"  # type: ignore[arg-type]
+        case Apply("in", (Const(name), Key(path))):
+            return f"{_dotted((*path, name))} is missing"  # type: ignore[arg-type]
+    return f"this code was compiled for `{_readable(condition.expr)}` being {condition.value!r}"
 
 
 def _brief(reason: str) -> str:

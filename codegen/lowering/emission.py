@@ -53,7 +53,7 @@ class Emitter:
 
     def __post_init__(self) -> None:
         self.note_kinds()
-        reserved = {*self.dialect.spelling_helpers, "update", "run_layers", "stack_layers", "causal_mask", "additive_mask", "Model", "Cache"} | HELPER_NAMES
+        reserved = {*self.dialect.spelling_helpers, "weights", "sharding", "sample", "additive", "padding_mask", "partial", "update", "run_layers", "stack_layers", "causal_mask", "additive_mask", "Model", "Cache"} | HELPER_NAMES
         self.functions = Functions(self.dialect, reserved=reserved)
 
     def classes(self) -> list[str]:

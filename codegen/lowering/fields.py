@@ -71,7 +71,7 @@ def field_names(keys: Iterable[Key]) -> dict[Path, str]:
     for path in dict.fromkeys(nested):
         tail = [step for step in path[1:]]
         short = "_".join(str(step) for step in reversed(tail)) if len(tail) > 1 else str(tail[0])
-        if short in names.values():
+        if short in names.values() or not short.isidentifier():
             short = "_".join(str(step) for step in path)
         names[path] = short
     return names

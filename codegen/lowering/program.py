@@ -16,7 +16,7 @@ from codegen.lowering.fields import Path, field_names, keys_in, used_keys
 from codegen.lowering.flax_dialect import LEAVES, FlaxDialect
 from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, walk, without_unread
 from codegen.lowering.numbers import Leaf, to_syntax
-from codegen.lowering.torch_dialect import TorchDialect
+from codegen.lowering.torch_dialect import TorchDialect, question
 from codegen.lowering.views import CacheView, MaskView
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, evaluate, leaves
 from ir.graph import Call, Loop, Module, ModuleTarget, Number, Op, Region, Value
@@ -263,7 +263,7 @@ class Lowering:
         *others, (_, text) = texts.items()
         text = f"({text})"
         for label, made in reversed(others):
-            text = f"({made}) if kind == {label!r} else {text}"
+            text = f"({made}) if {question('kind', label)} else {text}"
         return f"[{text} for kind in {self.sequence(kinds)}]"
 
     def letters(self) -> dict[Path, str]:

@@ -118,8 +118,17 @@ def choice(options: Mapping[object, str], subject: str) -> str:
     """`a if kind == "x" else b`, the last option without a question."""
     *others, (_, text) = options.items()
     for label, made in reversed(others):
-        text = f"{made} if {subject} == {label!r} else {text}"
+        text = f"{made} if {question(subject, label)} else {text}"
     return text
+
+
+def question(subject: str, label: object) -> str:
+    """Whether `subject` is `label`; a condition is asked as it is."""
+    if label is True:
+        return f"({subject})"
+    if label is False:
+        return f"not ({subject})"
+    return f"({subject}) == {label!r}"
 
 
 def _is_literal(operand: Operand, value: object) -> bool:

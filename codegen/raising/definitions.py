@@ -95,9 +95,9 @@ def _rotary(w: _Writer, component: Rotary, args: tuple[Operand, ...], result: Va
     if component.tables is Tables.HALF:
         cos, sin = (_doubled(w, component.pairing, table, x.shape[-1]) for table in (cos, sin))
     if component.tables is Tables.SIGNED:
-        half = (*sin.shape[:-1], Apply("//", (sin.shape[-1], Const(2))))
-        second = (Ellipsis_(), SliceOf(Number(half[-1]), None, None))
-        sin = w.op("getitem", sin, second, shape=half, dtype=sin.dtype)
+        middle = Apply("//", (sin.shape[-1], Const(2)))
+        upper = (Ellipsis_(), SliceOf(Number(middle), None, None))
+        sin = w.op("getitem", sin, upper, shape=(*sin.shape[:-1], middle), dtype=sin.dtype)
         sin = _doubled(w, component.pairing, sin, x.shape[-1])
     half = Apply("//", (x.shape[-1], Const(2)))
     shape = (*x.shape[:-1], half)

@@ -47,7 +47,7 @@ class Flow:
                 case Call(_, inner, args, results):
                     self._visit(inner)
                     for arg, param in zip(args, inner.params, strict=True):
-                        self._join(region, arg, inner, param)  # type: ignore[arg-type]
+                        self._join(region, arg, inner, param)
                     for result, made in zip(results, inner.results, strict=True):
                         self._join(region, result, inner, made)
                 case Loop():
@@ -57,10 +57,10 @@ class Flow:
         for body, varying in zip(node.bodies, node.varying, strict=True):
             self._visit(body)
             for arg, param in zip((*node.carried, *node.invariant, *varying), body.params, strict=True):
-                self._join(region, arg, body, param)  # type: ignore[arg-type]
+                self._join(region, arg, body, param)
             for result, made, param in zip(node.results, body.results, body.params, strict=False):
                 self._join(region, result, body, made)
-                self._join(body, made, body, param)  # type: ignore[arg-type]
+                self._join(body, made, body, param)
 
     def uses(self, root: Place) -> Iterator[tuple[Region, Node]]:
         """Every node that works on a value of this root; passing it on is no use."""
@@ -110,7 +110,7 @@ def rewritten(top: Region, value: ChangeValue, node: ChangeNode) -> Region:
                 nodes.append(_within(changed, replaced, visit))
         params = tuple(replaced[p.id] if isinstance(p, Value) else p for p in region.params)
         results = tuple(substituted(result, replaced) for result in region.results)
-        built = replace(region, params=params, nodes=tuple(nodes), results=results)  # type: ignore[arg-type]
+        built = replace(region, params=params, nodes=tuple(nodes), results=results)
         return built
 
     return visit(top)

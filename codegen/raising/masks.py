@@ -24,9 +24,9 @@ def boolean(top: Region, masks: Collection[int], both_ways: Collection[int]) -> 
         assert isinstance(param, Value)
         root = flow.root(top, param)
         roots[root] = Direction.BOTH if at in both_ways else Direction.CAUSAL
-        for _, node in flow.uses(root):
-            if not _attends(node, flow, root):
-                name = getattr(node, "name", "a component")
+        for _, user in flow.uses(root):
+            if not _attends(user, flow, root):
+                name = getattr(user, "name", "a component")
                 return f"`{name}` works on the numbers of a mask"
     inside = {place: roots[root] for root in roots for place in flow.members[root]}
 
@@ -34,9 +34,10 @@ def boolean(top: Region, masks: Collection[int], both_ways: Collection[int]) -> 
         return replace(v, dtype=DType.BOOL) if (id(region), v.id) in inside else v
 
     def node(region: Region, n: Node) -> tuple[Node, ...]:
-        if not isinstance(n, Raised) or not isinstance(n.component, Attention) or not isinstance(n.args[MASK], Value):
+        if not isinstance(n, Raised) or not isinstance(n.component, Attention):
             return (n,)
-        direction = inside.get((id(region), n.args[MASK].id))
+        mask = n.args[MASK]
+        direction = inside.get((id(region), mask.id)) if isinstance(mask, Value) else None
         if direction is None:
             return (n,)
         return (replace(n, component=replace(n.component, mask=MaskForm.BOOLEAN, direction=direction)),)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from codegen.raising.view import View, literal
 from ir.arch import Gate, Mlp
 from ir.graph import Call, ModuleTarget, Node, Op, Operand, Region, Value
@@ -17,12 +19,13 @@ ACTIVATIONS = frozenset(
 )
 
 
-def describe(region: Region) -> Mlp | str:
-    """The network of a method of one tensor; a sentence why it is none."""
+def describe(region: Region, name_of: Callable[[str], str] = str) -> Mlp | str:
+    """The network of a method of one tensor; a sentence why it is none. `name_of` says what an activation module is called."""
     tensors = [param for param in region.params if isinstance(param, Value)]
     if len(tensors) != 1 or len(region.results) != 1:
         return "it does not turn one tensor into one"
     view = _ModuleView(region)
+    view.name_of = name_of
     (x,) = tensors
     down = view.projection(view.results[0])
     if down is None:
@@ -58,6 +61,8 @@ def _gated(view: _ModuleView, x: Value, product: Op) -> Mlp | str:
 class _ModuleView(View):
     """A view in which calls of modules are the leaves."""
 
+    name_of: Callable[[str], str] = str
+
     def projection(self, operand: Operand) -> Call | None:
         """The call of a module on one tensor that makes a value."""
         node = self.node_of(operand)
@@ -78,7 +83,7 @@ class _ModuleView(View):
             case Call(target, inner, (Value() as x,)) if not any(
                 isinstance(n, Op) and n.name in ("linear", "matmul", "addmm", "embedding") for n in inner.nodes
             ):
-                return (target.path if isinstance(target, ModuleTarget) else target.name), x
+                return (self.name_of(target.path) if isinstance(target, ModuleTarget) else target.name), x
             case _:
                 return None
 

@@ -7,7 +7,6 @@ from ir.arch import Norm, NormKind, NormWeight, Precision, RootMeanSquare, Scali
 from ir.expressions import Const, Expr
 from ir.graph import DType, Op, Operand, Raised, Region, Value
 
-
 RULE = "root mean square"
 
 
@@ -76,8 +75,8 @@ def _written_out(view: View, x: Value) -> Norm | str:
                 if dtype is DType.MODEL and cast.results[0].dtype is not inner.dtype:
                     steps.append("cast")
                 value = inner
-            case Raised(RootMeanSquare(), (Value() as inner, eps)):
-                return _norm(view, x, inner, number(eps), steps, bias)
+            case Raised(RootMeanSquare(), (Value() as inner, small)):
+                return _norm(view, x, inner, number(small), steps, bias)
             case Op("mul", (a, b)):
                 factor = _factor(view, a, b)
                 if factor is None:

@@ -118,6 +118,9 @@ class View:
 
     # ------------------------------------------------------------------------------------------------ looking
 
+    def nodes(self) -> tuple[Node, ...]:
+        return tuple(step.node for step in self.steps)
+
     def made_by(self, operand: Operand, *names: str) -> Op | None:
         """The operation that makes a value, if its name is one of `names`."""
         node = self.node_of(operand)

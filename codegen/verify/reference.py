@@ -1,26 +1,73 @@
 """What the original computes, recorded in a process of its own. Only for code that transformers itself ships.
 
-    python -m codegen.verify.reference CONFIG_JSON OUT_DIR
+    python -m codegen.verify.reference CONFIG_JSON OUT_DIR [NAMES_JSON]
+
+OUT_DIR gets a checkpoint of random weights (`config.json`, `model.safetensors`), a checkpoint of the gradients of the
+next-token loss (`gradient/`), and `expected.npz`: token ids, logits alone and padded, and how exact the original itself is.
+NAMES_JSON has module paths and what the package's checkpoints call them, where that is not what transformers writes.
 """
 
 from __future__ import annotations
 
+import copy
+import inspect
 import json
+import re
 import shutil
 import sys
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LENGTH, PADDING = 17, 4  # tokens of a row; those of a padded row that are none
 
 
-def record(config_file: Path, out: Path) -> None:
-    """Build the original with random weights, none of them at its start, and keep checkpoint, ids and logits."""
-    import numpy as np
+def record(config_file: Path, out: Path, names: Mapping[str, str]) -> None:
+    """Build the original with random weights, none of them at its start, and keep checkpoint, ids, logits, gradients."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    raw = json.loads(config_file.read_text())
-    config = AutoConfig.for_model(**raw)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval().float()
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(**json.loads(config_file.read_text()))
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32).float().eval()
+    randomize(model)
+    save(model, out, config_file, names)
+    ids = tokens(config.get_text_config(decoder=True).vocab_size)
+    single, double = logits(model, ids), None
+    exact = copy.deepcopy(model).double()
+    try:
+        double = logits(exact, ids)
+    except RuntimeError:  # an original that cannot run in float64
+        exact = model
+    expected = single if double is None else double
+    mask = torch.ones_like(ids)
+    mask[1, :PADDING] = 0
+    padded = torch.cat([ids[:1], torch.nn.functional.pad(ids[1:, : LENGTH - PADDING], (PADDING, 0))])
+    np.savez(
+        out / "expected.npz",
+        ids=ids.numpy(),
+        logits=expected.double().numpy(),
+        short=logits(exact, ids[1:, : LENGTH - PADDING]).double().numpy(),
+        padded_ids=padded.numpy(),
+        padded_mask=mask.numpy(),
+        double=double is not None,
+        noise=float((single.double() - expected.double()).abs().max() / max(1.0, float(expected.std()))),
+        causal=torch.allclose(
+            logits(model, ids[:, : LENGTH - PADDING]), single[:, : LENGTH - PADDING], rtol=0, atol=1e-3
+        ),
+    )
+    exact.float().zero_grad()
+    differentiate(exact, ids)
+    save(exact, out / "gradient", config_file, names)
+
+
+def randomize(model: Any) -> None:
+    """Fill every parameter and stored buffer, each from a generator of its own: matrices normal, vectors around their start."""
+    import torch
+
     stored, seen = set(model.state_dict()), set()
     with torch.no_grad():
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
@@ -30,13 +77,58 @@ def record(config_file: Path, out: Path) -> None:
             noise = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
             matrix = sum(size > 1 for size in tensor.shape) >= 2
             tensor.copy_(noise * min(0.5, max(0.1, 0.8 / tensor.shape[-1] ** 0.5)) if matrix else tensor + 0.2 * noise)
-        ids = torch.randint(5, config.get_text_config().vocab_size, (2, 17), generator=torch.Generator().manual_seed(1))
-        out.mkdir(parents=True, exist_ok=True)
-        model.save_pretrained(out)
-        logits = model(input_ids=ids, use_cache=False).logits
+
+
+def tokens(vocabulary: int) -> Any:
+    """Random ids [2, T] without the first few, which may be special."""
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(min(5, vocabulary - 1), vocabulary, (2, LENGTH), generator=generator)
+
+
+def logits(model: Any, ids: Any) -> Any:
+    import torch
+
+    known = inspect.signature(model.forward).parameters
+    with torch.no_grad():
+        return model(input_ids=ids, **({"use_cache": False} if "use_cache" in known else {})).logits
+
+
+def differentiate(model: Any, ids: Any) -> None:
+    """Put the gradients of the next-token loss in the place of the parameters; what has none becomes NaN."""
+    import torch
+
+    out = model(input_ids=ids).logits
+    torch.nn.functional.cross_entropy(out[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+        for buffer in model.buffers():
+            if buffer.is_floating_point():
+                buffer.fill_(torch.nan)
+
+
+def save(model: Any, out: Path, config_file: Path, names: Mapping[str, str]) -> None:
+    """A checkpoint as its publisher would have saved it."""
+    from safetensors.torch import load_file, save_file
+
+    out.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(out)
     shutil.copy(config_file, out / "config.json")
-    np.savez(out / "expected.npz", ids=ids.numpy(), logits=logits.double().numpy())
+    if names:
+        file = out / "model.safetensors"
+        save_file({renamed(name, names): tensor for name, tensor in load_file(file).items()}, file)
+
+
+def renamed(name: str, names: Mapping[str, str]) -> str:
+    """The name by a table of templates, `{}` for the layer."""
+    for path, published in names.items():
+        found = re.fullmatch(re.escape(path).replace(r"\{\}", r"(\d+)"), name)
+        if found is not None:
+            return published.format(*found.groups())
+    return name
 
 
 if __name__ == "__main__":
-    record(Path(sys.argv[1]), Path(sys.argv[2]))
+    record(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text()) if sys.argv[3:] else {})

@@ -13,7 +13,13 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.repo import Repository
 
 
-def compiled(repository: Repository, *, targets=pipeline.TARGETS, checkpoints: Mapping[str, object] | None = None):
+def compiled(
+    repository: Repository,
+    *,
+    targets=pipeline.TARGETS,
+    checkpoints: Mapping[str, object] | None = None,
+    names: Mapping[str, str] | None = None,
+):
     """A package whose model file shows what it was compiled from. `"refuse": N` in the configuration gives N errors."""
     refused = repository.config.get("refuse", 0)
     if refused == "crash":

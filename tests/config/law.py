@@ -71,6 +71,8 @@ def compile_config(raw: Mapping[str, Any], checkpoints: Mapping[str, Mapping[str
         predicates = ()
     keys = list(numbers(cls, raw))
     explored = explore(cls, raw, keys, [*predicates, *cls.guards(raw)])
+    outcome = cls(raw)
+    predicates = tuple(p for p in predicates if not cls.repeats(p, outcome))
     letters = {key.path: LETTERS[str(key.path[0])] for key in keys if key.path[0] in LETTERS and len(key.path) == 1}
     lowering = ConfigLowering(explored, field_names(keys), letters, tuple(divisions(letters)))
     text = format_python({"config.py": fill("config.py.jinja", lowering.view(SOURCE, checkpoints))})["config.py"]

@@ -233,3 +233,34 @@ def test_modules_keep_their_slots() -> None:
     )
     result = made.call(made.find("repository.m.f"), [], {})
     assert operators.plain(result) == (["a.weight", "a.bias"], ["c", "d"], None, 1, (4,), False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return list(itertools.count())",
+        "return list(range(10**9))",
+        "x = [0]\n  for _ in range(60): x = x + x\n  return x",
+        "return '%9999999999d' % 1",
+        "return 'x'.ljust(10**10)",
+        "return f'{1:9999999999}'",
+        "return [0] * 10**9",
+    ],
+)
+def test_hostile_programs_end(body: str) -> None:
+    with pytest.raises(Unsupported) as error:
+        run(f"import itertools\ndef f():\n  {body}")
+    assert error.value.diagnostics[0].code == "step-limit"
+
+
+@pytest.mark.parametrize("body", ["x = 'ab'\n  for _ in range(60): x = x + x", "x = 3\n  for _ in range(60): x = x * x", "x = 2 ** 10**9", "x = 'a' * 10**9"])
+def test_numbers_and_texts_stay_of_reasonable_size(body: str) -> None:
+    with pytest.raises(Raised) as error:
+        run(f"def f():\n  {body}")
+    assert error.value.instance.cls.name == "OverflowError"
+
+
+def test_a_decorator_of_the_repository_is_not_taken_for_a_known_one() -> None:
+    assert run("def wrap(g): return lambda: g() + 1\n@wrap\ndef f(): return 1") == 2
+    assert run("from .d import cache\n@cache\ndef f(): return 1", d="def cache(g): return lambda: g() + 1") == 2
+    assert run("from functools import cache\n@cache\ndef f(): return 1") == 1

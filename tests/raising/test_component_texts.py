@@ -24,7 +24,7 @@ Arrays = dict[str, np.ndarray]
 def helper(framework: str, name: str) -> Callable[..., Any]:
     text = Path(templates_folder(), framework, "components", f"{name}.py.jinja").read_text(encoding="utf-8")
     space: dict[str, Any] = {"torch": torch, "F": F, "jax": jax, "jnp": jnp, "Tensor": torch.Tensor, "Array": jax.Array}
-    exec(compile("from __future__ import annotations\n" + text, name, "exec"), space)  # noqa: S102 - our own template
+    exec(compile("from __future__ import annotations\n" + text, name, "exec"), space)
     return space[name]
 
 

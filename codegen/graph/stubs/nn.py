@@ -772,6 +772,10 @@ class _ModePad(ZeroPad1d):
         return F.pad(input, self.padding, self.mode)
 
 
+class ConstantPad2d(ConstantPad1d):
+    pass
+
+
 class ReflectionPad1d(_ModePad):
     pass
 

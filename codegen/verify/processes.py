@@ -1,0 +1,37 @@
+"""Modules of this compiler that need a framework, each in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT = 600.0  # seconds
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
+
+def installed(package: str) -> bool:
+    """Whether a top-level package can be imported; it is not."""
+    return importlib.util.find_spec(package) is not None
+
+
+def run_module(module: str, *args: str, online: bool = False, timeout: float | None = TIMEOUT) -> subprocess.CompletedProcess[str]:
+    """Run `python -m module`, with nothing on its input; unless `online`, without the Hub and its tokens."""
+    env = {name: value for name, value in os.environ.items() if online or name not in TOKENS}
+    paths = [str(ROOT), *filter(None, [env.get("PYTHONPATH")])]
+    env |= {"PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"}
+    env |= {} if online else {"HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", module, *args]
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL, env=env
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"no end after {timeout:.0f} s")
+
+
+def last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no message"])[-1][:300]
