@@ -39,7 +39,7 @@ from codegen.graph.scope import Namespace
 from codegen.graph.tensor_ops.binding import Named
 from codegen.graph.values import Scalar, Tensor, value_of
 from codegen.source.files import SourceFile
-from ir.expressions import Apply, Index
+from ir.expressions import Apply, Const, Index
 from ir.graph import DType
 
 if TYPE_CHECKING:
@@ -531,13 +531,23 @@ def make_dict(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     return result
 
 
+def _choices(interp: Interpreter, source: SList) -> list[Any]:
+    """The distinct elements of a list. Words that a model asks for are literals from there on: each must stay in the list."""
+    values = list(dict.fromkeys(plain_key(item) for item in source))
+    if interp.stage == 1 or source.expr is None or not all(isinstance(value, str) for value in values):
+        return list(source)
+    for value in values:
+        interp.note(Kind.STRUCTURE, Apply("in", (Const(value), source.expr)), True)
+    return values
+
+
 def _make_set(frozen: bool) -> Callable[[Interpreter, Args, Kwargs], Any]:
     def make(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
         if not args:
             return SSet((), frozen)
         source = args[0]
         if isinstance(source, SList) and source.expr is not None:
-            return SSet(list(source), frozen)
+            return SSet(_choices(interp, source), frozen)
         return SSet(operators.iterate(interp, source), frozen)
 
     return make

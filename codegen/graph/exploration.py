@@ -585,6 +585,7 @@ class _Explorer:
     ) -> dict[str, Json] | Refused | None:
         """A configuration for which `test` goes the other way and the value is another; Refused where all of them fail."""
         failures: list[str] = []
+        unclear: dict[str, Json] | None = None
         fine = 0
         for variant in self._flips(raw, fixed, test):
             outcome = self.outcome(variant)
@@ -600,10 +601,10 @@ class _Explorer:
                 if lifted(outcome) != here:
                     return variant
             except Unclear:
-                return variant
+                unclear = unclear or variant
         if refusing and failures and not fine:
             return Refused(failures[0])
-        return None
+        return unclear
 
     def _tests(self, outcome: Outcome, here: Reading, raw: Mapping[str, Json], own: Sequence[str]) -> Iterator[Test]:
         """The questions of a run and whether keys that matter are null or absent; what is about a whole object first."""
@@ -673,6 +674,9 @@ class _Explorer:
         """Values for a key that holds nothing: what the resolved configuration has under that name, then objects of it."""
         name = path[-1]
         yield from _named(self.base.resolved, name)
+        for attribute, others in self._run.spellings.items():
+            if name in others and attribute in self.base.resolved:
+                yield plain(self.base.resolved[attribute])
         if isinstance(name, str) and name in self.declared and self.declared[name] is not None:
             yield self.declared[name]
         if len(path) == 1:

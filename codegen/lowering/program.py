@@ -72,6 +72,7 @@ class Lowering:
         keys += [key for e in self.sizes() for key in keys_in(e)]
         keys += [key for path, length in self.lists() for key in keys_in(self.count(path, length))]
         kinds = [self.kinds(loop.kinds) for loop in self.loops() if len(loop.bodies) > 1]
+        kinds += [self.kinds(partition) for partition in self.mixed_lists()]
         keys += [key for kind in kinds for key in keys_in(kind.element)]
         keys += [key for expr in given.flags for key in keys_in(expr)]
         self.fields: dict[Path, str] = field_names(dict.fromkeys(keys))
@@ -101,6 +102,14 @@ class Lowering:
             except (KeyError, TypeError, IndexError, ArithmeticError):
                 continue
         return Const(length)
+
+    def mixed_lists(self) -> Iterator[tuple[int, ...]]:
+        """How the items of the lists of modules are divided among classes, where they are of several."""
+        for path, module in walk(self.given.tree):
+            made = [self.program.by_path.get(f"{path}.{name}") for name, _ in module.children]
+            classes = list(dict.fromkeys(id(plan) for plan in made))
+            if module.kind == "ModuleList" and len(classes) > 1:
+                yield tuple(classes.index(id(plan)) for plan in made)
 
     def loops(self) -> Iterator[Loop]:
         for made in self.program.plans:

@@ -18,7 +18,7 @@ SOME = ("qwen3", "gpt2", "gemma3_text", "deepseek_v3", "bamba", "mixtral")
 def test_sizes(name: str) -> None:
     counts, violations = survey(CASES[name], LIBRARY)
     assert violations == []
-    assert counts["predicted"] > 10 and counts["refused"] > 0
+    assert counts["predicted"] > 10
 
 
 @pytest.mark.slow
