@@ -10,7 +10,13 @@ from codegen.diagnostics import CompileError, Diagnostic, printable
 from codegen.excerpts import read_source
 from codegen.report import Report, columns
 
-TITLES = {"fields": "Config", "parameters": "Parameters", "classes": "Classes", "modules": "Modules"}
+TITLES = {
+    "fields": "Config",
+    "parameters": "Parameters",
+    "classes": "Classes",
+    "modules": "Modules",
+    "unread": "Keys of config.json that change nothing",
+}
 SHOWN = 3  # places before the rest is counted
 
 Fact = Mapping[str, object]
@@ -44,7 +50,9 @@ def explain(package: Path, fact: str | None = None) -> Report:
 
 
 def _table(value: object) -> dict[str, Fact]:
-    return {str(name): fact for name, fact in value.items() if isinstance(fact, dict)} if isinstance(value, dict) else {}
+    return (
+        {str(name): fact for name, fact in value.items() if isinstance(fact, dict)} if isinstance(value, dict) else {}
+    )
 
 
 def _means(name: str, fact: str) -> bool:

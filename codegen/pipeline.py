@@ -5,8 +5,6 @@ SOURCE --repo--> files --source--> syntax trees --graph--> ir.graph --raising-->
 
 from __future__ import annotations
 
-import ast
-import importlib.metadata
 import keyword
 import re
 import tempfile
@@ -16,10 +14,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from codegen import __version__, graph, raising, render
-from codegen.diagnostics import CompileError, Diagnostic
+from codegen.diagnostics import CompileError, Diagnostic, printable
 from codegen.graph.exploration import ConfigurationClass, explore
 from codegen.graph.predicates import Kind
-from codegen.lowering import inspection
 from codegen.lowering.accounting import (
     Accounts,
     Naming,
@@ -29,8 +26,8 @@ from codegen.lowering.accounting import (
     renamed,
     stored_names,
 )
-from codegen.lowering.checkpoint_names import LEGACY, Submodel, conversions_of, read_conversions
-from codegen.lowering.config_view import ConfigLowering
+from codegen.lowering.checkpoint_names import Submodel
+from codegen.lowering.config_view import ConfigLowering, unread_keys
 from codegen.lowering.package import Facts, PackageViews, Ties, package_views
 from codegen.lowering.program import Input, Lowering, MaskPlan
 from codegen.lowering.provenance import Origins, provenance
@@ -38,10 +35,9 @@ from codegen.lowering.views import ConfigView, SourceView
 from codegen.raising.describe import describe
 from codegen.repo import Repository
 from codegen.report import Report, columns
-from codegen.source.files import find_library
-from codegen.verify import checklist, generation
+from codegen.source.files import find_library, library_version
 from ir.arch import Arch, MaskForm
-from ir.expressions import Const, Expr, Key
+from ir.expressions import Const, Dim, Expr, Key, leaves
 from ir.graph import Region
 from ir.text import to_text
 
@@ -93,7 +89,8 @@ def compile_package(
     front = trace(repository, built, raise_components=raise_components)
     lowering = Lowering(_lowering_input(front))
     published = stored_names(accounts, naming) if accounts else recorded_names(names or {}, naming)
-    views = _views(front, lowering, naming, published, checkpoints or {})
+    config, unread = _config(front, lowering, checkpoints or {})
+    views = _views(front, lowering, config, naming, published)
     files = {name: render.fill(template, view) for name, (template, view) in _templates(views, targets).items()}
     files |= {"arch.txt": to_text(front.arch) + "\n"} if front.arch is not None else {}
     texts = render.format_python(files)
@@ -103,7 +100,7 @@ def compile_package(
     facts["names"] = renamed(published, naming, [row.path for table in views.weights.tables for row in table.rows])
     asked = tuple((predicate.expr, predicate.span) for predicate in built.interpreter.predicates.all())
     origins = Origins(built.definitions, built.raw, graph.class_places(built), asked)
-    facts["provenance"] = provenance(lowering, views.weights, front.arch, origins)
+    facts["provenance"] = provenance(lowering, views.weights, front.arch, origins, unread)
     notes = (*repository.notes, *(accounts.notes if accounts else ()))
     name = package_name(repository.config)
     return Package(name, {**texts, render.SOURCE_RECORD: render.manifest(facts, texts)}, notes)
@@ -120,7 +117,9 @@ def trace(repository: Repository, built: graph.Built, *, raise_components: bool 
     if not raise_components:
         return Front(repository, built, traced, None, None)
     raised = raising.raise_program(traced.region, traced.mask_parameters, traced.both_ways, traced.inputs)
-    return Front(repository, built, traced, raised, describe(raised.region, traced.tree, raised.masks, _windows(traced)))
+    return Front(
+        repository, built, traced, raised, describe(raised.region, traced.tree, raised.masks, _windows(traced))
+    )
 
 
 def check_weights(repository: Repository, built: graph.Built, naming: Naming) -> Accounts | None:
@@ -151,21 +150,14 @@ def _lowering_input(front: Front) -> Input:
 
 
 def _views(
-    front: Front,
-    lowering: Lowering,
-    naming: Naming,
-    published: Callable[[str], str],
-    checkpoints: Mapping[str, Mapping[str, object]],
+    front: Front, lowering: Lowering, config: ConfigView, naming: Naming, published: Callable[[str], str]
 ) -> PackageViews:
     repository, built = front.repository, front.built
-    name = package_name(repository.config)
-    source = SourceView(name, name, repository.name, repository.revision, f"codegen {__version__}")
-    config = _config(front, lowering, source, checkpoints)
     ties = _ties(built, lowering)
     facts = Facts(f"a causal language model, compiled from {repository.source}")
     return package_views(
         lowering,
-        source,
+        config.source,
         config,
         facts,
         ties,
@@ -179,16 +171,28 @@ def _views(
 
 
 def _config(
-    front: Front, lowering: Lowering, source: SourceView, checkpoints: Mapping[str, Mapping[str, object]]
-) -> ConfigView:
-    """Config: the attributes that the emitted code reads, how each follows from config.json, and what is refused."""
-    raw, interpreter = front.repository.config, front.built.interpreter
-    configuration = ConfigurationClass(interpreter.files, raw)
-    predicates = [p for p in interpreter.predicates.all() if p.stage == 2]
+    front: Front, lowering: Lowering, checkpoints: Mapping[str, Mapping[str, object]]
+) -> tuple[ConfigView, Mapping[str, str]]:
+    """Config: the attributes that the emitted code reads, how each follows from config.json, and what is refused; then the
+    keys that nothing reads, each with the reason.
+
+    Raises:
+        CompileError: `config-refused`, `unknown-key`.
+    """
+    repository, interpreter = front.repository, front.built.interpreter
+    configuration = ConfigurationClass(interpreter.files, repository.config)
+    predicates = [p for p in interpreter.predicates.all() if p.stage == 2 and not _of_the_input(p.expr)]
     keys = [Key(path) for path in lowering.fields]
-    explored = explore(configuration, raw, keys, [*predicates, *configuration.guards(raw)])
+    guards = configuration.guards(repository.config)
+    explored = explore(configuration, repository.config, keys, [*predicates, *guards])
     made = ConfigLowering(explored, lowering.fields, lowering.letters(), tuple(lowering.numbers()))
-    return made.view(source, checkpoints)
+    own = made.served(repository.config)
+    if isinstance(own, str):
+        message = f"no emitted code could serve this configuration: {printable(own, 500)}"
+        raise CompileError(Diagnostic("config-refused", message))
+    name = package_name(repository.config)
+    source = SourceView(name, name, repository.name, repository.revision, f"codegen {__version__}")
+    return made.view(source, checkpoints), dict(unread_keys(explored, lowering.fields))
 
 
 def _ties(built: graph.Built, lowering: Lowering) -> Ties:
@@ -204,9 +208,13 @@ def _naming(built: graph.Built) -> Naming:
     file = built.interpreter.files.module("transformers.conversion_mapping")
     if file is None:
         return Naming(base=base, dropped=dropped)
-    table = read_conversions(ast.parse(file.text), file.name)
     submodels = [Submodel(*part) for part in graph.submodels(built)]
-    return Naming(conversions_of(table, submodels, base), table.find(LEGACY) or (), base, dropped)
+    return Naming.read(file.text, file.name, submodels, base, dropped)
+
+
+def _of_the_input(expr: Expr) -> bool:
+    """Whether an expression depends on the size of what the model is given."""
+    return any(isinstance(leaf, Dim) for leaf in leaves(expr))
 
 
 def _templates(views: PackageViews, targets: Iterable[str]) -> dict[str, tuple[str, object]]:
@@ -239,7 +247,7 @@ def record(
         "repository": repository.name,
         "revision": repository.revision,
         "codegen": __version__,
-        "transformers": importlib.metadata.version("transformers"),
+        "transformers": library_version(),
         "targets": list(targets),
         "config": dict(repository.config),
         "checkpoints": {name: dict(config) for name, config in sorted(checkpoints.items())},
@@ -263,6 +271,8 @@ def write(package: Package, out: Path, *, force: bool = False, merge: bool = Fal
 
 def inspect(repository: Repository, against: Repository | None = None) -> Report:
     """The architecture of a source, or the gap between two."""
+    from codegen.lowering import inspection
+
     front = trace(repository, build(repository))
     found, raised = inspection.facts(_arch(front), front.built.resolved), front.raised
     rows = inspection.described(_arch(front))
@@ -270,7 +280,9 @@ def inspect(repository: Repository, against: Repository | None = None) -> Report
     if against is None:
         lines = [repository.source, "", *columns(rows, "  "), "", "Facts", *columns(list(found.items()), "  ")]
         lines += ["", "Rules that nearly fired", *columns(nearly, "  ")] if nearly else []
-        return Report("\n".join(lines), {"source": repository.source, "modules": rows, "facts": found, "nearly": nearly})
+        return Report(
+            "\n".join(lines), {"source": repository.source, "modules": rows, "facts": found, "nearly": nearly}
+        )
     other = trace(against, build(against))
     gap = inspection.gap(found, inspection.facts(_arch(other), other.built.resolved))
     table = columns([("", repository.source, against.source), *gap], "  ")
@@ -301,6 +313,8 @@ def verify(repository: Repository) -> Report:
     Raises:
         CompileError: it cannot be compiled.
     """
+    from codegen.verify import checklist
+
     package = compile_package(repository)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / package.name
@@ -313,11 +327,15 @@ def verify(repository: Repository) -> Report:
 
 def verify_package(folder: Path) -> Report:
     """Measure the bring-up checklist of a package that was emitted before."""
+    from codegen.verify import checklist
+
     return checklist.report(folder.name, checklist.run(folder))
 
 
 def generate(package: Path, weights: str, prompt: str, *, chat: bool) -> Report:
     """Text from a package and published weights. Runs a framework in a process of its own."""
+    from codegen.verify import generation
+
     made = generation.generate(package, weights, prompt, chat=chat)
     return Report(made.text, {"text": made.text, "tokens": made.tokens, "framework": made.framework})
 

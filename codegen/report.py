@@ -25,4 +25,7 @@ def columns(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
     count = max(map(len, rows))
     filled = [[*row, *[""] * (count - len(row))] for row in rows]
     widths = [max(len(row[at]) for row in filled) for at in range(count)]
-    return [indent + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in filled]
+    return [
+        indent + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in filled
+    ]

@@ -57,6 +57,13 @@ class Tables(_Named):
     HALF = "half"
 
 
+class Extent(_Named):
+    """Whether all elements of a head turn, or the first ones, as many as the tables have."""
+
+    WHOLE = "whole"
+    FIRST = "first"
+
+
 class Sinks(_Named):
     """Whether each head has a learned score that takes attention away from the tokens."""
 
@@ -143,6 +150,7 @@ class Rotary:
 
     pairing: Pairing = Pairing.HALVES
     tables: Tables = Tables.FULL
+    extent: Extent = Extent.WHOLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 from typing import Any, assert_never
 
 import numpy as np
@@ -318,6 +319,7 @@ def _sigmoid(x: Array) -> Any:
 
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
+_erfinv = np.vectorize(lambda x: NormalDist().inv_cdf((x + 1) / 2) / math.sqrt(2), otypes=[np.float64])
 
 
 def _gelu(x: Array, approximate: str) -> Any:
@@ -667,6 +669,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "sinh": _float(np.sinh),
     "cosh": _float(np.cosh),
     "erf": _float(lambda x: _erf(x) if x.size else x),
+    "erfinv": _float(lambda x: _erfinv(x) if x.size else x),
     "clamp": _clamp,
     "nan_to_num": _nan_to_num,
     "isnan": np.isnan,

@@ -74,6 +74,7 @@ atan %x | inverse tangent
 sinh %x | hyperbolic sine
 cosh %x | hyperbolic cosine
 erf %x | error function
+erfinv %x | inverse of the error function
 clamp %x %low? %high? | limited from below and above
 nan_to_num %x nan posinf neginf | with other numbers for those that are not finite
 isnan %x | whether it is NaN

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import assert_never
 
 from ir.expressions import Apply, Const, Environment, Expr, Index, Key, Raw, evaluate, leaves, substitute
 
@@ -68,7 +67,7 @@ def read(reading: Reading, raw: Mapping[str, Json]) -> Json:
                 raise ValueError(f"{number!r} elements of a list")
             made = []
             for i in range(number):
-                at = {index: Const(i)}
+                at: dict[Expr, Expr] = {index: Const(i)}
                 picked = element
                 if test is not None and otherwise is not None and not value(substitute(test, at), raw):
                     picked = otherwise
@@ -114,7 +113,12 @@ def expressions(reading: Reading) -> list[Expr]:
         case Refused():
             return []
         case Each(_, count, element, test, otherwise):
-            return [count, element, *([test] if test is not None else []), *([otherwise] if otherwise is not None else [])]
+            return [
+                count,
+                element,
+                *([test] if test is not None else []),
+                *([otherwise] if otherwise is not None else []),
+            ]
         case _:
             return [reading]
 
@@ -149,11 +153,15 @@ INERT: dict[str, str] = {
     **dict.fromkeys("initializer_range initializer_factor init_std embedding_init_std".split(), _TRAINING),
     **dict.fromkeys("attention_dropout hidden_dropout embd_pdrop resid_pdrop attn_pdrop dropout".split(), _TRAINING),
     **dict.fromkeys("classifier_dropout gradient_checkpointing router_aux_loss_coef pretraining_tp".split(), _TRAINING),
-    **dict.fromkeys("use_cache output_attentions output_hidden_states output_router_logits return_dict".split(), _OUTPUTS),
+    **dict.fromkeys(
+        "use_cache output_attentions output_hidden_states output_router_logits return_dict".split(), _OUTPUTS
+    ),
     **dict.fromkeys("num_labels id2label label2id problem_type chunk_size_feed_forward".split(), _OUTPUTS),
     **dict.fromkeys("bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id".split(), _TOKENS),
     **dict.fromkeys("architectures model_type transformers_version _name_or_path name_or_path auto_map".split(), _BOOK),
-    **dict.fromkeys("torch_dtype dtype _commit_hash _attn_implementation attn_implementation experts_implementation".split(), _BOOK),
+    **dict.fromkeys(
+        "torch_dtype dtype _commit_hash _attn_implementation attn_implementation experts_implementation".split(), _BOOK
+    ),
 }
 """Keys that change no logit, wherever code does not read them, and why."""
 
@@ -177,7 +185,12 @@ class Condition:
 
     @property
     def keys(self) -> tuple[Key, ...]:
-        return tuple(sorted((leaf for leaf in leaves(self.expr) if isinstance(leaf, Key) and leaf.path), key=lambda key: repr(key.path)))
+        return tuple(
+            sorted(
+                (leaf for leaf in leaves(self.expr) if isinstance(leaf, Key) and leaf.path),
+                key=lambda key: repr(key.path),
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)

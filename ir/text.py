@@ -105,8 +105,9 @@ def _read(node: ast.expr) -> object:
         case ast.UnaryOp(ast.USub(), operand):
             return -_read(operand)  # type: ignore[operator]
         case ast.Attribute(ast.Name(name), member) if name in _CLASSES and issubclass(_CLASSES[name], Enum):
-            if member in _CLASSES[name].__members__:
-                return _CLASSES[name][member]
+            found = getattr(_CLASSES[name], member, None)
+            if isinstance(found, Enum):
+                return found
             raise NotIR(f"line {node.lineno}: {name} has no {member}")
         case ast.Call(ast.Name(name), args, keywords) if name in _CLASSES and not issubclass(_CLASSES[name], Enum):
             named = {keyword.arg: _read(keyword.value) for keyword in keywords if keyword.arg is not None}

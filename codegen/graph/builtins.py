@@ -502,6 +502,8 @@ def _make_list(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     source = args[0]
     if isinstance(source, SList):
         return SList(source, source.expr, source.loop)
+    if isinstance(source, Range) and source.of_input:
+        return source  # as long as nobody asks for its elements
     return operators.listed(interp, source)
 
 

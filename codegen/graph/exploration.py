@@ -42,8 +42,11 @@ from ir.reading import (
 
 MAX_DEPTH = 14  # choices below each other
 MAX_RUNS = 4000
-MAX_WITNESSES = 2  # configurations that answer a question otherwise and change nothing, before it is taken not to matter
+MAX_WITNESSES = (
+    2  # configurations that answer a question otherwise and change nothing, before it is taken not to matter
+)
 MAX_CANDIDATES = 4
+MAX_SETTINGS = 24
 MAX_REFINEMENTS = 24
 MAX_COMPARED = 24
 FAILS = "!"
@@ -81,7 +84,9 @@ class Uniform(Unclear):
         self.each = each
 
 
-def explore(cls: ConfigurationClass, raw: Mapping[str, Json], keys: Iterable[Key], predicates: Iterable[Predicate]) -> Explored:
+def explore(
+    cls: ConfigurationClass, raw: Mapping[str, Json], keys: Iterable[Key], predicates: Iterable[Predicate]
+) -> Explored:
     """Readings of `keys`, and conditions for `predicates` (over Key) that tie the code to this configuration.
 
     Raises:
@@ -116,7 +121,9 @@ def _vocabulary(targets: Iterable[Expr]) -> frozenset[str]:
     """Names that are looked for within objects of the configuration."""
     words: set[str] = set()
     for target in targets:
-        words |= {step for leaf in leaves(target) if isinstance(leaf, Key) for step in leaf.path[1:] if isinstance(step, str)}
+        words |= {
+            step for leaf in leaves(target) if isinstance(leaf, Key) for step in leaf.path[1:] if isinstance(step, str)
+        }
         words |= _sought(target)
     return frozenset(words)
 
@@ -234,7 +241,11 @@ class ConfigurationClass:
         Such a method brings a configuration into its standard form; in that form it finds nothing to do.
         """
         before = {p.function for p in outcome.predicates}
-        files = {base.namespace.file.name for base in self.cls.mro if base.node is not None and base.namespace.has(predicate.function)}
+        files = {
+            base.namespace.file.name
+            for base in self.cls.mro
+            if base.node is not None and base.namespace.has(predicate.function)
+        }
         return predicate.function in before and predicate.span is not None and predicate.span.file in files
 
     def _run(self, raw: Mapping[str, Json]) -> Outcome:
@@ -256,7 +267,7 @@ class ConfigurationClass:
     def _text(self, error: Raised) -> str:
         try:
             return f"{error.instance.cls.name}: {operators.describe(self.interpreter, error.instance)}"
-        except Exception:  # noqa: BLE001 - a message that cannot be made is no reason to fail
+        except Exception:
             return error.instance.cls.name
 
     def _reset(self) -> None:
@@ -298,20 +309,31 @@ class ConfigurationClass:
 def _asked(mro: Iterable[Class]) -> Iterator[str]:
     """Keys that the text of a configuration class takes out of its further arguments, in methods that get all of them."""
     methods = [
-        item for cls in mro if cls.node is not None for item in cls.node.body if isinstance(item, ast.FunctionDef) and item.args.kwarg
+        item
+        for cls in mro
+        if cls.node is not None
+        for item in cls.node.body
+        if isinstance(item, ast.FunctionDef) and item.args.kwarg
     ]
     wanted = {"__init__", "__post_init__"}
     for _ in range(4):
         for method in methods:
             if method.name in wanted:
-                wanted |= {call.func.attr for call in ast.walk(method) if isinstance(call, ast.Call) and _passes_on(call)}  # type: ignore[attr-defined]
+                wanted |= set(_receivers(method))
     for method in methods:
         if method.name in wanted:
             yield from _taken(method)
 
 
-def _passes_on(call: ast.Call) -> bool:
-    return isinstance(call.func, ast.Attribute) and any(keyword.arg is None for keyword in call.keywords)
+def _receivers(method: ast.FunctionDef) -> Iterator[str]:
+    """The methods that get all further arguments of one."""
+    for call in ast.walk(method):
+        if (
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Attribute)
+            and any(k.arg is None for k in call.keywords)
+        ):
+            yield call.func.attr
 
 
 def _taken(method: ast.FunctionDef) -> Iterator[str]:
@@ -322,7 +344,11 @@ def _taken(method: ast.FunctionDef) -> Iterator[str]:
                 args=[ast.Constant(value=str() as name), *_],
             ):
                 yield name
-            case ast.Compare(left=ast.Constant(value=str() as name), ops=[ast.In() | ast.NotIn()], comparators=[ast.Name(id="kwargs")]):
+            case ast.Compare(
+                left=ast.Constant(value=str() as name),
+                ops=[ast.In() | ast.NotIn()],
+                comparators=[ast.Name(id="kwargs")],
+            ):
                 yield name
             case ast.Subscript(value=ast.Name(id="kwargs"), slice=ast.Constant(value=str() as name)):
                 yield name
@@ -411,7 +437,9 @@ class _Explorer:
         tops = frozenset(str(leaf.path[0]) for leaf in leaves(target) if isinstance(leaf, Key) and leaf.path)
         if any(leaf == Key(()) for leaf in leaves(target)):
             tops |= {word for word in _constants(target) if isinstance(word, str)}
-        steps = [step for leaf in leaves(target) if isinstance(leaf, Key) for step in leaf.path[1:] if isinstance(step, str)]
+        steps = [
+            step for leaf in leaves(target) if isinstance(leaf, Key) for step in leaf.path[1:] if isinstance(step, str)
+        ]
         constants = [word for word in _constants(target) if isinstance(word, str)] if not self._scalar(target) else []
         self.words = tuple(sorted({*steps, *constants}))
         own = self._names(target)
@@ -432,7 +460,9 @@ class _Explorer:
                 found = self._refusing(found, raw, outcome.failure, passing)
         return found
 
-    def _refusing(self, validity: Reading, raw: Mapping[str, Json], failure: str, passing: Sequence[Mapping[str, Json]]) -> Reading:
+    def _refusing(
+        self, validity: Reading, raw: Mapping[str, Json], failure: str, passing: Sequence[Mapping[str, Json]]
+    ) -> Reading:
         """A validity that refuses `raw` for a key that is missing or null in it alone; as before if there is no such key."""
         way = _way(validity, raw)
         good = [other for other in passing if self.outcome(other).failure is None and _way(validity, other) == way]
@@ -456,7 +486,9 @@ class _Explorer:
         except Uniform as uniform:
             asked = [p.expr for p in outcome.predicates if p.kind is Kind.LAYER]
             questions = list(_questions(outcome.predicates))
-            for path in sorted({leaf.path for expr in asked for leaf in leaves(expr) if isinstance(leaf, Raw)}, key=repr):
+            for path in sorted(
+                {leaf.path for expr in asked for leaf in leaves(expr) if isinstance(leaf, Raw)}, key=repr
+            ):
                 for new in (1, 2, 3):
                     variant = changed(outcome.raw, path, new)
                     other = self.outcome(variant) if variant is not None else None
@@ -478,7 +510,9 @@ class _Explorer:
                 if isinstance(step, str):
                     names |= dict.fromkeys([step, *self._run.spellings.get(step, ())])
         asked = any(leaf == Key(()) for leaf in leaves(target))
-        names |= dict.fromkeys(word for word in _constants(target) if isinstance(word, str) and (asked or word in self.further))
+        names |= dict.fromkeys(
+            word for word in _constants(target) if isinstance(word, str) and (asked or word in self.further)
+        )
         return tuple(names)
 
     def _explore(
@@ -502,7 +536,11 @@ class _Explorer:
             return Refused("the configuration class asks more than was followed here")
         further = [] if self._unrelated(lifted, here, raw, self.further) else [n for n in self.further if n not in raw]
         for test in self._tests(outcome, here, raw, [*own, *further]):
-            if test[0] in settled or any(test[0] == known for known, _ in fixed) or self._aside(test[0], here, [*own, *further], tops):
+            if (
+                test[0] in settled
+                or any(test[0] == known for known, _ in fixed)
+                or self._aside(test[0], here, [*own, *further], tops)
+            ):
                 continue
             settled |= {test[0]}
             there = self._other(lifted, here, raw, fixed, test, FAILS in tops)
@@ -548,7 +586,9 @@ class _Explorer:
             found |= {name for name, item in outcome.resolved.items() if isinstance(item, (list, tuple))}
         return found
 
-    def _unrelated(self, lifted: Callable[[Outcome], Reading], here: Reading, raw: dict[str, Json], names: Sequence[str]) -> bool:
+    def _unrelated(
+        self, lifted: Callable[[Outcome], Reading], here: Reading, raw: dict[str, Json], names: Sequence[str]
+    ) -> bool:
         """Whether further arguments that are absent, all given at once, leave the value alone."""
         absent = {name: new for name in names if name not in raw and (new := self._harmless(name)) is not None}
         if not absent:
@@ -612,7 +652,9 @@ class _Explorer:
         for name in self.further:
             if isinstance(raw.get(name), (Mapping, type(None))):
                 self._presence(found, raw, name)
-        for test, truth in sorted(_questions(outcome.predicates), key=lambda item: max(map(len, _paths(item[0])), default=0)):
+        for test, truth in sorted(
+            _questions(outcome.predicates), key=lambda item: max(map(len, _paths(item[0])), default=0)
+        ):
             found.setdefault(test, truth)
         names = [*own, *sorted(str(path[0]) for path in raw_paths(here) if len(path) == 1)]
         for name in dict.fromkeys(names):
@@ -639,7 +681,9 @@ class _Explorer:
                 if variant is None:
                     continue
                 variant = self.filled(variant)
-                if _holds(expr, variant) is (not before) and all(_holds(known, variant) is truth for known, truth in fixed):
+                if _holds(expr, variant) is (not before) and all(
+                    _holds(known, variant) is truth for known, truth in fixed
+                ):
                     yield variant
 
     def _candidates(self, raw: Mapping[str, Json], path: Path, expr: Expr) -> Iterator[Json]:
@@ -680,9 +724,11 @@ class _Explorer:
         if isinstance(name, str) and name in self.declared and self.declared[name] is not None:
             yield self.declared[name]
         if len(path) == 1:
-            objects = [(name, inner) for name, inner in self.base.resolved.items() if isinstance(inner, Mapping) and inner]
+            objects = [
+                (name, inner) for name, inner in self.base.resolved.items() if isinstance(inner, Mapping) and inner
+            ]
             for _, inner in sorted(objects, key=lambda item: item[0] in _LABELS):
-                if all(isinstance(key, str) for key in inner):
+                if _simple(inner):
                     yield from self._objects(inner)
         yield from (2, 0.5, True, "something else", [1], {"something": 1})
 
@@ -704,7 +750,7 @@ class _Explorer:
     ) -> Reading:
         """The reading with further choices, until it is right for every configuration of the pool."""
         for _ in range(MAX_REFINEMENTS):
-            wrong = [raw for raw in self.pool() if not self._right(reading, lifted, raw)]
+            wrong = [raw for raw in self.pool() if not self._right(reading, lifted, raw) and not self._pinned(raw)]
             if not wrong:
                 break
             reading = self._split(reading, lifted, own, tops, wrong)
@@ -728,6 +774,18 @@ class _Explorer:
         except (Unclear, DoesNotRead, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             return False
 
+    def _pin(self, raw: Mapping[str, Json]) -> None:
+        """Freeze a key in which `raw` differs from what is compiled: what it does here is not understood."""
+        names = [name for name in sorted(raw.keys() | self.raw.keys()) if raw.get(name) != self.raw.get(name)]
+        plain_first = sorted(
+            names, key=lambda name: (isinstance(self.raw.get(name), bool), len(self.affected(name)), name)
+        )
+        if plain_first:
+            self.pinned[(plain_first[-1],)] = None
+
+    def _pinned(self, raw: Mapping[str, Json]) -> bool:
+        return any(raw.get(str(path[0])) != self.raw.get(str(path[0])) for path in self.pinned)
+
     def _nothing(self, lifted: Callable[[Outcome], Reading], outcome: Outcome) -> bool:
         """Whether a run gives no value."""
         try:
@@ -747,26 +805,39 @@ class _Explorer:
         """The reading with a choice where a configuration in `wrong` ends, by the question that best tells those apart that end there."""
         first = wrong[0]
         fixed = _way(reading, first)
-        ending = [raw for raw in [self.raw, *self.pool()] if _way(reading, raw) == fixed and self.outcome(raw).failure is None]
+        ending = [
+            raw for raw in [self.raw, *self.pool()] if _way(reading, raw) == fixed and self.outcome(raw).failure is None
+        ]
         bad = [raw for raw in ending if any(raw is other for other in wrong)]
         good = [raw for raw in ending if not any(raw is other for other in wrong)]
+        here = any(raw is self.raw for raw in good)
+        differing = {name for name in first.keys() | self.raw.keys() if first.get(name) != self.raw.get(name)}
         best: tuple[int, int, int, Expr] | None = None
         for position, question in enumerate(self._distinctions(first, good)):
             truth = _holds(question, first)
             if truth is None or any(question == known for known, _ in fixed):
                 continue
-            apart = [_holds(question, raw) is truth for raw in good]
-            if good and all(apart):
+            if (
+                here
+                and _holds(question, self.raw) is truth
+                or not {str(path[0]) for path in _paths(question)} & differing
+            ):
                 continue
-            errors = sum(apart) + sum(_holds(question, raw) is not truth for raw in bad)
+            errors = sum(_holds(question, raw) is truth for raw in good)
+            errors += sum(_holds(question, raw) is not truth for raw in bad)
             score = (errors, max(map(len, _paths(question)), default=0), position, question)
             best = score if best is None or score[:3] < best[:3] else best
+        if best is None and _way(reading, self.raw) == fixed:
+            self._pin(first)
+            return reading
         if best is None:
             return _at_end(reading, fixed, lambda end: Refused("no question tells what decides this"))
         question = best[3]
         truth = bool(_holds(question, first))
         there = self._explore(lifted, first, [*fixed, (question, truth)], own, tops)
-        return _at_end(reading, fixed, lambda end: chosen(question, there, end) if truth else chosen(question, end, there))
+        return _at_end(
+            reading, fixed, lambda end: chosen(question, there, end) if truth else chosen(question, end, there)
+        )
 
     def _distinctions(self, raw: Mapping[str, Json], others: Sequence[Mapping[str, Json]]) -> list[Expr]:
         """Questions that may be answered differently for one configuration and some others."""
@@ -805,7 +876,7 @@ class _Explorer:
         objects = [
             plain(inner)
             for name, inner in self.base.resolved.items()
-            if isinstance(inner, Mapping) and inner and name not in _LABELS and all(isinstance(key, str) for key in inner)
+            if isinstance(inner, Mapping) and inner and name not in _LABELS and _simple(inner)
         ]
         bare = {key: item for key, item in self.given.items() if key not in places}
         places = [name for name in dict.fromkeys(places) if any(self._takes(bare, name, inner) for inner in objects)]
@@ -856,7 +927,9 @@ class _Explorer:
     def _scalar(self, expr: Expr) -> bool:
         """Whether an expression takes no objects from the configuration."""
         found = [lookup(self.base.resolved, leaf.path) for leaf in leaves(expr) if isinstance(leaf, Key)]
-        return not any(isinstance(item, Mapping) or (isinstance(item, (list, tuple)) and not _plain_list(item)) for item in found)
+        return not any(
+            isinstance(item, Mapping) or (isinstance(item, (list, tuple)) and not _plain_list(item)) for item in found
+        )
 
     def _of_layers(self, predicate: Predicate) -> list[Condition]:
         """Elements of a list must be among those seen; other facts about a layer's index stay as they are."""
@@ -879,13 +952,17 @@ class _Explorer:
 
     # -- the proof
 
-    def frozen(self, wanted: Mapping[Path, Reading], conditions: Sequence[Condition], validity: Reading) -> tuple[Path, ...]:
+    def frozen(
+        self, wanted: Mapping[Path, Reading], conditions: Sequence[Condition], validity: Reading
+    ) -> tuple[Path, ...]:
         """Keys of config.json that are not understood: disturbing them alone changes what was predicted."""
         bad: dict[Path, None] = dict.fromkeys(self._not_understood(wanted, conditions))
         for path, variant in disturbed(self.given, self.declared, self._plausible):
             top = path[:1]
             if top in bad:
                 continue
+            if path[0] in variant:
+                variant = self.filled(variant)
             outcome = self.outcome(variant)
             if outcome.failure is not None:
                 continue
@@ -926,7 +1003,6 @@ class _Explorer:
         except (DoesNotRead, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             return True
 
-
     def _true(self, condition: Condition, outcome: Outcome, filled: Mapping[str, Json]) -> bool:
         """Whether a condition holds of what the configuration class made."""
         try:
@@ -952,7 +1028,7 @@ def met(condition: Condition, found: Mapping[Path, Json], filled: Mapping[str, J
         known: dict[Expr, Expr] = {key: Const(found[key.path]) for key in condition.keys}  # type: ignore[arg-type]
         result = value(substitute(condition.expr, known), {})
     if condition.kind == "elements":
-        return isinstance(result, (list, tuple)) and set(result) <= set(condition.value)  # type: ignore[arg-type]
+        return isinstance(result, (list, tuple)) and set(result) <= set(condition.value)  # type: ignore[call-overload]
     return same(result, condition.value)
 
 
@@ -1026,7 +1102,7 @@ def _lift_key(path: Path, outcome: Outcome) -> Expr | Each | _Object:
     found: Json = outcome.resolved
     for step in path:
         if isinstance(found, Mapping) and step in found:
-            found = found[step]  # type: ignore[index]
+            found = found[step]
         elif isinstance(found, (list, tuple)) and isinstance(step, int) and step < len(found):
             found = found[step]
         else:
@@ -1056,13 +1132,13 @@ def _fold(op: str, args: list[Expr | Each | _Object]) -> Expr | _Object:
             return Const(all(key != name for key, _ in owner.items))
         case "keys", [_Object() as owner]:
             return Apply("list", tuple(Const(key) for key, _ in owner.items))
-        case ("bool" | "not"), [_Object() as owner]:
+        case (("bool" | "not"), [_Object() as owner]):
             return Const(bool(owner.items) is (op == "bool"))
-        case ("bool" | "not"), [Apply("list", items)]:
+        case (("bool" | "not"), [Apply("list", items)]):
             return Const(bool(items) is (op == "bool"))
-        case ("is" | "is not"), [(_Object() | Apply("list") | Each()), Const(None)]:
+        case (("is" | "is not"), [(_Object() | Apply("list") | Each()), Const(None)]):
             return Const(op == "is not")
-        case ("==" | "!="), [_Object(), Const()]:
+        case (("==" | "!="), [_Object(), Const()]):
             return Const(op == "!=")
         case "type", [_Object()]:
             return Const("dict")
@@ -1101,17 +1177,21 @@ def _literal(expr: Expr) -> bool:
 
 def _each(items: Sequence[Expr | Each | _Object], outcome: Outcome) -> Each | None:
     """A list that a loop over indices made: equal elements, or two kinds that a question about the index tells apart."""
-    if not items or not all(isinstance(item, Const) or _speaks(item) for item in items):
+    if not items or not (
+        all(item == items[0] for item in items) or all(isinstance(item, Const) or _speaks(item) for item in items)
+    ):
+        return None
+    if isinstance(items[0], (_Object, Each)):
         return None
     counts = [
-        p.expr for p in outcome.predicates if p.kind is Kind.COUNT and p.value == len(items) and not isinstance(p.expr, Const)
+        p.expr
+        for p in outcome.predicates
+        if p.kind is Kind.COUNT and p.value == len(items) and not isinstance(p.expr, Const) and not _is_length(p.expr)
     ]
     kinds = list(dict.fromkeys(items))
     if not counts or len(kinds) > 2:
         return None
     count, first = counts[0], _expression(kinds[0])
-    if isinstance(count, Apply) and count.op == "len":
-        return None
     asked = [p for p in outcome.predicates if p.kind is Kind.LAYER]
     if len(kinds) == 1:
         index = next((leaf for leaf in leaves(first) if isinstance(leaf, Index)), Index("layer"))
@@ -1124,10 +1204,17 @@ def _each(items: Sequence[Expr | Each | _Object], outcome: Outcome) -> Each | No
         if len(set(indices)) != 1:
             continue
         truths = [_at(predicate.expr, indices[0], i, outcome) for i in range(len(items))]
-        if all((item == kinds[0]) is (truth is truths[0]) for item, truth in zip(items, truths, strict=True)) and None not in truths:
+        if (
+            all((item == kinds[0]) is (truth is truths[0]) for item, truth in zip(items, truths, strict=True))
+            and None not in truths
+        ):
             then, otherwise = (first, second) if truths[0] else (second, first)
             return Each(indices[0], count, then, predicate.expr, otherwise)
     return None
+
+
+def _is_length(expr: Expr) -> bool:
+    return isinstance(expr, Apply) and expr.op == "len"
 
 
 def _per_layer(outcome: Outcome) -> set[tuple[Kind, Expr]]:
@@ -1156,12 +1243,16 @@ def _at(expr: Expr, index: Index, i: int, outcome: Outcome) -> bool | None:
 def _questions(predicates: Iterable[Predicate]) -> Iterator[Test]:
     """What a run asked of config.json, as tests and their outcomes."""
     for predicate in predicates:
-        if predicate.kind in (Kind.COUNT, Kind.LAYER, Kind.TYPE) or not any(isinstance(leaf, Raw) for leaf in leaves(predicate.expr)):
+        if predicate.kind in (Kind.COUNT, Kind.LAYER, Kind.TYPE) or not any(
+            isinstance(leaf, Raw) for leaf in leaves(predicate.expr)
+        ):
             continue
         if any(not isinstance(leaf, Raw) for leaf in leaves(predicate.expr)) or _about_keys(predicate.expr):
             continue
         if isinstance(predicate.value, bool):
-            yield normal(predicate.expr if _boolean(predicate.expr) else Apply("bool", (predicate.expr,)), predicate.value)
+            yield normal(
+                predicate.expr if _boolean(predicate.expr) else Apply("bool", (predicate.expr,)), predicate.value
+            )
         else:
             yield Apply("==", (predicate.expr, Const(predicate.value))), True
 
@@ -1198,11 +1289,15 @@ def normal(expr: Expr, truth: bool) -> Test:
 def chosen(test: Expr, then: Reading, otherwise: Reading) -> Reading:
     """A choice; that a key is there need not be asked where the next question says the same of None."""
     match test, then:
-        case Apply("in", (Const(str() as name), Raw(path))), Choice(inner, yes, no) if raw_paths(inner) == {(*path, name)}:
+        case Apply("in", (Const(str() as name), Raw(path))), Choice(inner, yes, no) if raw_paths(inner) == {
+            (*path, name)
+        }:
             absent = _holds(inner, {})
             if absent is not None and (yes if absent else no) == otherwise and _boolean(inner) and inner.op != "in":  # type: ignore[union-attr]
                 return then
-        case Apply("in", (Const(str() as name), Raw(path))), _ if then == Raw((*path, name)) and otherwise == Const(None):
+        case Apply("in", (Const(str() as name), Raw(path))), _ if then == Raw((*path, name)) and otherwise == Const(
+            None
+        ):
             return then
         case Apply("is", (Raw() as owner, Const(None))), _:
             match otherwise:
@@ -1299,6 +1394,11 @@ def _holds(expr: Expr, raw: Mapping[str, Json]) -> bool | None:
         return None
 
 
+def _simple(inner: Mapping[str, Json]) -> bool:
+    """Whether an object holds settings, not a configuration of its own."""
+    return len(inner) <= MAX_SETTINGS and "model_type" not in inner and all(isinstance(key, str) for key in inner)
+
+
 def _plain_list(items: Sequence[Json]) -> bool:
     return all(isinstance(item, (bool, int, float, str, type(None))) for item in items)
 
@@ -1358,7 +1458,9 @@ def changed(raw: Mapping[str, Json], path: Path, new: Json) -> dict[str, Json] |
 
 
 def disturbed(
-    raw: Mapping[str, Json], declared: Mapping[str, Json], plausible: Callable[[Path], Iterator[Json]] = lambda path: iter(())
+    raw: Mapping[str, Json],
+    declared: Mapping[str, Json],
+    plausible: Callable[[Path], Iterator[Json]] = lambda path: iter(()),
 ) -> Iterator[tuple[Path, dict[str, Json]]]:
     """Every key of `raw` doubled, flipped, nulled, removed and retyped, one at a time, and every other field given."""
     for path in list(_all_paths(raw)):
@@ -1370,7 +1472,11 @@ def disturbed(
     for name, default in declared.items():
         if name in raw:
             continue
-        candidates = [*_disturbances(default)] if default is not None else [v for v, _ in zip(plausible((name,)), range(3), strict=False)]
+        candidates = (
+            [*_disturbances(default)]
+            if default is not None
+            else [v for v, _ in zip(plausible((name,)), range(3), strict=False)]
+        )
         for new in candidates:
             if new is not ABSENT:
                 yield (name,), {**copy.deepcopy(dict(raw)), name: new}
@@ -1423,7 +1529,7 @@ def _named(resolved: Json, name: str | int) -> Iterator[Json]:
     """Values under `name` anywhere in the resolved configuration."""
     if isinstance(resolved, Mapping):
         if name in resolved and resolved[name] is not None:
-            yield plain(resolved[name])  # type: ignore[index]
+            yield plain(resolved[name])
         for inner in resolved.values():
             yield from _named(inner, name)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.graph.construction import Built, module_tree
-from codegen.graph.objects import ModuleObject
+from codegen.graph import classes, rope
+from codegen.graph.construction import Built, deep_recursion, failure, module_tree
+from codegen.graph.interpreter import Raised
+from codegen.graph.objects import Function, ModuleObject
 from codegen.graph.regions import freeze, nodes_of
 from codegen.graph.replay import Recordings
 from codegen.graph.state import B, KeyValueCache, Mask, S, Surroundings, T
@@ -40,26 +43,58 @@ class Traced:
 
 
 def trace_forward(built: Built, *, replay: bool = True) -> Traced:
-    """Run `forward` of the top module once; with `replay`, layers that are alike are run once and copied.
+    """Run `forward` of the top module; with `replay`, layers that are alike are run once and copied.
+
+    A model whose code cannot go on from a cache is traced on whole sequences.
 
     Raises:
         CompileError: something in it has no meaning here.
     """
+    with deep_recursion():
+        try:
+            return _trace_either_way(built, replay=replay)
+        except Raised as error:
+            raise failure(built.interpreter, error) from None
+
+
+def _trace_either_way(built: Built, *, replay: bool) -> Traced:
+    if not _knows(built, "past_key_values"):
+        return _trace(built, cached=False, replay=replay)
+    interpreter = built.interpreter
+    made, known = list(interpreter.trace.root.body), interpreter.predicates.copy()
+    try:
+        return _trace(built, cached=True, replay=replay)
+    except CompileError as error:
+        if error.diagnostics[0].code != "shape-mismatch":
+            raise
+        trace = interpreter.trace
+        trace.frame, trace.root.body, interpreter.predicates = trace.root, made, known
+        try:
+            return _trace(built, cached=False, replay=replay)
+        except CompileError as other:
+            raise (error if other.diagnostics[0].code == "shape-mismatch" else other) from None
+
+
+def _trace(built: Built, *, cached: bool, replay: bool) -> Traced:
+    """Run `forward` once, on new tokens after those in a cache or on whole sequences."""
     interpreter, model = built.interpreter, built.model
     trace = interpreter.trace
+    for _, module in _modules(model, ""):
+        rope.prepare(interpreter, module)
     made = list(trace.root.body)  # what filled the buffers
-    surroundings = interpreter.surroundings = Surroundings()
+    surroundings = interpreter.surroundings = Surroundings(cached)
     ids = Tensor(TensorValue((B, T), DType.INT64))
     positions = Tensor(TensorValue((B, T), DType.INT64))
-    valid = Tensor(TensorValue((B, S), DType.INT64))
-    parameters = _parameters(model)
+    valid = Tensor(TensorValue((B, S if cached else T), DType.INT64))
+    parameters, held = _parameters(model), _held(model)
     trace.default_dtype = DType.FLOAT32
     interpreter.framing = True
     interpreter.recordings = Recordings() if replay else None
-    held = _held(model)
-    output = interpreter.call_module(model, [], _arguments(built, ids, positions, valid))
-    _restore(held)
-    interpreter.framing = False
+    try:
+        output = interpreter.call_module(model, [], _arguments(built, ids, positions, valid, cached))
+    finally:
+        _restore(held)
+        interpreter.framing = False
     logits = _logits(interpreter, output)
     frame = next(f for f in trace.root.body if isinstance(f, Frame) and f.kind == "module" and f.module_path == "")
     region = freeze(frame, [logits.value], parameters, _constants(model))
@@ -68,31 +103,38 @@ def trace_forward(built: Built, *, replay: bool = True) -> Traced:
     takes = _takes(frame, logits.value, parameters)
     unknown = [value for value in takes if value not in names]
     if unknown:
-        raise CompileError(Diagnostic("hidden-state", "forward reads a tensor that is neither an input nor a parameter"))
+        raise CompileError(
+            Diagnostic("hidden-state", "forward reads a tensor that is neither an input nor a parameter")
+        )
     inputs = tuple(names[value] for value in takes)
     masks = tuple(mask for mask, value in surroundings.masks.items() if value in takes)
     tree, constants = _with_constants(module_tree(built), model, parameters, made)
     return Traced(tree, region, inputs, masks, constants)
 
 
-def _arguments(built: Built, ids: Tensor, positions: Tensor, valid: Tensor) -> dict[str, Any]:
+def _arguments(built: Built, ids: Tensor, positions: Tensor, valid: Tensor, cached: bool) -> dict[str, Any]:
     """What `forward` is called with, as far as it knows the parameters."""
-    from codegen.graph import classes
-    from codegen.graph.objects import Function
-
-    method = classes.find(built.interpreter, built.model.cls, "forward")
-    assert isinstance(method, Function)
-    node = method.node.args
-    known = {a.arg for a in [*node.posonlyargs, *node.args, *node.kwonlyargs]}
     arguments = {
         "input_ids": ids,
         "attention_mask": valid,
         "position_ids": positions,
-        "past_key_values": KeyValueCache(),
-        "use_cache": True,
+        "past_key_values": KeyValueCache() if cached else None,
+        "use_cache": cached,
     }
-    passes_on = node.kwarg is not None
-    return {name: value for name, value in arguments.items() if name in known or (passes_on and name == "position_ids")}
+    passes_on = _forward(built).args.kwarg is not None
+    return {n: v for n, v in arguments.items() if _knows(built, n) or (passes_on and n == "position_ids")}
+
+
+def _forward(built: Built) -> ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda:
+    method = classes.find(built.interpreter, built.model.cls, "forward")
+    assert isinstance(method, Function)
+    return method.node
+
+
+def _knows(built: Built, name: str) -> bool:
+    """Whether `forward` has a parameter of this name."""
+    arguments = _forward(built).args
+    return any(a.arg == name for a in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs])
 
 
 def _logits(interpreter: Any, output: Any) -> Tensor:
@@ -205,5 +247,3 @@ def _expr(size: Any) -> Any:
     from codegen.graph.values import expr_of
 
     return expr_of(size)
-
-

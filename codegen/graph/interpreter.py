@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
-from codegen.graph import builtins, classes, library, operators
+from codegen.graph import builtins, classes, library, operators, rope
 from codegen.graph.objects import (
     Bound,
     Builtin,
@@ -32,8 +32,8 @@ from codegen.graph.objects import (
     Stream,
     Super,
     Unknown,
-    plain_key,
     per_layer,
+    plain_key,
 )
 from codegen.graph.predicates import Kind, Predicates
 from codegen.graph.scope import Definition, Guard, Missing, Namespace, Scope, bound_names, index_body, index_file
@@ -67,7 +67,9 @@ def is_sequence(x: object) -> bool:
 
 def is_item(module: ModuleObject) -> bool:
     """Whether a module is in a list of modules."""
-    return module.module_path is not None and module.module_path.rpartition(".")[2].isdigit() and not is_sequence(module)
+    return (
+        module.module_path is not None and module.module_path.rpartition(".")[2].isdigit() and not is_sequence(module)
+    )
 
 
 class _Return(Exception):
@@ -191,13 +193,13 @@ class Interpreter:
         override = library.override(self, dotted)
         if override is not None:
             return override
+        inner = None if namespace.has(name) else self.module(dotted)
+        if inner is not None:
+            return SourceModule(inner)
         try:
             return namespace.resolve(self, name)
         except Missing:
             pass
-        inner = self.module(dotted)
-        if inner is not None:
-            return SourceModule(inner)
         found = library.lazy_member(self, namespace, name)
         if found is None:
             raise Missing(name)
@@ -939,7 +941,9 @@ class Interpreter:
         if self.recordings is None or not self.framing or not is_item(module):
             return self.call_function(method, [module, *args], kwargs, "module")
         given = (tuple(args), tuple(kwargs.items()))
-        return self.recordings.call(self, module, given, lambda: self.call_function(method, [module, *args], kwargs, "module"))
+        return self.recordings.call(
+            self, module, given, lambda: self.call_function(method, [module, *args], kwargs, "module")
+        )
 
     def call_function(self, function: Function, args: list[Any], kwargs: dict[str, Any], kind: str = "") -> Any:
         if len(self.stack) >= MAX_DEPTH:
@@ -959,6 +963,8 @@ class Interpreter:
         self.stack.append((function.name, span))
         self.scope = scope
         try:
+            if frame is not None and rope.DECORATOR in function.decorators:
+                rope.update(self, function, scope)
             result = self._run(function, scope)
             if as_tuple and isinstance(result, Instance):
                 result = self.call(self.getattr(result, "to_tuple"), [], {})

@@ -776,7 +776,9 @@ def _signature(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
         from codegen.graph.classes import fields
 
         known = ["self", *(field[0] for field in fields(interp, function.owner))]
-        return Instance(interp.builtins["object"], {"parameters": {name: External("inspect.Parameter") for name in known}})
+        return Instance(
+            interp.builtins["object"], {"parameters": {name: External("inspect.Parameter") for name in known}}
+        )
     if not isinstance(function, Function):
         interp.unsupported("the signature of this is not known")
     arguments = function.node.args
@@ -906,6 +908,36 @@ def _tensor_of(dtype: DType | None) -> Intrinsic:
 EXTERNALS["torch.Tensor"] = _tensor_of(None)
 EXTERNALS["torch.FloatTensor"] = _tensor_of(DType.FLOAT32)
 EXTERNALS["torch.LongTensor"] = _tensor_of(DType.INT64)
+
+
+@dataclass(eq=False)
+class Normal(Foreign):
+    """A normal distribution of plain mean and deviation."""
+
+    mean: Any
+    deviation: Any
+
+    def get(self, interpreter: Interpreter, name: str) -> Any:
+        if name != "icdf":
+            raise KeyError(name)
+        return Builtin(name, self.icdf)
+
+    def icdf(self, interpreter: Interpreter, args: Args, kwargs: Kwargs) -> Any:
+        """mean + deviation * erfinv(2 p - 1) * sqrt(2), as torch.distributions has it"""
+        from codegen.graph import tensor_ops
+
+        trace = interpreter.tensor_span()
+        x = tensor_ops.binary(trace, "-", tensor_ops.binary(trace, "*", args[0], 2), 1)
+        x = tensor_ops.call(trace, "torch.erfinv", [x], {})  # type: ignore[assignment]
+        x = x if self.deviation == 1 else tensor_ops.binary(trace, "*", x, self.deviation)
+        x = tensor_ops.binary(trace, "*", x, math.sqrt(2))
+        return x if self.mean == 0 else tensor_ops.binary(trace, "+", x, self.mean)
+
+
+@intrinsic("torch.distributions.normal.Normal", "torch.distributions.Normal")
+def _normal(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
+    given = {**dict(zip(("loc", "scale"), args, strict=False)), **kwargs}
+    return Normal(given["loc"], given["scale"])
 
 
 @intrinsic("torch.is_tensor")
@@ -1080,7 +1112,9 @@ def _auto(interp: Interpreter, name: str, args: Args, kwargs: Kwargs) -> Any:
     return interp.call(model, [configuration.text_configuration(interp, config, model)], rest)
 
 
-_LOADING = frozenset(["config", "dtype", "torch_dtype", "attn_implementation", "experts_implementation", "trust_remote_code"])
+_LOADING = frozenset(
+    ["config", "dtype", "torch_dtype", "attn_implementation", "experts_implementation", "trust_remote_code"]
+)
 
 
 @intrinsic("transformers.AutoConfig.for_model")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from codegen.graph.values import Scalar, Tensor, TensorValue, value_of
-from ir.expressions import Apply, Expr, Index, Key, Raw, leaves
+from ir.expressions import Apply, Dim, Expr, Index, Key, Raw, leaves
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter
@@ -237,6 +237,12 @@ class Range:
     start: Any
     stop: Any
     step: Any
+
+    @property
+    def of_input(self) -> bool:
+        """Whether its length depends on the size of what the model is given."""
+        bounds = [bound.expr for bound in (self.start, self.stop, self.step) if isinstance(bound, Scalar)]
+        return any(isinstance(leaf, Dim) for bound in bounds for leaf in leaves(bound))
 
     def host(self) -> range:
         bounds: list[Any] = [value_of(self.start), value_of(self.stop), value_of(self.step)]

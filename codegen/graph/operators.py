@@ -689,6 +689,8 @@ def _class_item(interp: Interpreter, owner: Any, index: Any) -> Any:
 
 def _range_item(interp: Interpreter, owner: Range, index: Any) -> Any:
     if isinstance(index, slice):
+        if owner.of_input and plain_slice(index) == slice(None, None, -1) and owner.step == 1:
+            return Range(binary(interp, "-", owner.stop, 1), binary(interp, "-", owner.start, 1), -1)
         return list(owner.host()[plain_slice(index)])
     return binary(interp, "+", owner.start, binary(interp, "*", index, owner.step))
 
@@ -833,6 +835,8 @@ def _range_elements(interp: Interpreter, value: Range) -> Iterator[Any]:
         interp.unsupported("a loop of unreasonable length", code="step-limit")
     if not any(isinstance(bound, Scalar) for bound in (value.start, value.stop, value.step)):
         return iter(host)
+    if value.of_input:
+        interp.unsupported("a loop in Python over the tokens", help="loops over time are scans, see codegen/graph")
     for bound in (value.start, value.stop, value.step):
         if isinstance(bound, Scalar):
             interp.note(Kind.COUNT, bound.expr, bound.value)

@@ -60,5 +60,10 @@ class Predicates:
     def __len__(self) -> int:
         return len(self._found)
 
+    def copy(self) -> Predicates:
+        same = Predicates()
+        same._found = dict(self._found)
+        return same
+
     def all(self) -> tuple[Predicate, ...]:
         return tuple(self._found.values())

@@ -370,7 +370,11 @@ def _is_config(bound: object) -> bool:
 
 
 def _same_loop(first: Frame, other: Node | Frame) -> bool:
-    return isinstance(other, Frame) and other.kind == "iteration" and (other.name, other.module_path) == (first.name, first.module_path)
+    return (
+        isinstance(other, Frame)
+        and other.kind == "iteration"
+        and (other.name, other.module_path) == (first.name, first.module_path)
+    )
 
 
 def _relative(path: str, owner: str | None) -> str:

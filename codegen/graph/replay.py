@@ -32,7 +32,9 @@ class Recordings:
 
     known: dict[object, Recording] = field(default_factory=dict)
 
-    def call(self, interpreter: Interpreter, module: ModuleObject, given: tuple[Any, ...], trace: Callable[[], Any]) -> Any:
+    def call(
+        self, interpreter: Interpreter, module: ModuleObject, given: tuple[Any, ...], trace: Callable[[], Any]
+    ) -> Any:
         """The result of calling `module` on `given`: copied from a recording, or traced now by `trace`."""
         before = _signature(module)
         arguments = _abstract(given, {})
@@ -188,7 +190,9 @@ class _Copy:
             path = self.new + path[len(self.old) :]
         copied = Frame(frame.kind, frame.name, path, parent, frame.span, index=frame.index)
         copied.body = [self.frame(item, copied) if isinstance(item, Frame) else self.node(item) for item in frame.body]
-        copied.bindings = [(name, self.values.get(v, v) if isinstance(v, TensorValue) else v) for name, v in frame.bindings]
+        copied.bindings = [
+            (name, self.values.get(v, v) if isinstance(v, TensorValue) else v) for name, v in frame.bindings
+        ]
         copied.returned = self.result(frame.returned)
         return copied
 
@@ -215,5 +219,3 @@ class _Copy:
         if isinstance(x, list):
             return [self.result(item) for item in x]
         return x
-
-

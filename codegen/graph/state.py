@@ -38,13 +38,14 @@ class Mask:
 
 @dataclass
 class Surroundings:
-    """The masks that a trace asked for, by what they mean."""
+    """The masks that a trace asked for, by what they mean. Without a cache, all tokens are new."""
 
+    cached: bool = True
     masks: dict[Mask, TensorValue] = field(default_factory=dict)
 
     def mask(self, description: Mask) -> Tensor:
         if description not in self.masks:
-            self.masks[description] = TensorValue((B, 1, T, S), DType.MODEL)
+            self.masks[description] = TensorValue((B, 1, T, S if self.cached else T), DType.MODEL)
         return Tensor(self.masks[description])
 
 
@@ -113,7 +114,9 @@ def _mask_helper(describe: Callable[[Interpreter, Any], Mask]) -> Intrinsic:
         given = {**dict(zip(_MASK_PARAMETERS, args, strict=False)), **kwargs}
         for name in ("or_mask_function", "and_mask_function", "block_sequence_ids"):
             if given.get(name) is not None:
-                interpreter.unsupported(f"a mask with `{name}`", help="teach this overlay to graph/state.py and the mask helpers")
+                interpreter.unsupported(
+                    f"a mask with `{name}`", help="teach this overlay to graph/state.py and the mask helpers"
+                )
         if given.get("encoder_hidden_states") is not None:
             interpreter.unsupported("a mask over encoder states")
         return interpreter.surroundings.mask(describe(interpreter, given["config"]))
@@ -153,7 +156,7 @@ _MASK_PARAMETERS = ("config", "inputs_embeds", "attention_mask", "past_key_value
 def _is_causal(interpreter: Interpreter, config: Any) -> bool:
     try:
         value = interpreter.getattr(config, "is_causal")
-    except Exception as error:  # noqa: BLE001 - the program's own AttributeError: the default
+    except Exception as error:
         if type(error).__name__ != "Raised":
             raise
         return True

@@ -5,13 +5,23 @@ Only names, shapes and types are looked at, never the data.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from codegen.diagnostics import CompileError, Diagnostic, Severity
-from codegen.lowering.checkpoint_names import Conversion, compact, match_checkpoint, published_name
+from codegen.lowering.checkpoint_names import (
+    LEGACY,
+    Conversion,
+    Submodel,
+    compact,
+    conversions_of,
+    match_checkpoint,
+    published_name,
+    read_conversions,
+)
 from ir.graph import DType
 
 FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
@@ -43,14 +53,32 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """How the library names tensors: its conversions, those of checkpoints that older versions wrote, the prefix that may be
-    missing, patterns of what it drops.
+    """How the library names tensors: its conversions, the prefix that may be missing, patterns of what it drops. `table` is
+    the text of the library's table and what spans call it; it is parsed where it matters.
     """
 
     conversions: tuple[Conversion, ...] = ()
-    legacy: tuple[Conversion, ...] = ()
     base: str = ""
     dropped: tuple[str, ...] = ()
+    table: tuple[str, str] = ("", "")
+
+    @staticmethod
+    def read(text: str, file: str, submodels: Sequence[Submodel], base: str, dropped: tuple[str, ...]) -> Naming:
+        """By the library's table of conversions.
+
+        Raises:
+            CompileError: `weight-conversion`.
+        """
+        known = [name for model in submodels for name in (model.class_name, model.model_type) if name]
+        if not any(f'"{name}"' in text for name in known):  # parsing it takes a while
+            return Naming((), base, dropped, (text, file))
+        table = read_conversions(ast.parse(text), file)
+        return Naming(conversions_of(table, submodels, base), base, dropped, (text, file))
+
+    def legacy(self) -> tuple[Conversion, ...]:
+        """Conversions of checkpoints that older versions wrote."""
+        text, file = self.table
+        return read_conversions(ast.parse(text), file).find(LEGACY) or () if text else ()
 
     def published(self, path: str) -> str:
         """What a fresh checkpoint calls the tensor at a path of the module tree; `{}` may stand for a layer.
@@ -107,7 +135,9 @@ def account(
     names: dict[str, str] = {}
     try:
         held = (name for name in tensors if name not in ignored)
-        names = match_checkpoint(held, [place.name for place in places], (*naming.conversions, *naming.legacy), naming.base)
+        names = match_checkpoint(
+            held, [place.name for place in places], (*naming.conversions, *naming.legacy()), naming.base
+        )
     except CompileError as error:
         findings += error.diagnostics
     if not findings:
@@ -128,7 +158,10 @@ def ignored_patterns(computed: Iterable[Place], naming: Naming) -> tuple[str, ..
         module, _, buffer = _tail(place.name).rpartition(".")
         tails.setdefault(module, {}).setdefault(buffer)
     joined = {module: "|".join(names) if len(names) == 1 else f"({'|'.join(names)})" for module, names in tails.items()}
-    return (*(rf"(^|\.){module}\.{names}$".replace(r"(^|\.)\.", r"(^|\.)") for module, names in joined.items()), *naming.dropped)
+    return (
+        *(rf"(^|\.){module}\.{names}$".replace(r"(^|\.)\.", r"(^|\.)") for module, names in joined.items()),
+        *naming.dropped,
+    )
 
 
 def _ignored(
@@ -162,7 +195,9 @@ def _missing(places: Sequence[Place], names: Mapping[str, str], naming: Naming) 
 Found = tuple[Place, str, Stored]
 
 
-def _faults(code: str, said: str, found: Sequence[Found], fault: Callable[[Place, Stored], str]) -> Iterator[Diagnostic]:
+def _faults(
+    code: str, said: str, found: Sequence[Found], fault: Callable[[Place, Stored], str]
+) -> Iterator[Diagnostic]:
     """One finding for all tensors with the same kind of fault, those with the same fault on a line."""
     lines: dict[str, list[str]] = {}
     for place, name, stored in found:
@@ -171,7 +206,9 @@ def _faults(code: str, said: str, found: Sequence[Found], fault: Callable[[Place
     if lines:
         notes = [f"{name}: {what}" for what, names in lines.items() for name in compact(names)]
         total = [name for names in lines.values() for name in names]
-        yield Diagnostic(code, f"{_count(total)} of the checkpoint {'is' if len(total) == 1 else 'are'} {said}", notes=tuple(notes))
+        yield Diagnostic(
+            code, f"{_count(total)} of the checkpoint {'is' if len(total) == 1 else 'are'} {said}", notes=tuple(notes)
+        )
 
 
 def _shape_fault(place: Place, stored: Stored) -> str:

@@ -320,7 +320,11 @@ def match_checkpoint(
 
 def _finding(code: str, said: str, names: list[str]) -> Diagnostic:
     shown = compact(names)
-    return Diagnostic(code, f"{len(names)} tensors of the checkpoint {said}: {shown[0]}{', ...' if shown[1:] else ''}", notes=tuple(shown))
+    return Diagnostic(
+        code,
+        f"{len(names)} tensors of the checkpoint {said}: {shown[0]}{', ...' if shown[1:] else ''}",
+        notes=tuple(shown),
+    )
 
 
 def compact(names: Sequence[str]) -> list[str]:

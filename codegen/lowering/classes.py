@@ -110,13 +110,18 @@ def _skeleton(instance: Instance, keys: dict[str, object], regions_known: dict[i
     return (
         module.class_name,
         tuple(
-            (p.name, tuple(_abstract_expr(s) for s in p.shape), p.dtype, p.buffer, p.fill and abstract(p.fill), p.persistent)
+            (
+                p.name,
+                tuple(_abstract_expr(s) for s in p.shape),
+                p.dtype,
+                p.buffer,
+                p.fill and abstract(p.fill),
+                p.persistent,
+            )
             for p in module.parameters
         ),
         tuple((name, keys[_child(instance.path, name)]) for name, _ in module.children),
-        tuple(
-            (name, tuple(abstract(r) for r in regions)) for name, regions in sorted(instance.methods.items())
-        ),
+        tuple((name, tuple(abstract(r) for r in regions)) for name, regions in sorted(instance.methods.items())),
     )
 
 

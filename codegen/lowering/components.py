@@ -15,6 +15,7 @@ from ir.arch import (
     Cap,
     Component,
     Direction,
+    Extent,
     Heads,
     MaskForm,
     Pairing,
@@ -26,13 +27,11 @@ from ir.arch import (
 from ir.expressions import Expr
 from ir.graph import Call, Loop, Raised, Region, Value
 
+_ROPES = ("apply_rope", "apply_rope_full", "apply_rope_halves", "apply_rope_pairs", "apply_rope_full_pairs")
 HELPER_NAMES = frozenset(
     {
-        "apply_rope",
-        "apply_rope_full",
-        "apply_rope_halves",
-        "apply_rope_pairs",
-        "apply_rope_full_pairs",
+        *_ROPES,
+        *(f"{name}_partial" for name in _ROPES),
         "attend",
         "attend_additive",
         "attend_both_ways",
@@ -145,6 +144,10 @@ def _components(region: Region, seen: set[int]) -> Iterator[Component]:
 
 
 def _rope(component: Rotary) -> str:
+    return _rope_of_head(component) + ("_partial" if component.extent is Extent.FIRST else "")
+
+
+def _rope_of_head(component: Rotary) -> str:
     match component.pairing, component.tables:
         case Pairing.HALVES, Tables.SIGNED:
             return "apply_rope"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,7 +31,9 @@ from ir.reading import (
 )
 
 LOCAL = "="  # begins the name of a local variable where a key of config.json would stand
+LONG = 80  # characters of a message before it is broken
 MISSING = "the configuration has no "  # how a reading says that an attribute is not there
+COUNT = re.compile(r"(num|n|d)_.*|.*_(size|dim|heads|layers)|head_dim")
 NUMBERS = ("int", "float")
 
 
@@ -59,14 +62,35 @@ class ConfigLowering:
         self.explored = explored
         self.letters = dict(letters or {})
         self.fields = {path: names[path] for path in self._in_order(names)}
-        self.sizes = tuple(path for path in self.fields if path in self.letters or _counts(path, used))
-        self.divisions = tuple(dict.fromkeys(found for expr in used for found in _exact_divisions(expr, explored.resolved)))
+        used = tuple(used)
+        self.sizes = tuple(path for path in self.fields if path in self.letters or self._counts(path, used))
+        computed = [*used, *(condition.expr for condition in explored.conditions if condition.reading is None)]
+        divisions = (found for expr in computed for found in _exact_divisions(expr, explored.resolved))
+        self.divisions = tuple(dict.fromkeys(divisions))
         positive = {Apply("bool", (Key(path),)) for path in self.sizes}
-        self.conditions = tuple(c for c in _merged(explored.conditions, explored.resolved) if c.expr not in positive or not c.value)
+        self.conditions = tuple(
+            c
+            for c in _merged(explored.conditions, explored.resolved)
+            if (c.expr not in positive or not c.value) and not self._said_by_a_reading(c)
+        )
         self.names = {**self.fields, **self._further_names()}
         self.merged: dict[tuple[Path, ...], str] = {}
-        self.readings = {path: self._shortened(explored.readings[path]) for path in self.names}
+        self.never_null: set[Path] = set()
+        self.readings = {path: self._shortened(self._pruned(explored.readings[path], ())) for path in self.names}
         self.types = self._types()
+
+    def _said_by_a_reading(self, condition: Condition) -> bool:
+        """Whether a condition is that something is there which a field reads, and so refuses the absence of."""
+        match condition.expr:
+            case Apply("in", (Const(name), Key(path))) if condition.value is True and path:
+                return (*path, name) in self.fields
+        return False
+
+    def _counts(self, path: Path, used: Sequence[Expr]) -> bool:
+        """Whether a number that the emitted code computes with is a size or a count, going by what the field calls these."""
+        found = self._resolved(path)
+        named = COUNT.fullmatch(str(path[-1])) is not None and type(found) is int and found > 0
+        return named and any(Key(path) in leaves(expr) for expr in used)
 
     # ---------------------------------------------------------------------------------------------------------- view
 
@@ -74,17 +98,25 @@ class ConfigLowering:
         """The view, with those of `checkpoints` that the package serves."""
         known = self._local_paths()
         locals_: list[tuple[str, str]] = [
-            (name, _unparse(_merged_syntax(owners))) for owners, name in sorted(self.merged.items(), key=lambda item: item[1])
+            (name, _unparse(_merged_syntax(owners)))
+            for owners, name in sorted(self.merged.items(), key=lambda item: item[1])
         ]
         ready: dict[Expr, str] = {}
         for path in self._dependencies(known):
             locals_.append((self.names[path], self._read_expr(path, ready)))
             ready |= self._ready(path)
         if self.sizes:
-            locals_.append(("sizes", f"dict({', '.join(f'{self.names[path]}={self._least(path)}' for path in self.sizes)})"))
-        fields = tuple(self._field(path, self.names[path] if path in known else self._read_expr(path, ready)) for path in self.fields)
+            locals_.append(
+                ("sizes", f"dict({', '.join(f'{self.names[path]}={self._least(path)}' for path in self.sizes)})")
+            )
+        fields = tuple(
+            self._field(path, self.names[path] if path in known else self._read_expr(path, ready))
+            for path in self.fields
+        )
         refusals = (*self._early(), *self._refusals(ready), *self._unknown())
-        texts = [expr for _, expr in locals_] + [field.read_expr for field in fields] + [r.condition_expr for r in refusals]
+        texts = (
+            [expr for _, expr in locals_] + [field.read_expr for field in fields] + [r.condition_expr for r in refusals]
+        )
         return ConfigView(
             source,
             fields,
@@ -111,7 +143,9 @@ class ConfigLowering:
                 if lookup(raw, path) != lookup(self.explored.raw, path):
                     return f"{_dotted(path)} is {lookup(raw, path)!r}"
             read(self.explored.validity, filled)
-            values = {path: read(reading, filled) for path, reading in self.explored.readings.items() if path in self.names}
+            values = {
+                path: read(reading, filled) for path, reading in self.explored.readings.items() if path in self.names
+            }
             for condition in self.conditions:
                 if not _holds(condition, values, filled):
                     return _about(condition.keys, values)
@@ -150,7 +184,9 @@ class ConfigLowering:
 
         def rank(path: Path) -> tuple[int, int]:
             found = self._resolved(path)
-            group = 3 if isinstance(found, bool) else 0 if isinstance(found, int) else 1 if isinstance(found, float) else 2
+            group = (
+                3 if isinstance(found, bool) else 0 if isinstance(found, int) else 1 if isinstance(found, float) else 2
+            )
             return group, order.get(str(path[0]), len(order))
 
         return sorted(names, key=rank)
@@ -208,12 +244,14 @@ class ConfigLowering:
         simple = {reading: path for path, reading in self.readings.items() if isinstance(reading, Raw)}
         for path, reading in self.readings.items():
             for expr in expressions(reading):
-                wanted |= {simple[leaf]: None for leaf in leaves(expr) if leaf in simple and simple[leaf] != path}  # type: ignore[index]
+                wanted |= {simple[leaf]: None for leaf in leaves(expr) if leaf in simple and simple[leaf] != path}
         return [path for path in self.names if path in wanted]
 
     def _dependencies(self, paths: Sequence[Path]) -> list[Path]:
         """Variables whose readings are a key come first: the others may speak of them."""
-        return sorted(paths, key=lambda path: (not isinstance(self.readings[path], Raw), isinstance(self.readings[path], Each)))
+        return sorted(
+            paths, key=lambda path: (not isinstance(self.readings[path], Raw), isinstance(self.readings[path], Each))
+        )
 
     def _ready(self, path: Path) -> dict[Expr, str]:
         reading = self.readings[path]
@@ -223,6 +261,21 @@ class ConfigLowering:
         reading = self.readings[path]
         others = {expr: name for expr, name in ready.items() if name != self.names[path]}
         return _unparse(self._syntax(reading, (), others))
+
+    def _pruned(self, reading: Reading, facts: tuple[_Fact, ...]) -> Reading:
+        """The reading without what is refused for being null: the check of types does that."""
+        match reading:
+            case Choice(Apply("is", (Raw(path), Const(None))), Refused(), otherwise) if (
+                _Fact(Apply("in", (Const(path[-1]), Raw(path[:-1]))), True) in facts
+            ):
+                self.never_null.add(path)
+                return self._pruned(otherwise, facts)
+            case Choice(test, then, otherwise):
+                then = self._pruned(then, (*facts, _Fact(test, True)))
+                otherwise = self._pruned(otherwise, (*facts, _Fact(test, False)))
+                return then if then == otherwise else Choice(test, then, otherwise)
+            case _:
+                return reading
 
     def _shortened(self, reading: Reading) -> Reading:
         """The reading with keys that stand in one of several objects taken from the first that is there."""
@@ -288,7 +341,10 @@ class ConfigLowering:
     def _get(self, reading: Choice, facts: tuple[_Fact, ...], ready: Mapping[Expr, str]) -> ast.expr | None:
         """`owner.get(name, default)`, where the default costs nothing and cannot fail."""
         match reading:
-            case Choice(Apply("in", (Const(str() as name), Raw(path))), Raw(inner), otherwise) if inner == (*path, name):
+            case Choice(Apply("in", (Const(str() as name), Raw(path))), Raw(inner), otherwise) if inner == (
+                *path,
+                name,
+            ):
                 default = self._syntax(otherwise, (*facts, _Fact(reading.test, False)), ready)
                 if not _cheap(default):
                     return None
@@ -326,7 +382,8 @@ class ConfigLowering:
                 named = {arg: Key((f"\0{i}",)) for i, arg in enumerate(args)}
                 printed = {f"\0{i}": self._expr(arg, facts, ready) for i, arg in enumerate(args)}
                 return to_syntax(
-                    Apply(op, tuple(named[arg] for arg in args)), lambda leaf: printed[str(leaf.path[0])] if isinstance(leaf, Key) else _name(leaf)
+                    Apply(op, tuple(named[arg] for arg in args)),
+                    lambda leaf: printed[str(leaf.path[0])] if isinstance(leaf, Key) else _name(leaf),
                 )
             case _:
                 return to_syntax(expr, lambda leaf: self._leaf(leaf, facts, ready))
@@ -366,12 +423,14 @@ class ConfigLowering:
 
     def _present(self, path: Path, facts: tuple[_Fact, ...]) -> bool:
         own = Raw(path)
-        inside = Apply("in", (Const(path[-1]), Raw(path[:-1])))  # type: ignore[arg-type]
+        inside = Apply("in", (Const(path[-1]), Raw(path[:-1])))
         if any(fact.truth and fact.test == inside for fact in facts) and not self._nullable(path):
             return True
         if _dotted(path) in self.explored.declared and lookup(self.explored.declared, path) is not None:
             return False
-        return any((fact.test == Apply("is", (own, Const(None))) and not fact.truth) for fact in facts) or self._truthy(path, facts)
+        return any((fact.test == Apply("is", (own, Const(None))) and not fact.truth) for fact in facts) or self._truthy(
+            path, facts
+        )
 
     def _truthy(self, path: Path, facts: tuple[_Fact, ...]) -> bool:
         if not path:
@@ -401,7 +460,11 @@ class ConfigLowering:
         for owner, known_names in self._objects().items():
             found = _bracketed(_unparse(self._owner(owner, (), {})))
             loop = f"name, item in {found}.items()" if known_names else f"item in {found}.values()"
-            unknown = f"isinstance(item, dict) and name not in {list(known_names)!r}" if known_names else "isinstance(item, dict)"
+            unknown = (
+                f"isinstance(item, dict) and name not in {list(known_names)!r}"
+                if known_names
+                else "isinstance(item, dict)"
+            )
             reason = f"{_dotted(owner)} holds objects that this code does not know"
             yield RefusalView(f"any({unknown} for {loop})", repr(reason))
 
@@ -411,17 +474,30 @@ class ConfigLowering:
             ways: dict[str, list[str]] = {}
             for condition_expr, reason in self._impossible(self.readings[path]):
                 missing = reason.startswith(MISSING)
-                said = f"{_dotted(path)} is missing" if missing else f"{_dotted(path)} cannot be known: {_brief(reason)}"
+                said = (
+                    f"{_dotted(path)} is missing" if missing else f"{_dotted(path)} cannot be known: {_brief(reason)}"
+                )
                 ways.setdefault(said, []).append(condition_expr)
             for said, tests in ways.items():
-                yield RefusalView(" or ".join(f"({test})" for test in tests) if len(tests) > 1 else tests[0], repr(said))
+                yield RefusalView(
+                    " or ".join(f"({test})" for test in tests) if len(tests) > 1 else tests[0], repr(said)
+                )
 
     def _objects(self) -> dict[Path, tuple[str, ...]]:
         """Objects of config.json of which keys are read, and which of these are objects themselves."""
         paths = set().union(*(raw_paths(self.explored.readings[path]) for path in self.names)) if self.names else set()
-        owners = {path[:i] for path in paths for i in range(1, len(path)) if all(isinstance(step, str) for step in path[: i + 1])}
+        owners = {
+            path[:i]
+            for path in paths
+            for i in range(1, len(path))
+            if all(isinstance(step, str) for step in path[: i + 1])
+        }
         return {
-            owner: tuple(sorted({str(path[len(owner)]) for path in owners if path[: len(owner)] == owner and len(path) > len(owner)}))
+            owner: tuple(
+                sorted(
+                    {str(path[len(owner)]) for path in owners if path[: len(owner)] == owner and len(path) > len(owner)}
+                )
+            )
             for owner in sorted(owners, key=repr)
         }
 
@@ -433,7 +509,9 @@ class ConfigLowering:
                 for i, fact in enumerate(facts):
                     test = self._expr(fact.test, facts[:i], {})
                     tests.append(test if fact.truth else ast.UnaryOp(ast.Not(), test))
-                made: ast.expr = tests[0] if len(tests) == 1 else ast.BoolOp(ast.And(), tests) if tests else ast.Constant(True)
+                made: ast.expr = (
+                    tests[0] if len(tests) == 1 else ast.BoolOp(ast.And(), tests) if tests else ast.Constant(True)
+                )
                 yield _unparse(made), reason
             case Choice(test, then, otherwise):
                 yield from self._impossible(then, (*facts, _Fact(test, True)))
@@ -446,7 +524,9 @@ class ConfigLowering:
             yield RefusalView("min(sizes.values()) < 1", _f("a size is not positive: ", "sizes", ""))
         for numerator, divisor in self.divisions:
             text, by = self._over_names(numerator), self._over_names(divisor)
-            yield RefusalView(f"{_bracketed(text)} % {_bracketed(by)}", _f(f"{by} does not divide {text}: ", f"({text}, {by})", ""))
+            yield RefusalView(
+                f"{_bracketed(text)} % {_bracketed(by)}", _f(f"{by} does not divide {text}: ", f"({text}, {by})", "")
+            )
         for condition in self.conditions:
             yield self._refusal(condition, ready)
 
@@ -455,7 +535,9 @@ class ConfigLowering:
             (key,) = condition.keys
             name = self.names[key.path]
             kinds = ", ".join(map(repr, condition.value))  # type: ignore[call-overload]
-            return RefusalView(f"not {{*{name}}} <= {{{kinds}}}", _f(f"{name} is ", name, f"; this code was compiled for {kinds}"))
+            return RefusalView(
+                f"not {{*{name}}} <= {{{kinds}}}", _f(f"{name} is ", name, f"; this code was compiled for {kinds}")
+            )
         if condition.reading is not None:
             shortened = self._shortened_late(condition.reading)
             if isinstance(condition.value, bool):
@@ -466,13 +548,17 @@ class ConfigLowering:
             return RefusalView(test, repr(_compiled_without(condition)))
         if len(condition.keys) == 1 and condition.expr == condition.keys[0]:
             name = self.names[condition.keys[0].path]
-            return RefusalView(_truth(name, condition.value), _message(_dotted(condition.keys[0].path), name, condition.value))
+            return RefusalView(
+                _truth(name, condition.value), _message(_dotted(condition.keys[0].path), name, condition.value)
+            )
         text = self._over_names(condition.expr)
         shown = ", ".join(f"{self.names[key.path]}={{{self.names[key.path]}!r}}" for key in condition.keys)
         said = f"this code was compiled for `{text}` being {condition.value!r}, not for {shown}"
         if condition.kind == "guard":
             said = f"the configuration class refuses {shown}"
-        return RefusalView(_truth(text, condition.value), _fstring(said, [self.names[key.path] for key in condition.keys]))
+        return RefusalView(
+            _truth(text, condition.value), _fstring(said, [self.names[key.path] for key in condition.keys])
+        )
 
     def _shortened_late(self, reading: Reading) -> Reading:
         found = merge(reading)
@@ -502,7 +588,9 @@ class ConfigLowering:
             if not path or not all(isinstance(step, str) for step in path):
                 continue
             for i in range(1, len(path)):
-                types.setdefault(_dotted(path[:i]), ("dict", "NoneType") if self._may_be_absent(path[:i], tested) else ("dict",))
+                types.setdefault(
+                    _dotted(path[:i]), ("dict", "NoneType") if self._may_be_absent(path[:i], tested) else ("dict",)
+                )
         for path in paths:
             if not path or not all(isinstance(step, str) for step in path) or _dotted(path) in types:
                 continue
@@ -510,6 +598,7 @@ class ConfigLowering:
             if not allowed:
                 continue
             null = Apply("is", (Raw(path), Const(None))) in tested or Apply("bool", (Raw(path),)) in tested
+            null = null and path not in self.never_null
             null = null or (_written(self.explored.raw, path) and lookup(self.explored.raw, path) is None)
             allowed = tuple(name for name in allowed if name != "NoneType")
             if not allowed and not null:
@@ -520,7 +609,9 @@ class ConfigLowering:
     def _may_be_absent(self, path: Path, tested: set[Expr]) -> bool:
         """Whether null will do where an object is read."""
         asked = Apply("is", (Raw(path), Const(None))) in tested or Apply("bool", (Raw(path),)) in tested
-        return (asked and len(path) == 1) or (_written(self.explored.raw, path) and lookup(self.explored.raw, path) is None)
+        return (asked and len(path) == 1) or (
+            _written(self.explored.raw, path) and lookup(self.explored.raw, path) is None
+        )
 
     def _may_be_null(self, path: Path) -> bool:
         declared = self.explored.types.get(str(path[0]), ()) if len(path) == 1 else ()
@@ -585,7 +676,7 @@ def _first_of(reading: Reading, owners: tuple[Path, ...]) -> Reading | None:
     arms: list[Reading] = []
     rest = reading
     for owner in owners:
-        full = _assumed(rest, owner, True)
+        full = _hoisted(_assumed(rest, owner, True), owner)
         if not _reads_inside(full, owner):
             return None
         arms.append(full)
@@ -594,6 +685,29 @@ def _first_of(reading: Reading, owners: tuple[Path, ...]) -> Reading | None:
     if any(_renamed(arm, owner, last) != arms[-1] for owner, arm in zip(owners, arms, strict=True)):
         return None
     return arms[-1] if _emptied(arms[-1], last) == rest else None
+
+
+def _hoisted(reading: Reading, owner: Path) -> Reading:
+    """The reading with the questions of what is in an object before all others."""
+    for test in sorted((test for test in _tests(reading) if _is_inside(test, owner)), key=repr, reverse=True):
+        then, otherwise = _answered(reading, test, True), _answered(reading, test, False)
+        reading = then if then == otherwise else Choice(test, then, otherwise)
+    return reading
+
+
+def _is_inside(test: Expr, owner: Path) -> bool:
+    return isinstance(test, Apply) and test.op == "in" and test.args[1] == Raw(owner)
+
+
+def _answered(reading: Reading, test: Expr, truth: bool) -> Reading:
+    match reading:
+        case Choice(found, then, otherwise):
+            if found == test:
+                return _answered(then if truth else otherwise, test, truth)
+            then, otherwise = _answered(then, test, truth), _answered(otherwise, test, truth)
+            return then if then == otherwise else Choice(found, then, otherwise)
+        case _:
+            return Const(truth) if reading == test else reading
 
 
 def _assumed(reading: Reading, owner: Path, full: bool) -> Reading:
@@ -653,21 +767,26 @@ def _renamed(reading: Reading, old: Path, new: Path) -> Reading:
         case Refused():
             return reading
         case Each():
-            return replace(reading, count=_renamed_expr(reading.count, old, new), element=_renamed_expr(reading.element, old, new))
+            return replace(
+                reading, count=_renamed_expr(reading.count, old, new), element=_renamed_expr(reading.element, old, new)
+            )
         case _:
             return _renamed_expr(reading, old, new)
 
 
 def _renamed_expr(expr: Expr, old: Path, new: Path) -> Expr:
     changes: dict[Expr, Expr] = {
-        leaf: Raw((*new, *leaf.path[len(old) :])) for leaf in leaves(expr) if isinstance(leaf, Raw) and leaf.path[: len(old)] == old
+        leaf: Raw((*new, *leaf.path[len(old) :]))
+        for leaf in leaves(expr)
+        if isinstance(leaf, Raw) and leaf.path[: len(old)] == old
     }
     return substitute(expr, changes)
 
 
 def _merged_syntax(owners: tuple[Path, ...]) -> ast.expr:
     calls: list[ast.expr] = [
-        ast.Call(ast.Attribute(ast.Name("raw", ast.Load()), "get", ast.Load()), [ast.Constant(owner[0])], []) for owner in owners
+        ast.Call(ast.Attribute(ast.Name("raw", ast.Load()), "get", ast.Load()), [ast.Constant(owner[0])], [])
+        for owner in owners
     ]
     return ast.BoolOp(ast.Or(), [*calls, ast.Dict([], [])])
 
@@ -688,8 +807,12 @@ def _merged(conditions: Sequence[Condition], resolved: Mapping[str, Json]) -> tu
                 found[Condition("structure", keys[0], now)] = None
                 continue
         found[condition] = None
-    pinned = {condition.expr for condition in found if isinstance(condition.expr, Key) and condition.kind == "structure"}
-    return tuple(c for c in found if not (set(c.keys) <= pinned and c.expr not in pinned and c.reading is None and c.keys))
+    pinned = {
+        condition.expr for condition in found if isinstance(condition.expr, Key) and condition.kind == "structure"
+    }
+    return tuple(
+        c for c in found if not (set(c.keys) <= pinned and c.expr not in pinned and c.reading is None and c.keys)
+    )
 
 
 def _holds(condition: Condition, values: Mapping[Path, Json], filled: Mapping[str, Json]) -> bool:
@@ -723,10 +846,6 @@ def _exact_divisions(expr: Expr, resolved: Mapping[str, Json]) -> Iterator[tuple
             yield from _exact_divisions(arg, resolved)
 
 
-def _counts(path: Path, used: Iterable[Expr]) -> bool:
-    return len(path) == 1 and Key(path) in set(used) and str(path[0]).startswith("num_")
-
-
 def _environment(values: Mapping[Path, Json]) -> Environment:
     nested: dict[str, object] = {}
     for path, found in values.items():
@@ -738,7 +857,7 @@ def _environment(values: Mapping[Path, Json]) -> Environment:
 
 
 def _number(found: Json) -> float:
-    return min(found) if isinstance(found, (list, tuple)) else found  # type: ignore[return-value, type-var]
+    return min(found) if isinstance(found, (list, tuple)) else found  # type: ignore[return-value]
 
 
 def _misfit(raw: Mapping[str, Json], name: str, types: tuple[str, ...]) -> str:
@@ -808,12 +927,21 @@ def _name(leaf: Leaf) -> ast.expr:
 class _Positive(ast.NodeTransformer):
     """`not a is b` as `a is not b`, and the like."""
 
-    OPPOSITE = {ast.Is: ast.IsNot, ast.In: ast.NotIn, ast.Eq: ast.NotEq, ast.IsNot: ast.Is, ast.NotIn: ast.In, ast.NotEq: ast.Eq}
+    OPPOSITE = {
+        ast.Is: ast.IsNot,
+        ast.In: ast.NotIn,
+        ast.Eq: ast.NotEq,
+        ast.IsNot: ast.Is,
+        ast.NotIn: ast.In,
+        ast.NotEq: ast.Eq,
+    }
 
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:  # noqa: N802 - the name is the library's
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         self.generic_visit(node)
         match node:
-            case ast.UnaryOp(op=ast.Not(), operand=ast.Compare(left=left, ops=[op], comparators=right)) if type(op) in self.OPPOSITE:
+            case ast.UnaryOp(op=ast.Not(), operand=ast.Compare(left=left, ops=[op], comparators=right)) if (
+                type(op) in self.OPPOSITE
+            ):
                 return ast.Compare(left, [self.OPPOSITE[type(op)]()], right)
         return node
 
@@ -857,7 +985,12 @@ def _truth(found: str, wanted: Json) -> str:
 
 
 def _bracketed(text: str) -> str:
-    return text if text.isidentifier() or isinstance(ast.parse(text, mode="eval").body, (ast.Call, ast.Subscript, ast.Attribute)) else f"({text})"
+    return (
+        text
+        if text.isidentifier()
+        or isinstance(ast.parse(text, mode="eval").body, (ast.Call, ast.Subscript, ast.Attribute))
+        else f"({text})"
+    )
 
 
 def _message(key: str, found: str, compiled: Json) -> str:
@@ -867,19 +1000,31 @@ def _message(key: str, found: str, compiled: Json) -> str:
 def _f(before: str, expr: str, after: str) -> str:
     """An f-string that shows the value of an expression between two texts."""
     tree = ast.JoinedStr(
-        [ast.Constant(before), ast.FormattedValue(ast.parse(expr, mode="eval").body, ord("r")), *([ast.Constant(after)] if after else [])]
+        [
+            ast.Constant(before),
+            ast.FormattedValue(ast.parse(expr, mode="eval").body, ord("r")),
+            *([ast.Constant(after)] if after else []),
+        ]
     )
     return _unparse(tree)
 
 
 def _fstring(text: str, names: Sequence[str]) -> str:
-    """`text` with `{name!r}` for each of `names` made a value."""
+    """`text` with `{name!r}` for each of `names` made a value; a long one in two pieces."""
+    head, middle, tail = text.partition(", not for ")
+    pieces = [head + ", ", "not for " + tail] if middle and len(text) > LONG else [text]
+    return " ".join(_fpiece(piece, names) for piece in pieces)
+
+
+def _fpiece(text: str, names: Sequence[str]) -> str:
     parts: list[ast.expr] = []
     rest = text
     for name in names:
-        before, _, rest = rest.partition(f"{{{name}!r}}")
-        parts += [ast.Constant(before), ast.FormattedValue(ast.Name(name, ast.Load()), ord("r"))]
-    return _unparse(ast.JoinedStr([*parts, ast.Constant(rest)]))
+        before, found, after = rest.partition(f"{{{name}!r}}")
+        if found:
+            parts += [ast.Constant(before), ast.FormattedValue(ast.Name(name, ast.Load()), ord("r"))]
+            rest = after
+    return _unparse(ast.JoinedStr([*parts, ast.Constant(rest)]) if parts else ast.Constant(text))
 
 
 def _compiled_without(condition: Condition) -> str:
@@ -948,9 +1093,15 @@ def unread_keys(explored: Explored, read_paths: Iterable[Path]) -> tuple[tuple[s
         CompileError: `unknown-key`, for every key that has no reason.
     """
     wanted = {path[0] for path in read_paths}
-    known = {str(found[0]) for at, reading in explored.readings.items() if at[0] in wanted for found in raw_paths(reading)}
+    known = {
+        str(found[0]) for at, reading in explored.readings.items() if at[0] in wanted for found in raw_paths(reading)
+    }
     for condition in explored.conditions:
-        readings = [condition.reading] if condition.reading is not None else [explored.readings[key.path] for key in condition.keys]
+        readings = (
+            [condition.reading]
+            if condition.reading is not None
+            else [explored.readings[key.path] for key in condition.keys]
+        )
         known |= {str(found[0]) for reading in readings for found in raw_paths(reading)}
     known |= {str(path[0]) for path in explored.frozen}
     found: list[tuple[str, str]] = []

@@ -77,6 +77,10 @@ def lines(statements: list[ast.stmt]) -> list[str]:
 
 def _bare(text: str) -> str:
     """`return a, b` without the brackets that the syntax tree prints."""
-    if text.startswith("return (") and isinstance(ast.parse(text[7:], mode="eval").body, ast.Tuple) and text.endswith(")"):
+    if (
+        text.startswith("return (")
+        and isinstance(ast.parse(text[7:], mode="eval").body, ast.Tuple)
+        and text.endswith(")")
+    ):
         return f"return {text[8:-1]}"
     return text

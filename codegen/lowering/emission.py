@@ -53,7 +53,22 @@ class Emitter:
 
     def __post_init__(self) -> None:
         self.note_kinds()
-        reserved = {*self.dialect.spelling_helpers, "weights", "sharding", "sample", "additive", "padding_mask", "partial", "update", "run_layers", "stack_layers", "causal_mask", "additive_mask", "Model", "Cache"} | HELPER_NAMES
+        reserved = {
+            *self.dialect.spelling_helpers,
+            "weights",
+            "sharding",
+            "sample",
+            "additive",
+            "padding_mask",
+            "partial",
+            "update",
+            "run_layers",
+            "stack_layers",
+            "causal_mask",
+            "additive_mask",
+            "Model",
+            "Cache",
+        } | HELPER_NAMES
         self.functions = Functions(self.dialect, reserved=reserved)
 
     def classes(self) -> list[str]:
@@ -146,10 +161,17 @@ class ClassWriter:
         return f"{'forward' if method == 'forward' else method}{number + 1}"
 
     def method_lines(self, method: str, region: Region, inputs: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
-        printer = BodyPrinter(region, self, frozenset({"self", "cfg"}), given=inputs)
+        called = {
+            n.target.name.lstrip("_")
+            for n in region.nodes
+            if isinstance(n, Call) and isinstance(n.target, FunctionTarget)
+        }
+        made = set(self.buffers) if self.dialect.functional_cache else set()
+        printer = BodyPrinter(region, self, frozenset({"self", "cfg", *called, *made}), given=inputs)
         params, body = print_body(printer)
         annotated = annotate(region, params, self.dialect) + annotate_ambients(ambients(region), self.dialect)
-        if state_returned(self.dialect, region):
+        at_top = self.plan is self.emitter.program.top and self.dialect.functional_cache
+        if state_returned(self.dialect, region) or at_top:
             _return_state(body)
         return annotated, lines(body)
 
@@ -242,7 +264,7 @@ class ClassWriter:
                 items.append(f"{child_name!r}: {made}")
             return f"{self.dialect.module_list('{' + ', '.join(items) + '}', 'dict')}"
         texts = []
-        for index, (child_name, grandchild) in enumerate(child.children):
+        for child_name, grandchild in child.children:
             inner = f"{where}.{child_name}"
             if without_parameters(grandchild):
                 texts.append(self.dialect.placeholder)
@@ -259,7 +281,9 @@ class ClassWriter:
             return self.dialect.module_list(f"{texts[0]} for layer in range({count})", "layers")
         partition = tuple(list(dict.fromkeys(texts)).index(text) for text in texts)
         kinds = self.emitter.kinds_of(partition)
-        return self.dialect.module_list_by_kind(dict(zip(kinds.labels, texts, strict=True)), kinds.element, kinds.sequence)
+        return self.dialect.module_list_by_kind(
+            dict(zip(kinds.labels, texts, strict=True)), kinds.element, kinds.sequence
+        )
 
     # ------------------------------------------------------------------------------------------------ scope
 

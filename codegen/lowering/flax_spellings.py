@@ -49,6 +49,7 @@ TEMPLATES = {
     "rsqrt": "jax.lax.rsqrt(x)",
     "atan": "jnp.arctan(x)",
     "erf": "jax.lax.erf(x)",
+    "erfinv": "jax.lax.erf_inv(x)",
     "clamp": "jnp.clip(x, min=low, max=high)",
     "nan_to_num": "jnp.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)",
     "eq": "a == b",
@@ -540,7 +541,7 @@ def spell(op: str, args: tuple[Rendered, ...]) -> ast.expr:
 
 
 _FRACTIONS = frozenset(
-    "div atan2 reciprocal sqrt rsqrt exp exp2 expm1 log log1p log2 log10 sin cos tan atan sinh cosh erf sigmoid tanh".split()
+    "div atan2 reciprocal sqrt rsqrt exp exp2 expm1 log log1p log2 log10 sin cos tan atan sinh cosh erf erfinv sigmoid tanh".split()
 )
 _ELEMENTWISE = (
     frozenset("add sub mul floor_divide remainder fmod pow maximum minimum lerp clamp where masked_fill".split())

@@ -128,7 +128,11 @@ def gap(ours: Facts, theirs: Facts) -> list[tuple[str, str, str]]:
     rows = []
     for name in names:
         owner, comma, _ = name.rpartition(", ")
-        if ours.get(name) == theirs.get(name) or (comma and owner in missing) or (name in modules and name not in missing):
+        if (
+            ours.get(name) == theirs.get(name)
+            or (comma and owner in missing)
+            or (name in modules and name not in missing)
+        ):
             continue
         rows.append((name, ours.get(name, "-"), theirs.get(name, "-")))
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from codegen.lowering.dialect import attribute, lines, name, unparse
@@ -139,7 +140,7 @@ def _lookup(
             if len(set(names)) > 1:
                 if not isinstance(head.ctx, ast.Load):
                     return None
-                tables.setdefault(names, f"{_common(names)}_by_kind")
+                tables.setdefault(names, _fresh(f"{_common(names)}_by_kind", tables.values()))
         elif isinstance(head, ast.Constant):
             if len({repr(n.value) for n in nodes if isinstance(n, ast.Constant)}) != 1:
                 return None
@@ -170,6 +171,13 @@ def _lookup(
         for names, table in tables.items()
     ]
     return list(made), body
+
+
+def _fresh(wanted: str, used: Iterable[str]) -> str:
+    taken, number = set(used), 2
+    while wanted in taken:
+        wanted, number = f"{wanted.rstrip('0123456789')}{number}", number + 1
+    return wanted
 
 
 def _common(names: tuple[str, ...]) -> str:

@@ -454,10 +454,27 @@ class BodyPrinter:
                 self.dims_header[dim.name] = (dim.name, param.shape.index(dim))
                 self.dim_sources.setdefault(param.id, []).append((dim.name, param.shape.index(dim)))
                 return ast.Name(dim.name, ast.Load())
-        found = self.size_of(dim) or self.factor_of(dim)
+        found = self.size_of(dim) or self.factor_of(dim) or self.term_of(dim)
         if found is None:
             raise AssertionError(f"no value at hand has the axis {dim.name}")
         return found
+
+    def term_of(self, dim: Dim) -> ast.expr | None:
+        """`x.shape[1] - n` for an axis that is longer by a number that is known."""
+        for value in self.known_values():
+            for axis, size in enumerate(value.shape):
+                match size:
+                    case Apply("+", (first, second)) if dim in (first, second) and value.id in self.names:
+                        rest = second if first == dim else first
+                        if any(isinstance(leaf, Dim) for leaf in leaves(rest)):
+                            continue
+                        shape = ast.Attribute(ast.Name(self.names[value.id], ast.Load()), "shape", ast.Load())
+                        return ast.BinOp(
+                            ast.Subscript(shape, ast.Constant(axis), ast.Load()), ast.Sub(), self.number(rest)
+                        )
+                    case _:
+                        pass
+        return None
 
     def factor_of(self, dim: Dim) -> ast.expr | None:
         """`x.shape[0] // n` for an axis that is merged with others, whose sizes are known."""
@@ -676,7 +693,11 @@ def name_hints(region: Region) -> dict[int, tuple[str, ...]]:
             case Call(_, inner, args, _):
                 for arg, param in zip(args, inner.params, strict=False):
                     hint(arg, param.names or (name_hints(inner).get(param.id, ()) if isinstance(param, Value) else ()))
-            case Loop(bodies=bodies, carried=carried, invariant=invariant):
+            case Loop(bodies=bodies, carried=carried, invariant=invariant, varying=varying):
+                for body, differing in zip(bodies, varying, strict=True):
+                    for arg, param in zip(differing, body.params[len(carried) + len(invariant) :], strict=False):
+                        found = name_hints(body).get(param.id, ()) if isinstance(param, Value) else ()
+                        hint(arg, param.names or found)
                 for arg, param in zip((*carried, *invariant), bodies[0].params, strict=False):
                     hint(
                         arg,

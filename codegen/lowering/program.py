@@ -14,6 +14,7 @@ from codegen.lowering.dialect import Dialect, attribute, name, unparse
 from codegen.lowering.emission import Emitter, Kinds
 from codegen.lowering.fields import Path, field_names, keys_in, used_keys
 from codegen.lowering.flax_dialect import LEAVES, FlaxDialect
+from codegen.lowering.functions import ambients
 from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, walk, without_unread
 from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.torch_dialect import TorchDialect, question
@@ -92,6 +93,12 @@ class Lowering:
             if module.kind == "ModuleList" and module.children:
                 yield path, len(module.children)
 
+    def layers(self) -> tuple[str, int]:
+        """The list of layers, the longest that is not within another, and its length; no path where there is none."""
+        lists = dict(self.lists())
+        outer = {path: n for path, n in lists.items() if not any(path.startswith(f"{other}.") for other in lists)}
+        return max(outer.items(), key=lambda pair: pair[1], default=("", 0))
+
     def count(self, path: str, length: int) -> Expr:
         """How long a list of modules is, over the configuration."""
         env = Environment(config=self.given.resolved)
@@ -168,7 +175,7 @@ class Lowering:
             case Apply("getitem", (Key() as key, Index())):
                 return self.over_cfg(key)
             case element:
-                path, length = max(self.lists(), key=lambda pair: pair[1])
+                path, length = self.layers()
                 return f"[{self.over_cfg(element)} for layer in range({self.over_cfg(self.count(path, length))})]"
 
     def slots(self) -> Iterator[tuple[tuple[Expr, Expr, Expr], Expr]]:
@@ -203,8 +210,13 @@ class Lowering:
         emitter = Emitter(self.program, dialect, self.fields, count_of, kinds_of)
         classes = emitter.classes()
         init_body, run_body = emitter.top(self.given.inputs)
+        if "dtype" in ambients(self.program.top.example.methods["forward"][0]):
+            read = f"{self.anchor(dialect)}[...]" if dialect.functional_cache else self.anchor(dialect)
+            run_body.insert(0, f"dtype = {read}.dtype")
         functions = list(emitter.functions.texts.values())
-        bodies = ["\n".join(["def body():", "    pass", *("    " + line for line in body)]) for body in (init_body, run_body)]
+        bodies = [
+            "\n".join(["def body():", "    pass", *("    " + line for line in body)]) for body in (init_body, run_body)
+        ]
         return Lowered(
             (*emitter.spelled_helpers([*functions, *classes, *bodies]), *functions),
             tuple(classes),
@@ -265,7 +277,7 @@ class Lowering:
             if layer is not None and found:
                 by_layer.setdefault(layer, found[0])
         first = next(iter(by_layer.values()))
-        rows = [by_layer.get(layer, first) for layer in range(max(length for _, length in self.lists()))]
+        rows = [by_layer.get(layer, first) for layer in range(self.layers()[1])]
         options = list(dict.fromkeys(rows))
         kinds = self.kinds_containing(tuple(options.index(row) for row in rows))
         texts = {label: ", ".join(self.over_cfg(e) for e in row) for label, row in zip(kinds.labels, rows, strict=True)}

@@ -31,14 +31,17 @@ class Origins:
     questions: tuple[tuple[Expr, Span | None], ...] = ()  # what the source asked the configuration, and where
 
 
-def provenance(lowering: Lowering, weights: WeightsView, arch: Arch | None, origins: Origins) -> dict[str, Table]:
-    """By kind of fact, then by its name: where it came from."""
+def provenance(
+    lowering: Lowering, weights: WeightsView, arch: Arch | None, origins: Origins, unread: Mapping[str, str]
+) -> dict[str, Table]:
+    """By kind of fact, then by its name: where it came from. `unread` has the keys that nothing reads, with the reason."""
     keys = _Keys(origins)
     return {
         "fields": dict(_fields(lowering, keys, origins)),
         "parameters": dict(_parameters(lowering, weights, keys)),
         "classes": dict(_classes(lowering, origins)),
         "modules": dict(_modules(lowering.given.tree, arch)),
+        "unread": {key: {"fact": reason} for key, reason in unread.items()},
     }
 
 

@@ -36,7 +36,7 @@ def weights_view(
     ignored: tuple[str, ...] = (),
 ) -> WeightsView:
     """`published` gives the name in a checkpoint of a tensor of the module tree; `ties` are (alias, target) paths."""
-    stack = _stack(lowering)
+    stack, _ = lowering.layers()
     tensors = list(_tensors(lowering, stack))
     tables = tuple(_tables(lowering, tensors, stack, published))
     tie_views = tuple(TieView(published(a), published(t), a, t) for a, t in ties)
@@ -53,12 +53,6 @@ def weights_view(
         count_expr=lowering.over_cfg(lowering.count(stack, dict(lowering.lists())[stack])) if stack else "",
         kinds_expr=kinds_expr,
     )
-
-
-def _stack(lowering: Lowering) -> str:
-    """The path of the list of layers: the longest one."""
-    lists = sorted(lowering.lists(), key=lambda pair: -pair[1])
-    return lists[0][0] if lists else ""
 
 
 def _tensors(lowering: Lowering, stack: str) -> Iterator[_Tensor]:

@@ -22,7 +22,12 @@ class TorchDialect:
     functional_cache = False
     tensor = "Tensor"
     spelling_helpers: Mapping[str, str] = {}
-    ambient_types: Mapping[str, str] = {"dtype": "torch.dtype", "cache": "Cache | None", "start": "int", "last_only": "bool"}
+    ambient_types: Mapping[str, str] = {
+        "dtype": "torch.dtype",
+        "cache": "Cache | None",
+        "start": "int",
+        "last_only": "bool",
+    }
 
     def __init__(self) -> None:
         self.helpers: set[str] = set()  # called by components

@@ -42,7 +42,7 @@ TEMPLATES = {
         op: f"torch.{op}(x)"
         for op in (
             "abs sign floor ceil round trunc reciprocal sqrt rsqrt exp exp2 expm1 log log1p log2 log10 sin cos tan atan sinh"
-            " cosh erf isnan isinf isfinite logical_not sigmoid tanh polar view_as_complex view_as_real real imag conj"
+            " cosh erf erfinv isnan isinf isfinite logical_not sigmoid tanh polar view_as_complex view_as_real real imag conj"
         ).split()
     },
     "clamp": "torch.clamp(x, min=low, max=high)",

@@ -178,6 +178,11 @@ class ModelView:
             raise ValueError("masks are all additive or all boolean")
 
     @property
+    def recomputes(self) -> bool:
+        """The network keeps nothing of the tokens before: a step runs over all of them."""
+        return self.cache.count_expr == "0"
+
+    @property
     def causal(self) -> tuple[MaskView, ...]:
         return tuple(mask for mask in self.masks if mask.causal)
 

@@ -18,6 +18,7 @@ class _Found:
 
     covered: list[Node] = field(default_factory=list)
     precision: Precision = Precision.NATIVE
+    wide: bool = False  # its result is cast to the type of the model
     scale: Expr | None = None
     cap: Expr | None = None
     sinks: Value | None = None
@@ -54,7 +55,7 @@ def _weights_to_values(view: View, softmax: Op, found: _Found) -> Op | str:
             case None:
                 return "its weights are used more than once"
             case Op("cast", (_, DType.MODEL)):
-                pass
+                found.wide = True
             case Op("getitem", (_, index)) if _drops_last(index):
                 found.has_sink_column = True
             case Op("matmul", (Value() as first, Value())) if first.id == value.id:
@@ -236,6 +237,19 @@ def _folded(view: View, value: Value, found: _Found) -> Value:
     return value
 
 
+def _both_narrow(view: View, q: Value, k: Value, found: _Found) -> tuple[Value, Value]:
+    """Queries and keys before both were cast to float32, which the softmax then is in."""
+    casts = [view.made_by(x, "cast") for x in (q, k)]
+    narrow = [cast.args[0] for cast in casts if cast is not None and cast.args[1] is DType.FLOAT32]
+    match narrow:
+        case [Value() as q_narrow, Value() as k_narrow] if found.precision is Precision.FLOAT32 or found.wide:
+            found.covered += [cast for cast in casts if cast is not None]
+            found.precision = Precision.FLOAT32
+            return q_narrow, k_narrow
+        case _:
+            return q, k
+
+
 def _component(view: View, product: Op, scores: Op, found: _Found) -> Match | str:
     q, turned = scores.args
     values = product.args[1]
@@ -249,6 +263,7 @@ def _component(view: View, product: Op, scores: Op, found: _Found) -> Match | st
     keys = transposed.args[0]
     assert isinstance(keys, Value)
     q, keys = _folded(view, q, found), _folded(view, keys, found)
+    q, keys = _both_narrow(view, q, keys, found)
     k, v = _ungrouped(view, keys, found), _ungrouped(view, values, found)
     if (k is keys) != (v is values):
         return "its keys are repeated for groups of heads, its values are not, or the other way round"

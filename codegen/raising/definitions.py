@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from ir.arch import Attention, Cap, Heads, MaskForm, Pairing, Precision, RootMeanSquare, Rotary, Sinks, Tables
+from ir.arch import Attention, Cap, Extent, Heads, MaskForm, Pairing, Precision, RootMeanSquare, Rotary, Sinks, Tables
 from ir.expressions import Apply, Const, Expr
-from ir.graph import DType, Ellipsis_, Node, Number, Op, Operand, Raised, SliceOf, Value
+from ir.graph import DType, Ellipsis_, Node, Number, Op, Operand, Raised, Region, SliceOf, Value
 
 
 @dataclass
@@ -71,7 +72,7 @@ def _attention(w: _Writer, component: Attention, args: tuple[Operand, ...], resu
         column = w.op(
             "reshape", sinks, tuple(map(_int, (1, -1, 1, 1))), shape=(Const(1), heads, Const(1), Const(1)), dtype=dtype
         )
-        spread = (Number(batch), _int(-1), Number(tokens), _int(-1))
+        spread = (Number(batch), Number(heads), Number(tokens), _int(1))
         column = w.op("expand", column, spread, shape=(*shape[:3], Const(1)), dtype=dtype)
         scores = w.op(
             "cat", (scores, column), _int(-1), shape=(*shape[:3], Apply("+", (shape[3], Const(1)))), dtype=dtype
@@ -92,6 +93,9 @@ def _softmax(w: _Writer, component: Attention, scores: Value, dtype: DType) -> V
 def _rotary(w: _Writer, component: Rotary, args: tuple[Operand, ...], result: Value) -> None:
     x, cos, sin = args
     assert isinstance(x, Value) and isinstance(cos, Value) and isinstance(sin, Value)
+    if component.extent is Extent.FIRST:
+        _partial(w, component, args, result)
+        return
     if component.tables is Tables.HALF:
         cos, sin = (_doubled(w, component.pairing, table, x.shape[-1]) for table in (cos, sin))
     if component.tables is Tables.SIGNED:
@@ -120,6 +124,19 @@ def _rotary(w: _Writer, component: Rotary, args: tuple[Operand, ...], result: Va
     w.op("add", plain, turned, shape=x.shape, dtype=x.dtype, result=result)
 
 
+def _partial(w: _Writer, component: Rotary, args: tuple[Operand, ...], result: Value) -> None:
+    x, cos, sin = args
+    assert isinstance(x, Value) and isinstance(cos, Value)
+    size = cos.shape[-1] if component.tables is not Tables.HALF else Apply("*", (cos.shape[-1], Const(2)))
+    left = Apply("-", (x.shape[-1], size))
+    first, rest = SliceOf(None, Number(size), None), SliceOf(Number(size), None, None)
+    turned = w.op("getitem", x, (Ellipsis_(), first), shape=(*x.shape[:-1], size), dtype=x.dtype)
+    kept = w.op("getitem", x, (Ellipsis_(), rest), shape=(*x.shape[:-1], left), dtype=x.dtype)
+    rotated = Value(w.take_id(), turned.shape, x.dtype)
+    _rotary(w, replace(component, extent=Extent.WHOLE), (turned, cos, sin), rotated)
+    w.op("cat", (rotated, kept), _int(-1), shape=x.shape, dtype=x.dtype, result=result)
+
+
 def _doubled(w: _Writer, pairing: Pairing, table: Value, size: Expr) -> Value:
     shape = (*table.shape[:-1], size)
     if pairing is Pairing.HALVES:
@@ -136,3 +153,10 @@ def _root_mean_square(w: _Writer, args: tuple[Operand, ...], result: Value) -> N
     mean = w.op("add", mean, eps, shape=shape, dtype=x.dtype)
     inverse = w.op("rsqrt", mean, shape=shape, dtype=x.dtype)
     w.op("mul", x, inverse, shape=x.shape, dtype=x.dtype, result=result)
+
+
+def as_region(node: Raised) -> Region:
+    """The definition of a component as a region that takes its arguments."""
+    ids = itertools.count(1 + max((v.id for v in (*node.results, *node.args) if isinstance(v, Value)), default=0))
+    params = tuple(arg if isinstance(arg, (Value, Number)) else Number(Const(None)) for arg in node.args)
+    return Region(type(node.component).__name__, params, definition(node, lambda: next(ids)), node.results)

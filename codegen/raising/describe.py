@@ -196,12 +196,12 @@ def _scheme(region: Region, module: Module) -> RotaryScheme | None:
     last = {key: str(next((step for step in reversed(key.path) if isinstance(step, str)), "")) for key in keys}
     theta = next((key for key, name in last.items() if name.endswith(("theta", "base"))), None)
     scaled = [name for key, name in last.items() if key != theta and not name.endswith(_SIZES)]
-    factors = [
-        expr
-        for node in view.nodes()
-        if isinstance(node, Op) and node.name == "mul" and view.made_by(node.args[0], "cos") is not None
-        if (expr := number(node.args[1])) not in (None, Const(1.0), Const(1))
-    ]
+    factors: list[Expr] = []
+    for node in view.nodes():
+        if isinstance(node, Op) and node.name == "mul" and view.made_by(node.args[0], "cos") is not None:
+            times = number(node.args[1])
+            if times is not None and times not in (Const(1.0), Const(1)):
+                factors.append(times)
     rule = f"powers of a base, scaled by {', '.join(dict.fromkeys(scaled))}" if scaled else "powers of a base"
     return RotaryScheme(rule, theta, factors[0] if factors else None)
 

@@ -108,7 +108,7 @@ def rewritten(top: Region, value: ChangeValue, node: ChangeNode) -> Region:
         for original in region.nodes:
             for changed in node(region, original):
                 nodes.append(_within(changed, replaced, visit))
-        params = tuple(replaced[p.id] if isinstance(p, Value) else p for p in region.params)
+        params = tuple(value(region, p) if isinstance(p, Value) else p for p in region.params)
         results = tuple(substituted(result, replaced) for result in region.results)
         built = replace(region, params=params, nodes=tuple(nodes), results=results)
         return built

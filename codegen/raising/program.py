@@ -14,6 +14,7 @@ Rule = Callable[[View, int], Match | str | None]
 
 RULES: tuple[tuple[str, Rule], ...] = (
     (rotary.RULE, rotary.match),
+    (rotary.PARTIAL, rotary.match_partial),
     (attention.RULE, attention.match),
     (norm.RULE, norm.match),
 )

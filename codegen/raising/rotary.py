@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from codegen.raising.view import Match, View, literal
-from ir.arch import Pairing, Rotary, Tables
+from ir.arch import Extent, Pairing, Rotary, Tables
 from ir.expressions import Apply, Const, Expr
 from ir.graph import Ellipsis_, Node, Number, Op, Operand, Raised, SliceOf, Value
 
 RULE = "rotary"
+PARTIAL = "partial rotary"
 
 
 def match(view: View, at: int) -> Match | str | None:
@@ -34,6 +37,35 @@ def match(view: View, at: int) -> Match | str | None:
             steps = frozenset(view.at(node) for node in (total, first, second, *covered))
             return Match(at, steps, (raised,), RULE)
     return None
+
+
+def match_partial(view: View, at: int) -> Match | str | None:
+    """`cat((rotated x[..., :R], x[..., R:]), -1)`: the first elements of a head turn."""
+    joined = view.steps[at].node
+    if not isinstance(joined, Op) or joined.name != "cat" or not _is_last(joined.args[1], joined):
+        return None
+    match joined.args[0]:
+        case (Value() as turned, Value() as rest):
+            rotated, kept = view.node_of(turned), view.made_by(rest, "getitem")
+        case _:
+            return None
+    if not isinstance(rotated, Raised) or not isinstance(rotated.component, Rotary) or kept is None:
+        return None
+    if rotated.component.extent is not Extent.WHOLE or view.only_user(turned) is None:
+        return None
+    cut = view.made_by(rotated.args[0], "getitem")
+    if cut is None or cut.args[0] != kept.args[0] or not isinstance(cut.args[0], Value):
+        return None
+    x = cut.args[0]
+    low, high = _last_slice(cut.args[1], len(x.shape)), _last_slice(kept.args[1], len(x.shape))
+    if low is None or high is None or low.step is not None or high.step is not None:
+        return None
+    if not _starts_at_zero(low) or high.stop is not None or low.stop != high.start:
+        return "the parts of a head that turn and that stay do not make the whole"
+    component = replace(rotated.component, extent=Extent.FIRST)
+    raised = Raised(component, (x, *rotated.args[1:]), joined.results, PARTIAL, joined.span)
+    steps = frozenset(view.at(node) for node in (joined, rotated, kept, cut))
+    return Match(at, steps, (raised,), PARTIAL)
 
 
 def rotation(view: View, operand: Operand) -> tuple[Value, Pairing, list[Node]] | None:
@@ -122,4 +154,17 @@ def _is_half(middle: Operand, size: Expr) -> bool:
         return False
     if isinstance(size, Const) and isinstance(middle.expr, Const):
         return isinstance(size.value, int) and middle.expr.value == size.value // 2
-    return middle.expr in (Apply("//", (size, Const(2))), Apply("int", (Apply("/", (size, Const(2))),)))
+    two = Const(2)
+    if size in (Apply("*", (middle.expr, two)), Apply("*", (two, middle.expr)), Apply("+", (middle.expr, middle.expr))):
+        return True
+    return middle.expr in (Apply("//", (size, two)), Apply("int", (Apply("/", (size, two)),)))
+
+
+def takes_first_half(cut: Op) -> bool:
+    """`x[..., : x.shape[-1] // 2]`"""
+    if cut.name != "getitem" or not isinstance(cut.args[0], Value):
+        return False
+    part = _last_slice(cut.args[1], len(cut.args[0].shape))
+    return (
+        part is not None and _starts_at_zero(part) and part.step is None and _is_half(part.stop, cut.args[0].shape[-1])
+    )

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from codegen.raising.flow import Flow, Place, rewritten
-from codegen.raising.view import literal, operands_of, pruned, values_in
+from codegen.raising.rotary import takes_first_half
+from codegen.raising.view import literal, operands_of, pruned, renamed, values_in
 from ir.arch import Pairing, Rotary, Tables
 from ir.expressions import Const, Expr
 from ir.graph import Call, DType, Ellipsis_, Loop, Node, Number, Op, Operand, Raised, Region, SliceOf, Value
@@ -24,19 +25,40 @@ COS, SIN = 1, 2  # where a raised rotation takes its tables
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    """How one table is made in one region: the doubling of its angles, and the values from there on."""
+    """How one table is made in one region: the doubling of its angles, which pairs that is for, cosines or sines, and the
+    values from there on.
+    """
 
     doubling: Op
     pairing: Pairing
+    function: str
     values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """How a rotation takes a table: as what function, how it pairs elements, how the table must have been doubled for that,
+    and where heads have their axis.
+    """
+
+    function: str
+    pairing: Pairing
+    doubled: Pairing
+    heads: int
 
 
 @dataclass
 class _Table:
-    """Values of one root: what makes them, and where heads get their axis."""
+    """Values of one root: how they are used, what makes them, and what lies between them and rotations."""
 
+    uses: set[_Use] = field(default_factory=set)
     chains: list[tuple[Region, _Chain]] = field(default_factory=list)
-    axes: list[tuple[Region, Op]] = field(default_factory=list)
+    between: list[tuple[Region, Op, Value]] = field(default_factory=list)  # with the table in the same region
+
+    @property
+    def use(self) -> _Use:
+        (use,) = self.uses
+        return use
 
 
 def narrowed(top: Region) -> Region:
@@ -46,19 +68,18 @@ def narrowed(top: Region) -> Region:
     if not tables:
         return top
     values: dict[Place, tuple[Expr, ...]] = {}
-    doublings: dict[Place, Pairing] = {}  # results of what doubles angles
+    doublings: dict[Place, _Use] = {}  # results of what doubles angles
     dropped: dict[Place, Value] = {}  # results of what adds the axis of heads -> the table
     for root, table in tables.items():
         region, chain = table.chains[0]
         angles = _doubled(chain.doubling)
-        size = _table_of(chain.pairing, angles, chain.doubling.results[0])
-        shape = (angles.shape[0], Const(1), angles.shape[1], size)
+        size = chain.doubling.results[0].shape[-1] if table.use.pairing is Pairing.HALVES else angles.shape[-1]
+        shape = (*_with_heads(angles.shape[:2], table.use.heads), size)
         values |= {place: shape for place in flow.members[root]}
         for region, chain in table.chains:
             values |= {(id(region), v.id): shape for v in chain.values}
-            doublings[(id(region), chain.doubling.results[0].id)] = chain.pairing
-        for region, op in table.axes:
-            (source,) = values_in(op.args[:1])
+            doublings[(id(region), chain.doubling.results[0].id)] = table.use
+        for region, op, source in table.between:
             dropped[(id(region), op.results[0].id)] = source
 
     ids = itertools.count(1 + max(v.id for region in flow.regions.values() for v in _every(region)))
@@ -76,31 +97,31 @@ def narrowed(top: Region) -> Region:
                 return ()
             case Op(results=(result,)) if (id(region), result.id) in doublings:
                 return _angles(n, doublings[(id(region), result.id)], ids)
-            case Raised(Rotary(pairing), (_, Value() as cos, _)) if (id(region), cos.id) in dropped:
-                form = Tables.SIGNED if pairing is Pairing.HALVES else Tables.HALF
-                return (replace(n, component=Rotary(pairing, form)),)
+            case Raised(Rotary() as rotary, (_, Value() as cos, _)) if (id(region), cos.id) in dropped:
+                form = Tables.SIGNED if rotary.pairing is Pairing.HALVES else Tables.HALF
+                return (replace(n, component=replace(rotary, tables=form)),)
             case _:
                 return (n,)
 
     return _outer_products(rewritten(top, value, node))
 
 
-def _table_of(pairing: Pairing, angles: Value, doubled: Value) -> Expr:
-    return doubled.shape[-1] if pairing is Pairing.HALVES else angles.shape[-1]
+def _with_heads(shape: tuple[Expr, ...], axis: int) -> tuple[Expr, ...]:
+    return (*shape[:axis], Const(1), *shape[axis:])
 
 
-def _angles(doubling: Op, pairing: Pairing, ids: Iterator[int]) -> tuple[Node, ...]:
+def _angles(doubling: Op, use: _Use, ids: Iterator[int]) -> tuple[Node, ...]:
     """The angles of a table, with the axis of heads."""
     angles = _doubled(doubling)
-    one = Number(Const(1))
-    if pairing is Pairing.NEIGHBOURS:
-        return (Op("unsqueeze", (angles, one), doubling.results, doubling.span),)
-    shape = (angles.shape[0], Const(1), *angles.shape[1:])
+    axis = Number(Const(use.heads))
+    if use.pairing is Pairing.NEIGHBOURS:
+        return (Op("unsqueeze", (angles, axis), doubling.results, doubling.span),)
+    shape = _with_heads(angles.shape, use.heads)
     wide = Value(next(ids), shape, angles.dtype, ("angles",))
     negated = Value(next(ids), shape, angles.dtype)
     last = Number(Const(-1))
     return (
-        Op("unsqueeze", (angles, one), (wide,), doubling.span),
+        Op("unsqueeze", (angles, axis), (wide,), doubling.span),
         Op("neg", (wide,), (negated,), doubling.span),
         Op("cat", ((negated, wide), last), doubling.results, doubling.span),
     )
@@ -110,22 +131,24 @@ def _convertible(flow: Flow) -> dict[Place, _Table]:
     """Tables that nothing but raised rotation needs, cosines and sines alike."""
     tables: dict[Place, _Table] = {}
     pairs: list[tuple[Place | None, Place | None]] = []
-    pairings: dict[Place, set[Pairing]] = {}
     for region in flow.regions.values():
         made = {r.id: n for n in region.nodes for r in n.results}
         for node in region.nodes:
             if not isinstance(node, Raised) or not isinstance(node.component, Rotary):
                 continue
-            roots = []
-            for at in (COS, SIN):
-                source = _without_heads_axis(made, node.args[at])
-                root = flow.root(region, source) if source is not None else None
-                roots.append(root)
-                if root is not None:
-                    tables.setdefault(root, _Table())
-                    pairings.setdefault(root, set()).add(node.component.pairing)
+            roots: list[Place | None] = []
+            for at, function in ((COS, "cos"), (SIN, "sin")):
+                found = _source(made, node.args[at])
+                roots.append(None)
+                if found is not None:
+                    source, ops, spread, heads = found
+                    roots[-1] = root = flow.root(region, source)
+                    doubled = Pairing.HALVES if spread else node.component.pairing
+                    table = tables.setdefault(root, _Table())
+                    table.uses.add(_Use(function, node.component.pairing, doubled, heads))
+                    table.between += [(region, op, source) for op in ops]
             pairs.append((roots[0], roots[1]))
-    good = {root: table for root, table in tables.items() if _fill(flow, root, table, pairings[root])}
+    good = {root: table for root, table in tables.items() if _fill(flow, root, table)}
     changed = True
     while changed:
         bad = {r for pair in pairs if not all(r in good for r in pair) for r in pair if r in good}
@@ -135,43 +158,73 @@ def _convertible(flow: Flow) -> dict[Place, _Table]:
     return good
 
 
-def _without_heads_axis(made: dict[int, Node], operand: Operand) -> Value | None:
-    """The table [B, T, H] of `table.unsqueeze(1)` or `table[:, None]`."""
+def _source(made: dict[int, Node], operand: Operand) -> tuple[Value, list[Op], bool, int] | None:
+    """The table [B, T, H] that a rotation takes, what lies between, whether its first half was spread over pairs, and where
+    heads got their axis.
+    """
+    ops: list[Op] = []
+    spread = False
+    node = made.get(operand.id) if isinstance(operand, Value) else None
+    match node:
+        case Op("repeat_interleave", (Value() as half, repeats, dim)) if literal(repeats) == 2:
+            cut = made.get(half.id)
+            if literal(dim) not in (-1, len(half.shape) - 1) or not isinstance(cut, Op) or not takes_first_half(cut):
+                return None
+            spread = True
+            ops += [node, cut]
+            operand = cut.args[0]
+    found = _without_heads_axis(made, operand)
+    if found is None or not isinstance(operand, Value):
+        return None
+    axis = made[operand.id]
+    assert isinstance(axis, Op)
+    return found[0], [*ops, axis], spread, found[1]
+
+
+def _without_heads_axis(made: dict[int, Node], operand: Operand) -> tuple[Value, int] | None:
+    """The table [B, T, H] of `table.unsqueeze(1)`, or `table[:, None]`, and the new axis, 1 or 2."""
     if not isinstance(operand, Value):
         return None
     match made.get(operand.id):
-        case Op("unsqueeze", (Value() as table, dim)) if literal(dim) == 1 and len(table.shape) == 3:
-            return table
-        case Op("getitem", (Value() as table, (first, None, *rest))) if len(table.shape) == 3:
-            return table if all(item == EVERYTHING for item in (first, *rest)) else None
+        case Op("unsqueeze", (Value() as table, dim)) if len(table.shape) == 3:
+            axis = literal(dim)
+            return (table, axis) if isinstance(axis, int) and axis in (1, 2) else None
+        case Op("getitem", (Value() as table, tuple() as index)) if len(table.shape) == 3 and index.count(None) == 1:
+            rest = [item for item in index if item is not None]
+            axis = index.index(None)
+            return (table, axis) if axis in (1, 2) and all(item == EVERYTHING for item in rest) else None
         case _:
             return None
 
 
-def _fill(flow: Flow, root: Place, table: _Table, pairings: set[Pairing]) -> bool:
-    """Note all makers and uses of a table; whether each is one that can change."""
-    for region, node in flow.uses(root):
-        made = {r.id: n for n in region.nodes for r in n.results}
-        result = node.results[0]
-        if not isinstance(node, Op) or _without_heads_axis(made, result) is None or not _only_turns(region, result):
-            return False
-        table.axes.append((region, node))
+def _fill(flow: Flow, root: Place, table: _Table) -> bool:
+    """Note all makers of a table; whether each of them and every use can change."""
+    if len(table.uses) != 1:
+        return False
+    (use,) = table.uses
+    between = {(id(region), op.results[0].id) for region, op, _ in table.between}
+    if any((id(region), node.results[0].id) not in between for region, node in flow.uses(root)):
+        return False
+    if not all(_only_turns(region, op.results[0], between) for region, op, _ in table.between):
+        return False
     inside = set(flow.members[root])
     for region, node in flow.makers(root):
         last = next(r for r in node.results if (id(region), r.id) in inside)
         chain = _chain(region, last)
-        if chain is None or {chain.pairing} != pairings:
+        if chain is None or (chain.function, chain.pairing) != (use.function, use.doubled):
             return False
         table.chains.append((region, chain))
     return bool(table.chains)
 
 
-def _only_turns(region: Region, value: Value) -> bool:
-    """Whether a value is a table of raised rotations and nothing else."""
+def _only_turns(region: Region, value: Value, between: set[tuple[int, int]]) -> bool:
+    """Whether a value is a table of raised rotations, or on the way to one, and nothing else."""
     if any(v.id == value.id for v in values_in(region.results)):
         return False
     for node in region.nodes:
         if not any(v.id == value.id for v in values_in(operands_of(node))):
+            continue
+        if (id(region), node.results[0].id) in between:
             continue
         if not isinstance(node, Raised) or not isinstance(node.component, Rotary) or node.args[0] == value:
             return False
@@ -182,26 +235,27 @@ def _chain(region: Region, last: Value) -> _Chain | None:
     """From a table up to the doubling of its angles."""
     made = {r.id: n for n in region.nodes for r in n.results}
     values = [last]
-    seen_function = False
     while True:
-        node = made.get(values[-1].id)
-        match node:
-            case Op("cast", (Value() as inner, _)) if not seen_function:
+        match made.get(values[-1].id):
+            case Op("cast", (Value() as inner, _)):
                 values.append(inner)
-            case Op("mul", (Value() as inner, Number())) | Op("mul", (Number(), Value() as inner)) if not seen_function:
+            case Op("mul", (Value() as inner, Number())) | Op("mul", (Number(), Value() as inner)):
                 values.append(inner)
-            case Op("cos" | "sin", (Value() as inner,)) if not seen_function:
-                seen_function = True
-                values.append(inner)
-            case Op("cat", ((Value() as a, Value() as b), dim)) if a == b and literal(dim) in (-1, 2) and seen_function:
-                return _Chain(node, Pairing.HALVES, tuple(values)) if len(a.shape) == 3 else None
-            case Op("repeat_interleave", (Value() as a, repeats, dim)) if literal(repeats) == 2 and literal(dim) in (
-                -1,
-                2,
-            ):
-                return _Chain(node, Pairing.NEIGHBOURS, tuple(values)) if seen_function and len(a.shape) == 3 else None
+            case Op("cos" | "sin" as function, (Value() as angles,)):
+                values.append(angles)
+                break
             case _:
                 return None
+    match made.get(values[-1].id):
+        case Op("cat", ((Value() as a, Value() as b), dim)) as doubling if a == b and literal(dim) in (-1, 2):
+            pairing = Pairing.HALVES
+        case Op("repeat_interleave", (Value() as a, times, dim)) as doubling if literal(times) == 2 and literal(
+            dim
+        ) in (-1, 2):
+            pairing = Pairing.NEIGHBOURS
+        case _:
+            return None
+    return _Chain(doubling, pairing, function, tuple(values)) if len(a.shape) == 3 else None
 
 
 def _doubled(doubling: Op) -> Value:
@@ -242,24 +296,20 @@ def _outer_products(top: Region) -> Region:
             if found is None:
                 nodes.append(n)
                 continue
-            positions, frequencies = found
-            B, T = positions.shape
-            column = (B, Const(1), T, Const(1))
+            positions, frequencies, axis = found
+            column = (*_with_heads(positions.shape, axis), Const(1))
+            index = (EVERYTHING, None, EVERYTHING, None) if axis == 1 else (EVERYTHING, EVERYTHING, None, None)
             spread = Value(fresh, column, positions.dtype)
             wide = Value(fresh + 1, column, DType.FLOAT32)
             fresh += 2
-            nodes.append(Op("getitem", (positions, (EVERYTHING, None, EVERYTHING, None)), (spread,), n.span))
+            nodes.append(Op("getitem", (positions, index), (spread,), n.span))
             if positions.dtype is not DType.FLOAT32:
                 nodes.append(Op("cast", (spread, DType.FLOAT32), (wide,), n.span))
             else:
                 wide = spread
             result = replace(n.results[0], names=("angles",))
             nodes.append(Op("mul", (wide, frequencies), (result,), n.span))
-        return (
-            pruned(replace(region, nodes=tuple(nodes)))
-            if len(nodes) != len(region.nodes) or nodes != list(region.nodes)
-            else region
-        )
+        return pruned(renamed(replace(region, nodes=tuple(nodes)))) if nodes != list(region.nodes) else region
 
     done: dict[int, tuple[Region, Region]] = {}
 
@@ -285,10 +335,10 @@ def _every(region: Region) -> Iterator[Value]:
     yield from (r for n in region.nodes for r in n.results)
 
 
-def _outer(made: dict[int, Node], node: Node) -> tuple[Value, Value] | None:
-    """Positions [B, T] and frequencies [H] of angles [B, 1, T, H] that are their products."""
+def _outer(made: dict[int, Node], node: Node) -> tuple[Value, Value, int] | None:
+    """Positions [B, T] and frequencies [H] of angles [B, 1, T, H] that are their products, and the axis of heads."""
     match node:
-        case Op("unsqueeze", (Value() as angles, dim), _) if literal(dim) == 1:
+        case Op("unsqueeze", (Value() as angles, dim), _) if isinstance(axis := literal(dim), int) and axis in (1, 2):
             pass
         case _:
             return None
@@ -297,7 +347,7 @@ def _outer(made: dict[int, Node], node: Node) -> tuple[Value, Value] | None:
             positions = _column(made, column, (Ellipsis_(), None), 2) or _column(
                 made, column, (EVERYTHING, EVERYTHING, None), 2
             )
-            return None if positions is None else (positions, frequencies)
+            return None if positions is None else (positions, frequencies, axis)
         case Op("transpose", (Value() as product, a, b)) if {literal(a), literal(b)} == {1, 2}:
             pass
         case _:
@@ -306,7 +356,7 @@ def _outer(made: dict[int, Node], node: Node) -> tuple[Value, Value] | None:
         case Op("matmul", (Value() as left, Value() as right)):
             wide = _column(made, left, (None, EVERYTHING, None), 1)
             positions = _column(made, right, (EVERYTHING, None, EVERYTHING), 2)
-            return None if wide is None or positions is None else (positions, wide)
+            return None if wide is None or positions is None else (positions, wide, axis)
         case _:
             return None
 

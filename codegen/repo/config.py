@@ -11,12 +11,14 @@ from ir.spans import Span
 
 CODE = "config-value"
 MAX_SIZE = 1 << 31
+MAX_DEPTH = 4096  # layers
+DEPTHS = frozenset(("num_hidden_layers", "n_layer", "num_layers"))
 # the words of the field for what every network has; null stands for a default, a list has a value for each layer
 SIZES = frozenset(
     "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim "
     "max_position_embeddings n_embd n_head n_layer n_positions n_ctx n_inner d_model d_ff d_kv num_layers num_heads".split()
 )
-COUNT = re.compile(r"num_.*|.*_size|.*_dim")
+COUNT = re.compile(r"num_.*|.*_size|.*_dim|.*_window|.*_length")
 NAME = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.+\-]{0,99})?")  # it may become the name of a folder or of a file
 STRINGS = frozenset(("model_type", "hidden_act", "hidden_activation", "activation_function"))
 
@@ -48,7 +50,7 @@ def _faults(config: Mapping[str, object], path: tuple[str, ...]) -> Iterator[Fau
         elif value is None:
             continue
         elif key in SIZES:
-            expected = _size_fault(value)
+            expected = _size_fault(value, MAX_DEPTH if key in DEPTHS else MAX_SIZE)
             if expected is not None:
                 yield here, value, expected
         elif key in STRINGS and not (isinstance(value, str) and NAME.fullmatch(value)):
@@ -56,18 +58,19 @@ def _faults(config: Mapping[str, object], path: tuple[str, ...]) -> Iterator[Fau
         elif COUNT.fullmatch(key) and isinstance(value, (int, float)) and value < 0:
             yield here, value, "a count or size cannot be negative"
     yield from _architectures(config.get("architectures"), path)
+    yield from _auto_map(config.get("auto_map"), path)
     yield from _heads(config, path)
 
 
-def _size_fault(value: object) -> str | None:
+def _size_fault(value: object, limit: int) -> str | None:
     if isinstance(value, list):
-        return next((fault for item in value if (fault := _size_fault(item)) is not None), None)
+        return next((fault for item in value if (fault := _size_fault(item, limit)) is not None), None)
     if type(value) is not int:
         return "it must be a whole number"
     if value < 1:
         return "it must be at least 1"
-    if value > MAX_SIZE:
-        return f"no network is that large (at most {MAX_SIZE})"
+    if value > limit:
+        return f"no network is that large (at most {limit})"
     return None
 
 
@@ -76,6 +79,13 @@ def _architectures(value: object, path: tuple[str, ...]) -> Iterator[Fault]:
         return
     if not (isinstance(value, list) and all(isinstance(name, str) and name.isidentifier() for name in value)):
         yield (*path, "architectures"), value, "it must be a list of class names"
+
+
+def _auto_map(value: object, path: tuple[str, ...]) -> Iterator[Fault]:
+    if value is None:
+        return
+    if not (isinstance(value, dict) and all(isinstance(names, (str, list)) for names in value.values())):
+        yield (*path, "auto_map"), value, "it must be an object of class names"
 
 
 def _heads(config: Mapping[str, object], path: tuple[str, ...]) -> Iterator[Fault]:

@@ -169,3 +169,16 @@ def find_library(repository: Mapping[str, str] | None = None) -> Library:
             Diagnostic("no-transformers", "the transformers package is not installed", help="pip install transformers")
         )
     return Library(Path(spec.submodule_search_locations[0]), repository)
+
+
+def library_version() -> str:
+    """The version of the installed transformers package, as its top file says it.
+
+    Raises:
+        CompileError: there is none, or it does not say.
+    """
+    file = find_library().root / "__init__.py"
+    found = re.search(r'^__version__ = "([^"]+)"', file.read_text("utf-8"), re.MULTILINE)
+    if found is None:
+        raise CompileError(Diagnostic("no-transformers", f"{LIBRARY}/{file.name} says no version"))
+    return found[1]

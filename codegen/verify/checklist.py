@@ -120,7 +120,14 @@ def _framework(framework: str, package: Path, checkpoint: Path, reason: str) -> 
     done = run_module("codegen.verify.worker", framework, str(package), str(checkpoint))
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"check"')]
     checks = [
-        Check(framework, row["check"], row.get("error"), row.get("limit", 0.0), row.get("failed", ""), row.get("skipped", ""))
+        Check(
+            framework,
+            row["check"],
+            row.get("error"),
+            row.get("limit", 0.0),
+            row.get("failed", ""),
+            row.get("skipped", ""),
+        )
         for row in rows
     ]
     if done.returncode != 0 or not rows:

@@ -27,7 +27,13 @@ def generate(package: Path, weights: str, prompt: str, *, chat: bool) -> Generat
         CompileError: `cannot-generate`.
     """
     framework = _framework(package)
-    request = {"package": str(package.resolve()), "weights": weights, "prompt": prompt, "chat": chat, "framework": framework}
+    request = {
+        "package": str(package.resolve()),
+        "weights": weights,
+        "prompt": prompt,
+        "chat": chat,
+        "framework": framework,
+    }
     done = run_module("codegen.verify.speaker", json.dumps(request), online=True, timeout=None)
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
     answer = rows[-1] if rows else {"failed": last_line(done.stderr)}
@@ -38,7 +44,9 @@ def generate(package: Path, weights: str, prompt: str, *, chat: bool) -> Generat
 
 def _framework(package: Path) -> str:
     if not installed("transformers"):
-        raise CompileError(Diagnostic("cannot-generate", "the tokenizer needs transformers", help="pip install transformers"))
+        raise CompileError(
+            Diagnostic("cannot-generate", "the tokenizer needs transformers", help="pip install transformers")
+        )
     for framework, needed in FRAMEWORKS.items():
         if (package / f"{framework}_model.py").is_file() and all(map(installed, needed)):
             return framework

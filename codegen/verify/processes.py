@@ -18,7 +18,9 @@ def installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def run_module(module: str, *args: str, online: bool = False, timeout: float | None = TIMEOUT) -> subprocess.CompletedProcess[str]:
+def run_module(
+    module: str, *args: str, online: bool = False, timeout: float | None = TIMEOUT
+) -> subprocess.CompletedProcess[str]:
     """Run `python -m module`, with nothing on its input; unless `online`, without the Hub and its tokens."""
     env = {name: value for name, value in os.environ.items() if online or name not in TOKENS}
     paths = [str(ROOT), *filter(None, [env.get("PYTHONPATH")])]

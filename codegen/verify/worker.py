@@ -20,7 +20,10 @@ import numpy as np
 
 PIECES = (0, 5, 9, 10, 11, 12, 13, 14, 15, 16, 17)  # a prompt, a part of one, single tokens
 NEW = 6  # tokens to generate
-FLOAT32, FLOAT64 = 5e-4, 5e-6  # limits, relative to the spread of the logits: norms and rotary tables are float32 in most originals
+FLOAT32, FLOAT64 = (
+    5e-4,
+    5e-6,
+)  # limits, relative to the spread of the logits: norms and rotary tables are float32 in most originals
 GRADIENT = 1e-3  # of the largest gradient of a tensor, in float32
 Array = np.ndarray[Any, Any]
 

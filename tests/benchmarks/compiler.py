@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import statistics
 import subprocess
@@ -32,12 +31,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = {
             "--help (limit 0.2 s)": (codegen, "--help"),
-            "from-hf (limit 0.6 s, 100 MB)": (codegen, "from-hf", str(EXAMPLE), "--out", f"{folder}/package", "--force"),
+            "from-hf (limit 0.6 s, 100 MB)": (
+                codegen,
+                "from-hf",
+                str(EXAMPLE),
+                "--out",
+                f"{folder}/package",
+                "--force",
+            ),
         }
         for name, command in rows.items():
             seconds, megabytes = measure(*command)
             print(f"{name:32} {seconds:.2f} s  {megabytes:.0f} MB")
-    for name, digest in (("regenerate-all cold (limit 40 s)", "cold"), ("regenerate-all unchanged (limit 2 s)", "warm")):
+    for name, digest in (
+        ("regenerate-all cold (limit 40 s)", "cold"),
+        ("regenerate-all unchanged (limit 2 s)", "warm"),
+    ):
         flags = ["--check"] if digest == "cold" else []
         start = time.perf_counter()
         subprocess.run([codegen, "regenerate-all", *flags], check=True, capture_output=True, cwd=ROOT)

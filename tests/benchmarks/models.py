@@ -27,8 +27,24 @@ BASE: dict[str, Any] = {
     "tie_word_embeddings": True,
 }
 SIZES: dict[str, dict[str, Any]] = {
-    "100m": dict(hidden_size=768, num_hidden_layers=12, num_attention_heads=12, num_key_value_heads=4, head_dim=64, intermediate_size=2048, vocab_size=32000),
-    "width-64": dict(hidden_size=64, num_hidden_layers=12, num_attention_heads=4, num_key_value_heads=2, head_dim=16, intermediate_size=128, vocab_size=512),
+    "100m": dict(
+        hidden_size=768,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        num_key_value_heads=4,
+        head_dim=64,
+        intermediate_size=2048,
+        vocab_size=32000,
+    ),
+    "width-64": dict(
+        hidden_size=64,
+        num_hidden_layers=12,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        intermediate_size=128,
+        vocab_size=512,
+    ),
 }
 PROMPT, NEW = 16, 128
 PREFILL = (1, 512)
@@ -64,7 +80,9 @@ def transformers_model(folder: Path, sizes: dict[str, Any]) -> dict[str, float]:
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(1)
-    model = AutoModelForCausalLM.from_pretrained(folder / "checkpoint", dtype=torch.float32, attn_implementation="sdpa").eval()
+    model = AutoModelForCausalLM.from_pretrained(
+        folder / "checkpoint", dtype=torch.float32, attn_implementation="sdpa"
+    ).eval()
     ids = torch.randint(5, sizes["vocab_size"], PREFILL)
     prompt = ids[:, :PROMPT]
     settings = dict(max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False, pad_token_id=0)
@@ -142,7 +160,12 @@ def compile_times(folder: Path, sizes: dict[str, Any]) -> dict[str, float]:
     return out
 
 
-CONTESTANTS = {"transformers": transformers_model, "torch": emitted_torch, "flax": emitted_flax, "compile": compile_times}
+CONTESTANTS = {
+    "transformers": transformers_model,
+    "torch": emitted_torch,
+    "flax": emitted_flax,
+    "compile": compile_times,
+}
 
 
 def prepare(folder: Path, sizes: dict[str, Any]) -> None:
@@ -154,9 +177,16 @@ def prepare(folder: Path, sizes: dict[str, Any]) -> None:
         "model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**json.load(open(sys.argv[1])))); "
         "model.save_pretrained(sys.argv[2])"
     )
-    subprocess.run([sys.executable, "-c", code, str(folder / "config.json"), str(folder / "checkpoint")], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", code, str(folder / "config.json"), str(folder / "checkpoint")],
+        check=True,
+        capture_output=True,
+    )
     (folder / "checkpoint" / "config.json").write_text(json.dumps(config))
-    subprocess.run([sys.executable, "-m", "codegen", "from-hf", str(folder / "checkpoint"), "--out", str(folder / "package")], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "codegen", "from-hf", str(folder / "checkpoint"), "--out", str(folder / "package")],
+        check=True,
+    )
 
 
 def contest(folder: Path, size: str, names: list[str]) -> dict[str, dict[str, float]]:
@@ -164,24 +194,37 @@ def contest(folder: Path, size: str, names: list[str]) -> dict[str, dict[str, fl
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for _ in range(ROUNDS):
         for name in names:
-            environment = {**os.environ, "OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
+            environment = {
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+            }
             done = subprocess.run(
                 [sys.executable, __file__, size, "--contestant", name, "--folder", str(folder)],
-                capture_output=True, text=True, check=True, env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
+                env=environment,
             )
             rows[name].append(json.loads(done.stdout.splitlines()[-1]))
-    return {name: {key: statistics.median(row[key] for row in found) for key in found[0]} for name, found in rows.items()}
+    return {
+        name: {key: statistics.median(row[key] for row in found) for key in found[0]} for name, found in rows.items()
+    }
 
 
 def report(size: str, found: dict[str, dict[str, float]]) -> None:
     theirs = found["transformers"]
     for name in ("torch", "flax"):
         ours = found[name]
-        ratios = "  ".join(f"{key} {theirs[key] / ours[key]:.2f}x" for key in ("prefill last", "prefill full", "generate"))
+        ratios = "  ".join(
+            f"{key} {theirs[key] / ours[key]:.2f}x" for key in ("prefill last", "prefill full", "generate")
+        )
         print(f"{size} {name}: {ratios}  memory {ours['memory'] / theirs['memory']:.2f} of transformers")
     print(f"{size} flax memory: {found['flax']['memory'] / found['torch']['memory']:.2f} of torch")
     limit = bandwidth()
-    parameters = (Path(found["folder"]["path"]) / "checkpoint/model.safetensors").stat().st_size if "folder" in found else 0  # type: ignore[arg-type]
+    parameters = (
+        (Path(found["folder"]["path"]) / "checkpoint/model.safetensors").stat().st_size if "folder" in found else 0
+    )  # type: ignore[arg-type]
     for name in ("torch", "flax"):
         rate = NEW / found[name]["generate"]
         print(f"{size} {name}: generation reads {rate * parameters / limit:.0%} of the memory bandwidth")
@@ -203,7 +246,9 @@ def main() -> None:
         prepare(folder, sizes)
         if options.size == "compile":
             found = contest(folder, options.size, ["compile"])["compile"]
-            print(f"compile of 36 layers: {found['compile 36'] / found['compile 2']:.2f} of 2; text {found['text 36'] / found['text 2']:.2f}")
+            print(
+                f"compile of 36 layers: {found['compile 36'] / found['compile 2']:.2f} of 2; text {found['text 36'] / found['text 2']:.2f}"
+            )
             return
         found = contest(folder, options.size, ["transformers", "torch", "flax"])
         found["folder"] = {"path": str(folder)}  # type: ignore[dict-item]

@@ -103,7 +103,7 @@ def load(text: str) -> types.ModuleType:
     """The emitted module, executed."""
     module = types.ModuleType("emitted_config")
     sys.modules["emitted_config"] = module
-    exec(compile(text, "config.py", "exec"), module.__dict__)  # noqa: S102
+    exec(compile(text, "config.py", "exec"), module.__dict__)
     return module
 
 
@@ -117,7 +117,9 @@ def interpreted(compiled: Compiled) -> Truth:
     return truth
 
 
-def violations(compiled: Compiled, truth: Truth, variants: Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]) -> list[str]:
+def violations(
+    compiled: Compiled, truth: Truth, variants: Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]
+) -> list[str]:
     """Every variant for which the law does not hold."""
     found = []
     names = {field: path for path, field in compiled.lowering.fields.items()}
@@ -137,7 +139,11 @@ def violations(compiled: Compiled, truth: Truth, variants: Iterator[tuple[tuple[
             expected, got = plain(lookup(resolved, at)), plain(getattr(config, field))
             if not same(expected, got):
                 found.append(f"{said}: {field} is {got!r}, not {expected!r}")
-        found += [f"{said}: accepted, but `{p.expr}` is not {p.value!r}" for p in compiled.predicates if not _serves(p, resolved)]
+        found += [
+            f"{said}: accepted, but `{p.expr}` is not {p.value!r}"
+            for p in compiled.predicates
+            if not _serves(p, resolved)
+        ]
     return found
 
 
@@ -161,7 +167,7 @@ def all_variants(compiled: Compiled) -> Iterator[tuple[tuple[str | int, ...], di
 def respelled(compiled: Compiled) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
     """Objects that the emitted code reads, given in every place where it looks for them, whole and with parts left out."""
     keys = compiled.module.KEYS
-    owners = [name for name, kinds in keys.items() if dict in kinds and "." not in name]
+    owners = [name for name, kinds in keys.items() if dict in kinds and "." not in name and name not in INERT]
     objects = [plain_object(found) for found in compiled.explored.resolved.values() if _is_object(found)]
     for owner in owners:
         inner = {name.split(".")[1] for name in keys if name.startswith(f"{owner}.") and name.count(".") == 1}
@@ -177,7 +183,12 @@ def respelled(compiled: Compiled) -> Iterator[tuple[tuple[str | int, ...], dict[
 
 
 def _is_object(found: Any) -> bool:
-    return isinstance(found, Mapping) and bool(found) and all(isinstance(key, str) for key in found) and "LABEL_0" not in found
+    return (
+        isinstance(found, Mapping)
+        and 0 < len(found) <= 24
+        and all(isinstance(key, str) for key in found)
+        and "LABEL_0" not in found
+    )
 
 
 def plain_object(found: Mapping[str, Any]) -> dict[str, Any]:

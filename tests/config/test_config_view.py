@@ -29,7 +29,9 @@ def test_defaults_are_this_checkpoint(llama: Compiled) -> None:
 
 
 def test_sizes_are_free(llama: Compiled) -> None:
-    config = from_hf(llama, hidden_size=4096, num_attention_heads=32, num_key_value_heads=8, head_dim=None, num_hidden_layers=80)
+    config = from_hf(
+        llama, hidden_size=4096, num_attention_heads=32, num_key_value_heads=8, head_dim=None, num_hidden_layers=80
+    )
     assert (config.head_dim, config.num_hidden_layers, config.num_key_value_heads) == (128, 80, 8)
 
 
@@ -45,8 +47,14 @@ def test_a_file_and_a_folder(llama: Compiled, tmp_path: Path) -> None:
     [
         ({"attention_bias": True}, "attention_bias is True; this code was compiled for False"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu'; this code was compiled for 'silu'"),
-        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "rope_type is 'yarn'; this code was compiled for 'default'"),
-        ({"rope_scaling": {"type": "linear", "factor": 4.0}}, "rope_type is 'linear'; this code was compiled for 'default'"),
+        (
+            {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
+            "rope_type is 'yarn'; this code was compiled for 'default'",
+        ),
+        (
+            {"rope_scaling": {"type": "linear", "factor": 4.0}},
+            "rope_type is 'linear'; this code was compiled for 'default'",
+        ),
         ({"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "objects that this code does not know"),
         ({"hidden_size": "64"}, "hidden_size is '64', not int"),
         ({"hidden_size": True}, "hidden_size is True, not int"),
@@ -80,7 +88,14 @@ def test_published_checkpoints(llama: Compiled) -> None:
 
 
 def test_what_is_served_is_what_is_accepted(llama: Compiled) -> None:
-    for changes in ({}, {"hidden_size": 96}, {"mlp_bias": True}, {"vocab_size": 0}, {"num_key_value_heads": 3}, {"head_dim": "x"}):
+    for changes in (
+        {},
+        {"hidden_size": 96},
+        {"mlp_bias": True},
+        {"vocab_size": 0},
+        {"num_key_value_heads": 3},
+        {"head_dim": "x"},
+    ):
         values = llama.lowering.served({**llama.raw, **changes})
         try:
             config = from_hf(llama, **changes)
@@ -93,7 +108,10 @@ def test_what_is_served_is_what_is_accepted(llama: Compiled) -> None:
 
 def test_a_list_of_layers_has_known_kinds_alone() -> None:
     compiled = compile_config(case("cohere2"))
-    assert from_hf(compiled, layer_types=None, sliding_window_pattern=2).layer_types == ("sliding_attention", "full_attention") * 2
+    assert (
+        from_hf(compiled, layer_types=None, sliding_window_pattern=2).layer_types
+        == ("sliding_attention", "full_attention") * 2
+    )
     with pytest.raises(ValueError, match="compiled for 'sliding_attention', 'full_attention'"):
         from_hf(compiled, layer_types=["chunked_attention"] * 4)
     with pytest.raises(ValueError, match="num_hidden_layers"):

@@ -79,7 +79,11 @@ def test_an_absent_key_is_what_the_class_declares() -> None:
 @pytest.mark.parametrize("compiled_from", ["flat", "nested"])
 def test_spellings_that_mean_the_same_read_the_same(spelling: dict[str, Any], compiled_from: str) -> None:
     raw = {key: value for key, value in case("llama").items() if not key.startswith("rope")}
-    own = {"rope_theta": 7.0} if compiled_from == "flat" else {"rope_parameters": {"rope_theta": 7.0, "rope_type": "default"}}
+    own = (
+        {"rope_theta": 7.0}
+        if compiled_from == "flat"
+        else {"rope_parameters": {"rope_theta": 7.0, "rope_type": "default"}}
+    )
     found = explored({**raw, **own}, ("rope_parameters", "rope_theta"), ("rope_parameters", "rope_type"))
     filled = found.filled({**raw, **spelling})
     assert read(found.readings[("rope_parameters", "rope_theta")], filled) == 500.0
@@ -115,7 +119,11 @@ def test_two_flags_that_matter_together() -> None:
 def test_the_same_keys_of_several_objects() -> None:
     inside = Choice(Apply("in", (Const("t"), Raw(("a",)))), Raw(("a", "t")), Const(1))
     last = Choice(Apply("in", (Const("t"), Raw(("b",)))), Raw(("b", "t")), Const(1))
-    reading = Choice(Apply("bool", (Raw(("a",)),)), inside, Choice(Apply("is", (Raw(("b",)), Const(None))), Const(1), last))
+    reading = Choice(
+        Apply("bool", (Raw(("a",)),)), inside, Choice(Apply("is", (Raw(("b",)), Const(None))), Const(1), last)
+    )
     assert merge(reading) == ((("a",), ("b",)), last)
-    unlike = Choice(Apply("bool", (Raw(("a",)),)), inside, Choice(Apply("is", (Raw(("b",)), Const(None))), Const(2), last))
+    unlike = Choice(
+        Apply("bool", (Raw(("a",)),)), inside, Choice(Apply("is", (Raw(("b",)), Const(None))), Const(2), last)
+    )
     assert merge(unlike) is None

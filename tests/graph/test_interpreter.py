@@ -253,7 +253,15 @@ def test_hostile_programs_end(body: str) -> None:
     assert error.value.diagnostics[0].code == "step-limit"
 
 
-@pytest.mark.parametrize("body", ["x = 'ab'\n  for _ in range(60): x = x + x", "x = 3\n  for _ in range(60): x = x * x", "x = 2 ** 10**9", "x = 'a' * 10**9"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "x = 'ab'\n  for _ in range(60): x = x + x",
+        "x = 3\n  for _ in range(60): x = x * x",
+        "x = 2 ** 10**9",
+        "x = 'a' * 10**9",
+    ],
+)
 def test_numbers_and_texts_stay_of_reasonable_size(body: str) -> None:
     with pytest.raises(Raised) as error:
         run(f"def f():\n  {body}")

@@ -17,7 +17,7 @@ NETWORK = {"httpx", "requests", "urllib3", "socket", "http", "ftplib", "aiohttp"
 RUNNING = {"pickle", "runpy", "marshal", "dill", "cloudpickle", "imp", "code"}
 CALLS = {"eval", "exec", "compile", "__import__"}
 OURS = {"codegen", "ir", "templates", "generated", "tests"}
-EMITTED = {"numpy", "safetensors", "torch", "jax", "flax", "huggingface_hub"}
+EMITTED = {"numpy", "safetensors", "torch", "jax", "flax", "huggingface_hub", "ml_dtypes"}
 EMITTED_TESTS = EMITTED | {"pytest", "transformers"}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from codegen.raising.definitions import definition
 from codegen.raising.program import raise_program
-from ir.arch import Attention, Cap, Heads, MaskForm, Pairing, Precision, RootMeanSquare, Rotary, Sinks
+from ir.arch import Attention, Cap, Extent, Heads, MaskForm, Pairing, Precision, RootMeanSquare, Rotary, Sinks
 from ir.expressions import Const, Dim, Key
 from ir.graph import DType, Number, Raised, Region, Value
 
@@ -52,9 +52,11 @@ def test_attention(features: tuple[MaskForm, Precision, Heads, Cap, Sinks]) -> N
 
 
 @pytest.mark.parametrize("pairing", Pairing)
-def test_rotation(pairing: Pairing) -> None:
-    x, cos, sin = value(0, B, N, T, H), value(1, B, Const(1), T, H), value(2, B, Const(1), T, H)
-    node = Raised(Rotary(pairing), (x, cos, sin), (value(3, B, N, T, H),))
+@pytest.mark.parametrize("extent", Extent)
+def test_rotation(pairing: Pairing, extent: Extent) -> None:
+    size = H if extent is Extent.WHOLE else Key(("rotary_dim",))
+    x, cos, sin = value(0, B, N, T, H), value(1, B, Const(1), T, size), value(2, B, Const(1), T, size)
+    node = Raised(Rotary(pairing, extent=extent), (x, cos, sin), (value(3, B, N, T, H),))
     assert round_trip(node, (x, cos, sin)) == [node]
 
 

@@ -215,6 +215,7 @@ case("nan_to_num", lambda t, F, x: t.nan_to_num(x / 0, nan=1.5), some(1, 2, "int
 case("neg", lambda t, F, x: -x, some())
 for _op in "abs sign floor ceil round trunc exp exp2 expm1 sin cos tan atan sinh cosh erf sigmoid tanh isnan isinf isfinite".split():
     case(_op, lambda t, F, x, _op=_op: getattr(t, _op)(x), some(), tolerance=1e-9 if _op == "erf" else 1e-11)
+case("erfinv", lambda t, F, x: t.erfinv(t.tanh(x)), some(), tolerance=1e-6)
 for _op in "reciprocal sqrt rsqrt log log1p log2 log10".split():
     case(_op, lambda t, F, x, _op=_op: getattr(t, _op)(x), some(1, 3, "positive"))
 case("exp", lambda t, F, x: x.exp(), some(1, 2, "int"), tolerance=1e-5)

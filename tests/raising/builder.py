@@ -221,7 +221,7 @@ def rotary_module(*, doubled: str = "cat") -> Region:
     frequencies = b.op("parameter", Number(Const("inv_freq")), shape=(half,), dtype=DType.FLOAT32)
     f32 = DType.FLOAT32
     column = b.op("getitem", frequencies, (None, ALL, None), shape=(Const(1), half, Const(1)), dtype=f32)
-    column = b.op("expand", column, (n(B), n(-1), n(1)), shape=(B, half, Const(1)), dtype=f32)
+    column = b.op("expand", column, (n(B), n(half), n(1)), shape=(B, half, Const(1)), dtype=f32)
     row = b.op("getitem", positions, (ALL, None, ALL), shape=(B, Const(1), T), dtype=DType.INT64)
     row = b.op("cast", row, f32, shape=(B, Const(1), T), dtype=f32)
     product = b.op("matmul", column, row, shape=(B, half, T), dtype=f32)

@@ -126,7 +126,8 @@ TABLES = {
 
 @pytest.mark.parametrize("framework", ("torch", "flax"))
 @pytest.mark.parametrize("name", TABLES)
-def test_rotation(framework: str, name: str) -> None:
+@pytest.mark.parametrize("partial", (False, True))
+def test_rotation(framework: str, name: str, partial: bool) -> None:
     rng = np.random.default_rng(2)
     x = rng.normal(size=(B, N, T, H)).astype(np.float32)
     angles = rng.normal(size=(B, 1, T, H // 2)).astype(np.float32)
@@ -139,6 +140,9 @@ def test_rotation(framework: str, name: str) -> None:
     turned = complex_ * np.exp(1j * angles)
     expected = np.empty_like(x)
     expected[..., first[0]], expected[..., first[1]] = turned.real, turned.imag
+    if partial:
+        rest = rng.normal(size=(B, N, T, 3)).astype(np.float32)
+        x, expected, name = np.concatenate((x, rest), -1), np.concatenate((expected, rest), -1), f"{name}_partial"
     found = call(framework, name, x, np.cos(tables), np.sin(tables))
     np.testing.assert_allclose(found, expected, atol=2e-6)
 

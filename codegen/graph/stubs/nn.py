@@ -1,5 +1,4 @@
 # The layers of torch.nn as the interpreter sees them. This file is parsed like the source of a model, never imported.
-import math
 import torch
 import torch.nn.functional as F
 from torch.nn import Parameter
@@ -182,7 +181,9 @@ class Embedding(Module):
         self.padding_idx = padding_idx
         if max_norm is not None:
             raise NotImplementedError("max_norm")
-        self.weight = Parameter(torch.empty((num_embeddings, embedding_dim), dtype=dtype) if _weight is None else _weight)
+        self.weight = Parameter(
+            torch.empty((num_embeddings, embedding_dim), dtype=dtype) if _weight is None else _weight
+        )
 
     @classmethod
     def from_pretrained(cls, embeddings, freeze=True, padding_idx=None):

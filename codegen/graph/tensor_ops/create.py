@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codegen.graph.objects import Foreign
+from codegen.graph.objects import Foreign, Range
 from codegen.graph.scalars import apply
 from codegen.graph.tensor_ops.binding import (
     Shape,
@@ -148,11 +148,13 @@ def eye(trace: Trace, n: object, m: object = None, *, dtype: object = None) -> T
     return emit(trace, "eye", (*shape, kind), shape, kind)
 
 
-@rule("tensor", "as_tensor", "asarray", "from_numpy")
+@rule("tensor", "as_tensor", "asarray", "from_numpy", "scalar_tensor")
 def literal(trace: Trace, data: object, *, dtype: object = None) -> Tensor:
     """A tensor of numbers written out; of a tensor, itself as another type."""
     if isinstance(data, Tensor):
         return cast(trace, data, wanted(trace, dtype, data.dtype))
+    if isinstance(data, Range):
+        return arange(trace, data.start, data.stop, data.step, dtype=dtype)
     if isinstance(data, (list, tuple)) and (found := [x for x in _leaves(data) if isinstance(x, Tensor)]):
         return _stacked(trace, data, found, dtype)
     shape = _literal_shape(trace, data)

@@ -206,6 +206,7 @@ _UNARY: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
     ("sinh", ("sinh",), ("sinh",), "float"),
     ("cosh", ("cosh",), ("cosh",), "float"),
     ("erf", ("erf", "special.erf"), ("erf",), "float"),
+    ("erfinv", ("erfinv", "special.erfinv"), ("erfinv",), "float"),
     ("isnan", ("isnan",), ("isnan",), "bool"),
     ("isinf", ("isinf",), ("isinf",), "bool"),
     ("isfinite", ("isfinite",), ("isfinite",), "bool"),
