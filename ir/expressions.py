@@ -111,7 +111,7 @@ OPERATIONS: dict[str, Callable[..., object]] = {
     "lcm": math.lcm,
     "type": lambda x: type(x).__name__,
     "keys": lambda x: list(x),
-    "len": len,  # type: ignore[dict-item]
+    "len": len,
     "getitem": operator.getitem,
     "list": lambda *items: list(items),
     "tuple": lambda *items: items,

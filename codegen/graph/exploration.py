@@ -19,6 +19,7 @@ from codegen.graph import classes, configuration, construction, operators
 from codegen.graph.interpreter import Interpreter, Raised, Unsupported
 from codegen.graph.objects import Class
 from codegen.graph.predicates import Kind, Predicate, Predicates
+from codegen.graph.registry import equivalents
 from codegen.graph.scope import Missing
 from codegen.source.files import Library
 from ir.expressions import OPERATIONS, Apply, Const, Expr, Index, Key, Plain, Raw, leaves, substitute
@@ -103,7 +104,7 @@ def explore(
     for predicate in _with_elements(predicates, explorer.base.resolved):
         if predicate.stage == 2 and predicate.kind not in _FREE and not cls.repeats(predicate, explorer.base):
             conditions += explorer.conditions(predicate)
-    conditions = list(dict.fromkeys(conditions))
+    conditions = _with_choices(cls, list(dict.fromkeys(conditions)))
     for condition in conditions:
         for key in condition.keys:
             if key.path not in wanted and not isinstance(lookup(explorer.base.resolved, key.path), Mapping):
@@ -115,6 +116,24 @@ def explore(
         dict(raw), cls.declared, cls.types, wanted, tuple(dict.fromkeys(conditions)), validity, frozen, dropped,
         explorer.base.resolved,
     )  # fmt: skip
+
+
+def _with_choices(cls: ConfigurationClass, conditions: Sequence[Condition]) -> list[Condition]:
+    """Conditions on a name of a registry, where nothing else is asked of it, with the names that mean the same."""
+    found = []
+    for condition in conditions:
+        others = [other for other in conditions if other is not condition and set(other.keys) & set(condition.keys)]
+        if (
+            condition.kind == Kind.KEY.value
+            and isinstance(condition.expr, Key)
+            and isinstance(condition.value, str)
+            and not others
+        ):
+            names = equivalents(cls.interpreter.files, condition.value)
+            if len(names) > 1:
+                condition = Condition("choice", condition.expr, names)
+        found.append(condition)
+    return found
 
 
 def _vocabulary(targets: Iterable[Expr]) -> frozenset[str]:
@@ -1029,6 +1048,8 @@ def met(condition: Condition, found: Mapping[Path, Json], filled: Mapping[str, J
         result = value(substitute(condition.expr, known), {})
     if condition.kind == "elements":
         return isinstance(result, (list, tuple)) and set(result) <= set(condition.value)  # type: ignore[call-overload]
+    if condition.kind == "choice":
+        return isinstance(condition.value, tuple) and result in condition.value
     return same(result, condition.value)
 
 

@@ -186,7 +186,7 @@ Held = list[tuple[dict[str, Any], dict[str, Any], list[tuple[Tensor, TensorValue
 def _held(model: ModuleObject) -> Held:
     """What every module holds: slots, what is in them, and the values of the tensors among that."""
     slots = [slot for _, m in _modules(model, "") for slot in (m.parameters, m.buffers, m.dict)]
-    return [(s, dict(s), [(t, t.value) for t in s.values() if isinstance(t, Tensor)]) for s in slots]  # type: ignore[misc]
+    return [(s, dict(s), [(t, t.value) for t in s.values() if isinstance(t, Tensor)]) for s in slots]
 
 
 def _restore(held: Held) -> None:

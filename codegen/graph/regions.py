@@ -21,6 +21,7 @@ from ir.graph import (
     SliceOf,
     Value,
 )
+from ir.graph import Node as GraphNode
 
 PARAMETER = "parameter"
 EFFECTS = frozenset({"cache_update"})
@@ -420,7 +421,8 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
     kinds: list[int] = []
     for k, frame in enumerate(frames):
         varying = [value for value in rest[k] if value not in invariant]
-        order = [*(chain[k] for chain in chains if chain[k] is not None), *invariant, *varying]
+        heads = [value for chain in chains if (value := chain[k]) is not None]
+        order = [*heads, *invariant, *varying]
         region = _Builder(freezer, frame).build(tuple(order), tuple(gives[k][p] for p in positions))
         region = _generic_item(region, frame)
         passed = tuple(builder.load(value) for value in varying)
@@ -466,7 +468,7 @@ def _generic_item(region: Region, frame: Frame) -> Region:
     def rename(path: str) -> str:
         return frame.name + ".{}" + path[len(prefix) :] if path == prefix or path.startswith(prefix + ".") else path
 
-    nodes: list[Op | Call | Loop] = []
+    nodes: list[GraphNode] = []
     for node in region.nodes:
         match node:
             case Call(ModuleTarget(path, method), inner, args, results, span):

@@ -186,8 +186,8 @@ class _Copy:
 
     def frame(self, frame: Frame, parent: Frame) -> Frame:
         path = frame.module_path
-        if path is not None and (path == self.old or path.startswith(self.old + ".")):
-            path = self.new + path[len(self.old) :]
+        if path is not None and (path == self.old or path.startswith(f"{self.old}.")):
+            path = f"{self.new}{path.removeprefix(self.old or '')}"
         copied = Frame(frame.kind, frame.name, path, parent, frame.span, index=frame.index)
         copied.body = [self.frame(item, copied) if isinstance(item, Frame) else self.node(item) for item in frame.body]
         copied.bindings = [

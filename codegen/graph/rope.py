@@ -43,7 +43,7 @@ def update(interpreter: Interpreter, function: Function, scope: Scope) -> None:
         return
     interpreter.pin(kind)
     prefix, trace = _prefix(layer_type), interpreter.tensor_span()
-    length = tensor_ops.binary(trace, "+", tensor_ops.call(trace, "torch.max", [positions], {}), 1)  # type: ignore[arg-type]
+    length = tensor_ops.binary(trace, "+", tensor_ops.call(trace, "torch.max", [positions], {}), 1)
     original = interpreter.getattr(module, f"{prefix}original_inv_freq")
     if word == "longrope":
         limit = _parameters(interpreter, module, layer_type)[1]

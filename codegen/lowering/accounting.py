@@ -153,15 +153,16 @@ def account(
 
 def ignored_patterns(computed: Iterable[Place], naming: Naming) -> tuple[str, ...]:
     """Regular expressions for tensors that a checkpoint may hold and no model reads."""
-    tails: dict[str, dict[str, None]] = {}
+    modules: dict[str, dict[str, None]] = {}
     for place in computed:
         module, _, buffer = _tail(place.name).rpartition(".")
-        tails.setdefault(module, {}).setdefault(buffer)
-    joined = {module: "|".join(names) if len(names) == 1 else f"({'|'.join(names)})" for module, names in tails.items()}
-    return (
-        *(rf"(^|\.){module}\.{names}$".replace(r"(^|\.)\.", r"(^|\.)") for module, names in joined.items()),
-        *naming.dropped,
-    )
+        modules.setdefault(re.escape(f"{module}.") if module else "", {}).setdefault(re.escape(buffer))
+    return (*(rf"(^|\.){module}{_any_of(buffers)}$" for module, buffers in modules.items()), *naming.dropped)
+
+
+def _any_of(patterns: Iterable[str]) -> str:
+    first, *others = patterns
+    return f"({'|'.join([first, *others])})" if others else first
 
 
 def _ignored(

@@ -538,6 +538,10 @@ class ConfigLowering:
             return RefusalView(
                 f"not {{*{name}}} <= {{{kinds}}}", _f(f"{name} is ", name, f"; this code was compiled for {kinds}")
             )
+        if condition.kind == "choice":
+            (key,) = condition.keys
+            name, (compiled, *_) = self.names[key.path], condition.value  # type: ignore[misc]
+            return RefusalView(f"{name} not in {condition.value!r}", _message(_dotted(key.path), name, compiled))
         if condition.reading is not None:
             shortened = self._shortened_late(condition.reading)
             if isinstance(condition.value, bool):
@@ -801,7 +805,7 @@ def _merged(conditions: Sequence[Condition], resolved: Mapping[str, Json]) -> tu
         if condition.kind == "type":
             continue
         keys = condition.keys
-        if condition.reading is None and condition.kind not in ("elements", "guard") and len(keys) == 1:
+        if condition.reading is None and condition.kind not in ("elements", "guard", "choice") and len(keys) == 1:
             now = lookup(resolved, keys[0].path)
             if isinstance(now, (bool, str)) or now is None:
                 found[Condition("structure", keys[0], now)] = None
@@ -823,6 +827,8 @@ def _holds(condition: Condition, values: Mapping[Path, Json], filled: Mapping[st
         found = value(substitute(condition.expr, known), {})
     if condition.kind == "elements":
         return isinstance(found, (list, tuple)) and set(found) <= set(condition.value)  # type: ignore[call-overload]
+    if condition.kind == "choice":
+        return isinstance(condition.value, tuple) and found in condition.value
     return found == condition.value and isinstance(found, bool) == isinstance(condition.value, bool)
 
 

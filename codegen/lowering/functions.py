@@ -274,11 +274,11 @@ def special(dialect: Dialect, node: Op, printer: BodyPrinter) -> bool:
         printer.statements += ast.parse(f"if last_only:\n    {held} = {held}[:, -1:]").body
         return True
     if node.name == "cache_update":
-        key, value, slot = node.args
-        assert isinstance(key, Value) and isinstance(value, Value) and isinstance(slot, Number)
-        names = [printer.materialize(key), printer.materialize(value)]
+        keys, values, slot = node.args
+        assert isinstance(keys, Value) and isinstance(values, Value) and isinstance(slot, Number)
+        names = [printer.materialize(keys), printer.materialize(values)]
         printer.settle(names)
-        for operand, result, held in zip((key, value), node.results, names, strict=True):
+        for operand, result, held in zip((keys, values), node.results, names, strict=True):
             printer.names.pop(operand.id, None)
             printer.names[result.id] = held
         k, v = names

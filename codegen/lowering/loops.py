@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from codegen.lowering.dialect import attribute, lines, name, unparse
 from codegen.lowering.functions import ambients
 from codegen.lowering.printing import BodyPrinter
+from ir.expressions import Plain
 from ir.graph import Loop, Operand, Value
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class LoopWriter:
             return body
         branch: list[ast.stmt] = bodies[-1]
         for label, body in reversed(list(zip(labels, bodies, strict=True))[:-1]):
-            branch = [ast.If(ast.Compare(loop_kind, [ast.Eq()], [ast.Constant(label)]), body, branch)]
+            branch = [ast.If(ast.Compare(loop_kind, [ast.Eq()], [ast.Constant(plain(label))]), body, branch)]
         return branch
 
     def flax(self, statements: list[ast.stmt], carried: list[str]) -> None:
@@ -154,7 +155,7 @@ def _lookup(
                 id(nodes[0]): tuple(n.id for n in nodes)
                 for nodes in zip(*dumps, strict=True)
                 if isinstance(nodes[0], ast.Name)
-            }  # type: ignore[attr-defined]
+            }
 
         def visit_Name(self, node: ast.Name) -> ast.expr:
             names = self.at.get(id(node), ())
@@ -166,7 +167,7 @@ def _lookup(
     made = [
         ast.Assign(
             [ast.Name(table, ast.Store())],
-            ast.Dict([ast.Constant(label) for label in labels], [name(n) for n in names]),
+            ast.Dict([ast.Constant(plain(label)) for label in labels], [name(n) for n in names]),
         )
         for names, table in tables.items()
     ]
@@ -185,3 +186,9 @@ def _common(names: tuple[str, ...]) -> str:
     parts = [set(n.split("_")) for n in names]
     shared = [part for part in names[0].split("_") if all(part in p for p in parts)]
     return "_".join(shared) or names[0].rstrip("0123456789")
+
+
+def plain(label: object) -> Plain:
+    """What tells a kind of layers, as it is written."""
+    assert label is None or isinstance(label, (bool, int, float, str)), "layers told apart by several conditions"
+    return label

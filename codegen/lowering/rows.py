@@ -96,9 +96,11 @@ def _tables(
     for row, at in layers.items():
         if at:
             groups.setdefault(tuple(at), []).append(row)
-    for number, (at, rows) in enumerate(groups.items()):
+    for number, (chosen, rows) in enumerate(groups.items()):
         constant = "LAYERS" if number == 0 else f"LAYERS_{number + 1}"
-        yield TableView(constant, tuple(row.view(published) for row in rows), _layers_expr(lowering, at, stack, count))
+        yield TableView(
+            constant, tuple(row.view(published) for row in rows), _layers_expr(lowering, chosen, stack, count)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,21 +152,9 @@ def _mean_square(view: View, operand: Operand, x: Value) -> Expr | None:
     if mean is None:
         return None
     square = view.made_by(mean.args[0], "pow", "mul", "square")
-    if square is None or not _same(view, square.args[0], x):
+    if square is None or not view.same(square.args[0], x):
         return None
     return eps if _squares(square) else None
-
-
-def _same(view: View, a: Operand, b: Operand) -> bool:
-    """Whether two values are one, or made by one operation twice."""
-    if a == b:
-        return True
-    first, second = view.node_of(a), view.node_of(b)
-    if not isinstance(first, Op) or not isinstance(second, Op) or first.name != second.name:
-        return False
-    return len(first.args) == len(second.args) and all(
-        _same(view, x, y) for x, y in zip(first.args, second.args, strict=True)
-    )
 
 
 def _norm(view: View, x: Value, inner: Value, eps: Expr | None, steps: list[str], bias: bool) -> Norm | str:

@@ -28,7 +28,7 @@ def match(view: View, at: int) -> Match | str | None:
             if found is None:
                 continue
             x, pairing, covered = found
-            cos = next((other for one, other in (first.args, first.args[::-1]) if one == x), None)
+            cos = next((other for one, other in (first.args, first.args[::-1]) if view.same(one, x)), None)
             if cos is None or not isinstance(sin, Value) or not isinstance(cos, Value):
                 return "the rotated tensor is not the one that is multiplied by the cosines"
             if cos.shape[-1] != sin.shape[-1]:

@@ -134,6 +134,16 @@ class View:
     def at(self, node: Node) -> int:
         return self.producer[node.results[0].id]
 
+    def same(self, a: Operand, b: Operand) -> bool:
+        """Whether two values are one, or made by one operation twice."""
+        if a == b:
+            return True
+        first, second = self.node_of(a), self.node_of(b)
+        if not isinstance(first, Op) or not isinstance(second, Op) or first.name != second.name:
+            return False
+        pairs = zip(first.args, second.args, strict=False)
+        return len(first.args) == len(second.args) > 0 and all(self.same(x, y) for x, y in pairs)
+
     def only_user(self, value: Value) -> Op | None:
         """The operation that alone uses a value."""
         users = self.users.get(value.id, [])

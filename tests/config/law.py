@@ -15,6 +15,7 @@ from codegen.diagnostics import CompileError
 from codegen.graph import construction
 from codegen.graph.exploration import ConfigurationClass, disturbed, explore, retyped, same
 from codegen.graph.predicates import Kind, Predicate
+from codegen.graph.registry import equivalents
 from codegen.lowering.config_view import ConfigLowering
 from codegen.lowering.fields import field_names
 from codegen.lowering.views import SourceView
@@ -151,6 +152,8 @@ def _serves(predicate: Predicate, resolved: Mapping[str, Any]) -> bool:
     """Whether the traced program is the program of this configuration, as far as one predicate tells."""
     if predicate.kind not in REFUSING:
         return True
+    if predicate.kind is Kind.KEY and isinstance(predicate.expr, Key) and isinstance(predicate.value, str):
+        return lookup(resolved, predicate.expr.path) in equivalents(library(), predicate.value)
     return predicate.holds(Environment(config=resolved))
 
 

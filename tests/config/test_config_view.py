@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from codegen.graph.registry import equivalents
 from codegen.lowering.config_view import unread_keys
-from tests.config.law import Compiled, case, compile_config
+from tests.config.law import Compiled, case, compile_config, library
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +132,9 @@ def test_keys_that_no_code_reads() -> None:
     assert reasons["initializer_range"] == "matters in training alone"
     assert "hidden_size" not in reasons
     assert "hidden_act" not in reasons
+
+
+def test_names_of_one_function(llama: Compiled) -> None:
+    assert equivalents(library(), "silu") == ("silu", "swish")
+    assert equivalents(library(), "gelu_new") == ("gelu_new",)
+    assert from_hf(llama, hidden_act="swish") == llama.module.Config()
