@@ -85,6 +85,15 @@ class Uniform(Unclear):
         self.each = each
 
 
+def validate(files: Library, raw: Mapping[str, Json], repository_files: Mapping[str, str] | None = None) -> None:
+    """Run the configuration class and the checks of its source on what is to be compiled, before anything else is done with it.
+
+    Raises:
+        CompileError: `source-raises`, with what the source says and where; or there is no such class.
+    """
+    ConfigurationClass(files, raw, repository_files).check(raw)
+
+
 def explore(
     cls: ConfigurationClass, raw: Mapping[str, Json], keys: Iterable[Key], predicates: Iterable[Predicate]
 ) -> Explored:

@@ -16,6 +16,7 @@ from codegen.graph.objects import (
     Foreign,
     Function,
     Instance,
+    ModuleObject,
     Range,
     SDict,
     SList,
@@ -31,7 +32,7 @@ from codegen.graph.objects import (
 )
 from codegen.graph.predicates import Kind
 from codegen.graph.values import Scalar, Tensor, expr_of, value_of
-from ir.expressions import Apply, Const, Expr, Index, Key, evaluate, leaves, substitute
+from ir.expressions import Apply, Const, Dim, Expr, Index, Key, evaluate, leaves, substitute
 from ir.graph import DType
 
 if TYPE_CHECKING:
@@ -126,6 +127,8 @@ def truth(interp: Interpreter, value: Any, kind: Kind = Kind.STRUCTURE) -> bool:
         case Scalar():
             outcome = bool(value.value)
             expr = value.expr if isinstance(value.value, bool) else Apply("bool", (value.expr,))
+            if interp.framing and not outcome:
+                _check_length(interp, expr)
             interp.note(kind, expr, outcome)
             return outcome
         case SList() | SDict() if (origin_of := container_expr(value)) is not None:
@@ -145,6 +148,28 @@ def truth(interp: Interpreter, value: Any, kind: Kind = Kind.STRUCTURE) -> bool:
             return bool(value.source)
         case _:
             return bool(value)
+
+
+def _check_length(interp: Interpreter, expr: Expr) -> None:
+    """A sequence that is longer than the configuration says takes another path, which a trace of a short one does not show.
+
+    Positions beyond the rows of a table that the module holds are the caller's mistake.
+    """
+    match expr:
+        case Apply(">" | ">=", (left, right)) | Apply("<" | "<=", (right, left)) if _of_input(left) and not _of_input(
+            right
+        ):
+            owner = interp.scope.vars.get("self") if interp.scope is not None else None
+            held = [*owner.parameters.values(), *owner.buffers.values()] if isinstance(owner, ModuleObject) else []
+            rows = {expr_of(size) for tensor in held if tensor is not None for size in tensor.shape}
+            if right not in rows and leaves(right):
+                interp.unsupported("longer sequences take another path here", code="branch-on-length")
+        case _:
+            pass
+
+
+def _of_input(expr: Expr) -> bool:
+    return any(isinstance(leaf, Dim) for leaf in leaves(expr))
 
 
 def _instance_truth(interp: Interpreter, value: Instance, kind: Kind) -> bool:

@@ -421,8 +421,8 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
     kinds: list[int] = []
     for k, frame in enumerate(frames):
         varying = [value for value in rest[k] if value not in invariant]
-        heads = [value for chain in chains if (value := chain[k]) is not None]
-        order = [*heads, *invariant, *varying]
+        first = [value for chain in chains if (value := chain[k]) is not None]
+        order = [*first, *invariant, *varying]
         region = _Builder(freezer, frame).build(tuple(order), tuple(gives[k][p] for p in positions))
         region = _generic_item(region, frame)
         passed = tuple(builder.load(value) for value in varying)

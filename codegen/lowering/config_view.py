@@ -180,14 +180,14 @@ class ConfigLowering:
 
     def _in_order(self, names: Mapping[Path, str]) -> list[Path]:
         """Sizes, constants, kinds, flags; each in the order in which the configuration class declares them."""
-        order = {name: i for i, name in enumerate(dict.fromkeys([*self.explored.declared, *self.explored.raw]))}
+        order = {name: i for i, name in enumerate(dict.fromkeys([*self.explored.declared, *sorted(self.explored.raw)]))}
 
-        def rank(path: Path) -> tuple[int, int]:
+        def rank(path: Path) -> tuple[int, int, str]:
             found = self._resolved(path)
             group = (
                 3 if isinstance(found, bool) else 0 if isinstance(found, int) else 1 if isinstance(found, float) else 2
             )
-            return group, order.get(str(path[0]), len(order))
+            return group, order.get(str(path[0]), len(order)), str(path)
 
         return sorted(names, key=rank)
 
@@ -540,7 +540,8 @@ class ConfigLowering:
             )
         if condition.kind == "choice":
             (key,) = condition.keys
-            name, (compiled, *_) = self.names[key.path], condition.value  # type: ignore[misc]
+            name = self.names[key.path]
+            compiled = self._resolved(key.path)
             return RefusalView(f"{name} not in {condition.value!r}", _message(_dotted(key.path), name, compiled))
         if condition.reading is not None:
             shortened = self._shortened_late(condition.reading)
@@ -652,7 +653,7 @@ class ConfigLowering:
         return any(Raw(path) in _ends(self.explored.readings[at]) for at in self.sizes)
 
     def _keys(self) -> tuple[KeyView, ...]:
-        order = {name: i for i, name in enumerate(dict.fromkeys([*self.explored.declared, *self.explored.raw]))}
+        order = {name: i for i, name in enumerate(dict.fromkeys([*self.explored.declared, *sorted(self.explored.raw)]))}
         views = []
         for name, types in self.types.items():
             concrete = ", ".join(kind for kind in types if kind != "NoneType")
@@ -1004,21 +1005,21 @@ def _message(key: str, found: str, compiled: Json) -> str:
 
 
 def _f(before: str, expr: str, after: str) -> str:
-    """An f-string that shows the value of an expression between two texts."""
-    tree = ast.JoinedStr(
-        [
-            ast.Constant(before),
-            ast.FormattedValue(ast.parse(expr, mode="eval").body, ord("r")),
-            *([ast.Constant(after)] if after else []),
-        ]
-    )
-    return _unparse(tree)
+    """An f-string that shows the value of an expression between two texts; in two pieces where it is long."""
+    shown: list[ast.expr] = [ast.FormattedValue(ast.parse(expr, mode="eval").body, ord("r"))]
+    end: list[ast.expr] = [ast.Constant(after)] if after else []
+    if len(before) + len(expr) + len(after) > LONG:
+        return f"{before!r} {_unparse(ast.JoinedStr([*shown, *end]))}"
+    return _unparse(ast.JoinedStr([ast.Constant(before), *shown, *end]))
 
 
 def _fstring(text: str, names: Sequence[str]) -> str:
-    """`text` with `{name!r}` for each of `names` made a value; a long one in two pieces."""
-    head, middle, tail = text.partition(", not for ")
-    pieces = [head + ", ", "not for " + tail] if middle and len(text) > LONG else [text]
+    """`text` with `{name!r}` for each of `names` made a value; a long one in pieces."""
+    pieces = [""]
+    for part in re.split(r"(?<=, )|(?<=refuses )", text):
+        if pieces[-1] and len(pieces[-1]) + len(part) > LONG:
+            pieces.append("")
+        pieces[-1] += part
     return " ".join(_fpiece(piece, names) for piece in pieces)
 
 

@@ -232,7 +232,8 @@ def passed_ambients(dialect: Dialect, region: Region, printer: BodyPrinter) -> l
             rendered = dialect.dtype_of(holder) if holder is not None else name("dtype")
             out.append(rendered if isinstance(rendered, ast.expr) else dtype_expr(rendered))
         else:
-            out += [name(text) for text in dialect.ambient_parameters([ambient])]
+            given = {node.id for node in out if isinstance(node, ast.Name)}
+            out += [name(text) for text in dialect.ambient_parameters([ambient]) if text not in given]
     return out
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
 from codegen.lowering.card_view import phrase, spell
+from codegen.report import Report, columns
 from ir.arch import Arch, Attention, Embedding, Fact, Head, LayerKind, Mixer, Mlp, Norm, Part, Rotary, RotaryScheme
 from ir.expressions import Const, Environment, Expr, Key, evaluate
 
@@ -136,3 +137,22 @@ def gap(ours: Facts, theirs: Facts) -> list[tuple[str, str, str]]:
             continue
         rows.append((name, ours.get(name, "-"), theirs.get(name, "-")))
     return rows
+
+
+def report(source: str, arch: Arch, resolved: Mapping[str, object], nearly: Sequence[tuple[str, str, str]]) -> Report:
+    """The architecture in words. `nearly`: module, rule and reason of rules that nearly fired."""
+    rows, found = described(arch), facts(arch, resolved)
+    lines = [source, "", *columns(rows, "  "), "", "Facts", *columns(list(found.items()), "  ")]
+    lines += ["", "Rules that nearly fired", *columns(nearly, "  ")] if nearly else []
+    modules = [{"path": path.strip(), "class": name, "is": said} for path, name, said in rows]
+    missed = [{"module": module, "rule": rule, "reason": reason} for module, rule, reason in nearly]
+    return Report("\n".join(lines), {"source": source, "modules": modules, "facts": found, "nearly": missed})
+
+
+def gap_report(source: str, ours: Facts, other: str, theirs: Facts) -> Report:
+    """What differs between two architectures."""
+    rows = gap(ours, theirs)
+    table = columns([("", source, other), *rows], "  ")
+    text = "\n".join([f"{len(rows)} facts differ", *table]) if rows else "the same architecture, and the same sizes"
+    found = [{"fact": fact, "here": here, "there": there} for fact, here, there in rows]
+    return Report(text, {"source": source, "against": other, "gap": found})

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from codegen.lowering.dialect import attribute, lines, name, unparse
 from codegen.lowering.functions import ambients
 from codegen.lowering.printing import BodyPrinter
-from ir.expressions import Plain
 from ir.graph import Loop, Operand, Value
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ class LoopWriter:
             return body
         branch: list[ast.stmt] = bodies[-1]
         for label, body in reversed(list(zip(labels, bodies, strict=True))[:-1]):
-            branch = [ast.If(ast.Compare(loop_kind, [ast.Eq()], [ast.Constant(plain(label))]), body, branch)]
+            branch = [ast.If(ast.Compare(loop_kind, [ast.Eq()], [literal(label)]), body, branch)]
         return branch
 
     def flax(self, statements: list[ast.stmt], carried: list[str]) -> None:
@@ -167,7 +166,7 @@ def _lookup(
     made = [
         ast.Assign(
             [ast.Name(table, ast.Store())],
-            ast.Dict([ast.Constant(plain(label)) for label in labels], [name(n) for n in names]),
+            ast.Dict([literal(label) for label in labels], [name(n) for n in names]),
         )
         for names, table in tables.items()
     ]
@@ -188,7 +187,6 @@ def _common(names: tuple[str, ...]) -> str:
     return "_".join(shared) or names[0].rstrip("0123456789")
 
 
-def plain(label: object) -> Plain:
+def literal(label: object) -> ast.expr:
     """What tells a kind of layers, as it is written."""
-    assert label is None or isinstance(label, (bool, int, float, str)), "layers told apart by several conditions"
-    return label
+    return ast.parse(repr(label), mode="eval").body

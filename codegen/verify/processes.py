@@ -35,5 +35,18 @@ def run_module(
         return subprocess.CompletedProcess(command, 1, "", f"no end after {timeout:.0f} s")
 
 
+def import_package(folder: Path) -> str:
+    """Import an emitted package, for the modules in it; under a name that nothing else has, which is returned."""
+    name = f"emitted_{folder.name}"
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{folder} is no package")
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+    return name
+
+
 def last_line(text: str) -> str:
     return (text.strip().splitlines() or ["no message"])[-1][:300]

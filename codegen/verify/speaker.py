@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from codegen.verify.processes import import_package
+
 NEW = 128  # tokens at most
 
 
-def speak(package: Path, weights: str, prompt: str, chat: bool, framework: str) -> tuple[str, int]:
+def speak(package: str, weights: str, prompt: str, chat: bool, framework: str) -> tuple[str, int]:
     """The text after the prompt and the number of its tokens."""
     from transformers import AutoTokenizer
 
@@ -36,9 +38,9 @@ def speak(package: Path, weights: str, prompt: str, chat: bool, framework: str) 
     return tokenizer.decode(new, skip_special_tokens=True), len(new)
 
 
-def _ends(package: Path, weights: str, tokenizer: Any) -> list[int]:
+def _ends(package: str, weights: str, tokenizer: Any) -> list[int]:
     """The tokens that end a text: what generation_config.json, config.json and the tokenizer say."""
-    folder = importlib.import_module(f"{package.name}.weights").folder(weights)
+    folder = importlib.import_module(f"{package}.weights").folder(weights)
     found = {tokenizer.eos_token_id} - {None}
     for file in ("generation_config.json", "config.json"):
         if (folder / file).is_file():
@@ -47,8 +49,8 @@ def _ends(package: Path, weights: str, tokenizer: Any) -> list[int]:
     return sorted(found)
 
 
-def _generate(package: Path, weights: str, ids: Any, ends: list[int], framework: str) -> list[int]:
-    model = importlib.import_module(f"{package.name}.{framework}_model").Model
+def _generate(package: str, weights: str, ids: Any, ends: list[int], framework: str) -> list[int]:
+    model = importlib.import_module(f"{package}.{framework}_model").Model
     if framework == "torch":
         import torch
 
@@ -67,10 +69,9 @@ def _generate(package: Path, weights: str, ids: Any, ends: list[int], framework:
 
 def main() -> None:
     request = json.loads(sys.argv[1])
-    package = Path(request.pop("package"))
-    sys.path.insert(0, str(package.parent))
+    folder = Path(request.pop("package"))
     try:
-        text, tokens = speak(package, **request)
+        text, tokens = speak(import_package(folder), **request)
         print(json.dumps({"text": text, "tokens": tokens}), flush=True)
     except Exception as error:
         print(json.dumps({"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}), flush=True)

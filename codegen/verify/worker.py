@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from codegen.verify.processes import import_package
+
 PIECES = (0, 5, 9, 10, 11, 12, 13, 14, 15, 16, 17)  # a prompt, a part of one, single tokens
 NEW = 6  # tokens to generate
 FLOAT32, FLOAT64 = (
@@ -221,12 +223,12 @@ def say(check: str, **facts: object) -> None:
 
 
 def main() -> None:
-    framework, package, checkpoint = sys.argv[1], Path(sys.argv[2]).resolve(), Path(sys.argv[3])
-    sys.path.insert(0, str(package.parent))
+    framework, folder, checkpoint = sys.argv[1], Path(sys.argv[2]).resolve(), Path(sys.argv[3])
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     try:
-        runner = TorchRunner(package.name) if framework == "torch" else FlaxRunner(package.name)
-        for name, limit, measure in checks(runner, package.name, checkpoint):
+        package = import_package(folder)
+        runner = TorchRunner(package) if framework == "torch" else FlaxRunner(package)
+        for name, limit, measure in checks(runner, package, checkpoint):
             if isinstance(measure, str):
                 say(name, skipped=measure)
                 continue

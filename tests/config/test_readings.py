@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from codegen.graph.exploration import ConfigurationClass, explore
+from codegen.diagnostics import CompileError
+from codegen.graph.exploration import ConfigurationClass, explore, validate
 from codegen.lowering.config_view import merge
 from ir.expressions import Apply, Const, Index, Key, Raw
 from ir.reading import Choice, DoesNotRead, Each, Explored, Refused, choice, raw_paths, read
@@ -127,3 +128,13 @@ def test_the_same_keys_of_several_objects() -> None:
         Apply("bool", (Raw(("a",)),)), inside, Choice(Apply("is", (Raw(("b",)), Const(None))), Const(2), last)
     )
     assert merge(unlike) is None
+
+
+def test_what_the_source_refuses_is_a_diagnostic_with_its_place() -> None:
+    with pytest.raises(CompileError) as caught:
+        validate(library(), {**case("llama"), "hidden_size": 50})
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.code == "source-raises"
+    assert "not a multiple of the number of attention heads" in diagnostic.message
+    assert diagnostic.primary is not None
+    assert "configuration" in diagnostic.primary.span.file

@@ -78,3 +78,19 @@ def test_the_same_axis() -> None:
     a, b = key("a", 4), key("b", 4)
     assert scalars.same(scalars.apply("*", a, b), scalars.apply("*", b, a))
     assert not scalars.same(a, b) and not scalars.same(a, 4)
+
+
+def test_all_tokens_are_those_in_the_cache_and_the_new_ones() -> None:
+    new, past, everything = (Scalar(value, Dim(name)) for value, name in ((7, "T"), (5, "P"), (12, "S")))
+    assert scalars.apply("+", past, new) == everything
+    assert scalars.apply("-", everything, new) == past
+    assert scalars.apply("-", everything, past) == new
+
+
+def test_a_batch_has_a_token_and_a_cache_may_be_empty() -> None:
+    new, past = Scalar(7, Dim("T")), Scalar(5, Dim("P"))
+    assert scalars.apply("max", 0, scalars.apply("-", 1, new)) == 0
+    assert scalars.apply("max", past, 0) == past
+    assert scalars.apply("max", 0, scalars.apply("-", 1, past)) == Scalar(
+        0, Apply("max", (Const(0), Apply("-", (Const(1), Dim("P")))))
+    )

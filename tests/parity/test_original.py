@@ -23,22 +23,24 @@ FALLS_SHORT = {
     ("openai-gpt", "decode"): "the class has no cache",
     ("moshi", "decode"): "a whole sequence ignores the window that the cache honours",
 }
-# The original runs one sequence after another, so that what it does for a whole one also says how a cache has to be.
+# Elsewhere its whole sequence says what steps on a cache have to be; not where later tokens change earlier ones.
 NOT_ASKED = {"cpmant": ("decode",)}
 
-# Branches that T tokens and one token take differently are rounding apart in float32, never more than this.
+# What rounding in float32 may change, of the original itself.
 EXACT = 1e-4
 
-cases = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES]
-)
+
+def some(quick: tuple[str, ...]) -> pytest.MarkDecorator:
+    """All cases, of which only a few run with the fast tests."""
+    marked = [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in NAMES]
+    return pytest.mark.parametrize("name", marked)
 
 
 def original(lab: Lab, name: str) -> Recorded:
     return lab.original(name, load_case(name))
 
 
-@cases
+@some(QUICK)
 def test_what_the_original_does(lab: Lab, name: str) -> None:
     """The tables above say the truth: a difference beyond rounding, or an exception, is there if and only if they name it."""
     facts = original(lab, name).facts
@@ -49,7 +51,7 @@ def test_what_the_original_does(lab: Lab, name: str) -> None:
     assert facts.dtype == ("float32" if name == "xglm" else "float64")  # its mask constant overflows
 
 
-@cases
+@some(QUICK)
 def test_unraised_is_exact(lab: Lab, name: str) -> None:
     if missing(lab, name, raised=False):
         return
@@ -61,13 +63,13 @@ def test_unraised_is_exact(lab: Lab, name: str) -> None:
         assert not differing
 
 
-@cases
+@some(QUICK)
 def test_torch(lab: Lab, name: str) -> None:
     if not missing(lab, name, raised=True):
         compare(lab, name, Torch())
 
 
-@cases
+@some(("gpt2", "qwen3"))
 def test_flax(lab: Lab, flax: Flax, name: str) -> None:
     if not missing(lab, name, raised=True):
         compare(lab, name, flax)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from codegen.raising.program import raise_program
-from ir.arch import Attention, Cap, Heads, MaskForm, Precision, Rotary, Tables
+from ir.arch import Attention, Cap, Heads, MaskForm, Precision, Rotary, Sinks, Tables
 from ir.expressions import Apply, Const, Key
-from ir.graph import Call, DType, Number, Op, Raised, Region
-from tests.raising.builder import H, attention_module
+from ir.graph import Call, DType, Ellipsis_, Number, Op, Raised, Region
+from tests.raising.builder import B, Builder, H, N, S, T, attention_module, cut, n
 
 MASK = 5  # where the module takes its mask
 
@@ -95,3 +95,26 @@ def test_a_softmax_alone_says_why_it_is_none() -> None:
     short = Region("router", inner.region.params, inner.region.nodes[: inner.region.nodes.index(cast)], softmax.results)
     program = raise_program(short)
     assert [w.reason for w in program.why_not] == ["its weights are used more than once"]
+
+
+@pytest.mark.parametrize("shifted", (False, True))
+def test_a_learned_column_is_a_sink(shifted: bool) -> None:
+    b = Builder("forward")
+    q, k, v = b.param("q", B, N, T, H), b.param("k", B, N, S, H), b.param("v", B, N, S, H)
+    mask = b.param("mask", B, Const(1), T, S)
+    shape, wide = (B, N, T, S), (B, N, T, Apply("+", (S, Const(1))))
+    scores = b.op("matmul", q, b.op("transpose", k, n(2), n(3), shape=(B, N, H, S)), shape=shape)
+    scores = b.op("add", b.op("mul", scores, n(Key(("scale",))), shape=shape), mask, shape=shape)
+    sinks = b.op("parameter", Number(Const("sinks")), shape=(N,))
+    column = b.op("reshape", sinks, (n(1), n(-1), n(1), n(1)), shape=(Const(1), N, Const(1), Const(1)))
+    column = b.op("expand", column, (n(B), n(N), n(T), n(1)), shape=(B, N, T, Const(1)))
+    scores = b.op("cat", (scores, column), n(-1), shape=wide)
+    if shifted:
+        greatest = b.op("amax", scores, n(-1), n(True), shape=(B, N, T, Const(1)))
+        scores = b.op("sub", scores, greatest, shape=wide)
+    probs = b.op("softmax", scores, n(-1), None, shape=wide)
+    probs = b.op("getitem", probs, (Ellipsis_(), cut(None, -1)), shape=shape)
+    region = b.region(b.op("matmul", probs, v, shape=(B, N, T, H)))
+    (node,) = raised(raise_program(region, (3,)).region, Attention)
+    assert node.component == Attention(MaskForm.BOOLEAN, softmax=Precision.NATIVE, sinks=Sinks.COLUMN)
+    assert node.args[6] == sinks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codegen.graph.scalars import apply
 from codegen.graph.tensor_ops.binding import (
     Named,
     Operand,
@@ -28,6 +29,7 @@ from codegen.graph.tensor_ops.shapes import (
     ceildiv,
     check_broadcast,
     count,
+    of_input,
     replaced,
     shape_of,
     shown,
@@ -412,6 +414,8 @@ def topk(
 ) -> Named:
     x = tensor(trace, input)
     axis, wanted = plain_dim(trace, dim, len(x.shape)), size(trace, k)
+    if of_input(x.shape[axis]) and not of_input(wanted):
+        wanted = apply("min", wanted, x.shape[axis])  # a short sequence has no more than that
     if count(wanted) > count(x.shape[axis]):
         fail(trace, "shape-mismatch", f"the {count(wanted)} greatest of {count(x.shape[axis])}")
     shape = replaced(x.shape, axis, wanted)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from codegen.graph.scalars import apply, product, same
 from codegen.graph.tensor_ops.binding import Operand, Shape, fail
 from codegen.graph.values import Scalar, Size, Tensor, Trace, expr_of, value_of
-from ir.expressions import Apply, Expr
+from ir.expressions import Apply, Dim, Expr, leaves
 from ir.graph import DType
 from ir.ops import Category, UnknownPromotion, category, result_type
 
@@ -15,6 +15,11 @@ from ir.ops import Category, UnknownPromotion, category, result_type
 def count(size: Size) -> int:
     """The value of a size."""
     return value_of(size)  # type: ignore[return-value]
+
+
+def of_input(size: Size) -> bool:
+    """Whether a size depends on that of what the model is given."""
+    return isinstance(size, Scalar) and any(isinstance(leaf, Dim) for leaf in leaves(size.expr))
 
 
 def add(a: Size, b: Size) -> Size:

@@ -1,0 +1,184 @@
+"""What one stage hands to the next, where they know nothing of each other: the pipeline's own plumbing."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from codegen import __version__, graph, raising
+from codegen.diagnostics import CompileError, Diagnostic, printable
+from codegen.graph.exploration import ConfigurationClass, explore
+from codegen.graph.predicates import Kind
+from codegen.lowering.accounting import Naming, ignored_patterns, renamed
+from codegen.lowering.checkpoint_names import Submodel
+from codegen.lowering.config_view import ConfigLowering, unread_keys
+from codegen.lowering.package import Facts, PackageViews, Ties, package_views
+from codegen.lowering.program import Input, Lowering, MaskPlan
+from codegen.lowering.provenance import Origins, provenance
+from codegen.lowering.views import ConfigView, SourceView
+from codegen.repo import Repository
+from codegen.source.files import library_version
+from ir.arch import Arch, MaskForm
+from ir.expressions import Const, Dim, Expr, Key, leaves
+from ir.graph import Region
+
+TARGETS = ("torch", "flax")
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """A source as far as it is understood before any choice of a framework. `arch` is None where nothing was raised."""
+
+    repository: Repository
+    built: graph.Built
+    traced: graph.Traced
+    raised: raising.RaisedProgram | None
+    arch: Arch | None
+
+    @property
+    def region(self) -> Region:
+        return self.traced.region if self.raised is None else self.raised.region
+
+
+def sources(repository: Repository) -> dict[str, str]:
+    """The Python files of a repository that brings its own code."""
+    if "auto_map" not in repository.config:
+        return {}
+    return {name: text for name in repository.python_files() if (text := repository.text(name)) is not None}
+
+
+def naming_of(built: graph.Built) -> Naming:
+    """How checkpoints name tensors: the library's conversion mapping, read as data."""
+    base, dropped = graph.base_prefix(built), graph.dropped_patterns(built)
+    file = built.interpreter.files.module("transformers.conversion_mapping")
+    if file is None:
+        return Naming(base=base, dropped=dropped)
+    submodels = [Submodel(*part) for part in graph.submodels(built)]
+    return Naming.read(file.text, file.name, submodels, base, dropped)
+
+
+def windows(traced: graph.Traced) -> dict[int, Expr]:
+    """How many tokens the masks among the inputs let through, by index."""
+    windows = {mask.name: mask.window for mask in traced.masks}
+    return {at: window for at, name in enumerate(traced.inputs) if (window := windows.get(name)) is not None}
+
+
+def lowering_input(front: Front) -> Input:
+    traced, predicates = front.traced, front.built.interpreter.predicates.all()
+    counts = tuple(p.expr for p in predicates if p.kind is Kind.COUNT)
+    conditions = tuple(p.expr for p in predicates if p.kind is Kind.LAYER)
+    masks = tuple(MaskPlan(mask.name, mask.causal, mask.window, mask.chunk) for mask in traced.masks)
+    flags = tuple(tie.condition for tie in front.built.ties)
+    return Input(traced.tree, front.region, traced.inputs, masks, front.built.resolved, counts, flags, conditions)
+
+
+def config_of(
+    front: Front, lowering: Lowering, checkpoints: Mapping[str, Mapping[str, object]]
+) -> tuple[ConfigView, Mapping[str, str]]:
+    """Config: the attributes that the emitted code reads, how each follows from config.json, and what is refused; then the
+    keys that nothing reads, each with the reason.
+
+    Raises:
+        CompileError: `config-refused`, `unknown-key`.
+    """
+    repository, interpreter = front.repository, front.built.interpreter
+    configuration = ConfigurationClass(interpreter.files, repository.config)
+    predicates = [p for p in interpreter.predicates.all() if p.stage == 2 and not _of_the_input(p.expr)]
+    keys = [Key(path) for path in lowering.fields]
+    guards = configuration.guards(repository.config)
+    explored = explore(configuration, repository.config, keys, [*predicates, *guards])
+    made = ConfigLowering(explored, lowering.fields, lowering.letters(), tuple(lowering.numbers()))
+    own = made.served(repository.config)
+    if isinstance(own, str):
+        message = f"no emitted code could serve this configuration: {printable(own, 500)}"
+        raise CompileError(Diagnostic("config-refused", message))
+    name = package_name(repository.config)
+    source = SourceView(name, name, repository.name, repository.revision, f"codegen {__version__}")
+    return made.view(source, checkpoints), dict(unread_keys(explored, lowering.fields))
+
+
+def _of_the_input(expr: Expr) -> bool:
+    """Whether an expression depends on the size of what the model is given."""
+    return any(isinstance(leaf, Dim) for leaf in leaves(expr))
+
+
+def views_of(
+    front: Front, lowering: Lowering, config: ConfigView, naming: Naming, published: Callable[[str], str]
+) -> PackageViews:
+    repository, built = front.repository, front.built
+    ties = _ties(built, lowering)
+    facts = Facts(f"a causal language model, compiled from {repository.source}")
+    return package_views(
+        lowering,
+        config.source,
+        config,
+        facts,
+        ties,
+        additive=front.raised is None or front.raised.masks is MaskForm.ADDITIVE,
+        published=published,
+        tiny=repository.config,
+        vocabulary=int(built.resolved.get("vocab_size", 0)),
+        ignored=ignored_patterns(graph.transient_buffers(built), naming),
+        arch=front.arch,
+    )
+
+
+def _ties(built: graph.Built, lowering: Lowering) -> Ties:
+    """Tied tensors, and the flag of the configuration that says whether they are."""
+    conditions = [tie.condition for tie in built.ties if not isinstance(tie.condition, Const)]
+    pairs = tuple((tie.target, tie.source) for tie in built.ties)
+    return Ties(pairs, lowering.over_cfg(conditions[0]) if conditions else "")
+
+
+def templates(views: PackageViews, targets: Iterable[str]) -> dict[str, tuple[str, object]]:
+    """File -> template and what it renders, without the models that are not asked for."""
+    unwanted = {f"{target}_model.py" for target in TARGETS if target not in targets}
+    files: dict[str, tuple[str, object]] = {
+        "__init__.py": ("init.py.jinja", views.card),
+        "config.py": ("config.py.jinja", views.config),
+        "torch_model.py": ("torch/model.py.jinja", views.torch),
+        "flax_model.py": ("flax/model.py.jinja", views.flax),
+        "weights.py": ("weights.py.jinja", views.weights),
+        "sharding.py": ("sharding.py.jinja", views.weights),
+        "README.md": ("card.md.jinja", views.card),
+        "test_model.py": ("test_model.py.jinja", views.test),
+    }
+    return {name: rendered for name, rendered in files.items() if name not in unwanted}
+
+
+def package_name(config: Mapping[str, object]) -> str:
+    """The name of the package for a configuration: its type, as an identifier."""
+    name = re.sub(r"\W+", "_", str(config.get("model_type") or "model"), flags=re.ASCII).strip("_").lower() or "model"
+    return f"{name}_" if keyword.iskeyword(name) else f"model_{name}" if name[0].isdigit() else name
+
+
+def record(
+    front: Front,
+    lowering: Lowering,
+    views: PackageViews,
+    published: Callable[[str], str],
+    naming: Naming,
+    unread: Mapping[str, str],
+    targets: Iterable[str],
+    checkpoints: Mapping[str, Mapping[str, object]],
+) -> dict[str, object]:
+    """What source.json says a package was compiled from: all that emitting it again takes, and where its facts came from."""
+    repository, built = front.repository, front.built
+    served = {view.repository for view in views.config.checkpoints}
+    asked = tuple((predicate.expr, predicate.span) for predicate in built.interpreter.predicates.all())
+    origins = Origins(built.definitions, built.raw, graph.class_places(built), asked)
+    paths = [row.path for table in views.weights.tables for row in table.rows]
+    return {
+        "repository": repository.name,
+        "revision": repository.revision,
+        "codegen": __version__,
+        "transformers": library_version(),
+        "code": built.source,
+        "targets": list(targets),
+        "config": dict(repository.config),
+        "checkpoints": {name: dict(config) for name, config in sorted(checkpoints.items()) if name in served},
+        "names": renamed(published, naming, paths),
+        "provenance": provenance(lowering, views.weights, front.arch, origins, unread),
+    }
