@@ -49,12 +49,12 @@ class Config:
     num_hidden_layers: int = 32  # L
     num_attention_heads: int = 32
     num_key_value_heads: int = 8
-    rope_theta: float = 12000000
     original_max_position_embeddings: float = 8192
+    rope_theta: float = 12000000
     rms_norm_eps: float = 1e-05
-    low_freq_factor: float = 1.0
     factor: float = 8.0
     high_freq_factor: float = 4.0
+    low_freq_factor: float = 1.0
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -97,6 +97,8 @@ class Config:
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=num_key_value_heads,
         )
         problems = []
         if raw.get("per_layer_config") is not None:
@@ -109,6 +111,11 @@ class Config:
             problems.append(f"a size is not positive: {sizes!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
+        if num_attention_heads % num_key_value_heads:
+            problems.append(
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
+            )
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
         if attention_bias:
@@ -129,7 +136,9 @@ class Config:
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
         if (
             (
@@ -147,17 +156,6 @@ class Config:
             or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
         ):
             problems.append("rope_parameters.original_max_position_embeddings is missing")
-        if (
-            (raw.get("rope_scaling") and "low_freq_factor" not in raw["rope_scaling"])
-            or (
-                not raw.get("rope_scaling")
-                and raw.get("rope_parameters") is not None
-                and raw["rope_parameters"]
-                and ("low_freq_factor" not in raw["rope_parameters"])
-            )
-            or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
-        ):
-            problems.append("rope_parameters.low_freq_factor is missing")
         if (
             (raw.get("rope_scaling") and "factor" not in raw["rope_scaling"])
             or (
@@ -180,6 +178,17 @@ class Config:
             or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
         ):
             problems.append("rope_parameters.high_freq_factor is missing")
+        if (
+            (raw.get("rope_scaling") and "low_freq_factor" not in raw["rope_scaling"])
+            or (
+                not raw.get("rope_scaling")
+                and raw.get("rope_parameters") is not None
+                and raw["rope_parameters"]
+                and ("low_freq_factor" not in raw["rope_parameters"])
+            )
+            or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
+        ):
+            problems.append("rope_parameters.low_freq_factor is missing")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
@@ -188,13 +197,6 @@ class Config:
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
-            rope_theta=raw["rope_scaling"].get("rope_theta", raw.get("rope_theta", 12000000.0))
-            if raw.get("rope_scaling")
-            else 12000000.0
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("rope_theta", raw.get("rope_theta", 12000000.0))
-            if raw["rope_parameters"]
-            else raw.get("rope_theta", 12000000.0),
             original_max_position_embeddings=raw["rope_scaling"].get(
                 "original_max_position_embeddings", raw.get("max_position_embeddings", 65536)
             )
@@ -204,12 +206,14 @@ class Config:
             else raw["rope_parameters"].get(
                 "original_max_position_embeddings", raw.get("max_position_embeddings", 65536)
             ),
-            rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
-            low_freq_factor=raw["rope_scaling"].get("low_freq_factor")
+            rope_theta=raw["rope_scaling"].get("rope_theta", raw.get("rope_theta", 12000000.0))
             if raw.get("rope_scaling")
-            else 1.0
+            else 12000000.0
             if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("low_freq_factor"),
+            else raw["rope_parameters"].get("rope_theta", raw.get("rope_theta", 12000000.0))
+            if raw["rope_parameters"]
+            else raw.get("rope_theta", 12000000.0),
+            rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
             factor=raw["rope_scaling"].get("factor")
             if raw.get("rope_scaling")
             else 8.0
@@ -220,6 +224,11 @@ class Config:
             else 4.0
             if raw.get("rope_parameters") is None
             else raw["rope_parameters"].get("high_freq_factor"),
+            low_freq_factor=raw["rope_scaling"].get("low_freq_factor")
+            if raw.get("rope_scaling")
+            else 1.0
+            if raw.get("rope_parameters") is None
+            else raw["rope_parameters"].get("low_freq_factor"),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
 

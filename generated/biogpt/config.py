@@ -59,6 +59,7 @@ class Config:
             vocab_size=vocab_size,
             hidden_size=hidden_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
             intermediate_size=intermediate_size,
         )
         problems = []
@@ -72,13 +73,15 @@ class Config:
             problems.append(f"scale_embedding is {scale_embedding!r}; this code was compiled for True")
         if hidden_size // num_attention_heads * num_attention_heads != hidden_size:
             problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
+                f"the configuration class refuses hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}"
             )
         if hidden_act != "gelu":
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'gelu'")
         if (hidden_size // num_attention_heads) ** -0.5 is None:
             problems.append(
-                f"this code was compiled for `(hidden_size // num_attention_heads) ** -0.5 is None` being False, not for hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
+                "this code was compiled for `(hidden_size // num_attention_heads) ** -0.5 is None` being False, "
+                f"not for hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
             )
         _refuse(problems)
         return cls(

@@ -23,7 +23,8 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "slow_but_exact": (bool,),
     "tie_word_embeddings": (bool,),
     "n_embed": (int, type(None)),
-    "num_attention_heads": (float, int),
+    "num_attention_heads": (int,),
+    "num_hidden_layers": (int,),
 }
 
 
@@ -59,9 +60,9 @@ class Config:
         pretraining_tp = raw.get("pretraining_tp", 1)
         slow_but_exact = raw.get("slow_but_exact", False)
         hidden_size = raw.get("hidden_size", 64) if raw.get("n_embed") is None else raw["n_embed"]
-        n_layer = raw.get("n_layer", 2)
+        n_layer = raw.get("num_hidden_layers", raw.get("n_layer", 2))
         n_head = raw.get("num_attention_heads", raw.get("n_head", 8))
-        sizes = dict(vocab_size=vocab_size, hidden_size=hidden_size, n_layer=n_layer)
+        sizes = dict(vocab_size=vocab_size, hidden_size=hidden_size, n_layer=n_layer, n_head=n_head)
         problems = []
         if raw.get("per_layer_config") is not None:
             problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
@@ -77,11 +78,13 @@ class Config:
             problems.append(f"output_hidden_states is {output_hidden_states!r}; this code was compiled for False")
         if not (2 ** math.floor(math.log2(n_head)) != n_head):
             problems.append(
-                f"this code was compiled for `2 ** math.floor(math.log2(n_head)) != n_head` being True, not for n_head={n_head!r}"
+                "this code was compiled for `2 ** math.floor(math.log2(n_head)) != n_head` being True, "
+                f"not for n_head={n_head!r}"
             )
         if apply_residual_connection_post_layernorm:
             problems.append(
-                f"apply_residual_connection_post_layernorm is {apply_residual_connection_post_layernorm!r}; this code was compiled for False"
+                "apply_residual_connection_post_layernorm is "
+                f"{apply_residual_connection_post_layernorm!r}; this code was compiled for False"
             )
         if not (pretraining_tp > 1):
             problems.append(
@@ -89,8 +92,6 @@ class Config:
             )
         if slow_but_exact:
             problems.append(f"slow_but_exact is {slow_but_exact!r}; this code was compiled for False")
-        if "num_hidden_layers" in raw:
-            problems.append("n_layer cannot be known: an object of the configuration is no value")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

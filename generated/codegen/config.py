@@ -22,6 +22,10 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "activation_function": (str,),
     "layer_norm_epsilon": (float, int),
     "tie_word_embeddings": (bool,),
+    "hidden_size": (int,),
+    "max_position_embeddings": (int,),
+    "num_attention_heads": (int,),
+    "num_hidden_layers": (int,),
 }
 
 
@@ -57,11 +61,19 @@ class Config:
         activation_function = raw.get("activation_function", "gelu_new")
         return_dict = raw.get("return_dict", True)
         output_hidden_states = raw.get("output_hidden_states", False)
-        n_embd = raw.get("n_embd", 4096)
-        n_layer = raw.get("n_layer", 28)
-        n_head = raw.get("n_head", 16)
+        n_positions = raw.get("max_position_embeddings", raw.get("n_positions", 2048))
+        n_embd = raw.get("hidden_size", raw.get("n_embd", 4096))
+        n_layer = raw.get("num_hidden_layers", raw.get("n_layer", 28))
+        n_head = raw.get("num_attention_heads", raw.get("n_head", 16))
         n_inner = raw.get("n_inner")
-        sizes = dict(vocab_size=vocab_size, n_embd=n_embd, n_layer=n_layer)
+        sizes = dict(
+            vocab_size=vocab_size,
+            n_positions=n_positions,
+            n_embd=n_embd,
+            n_layer=n_layer,
+            n_head=n_head,
+            rotary_dim=rotary_dim,
+        )
         problems = []
         if raw.get("per_layer_config") is not None:
             problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
@@ -77,8 +89,6 @@ class Config:
             problems.append(f"n_inner is {n_inner!r}; this code was compiled for None")
         if n_embd // n_head * n_head != n_embd:
             problems.append(f"the configuration class refuses n_embd={n_embd!r}, n_head={n_head!r}")
-        if not rotary_dim:
-            problems.append(f"this code was compiled for `rotary_dim` being True, not for rotary_dim={rotary_dim!r}")
         if activation_function != "gelu_new":
             problems.append(f"activation_function is {activation_function!r}; this code was compiled for 'gelu_new'")
         if not return_dict:
@@ -89,20 +99,12 @@ class Config:
             problems.append(
                 f"this code was compiled for `rotary_dim is not None` being True, not for rotary_dim={rotary_dim!r}"
             )
-        if "max_position_embeddings" in raw:
-            problems.append("n_positions cannot be known: an object of the configuration is no value")
-        if "hidden_size" in raw:
-            problems.append("n_embd cannot be known: an object of the configuration is no value")
-        if "num_hidden_layers" in raw:
-            problems.append("n_layer cannot be known: an object of the configuration is no value")
-        if "num_attention_heads" in raw:
-            problems.append("n_head cannot be known: an object of the configuration is no value")
         if raw.get("n_inner") is not None:
             problems.append("n_inner cannot be known: an object of the configuration is no value")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
-            n_positions=raw.get("n_positions", 2048),
+            n_positions=n_positions,
             n_embd=n_embd,
             n_layer=n_layer,
             n_head=n_head,

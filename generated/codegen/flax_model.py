@@ -73,9 +73,12 @@ class Linear(nnx.Module):
         return y if self.bias is None else y + self.bias[...]
 
 
-def apply_rope_full_pairs(x: Array, cos: Array, sin: Array) -> Array:
-    x1, x2 = x[..., ::2], x[..., 1::2]  # neighbours turn together
-    return x * cos + jnp.stack((-x2, x1), axis=-1).reshape(x.shape) * sin
+def apply_rope_full_pairs_partial(x: Array, cos: Array, sin: Array) -> Array:
+    """The first R elements of a head turn, neighbours together."""
+    R = cos.shape[-1]
+    x, rest = x[..., :R], x[..., R:]
+    x1, x2 = x[..., ::2], x[..., 1::2]
+    return jnp.concatenate((x * cos + jnp.stack((-x2, x1), axis=-1).reshape(x.shape) * sin, rest), axis=-1)
 
 
 def embed_positions(cfg: Config) -> Array:
@@ -156,25 +159,22 @@ class Attention(nnx.Module):
     def __call__(self, x: Array, mask: Array, positions: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
         B, T = x.shape[:2]
         q, v, k = jnp.split(self.qkv_proj(x).reshape(B, T, 4, -1), 3, axis=-1)
-        q = self._split_heads(q)
-        k = self._split_heads(k)
         sin, cos = jnp.split(embed_positions(self.cfg)[positions], 2, axis=-1)
-        k_rot = k[:, :, :, : self.rotary_dim]
-        k_rot = apply_rope_full_pairs(
-            k_rot, jnp.repeat(cos[:, :, None], 2, axis=-1), jnp.repeat(sin[:, :, None], 2, axis=-1)
+        k = self._split_heads(k)
+        k = apply_rope_full_pairs_partial(
+            k, jnp.repeat(cos[:, :, None], 2, axis=-1), jnp.repeat(sin[:, :, None], 2, axis=-1)
         )
-        q_rot = q[:, :, :, : self.rotary_dim]
-        q_rot = apply_rope_full_pairs(
-            q_rot, jnp.repeat(cos[:, :, None], 2, axis=-1), jnp.repeat(sin[:, :, None], 2, axis=-1)
+        q = self._split_heads(q)
+        q = apply_rope_full_pairs_partial(
+            q, jnp.repeat(cos[:, :, None], 2, axis=-1), jnp.repeat(sin[:, :, None], 2, axis=-1)
         )
-        k = jnp.concatenate((k_rot, k[:, :, :, self.rotary_dim :]), axis=-1).transpose(0, 2, 1, 3)
-        q = jnp.concatenate((q_rot, q[:, :, :, self.rotary_dim :]), axis=-1).transpose(0, 2, 1, 3)
-        h = k.astype(v.dtype)
+        h = k.transpose(0, 2, 1, 3).astype(v.dtype)
         v = self._split_heads(v).transpose(0, 2, 1, 3)
         if kv is not None:
             kv = update(kv, h, v, start)
             h, v = kv
-        return self.out_proj(self._merge_heads(self._attn(q, h, v, mask))), kv
+        out = self._merge_heads(self._attn(q.transpose(0, 2, 1, 3), h, v, mask))
+        return self.out_proj(out), kv
 
     def _split_heads(self, x: Array) -> Array:
         B, T = x.shape[:2]

@@ -21,9 +21,12 @@ from . import weights
 from .config import Config
 
 
-def apply_rope_full_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    x1, x2 = x[..., ::2], x[..., 1::2]  # neighbours turn together
-    return x * cos + torch.stack((-x2, x1), dim=-1).flatten(-2) * sin
+def apply_rope_full_pairs_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The first R elements of a head turn, neighbours together."""
+    R = cos.shape[-1]
+    x, rest = x[..., :R], x[..., R:]
+    x1, x2 = x[..., ::2], x[..., 1::2]
+    return torch.cat((x * cos + torch.stack((-x2, x1), dim=-1).flatten(-2) * sin, rest), dim=-1)
 
 
 def embed_positions(cfg: Config) -> Tensor:
@@ -95,24 +98,21 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, positions: Tensor, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
         q, v, k = self.qkv_proj(x).reshape(B, T, 4, -1).split(self.n_embd // self.n_head * self.n_head // 4, dim=-1)
-        q = self._split_heads(q)
-        k = self._split_heads(k)
         sin, cos = self.embed_positions[positions].split((self.rotary_dim + 1) // 2, dim=-1)
-        k_rot = k[:, :, :, : self.rotary_dim]
-        k_rot = apply_rope_full_pairs(
-            k_rot, cos[:, :, None].repeat_interleave(2, dim=-1), sin[:, :, None].repeat_interleave(2, dim=-1)
+        k = self._split_heads(k)
+        k = apply_rope_full_pairs_partial(
+            k, cos[:, :, None].repeat_interleave(2, dim=-1), sin[:, :, None].repeat_interleave(2, dim=-1)
         )
-        q_rot = q[:, :, :, : self.rotary_dim]
-        q_rot = apply_rope_full_pairs(
-            q_rot, cos[:, :, None].repeat_interleave(2, dim=-1), sin[:, :, None].repeat_interleave(2, dim=-1)
+        q = self._split_heads(q)
+        q = apply_rope_full_pairs_partial(
+            q, cos[:, :, None].repeat_interleave(2, dim=-1), sin[:, :, None].repeat_interleave(2, dim=-1)
         )
-        k = torch.cat((k_rot, k[:, :, :, self.rotary_dim :]), dim=-1).permute(0, 2, 1, 3)
-        q = torch.cat((q_rot, q[:, :, :, self.rotary_dim :]), dim=-1).permute(0, 2, 1, 3)
-        h = k.to(v.dtype)
+        h = k.permute(0, 2, 1, 3).to(v.dtype)
         v = self._split_heads(v).permute(0, 2, 1, 3)
         if cache is not None:
             h, v = cache.update(self.layer, h, v)
-        return self.out_proj(self._merge_heads(self._attn(q, h, v, mask)))
+        out = self._merge_heads(self._attn(q.permute(0, 2, 1, 3), h, v, mask))
+        return self.out_proj(out)
 
     def _split_heads(self, x: Tensor) -> Tensor:
         B, T = x.shape[:2]

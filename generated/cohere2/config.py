@@ -33,7 +33,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rope_scaling.type": (str,),
     "rope_theta": (float, int),
     "sliding_window_pattern": (int,),
-    "head_dim": (float, int),
+    "head_dim": (int,),
 }
 
 
@@ -46,7 +46,7 @@ class Config:
     num_attention_heads: int = 4
     num_key_value_heads: int = 2
     sliding_window: int = 6
-    head_dim: float = 12
+    head_dim: int = 12
     logit_scale: float = 0.25
     layer_norm_eps: float = 0.001
     rope_theta: float = 10000.0
@@ -96,6 +96,9 @@ class Config:
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=num_key_value_heads,
+            head_dim=head_dim,
         )
         problems = []
         if raw.get("per_layer_config") is not None:
@@ -106,25 +109,31 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if num_attention_heads % num_key_value_heads:
+            problems.append(
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
+            )
         if not {*layer_types} <= {"sliding_attention", "full_attention"}:
             problems.append(
                 f"layer_types is {layer_types!r}; this code was compiled for 'sliding_attention', 'full_attention'"
             )
         if attention_bias:
             problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if hidden_act != "silu":
+        if hidden_act not in ("silu", "swish"):
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
         if rope_type != "default":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if not head_dim:
-            problems.append(f"this code was compiled for `head_dim` being True, not for head_dim={head_dim!r}")
         if not (sliding_window is not None):
             problems.append(
-                f"this code was compiled for `sliding_window is not None` being True, not for sliding_window={sliding_window!r}"
+                "this code was compiled for `sliding_window is not None` being True, "
+                f"not for sliding_window={sliding_window!r}"
             )
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
         if num_hidden_layers != len(layer_types):
             problems.append(

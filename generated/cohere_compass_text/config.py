@@ -23,20 +23,24 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rope_parameters": (dict, type(None)),
     "rope_parameters.full_attention": (dict,),
     "rope_parameters.full_attention.mrope_section": (list,),
+    "rope_parameters.full_attention.rope_theta": (float, int),
     "rope_parameters.full_attention.rope_type": (str,),
     "rope_parameters.full_attention.type": (str,),
     "rope_parameters.sliding_attention": (dict,),
-    "rope_parameters.sliding_attention.mrope_section": (list,),
+    "rope_parameters.sliding_attention.mrope_section": (list, type(None)),
+    "rope_parameters.sliding_attention.rope_theta": (float, int),
     "rope_parameters.sliding_attention.rope_type": (str,),
     "rope_parameters.sliding_attention.type": (str,),
     "attention_bias": (bool,),
     "sliding_window": (int,),
     "layer_types": (list, type(None)),
-    "head_dim": (float, int),
+    "head_dim": (int,),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.full_attention": (dict,),
+    "rope_scaling.full_attention.rope_theta": (float, int),
     "rope_scaling.full_attention.rope_type": (str,),
     "rope_scaling.sliding_attention": (dict,),
+    "rope_scaling.sliding_attention.rope_theta": (float, int),
     "rope_scaling.sliding_attention.rope_type": (str,),
 }
 
@@ -49,16 +53,16 @@ class Config:
     num_hidden_layers: int = 3  # L
     num_attention_heads: int = 4
     num_key_value_heads: int = 2
+    rope_parameters_full_attention_mrope_section_1: int = 2
+    rope_parameters_full_attention_mrope_section_2: int = 2
+    rope_parameters_sliding_attention_mrope_section_1: int = 2
+    rope_parameters_sliding_attention_mrope_section_2: int = 2
     sliding_window: int = 6
-    head_dim: float = 12
+    head_dim: int = 12
     layer_norm_eps: float = 0.001
-    rope_parameters: dict = {
-        "full_attention": {"mrope_section": [2, 2, 2], "rope_theta": 50000.0, "rope_type": "default"},
-        "sliding_attention": {"mrope_section": [2, 2, 2], "rope_theta": 10000.0, "rope_type": "default"},
-    }
+    rope_theta_full_attention: float = 50000.0
+    rope_theta_sliding_attention: float = 10000.0
     layer_types: tuple[str, ...] = ("sliding_attention", "full_attention", "sliding_attention")
-    layer_types_0: str = "sliding_attention"
-    layer_types_1: str = "full_attention"
     tie_word_embeddings: bool = True
 
     @classmethod
@@ -109,8 +113,19 @@ class Config:
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=num_key_value_heads,
+            head_dim=head_dim,
         )
         problems = []
+        if raw.get("rope_parameters") != {
+            "full_attention": {"mrope_section": [2, 2, 2], "rope_theta": 50000.0, "rope_type": "default"},
+            "sliding_attention": {"mrope_section": [2, 2, 2], "rope_theta": 10000.0, "rope_type": "default"},
+        }:
+            problems.append(
+                "rope_parameters is "
+                f"{raw.get('rope_parameters')!r}; this code was compiled for {{'full_attention': {{'mrope_section': [2, 2, 2], 'rope_theta': 50000.0, 'rope_type': 'default'}}, 'sliding_attention': {{'mrope_section': [2, 2, 2], 'rope_theta': 10000.0, 'rope_type': 'default'}}}}"
+            )
         if raw.get("per_layer_config") is not None:
             problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
         if any(
@@ -142,14 +157,29 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if num_attention_heads % num_key_value_heads:
+            problems.append(
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
+            )
         if not {*layer_types} <= {"sliding_attention", "full_attention"}:
             problems.append(
                 f"layer_types is {layer_types!r}; this code was compiled for 'sliding_attention', 'full_attention'"
             )
         if attention_bias:
             problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if hidden_act != "silu":
+        if hidden_act not in ("silu", "swish"):
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
+        if not ("sliding_attention" in layer_types):
+            problems.append(
+                "this code was compiled for `'sliding_attention' in layer_types` being True, "
+                f"not for layer_types={layer_types!r}"
+            )
+        if not ("full_attention" in layer_types):
+            problems.append(
+                "this code was compiled for `'full_attention' in layer_types` being True, "
+                f"not for layer_types={layer_types!r}"
+            )
         if (
             (
                 (raw.get("rope_scaling") or {})["sliding_attention"] is None
@@ -168,10 +198,6 @@ class Config:
             else None
         ):
             problems.append("this code was compiled for `rope_parameters.sliding_attention is None` being False")
-        if layer_types[0] != "sliding_attention":
-            problems.append(
-                f"this code was compiled for `layer_types[0]` being 'sliding_attention', not for layer_types={layer_types!r}"
-            )
         if not (
             (
                 (raw.get("rope_scaling") or {})["sliding_attention"] is not None
@@ -180,14 +206,11 @@ class Config:
                 else None
             )
             if "rope_scaling" in raw
-            else (
-                (
-                    "mrope_section" in raw["rope_parameters"]["sliding_attention"]
-                    if "sliding_attention" in raw["rope_parameters"]
-                    else None
-                )
-                if raw["rope_parameters"].get("sliding_attention") is None
-                else "mrope_section" in raw["rope_parameters"]["sliding_attention"]
+            else raw["rope_parameters"].get("sliding_attention") is not None
+            or (
+                "mrope_section" in raw["rope_parameters"]["sliding_attention"]
+                if "sliding_attention" in raw["rope_parameters"]
+                else None
             )
             if raw.get("rope_parameters")
             else None
@@ -197,8 +220,6 @@ class Config:
             problems.append(
                 f"rope_parameters.sliding_attention.rope_type is {rope_type!r}; this code was compiled for 'default'"
             )
-        if not head_dim:
-            problems.append(f"this code was compiled for `head_dim` being True, not for head_dim={head_dim!r}")
         if (
             (
                 (raw.get("rope_scaling") or {})["full_attention"] is None
@@ -215,10 +236,6 @@ class Config:
             else None
         ):
             problems.append("this code was compiled for `rope_parameters.full_attention is None` being False")
-        if layer_types[1] != "full_attention":
-            problems.append(
-                f"this code was compiled for `layer_types[1]` being 'full_attention', not for layer_types={layer_types!r}"
-            )
         if not (
             (
                 (raw.get("rope_scaling") or {})["full_attention"] is not None
@@ -227,14 +244,11 @@ class Config:
                 else None
             )
             if "rope_scaling" in raw
-            else (
-                (
-                    "mrope_section" in raw["rope_parameters"]["full_attention"]
-                    if "full_attention" in raw["rope_parameters"]
-                    else None
-                )
-                if raw["rope_parameters"].get("full_attention") is None
-                else "mrope_section" in raw["rope_parameters"]["full_attention"]
+            else raw["rope_parameters"].get("full_attention") is not None
+            or (
+                "mrope_section" in raw["rope_parameters"]["full_attention"]
+                if "full_attention" in raw["rope_parameters"]
+                else None
             )
             if raw.get("rope_parameters")
             else None
@@ -242,7 +256,8 @@ class Config:
             problems.append("rope_parameters.full_attention.mrope_section is missing")
         if rope_parameters_full_attention_rope_type != "default":
             problems.append(
-                f"rope_parameters.full_attention.rope_type is {rope_parameters_full_attention_rope_type!r}; this code was compiled for 'default'"
+                "rope_parameters.full_attention.rope_type is "
+                f"{rope_parameters_full_attention_rope_type!r}; this code was compiled for 'default'"
             )
         if logit_scale is not None:
             problems.append(f"logit_scale is {logit_scale!r}; this code was compiled for None")
@@ -284,7 +299,9 @@ class Config:
             problems.append("this code was compiled for `rope_parameters.full_attention is not None` being True")
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
         if num_hidden_layers != len(layer_types):
             problems.append(
@@ -292,25 +309,80 @@ class Config:
             )
         if head_dim % 2:
             problems.append(f"the configuration class refuses head_dim={head_dim!r}")
-        if True:
-            problems.append("rope_parameters cannot be known: an object of the configuration is no value")
-        if raw.get("layer_types") is not None and (not raw["layer_types"]):
-            problems.append("layer_types.0 is missing")
-        if raw.get("layer_types") is not None and (not raw["layer_types"]):
-            problems.append("layer_types.1 is missing")
         if (
-            ("rope_scaling" in raw and raw.get("rope_scaling") is None)
+            ("rope_scaling" in raw and "full_attention" not in (raw.get("rope_scaling") or {}))
             or (
-                "rope_scaling" in raw
-                and raw.get("rope_scaling") is not None
-                and ("sliding_attention" in raw["rope_scaling"])
-                and (raw["rope_scaling"]["sliding_attention"] is None)
+                "rope_scaling" not in raw
+                and raw.get("rope_parameters")
+                and (raw["rope_parameters"].get("full_attention") is None)
+            )
+            or ("rope_scaling" not in raw and (not raw.get("rope_parameters")))
+        ):
+            problems.append("rope_parameters.full_attention.mrope_section.1 is missing")
+        if (
+            ("rope_scaling" in raw and "full_attention" not in (raw.get("rope_scaling") or {}))
+            or (
+                "rope_scaling" not in raw
+                and raw.get("rope_parameters")
+                and (raw["rope_parameters"].get("full_attention") is None)
+            )
+            or ("rope_scaling" not in raw and (not raw.get("rope_parameters")))
+        ):
+            problems.append("rope_parameters.full_attention.mrope_section.2 is missing")
+        if (
+            ("rope_scaling" in raw and "sliding_attention" not in (raw.get("rope_scaling") or {}))
+            or (
+                "rope_scaling" not in raw
+                and raw.get("rope_parameters")
+                and (raw["rope_parameters"].get("sliding_attention") is None)
             )
             or (
-                "rope_scaling" in raw
-                and raw.get("rope_scaling") is not None
-                and ("sliding_attention" not in raw["rope_scaling"])
+                "rope_scaling" not in raw
+                and raw.get("rope_parameters")
+                and (raw["rope_parameters"].get("sliding_attention") is not None)
+                and (raw["rope_parameters"]["sliding_attention"].get("mrope_section") is None)
             )
+            or ("rope_scaling" not in raw and (not raw.get("rope_parameters")))
+        ):
+            problems.append("rope_parameters.sliding_attention.mrope_section.1 is missing")
+        if (
+            ("rope_scaling" in raw and "sliding_attention" not in (raw.get("rope_scaling") or {}))
+            or (
+                "rope_scaling" not in raw
+                and raw.get("rope_parameters")
+                and (raw["rope_parameters"].get("sliding_attention") is None)
+            )
+            or (
+                "rope_scaling" not in raw
+                and raw.get("rope_parameters")
+                and (raw["rope_parameters"].get("sliding_attention") is not None)
+                and (raw["rope_parameters"]["sliding_attention"].get("mrope_section") is None)
+            )
+            or ("rope_scaling" not in raw and (not raw.get("rope_parameters")))
+        ):
+            problems.append("rope_parameters.sliding_attention.mrope_section.2 is missing")
+        if (
+            ("rope_scaling" in raw and "full_attention" not in (raw.get("rope_scaling") or {}))
+            or (
+                "rope_scaling" not in raw
+                and raw.get("rope_parameters")
+                and (raw["rope_parameters"].get("full_attention") is None)
+            )
+            or ("rope_scaling" not in raw and (not raw.get("rope_parameters")))
+        ):
+            problems.append("rope_parameters.full_attention.rope_theta is missing")
+        if (
+            ("rope_scaling" in raw and "sliding_attention" not in (raw.get("rope_scaling") or {}))
+            or (
+                "rope_scaling" not in raw
+                and raw.get("rope_parameters")
+                and (raw["rope_parameters"].get("sliding_attention") is None)
+            )
+            or ("rope_scaling" not in raw and (not raw.get("rope_parameters")))
+        ):
+            problems.append("rope_parameters.sliding_attention.rope_theta is missing")
+        if (
+            ("rope_scaling" in raw and "sliding_attention" not in (raw.get("rope_scaling") or {}))
             or (
                 "rope_scaling" not in raw
                 and raw.get("rope_parameters")
@@ -320,18 +392,7 @@ class Config:
         ):
             problems.append("rope_parameters.sliding_attention.rope_type is missing")
         if (
-            ("rope_scaling" in raw and raw.get("rope_scaling") is None)
-            or (
-                "rope_scaling" in raw
-                and raw.get("rope_scaling") is not None
-                and ("full_attention" in raw["rope_scaling"])
-                and (raw["rope_scaling"]["full_attention"] is None)
-            )
-            or (
-                "rope_scaling" in raw
-                and raw.get("rope_scaling") is not None
-                and ("full_attention" not in raw["rope_scaling"])
-            )
+            ("rope_scaling" in raw and "full_attention" not in (raw.get("rope_scaling") or {}))
             or (
                 "rope_scaling" not in raw
                 and raw.get("rope_parameters")
@@ -350,13 +411,38 @@ class Config:
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
+            rope_parameters_full_attention_mrope_section_1=(
+                ((raw.get("rope_scaling") or {}).get("full_attention") or {}).get("mrope_section") or {}
+            )[1]
+            if "rope_scaling" in raw
+            else (((raw.get("rope_parameters") or {}).get("full_attention") or {}).get("mrope_section") or {})[1],
+            rope_parameters_full_attention_mrope_section_2=(
+                ((raw.get("rope_scaling") or {}).get("full_attention") or {}).get("mrope_section") or {}
+            )[2]
+            if "rope_scaling" in raw
+            else (((raw.get("rope_parameters") or {}).get("full_attention") or {}).get("mrope_section") or {})[2],
+            rope_parameters_sliding_attention_mrope_section_1=(
+                ((raw.get("rope_scaling") or {}).get("sliding_attention") or {}).get("mrope_section") or {}
+            )[1]
+            if "rope_scaling" in raw
+            else (((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).get("mrope_section") or {})[1],
+            rope_parameters_sliding_attention_mrope_section_2=(
+                ((raw.get("rope_scaling") or {}).get("sliding_attention") or {}).get("mrope_section") or {}
+            )[2]
+            if "rope_scaling" in raw
+            else (((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).get("mrope_section") or {})[2],
             sliding_window=raw.get("sliding_window", 4096),
             head_dim=head_dim,
             layer_norm_eps=raw.get("layer_norm_eps", 1e-05),
-            rope_parameters=None,
+            rope_theta_full_attention=((raw.get("rope_scaling") or {}).get("full_attention") or {}).get("rope_theta")
+            if "rope_scaling" in raw
+            else ((raw.get("rope_parameters") or {}).get("full_attention") or {}).get("rope_theta"),
+            rope_theta_sliding_attention=((raw.get("rope_scaling") or {}).get("sliding_attention") or {}).get(
+                "rope_theta"
+            )
+            if "rope_scaling" in raw
+            else ((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).get("rope_theta"),
             layer_types=tuple(layer_types),
-            layer_types_0="full_attention" if raw.get("layer_types") is None else raw["layer_types"][0],
-            layer_types_1="full_attention" if raw.get("layer_types") is None else raw["layer_types"][1],
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
 

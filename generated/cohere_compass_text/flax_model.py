@@ -64,16 +64,12 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
 
 
 def sliding_attention_inv_freq(cfg: Config) -> Array:
-    h = cfg.rope_parameters[cfg.layer_types_0]["rope_theta"] ** (
-        jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim
-    )
+    h = cfg.rope_theta_sliding_attention ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
     return 1.0 / h
 
 
 def full_attention_inv_freq(cfg: Config) -> Array:
-    h = cfg.rope_parameters[cfg.layer_types_1]["rope_theta"] ** (
-        jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim
-    )
+    h = cfg.rope_theta_full_attention ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
     return 1.0 / h
 
 
@@ -231,9 +227,10 @@ class DecoderLayer(nnx.Module):
 class RotaryEmbedding(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.cfg = cfg
-        self.rope_parameters = cfg.rope_parameters
-        self.layer_types_0 = cfg.layer_types_0
-        self.layer_types_1 = cfg.layer_types_1
+        self.rope_parameters_sliding_attention_mrope_section_1 = cfg.rope_parameters_sliding_attention_mrope_section_1
+        self.rope_parameters_sliding_attention_mrope_section_2 = cfg.rope_parameters_sliding_attention_mrope_section_2
+        self.rope_parameters_full_attention_mrope_section_1 = cfg.rope_parameters_full_attention_mrope_section_1
+        self.rope_parameters_full_attention_mrope_section_2 = cfg.rope_parameters_full_attention_mrope_section_2
 
     def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
         freqs = positions[..., None].astype(jnp.float32) * sliding_attention_inv_freq(self.cfg)
@@ -248,17 +245,23 @@ class RotaryEmbedding(nnx.Module):
         ).astype(dtype)
 
     def recomposition_frequencies(self, freq: Array) -> Array:
-        h = freq[1, ..., 1 : self.rope_parameters[self.layer_types_0]["mrope_section"][1] * 3 : 3]
-        h = freq[0].at[..., 1 : self.rope_parameters[self.layer_types_0]["mrope_section"][1] * 3 : 3].set(h)
-        h2 = freq.at[0].set(h)[2, ..., 2 : self.rope_parameters[self.layer_types_0]["mrope_section"][2] * 3 : 3]
-        h = h.at[..., 2 : self.rope_parameters[self.layer_types_0]["mrope_section"][2] * 3 : 3].set(h2)
+        h = (
+            freq[0]
+            .at[..., 1 : self.rope_parameters_sliding_attention_mrope_section_1 * 3 : 3]
+            .set(freq[1, ..., 1 : self.rope_parameters_sliding_attention_mrope_section_1 * 3 : 3])
+        )
+        h2 = freq.at[0].set(h)[2, ..., 2 : self.rope_parameters_sliding_attention_mrope_section_2 * 3 : 3]
+        h = h.at[..., 2 : self.rope_parameters_sliding_attention_mrope_section_2 * 3 : 3].set(h2)
         return jnp.concatenate((h, h), axis=-1)
 
     def recomposition_frequencies2(self, freq: Array) -> Array:
-        h = freq[1, ..., 1 : self.rope_parameters[self.layer_types_1]["mrope_section"][1] * 3 : 3]
-        h = freq[0].at[..., 1 : self.rope_parameters[self.layer_types_1]["mrope_section"][1] * 3 : 3].set(h)
-        h2 = freq.at[0].set(h)[2, ..., 2 : self.rope_parameters[self.layer_types_1]["mrope_section"][2] * 3 : 3]
-        h = h.at[..., 2 : self.rope_parameters[self.layer_types_1]["mrope_section"][2] * 3 : 3].set(h2)
+        h = (
+            freq[0]
+            .at[..., 1 : self.rope_parameters_full_attention_mrope_section_1 * 3 : 3]
+            .set(freq[1, ..., 1 : self.rope_parameters_full_attention_mrope_section_1 * 3 : 3])
+        )
+        h2 = freq.at[0].set(h)[2, ..., 2 : self.rope_parameters_full_attention_mrope_section_2 * 3 : 3]
+        h = h.at[..., 2 : self.rope_parameters_full_attention_mrope_section_2 * 3 : 3].set(h2)
         return jnp.concatenate((h, h), axis=-1)
 
 
@@ -277,15 +280,15 @@ class Text(nnx.Module):
         B, T = ids.shape[:2]
         positions = jnp.broadcast_to(positions[None], (4, B, T))[1:]
         x = self.embed_tokens(ids)
-        h, h2 = self.rotary_emb(positions, x.dtype)
-        h3, h4 = self.rotary_emb.forward2(positions, h.dtype)
+        cos, sin = self.rotary_emb(positions, x.dtype)
+        cos2, sin2 = self.rotary_emb.forward2(positions, cos.dtype)
         mask_by_kind = {"sliding_attention": window_mask, "full_attention": mask}
-        h_by_kind = {"sliding_attention": h, "full_attention": h3}
-        h_by_kind = {"sliding_attention": h2, "full_attention": h4}
+        cos_by_kind = {"sliding_attention": cos, "full_attention": cos2}
+        sin_by_kind = {"sliding_attention": sin, "full_attention": sin2}
         x, kv = run_layers(
             self.layers,
             lambda layer, x, kv: layer(
-                x, mask_by_kind[layer.kind], h_by_kind[layer.kind], h_by_kind[layer.kind], kv, start
+                x, mask_by_kind[layer.kind], cos_by_kind[layer.kind], sin_by_kind[layer.kind], kv, start
             ),
             x,
             kv,

@@ -28,17 +28,13 @@ def apply_rope_full(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def sliding_attention_inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = cfg.rope_parameters[cfg.layer_types_0]["rope_theta"] ** (
-            torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim
-        )
+        h = cfg.rope_theta_sliding_attention ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
         return 1.0 / h
 
 
 def full_attention_inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = cfg.rope_parameters[cfg.layer_types_1]["rope_theta"] ** (
-            torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim
-        )
+        h = cfg.rope_theta_full_attention ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
         return 1.0 / h
 
 
@@ -152,9 +148,10 @@ class DecoderLayer(nn.Module):
 class RotaryEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.rope_parameters = cfg.rope_parameters
-        self.layer_types_0 = cfg.layer_types_0
-        self.layer_types_1 = cfg.layer_types_1
+        self.rope_parameters_sliding_attention_mrope_section_1 = cfg.rope_parameters_sliding_attention_mrope_section_1
+        self.rope_parameters_sliding_attention_mrope_section_2 = cfg.rope_parameters_sliding_attention_mrope_section_2
+        self.rope_parameters_full_attention_mrope_section_1 = cfg.rope_parameters_full_attention_mrope_section_1
+        self.rope_parameters_full_attention_mrope_section_2 = cfg.rope_parameters_full_attention_mrope_section_2
         self.register_buffer("sliding_attention_inv_freq", sliding_attention_inv_freq(cfg), persistent=False)
         self.register_buffer("full_attention_inv_freq", full_attention_inv_freq(cfg), persistent=False)
 
@@ -171,28 +168,30 @@ class RotaryEmbedding(nn.Module):
         ).to(dtype)
 
     def recomposition_frequencies(self, freq: Tensor) -> Tensor:
-        h = freq[1, ..., 1 : self.rope_parameters[self.layer_types_0]["mrope_section"][1] * 3 : 3]
-        h2 = freq[0].clone()
-        h2[..., 1 : self.rope_parameters[self.layer_types_0]["mrope_section"][1] * 3 : 3] = h
-        h = freq.clone()
-        h[0] = h2
-        h2 = h2.clone()
-        h2[..., 2 : self.rope_parameters[self.layer_types_0]["mrope_section"][2] * 3 : 3] = h[
-            2, ..., 2 : self.rope_parameters[self.layer_types_0]["mrope_section"][2] * 3 : 3
+        h = freq[0].clone()
+        h[..., 1 : self.rope_parameters_sliding_attention_mrope_section_1 * 3 : 3] = freq[
+            1, ..., 1 : self.rope_parameters_sliding_attention_mrope_section_1 * 3 : 3
         ]
-        return torch.cat((h2, h2), dim=-1)
+        h2 = freq.clone()
+        h2[0] = h
+        h = h.clone()
+        h[..., 2 : self.rope_parameters_sliding_attention_mrope_section_2 * 3 : 3] = h2[
+            2, ..., 2 : self.rope_parameters_sliding_attention_mrope_section_2 * 3 : 3
+        ]
+        return torch.cat((h, h), dim=-1)
 
     def recomposition_frequencies2(self, freq: Tensor) -> Tensor:
-        h = freq[1, ..., 1 : self.rope_parameters[self.layer_types_1]["mrope_section"][1] * 3 : 3]
-        h2 = freq[0].clone()
-        h2[..., 1 : self.rope_parameters[self.layer_types_1]["mrope_section"][1] * 3 : 3] = h
-        h = freq.clone()
-        h[0] = h2
-        h2 = h2.clone()
-        h2[..., 2 : self.rope_parameters[self.layer_types_1]["mrope_section"][2] * 3 : 3] = h[
-            2, ..., 2 : self.rope_parameters[self.layer_types_1]["mrope_section"][2] * 3 : 3
+        h = freq[0].clone()
+        h[..., 1 : self.rope_parameters_full_attention_mrope_section_1 * 3 : 3] = freq[
+            1, ..., 1 : self.rope_parameters_full_attention_mrope_section_1 * 3 : 3
         ]
-        return torch.cat((h2, h2), dim=-1)
+        h2 = freq.clone()
+        h2[0] = h
+        h = h.clone()
+        h[..., 2 : self.rope_parameters_full_attention_mrope_section_2 * 3 : 3] = h2[
+            2, ..., 2 : self.rope_parameters_full_attention_mrope_section_2 * 3 : 3
+        ]
+        return torch.cat((h, h), dim=-1)
 
 
 class Text(nn.Module):
@@ -209,13 +208,13 @@ class Text(nn.Module):
         B, T = ids.shape[:2]
         positions = positions[None].expand(4, B, T)[1:]
         x = self.embed_tokens(ids)
-        h, h2 = self.rotary_emb(positions, x.dtype)
-        h3, h4 = self.rotary_emb.forward2(positions, h.dtype)
+        cos, sin = self.rotary_emb(positions, x.dtype)
+        cos2, sin2 = self.rotary_emb.forward2(positions, cos.dtype)
         mask_by_kind = {"sliding_attention": window_mask, "full_attention": mask}
-        h_by_kind = {"sliding_attention": h, "full_attention": h3}
-        h_by_kind = {"sliding_attention": h2, "full_attention": h4}
+        cos_by_kind = {"sliding_attention": cos, "full_attention": cos2}
+        sin_by_kind = {"sliding_attention": sin, "full_attention": sin2}
         for layer in self.layers:
-            x = layer(x, mask_by_kind[layer.kind], h_by_kind[layer.kind], h_by_kind[layer.kind], cache)
+            x = layer(x, mask_by_kind[layer.kind], cos_by_kind[layer.kind], sin_by_kind[layer.kind], cache)
         return self.norm(x)
 
 

@@ -18,6 +18,10 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "n_head": (int,),
     "layer_norm_epsilon": (float, int),
     "tie_word_embeddings": (bool,),
+    "hidden_size": (int,),
+    "max_position_embeddings": (int,),
+    "num_attention_heads": (int,),
+    "num_hidden_layers": (int,),
 }
 
 
@@ -50,10 +54,13 @@ class Config:
     def _resolved(cls, raw: Mapping[str, Any]) -> Config:
         vocab_size = raw.get("vocab_size", 246534)
         dff = raw.get("dff", 8192)
-        n_embd = raw.get("n_embd", 1280)
-        n_layer = raw.get("n_layer", 48)
-        n_head = raw.get("n_head", 16)
-        sizes = dict(vocab_size=vocab_size, n_embd=n_embd, dff=dff, n_layer=n_layer)
+        n_positions = raw.get("max_position_embeddings", raw.get("n_positions", 256))
+        n_embd = raw.get("hidden_size", raw.get("n_embd", 1280))
+        n_layer = raw.get("num_hidden_layers", raw.get("n_layer", 48))
+        n_head = raw.get("num_attention_heads", raw.get("n_head", 16))
+        sizes = dict(
+            vocab_size=vocab_size, n_positions=n_positions, n_embd=n_embd, dff=dff, n_layer=n_layer, n_head=n_head
+        )
         problems = []
         if raw.get("per_layer_config") is not None:
             problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
@@ -63,20 +70,13 @@ class Config:
             problems.append(f"2 does not divide n_embd: {(n_embd, 2)!r}")
         if int(n_embd / n_head) ** -0.5 is None:
             problems.append(
-                f"this code was compiled for `int(n_embd / n_head) ** -0.5 is None` being False, not for n_embd={n_embd!r}, n_head={n_head!r}"
+                "this code was compiled for `int(n_embd / n_head) ** -0.5 is None` being False, "
+                f"not for n_embd={n_embd!r}, n_head={n_head!r}"
             )
-        if "max_position_embeddings" in raw:
-            problems.append("n_positions cannot be known: an object of the configuration is no value")
-        if "hidden_size" in raw:
-            problems.append("n_embd cannot be known: an object of the configuration is no value")
-        if "num_hidden_layers" in raw:
-            problems.append("n_layer cannot be known: an object of the configuration is no value")
-        if "num_attention_heads" in raw:
-            problems.append("n_head cannot be known: an object of the configuration is no value")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
-            n_positions=raw.get("n_positions", 256),
+            n_positions=n_positions,
             n_embd=n_embd,
             dff=dff,
             n_layer=n_layer,

@@ -56,10 +56,10 @@ class Config:
     head_dim: int = 16
     sliding_window: int = 6
     rms_norm_eps: float = 0.001
-    rope_theta: float = 1000000.0
-    low_freq_factor: float = 1.0
     factor: float = 16.0
     high_freq_factor: float = 4.0
+    low_freq_factor: float = 1.0
+    rope_theta: float = 1000000.0
     layer_types: tuple[str, ...] = (
         "full_attention",
         "sliding_attention",
@@ -115,6 +115,9 @@ class Config:
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=num_key_value_heads,
+            head_dim=head_dim,
         )
         problems = []
         if raw.get("per_layer_config") is not None:
@@ -125,13 +128,18 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if num_attention_heads % num_key_value_heads:
+            problems.append(
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
+            )
         if not {*layer_types} <= {"full_attention", "sliding_attention"}:
             problems.append(
                 f"layer_types is {layer_types!r}; this code was compiled for 'full_attention', 'sliding_attention'"
             )
         if mlp_bias:
             problems.append(f"mlp_bias is {mlp_bias!r}; this code was compiled for False")
-        if hidden_act != "silu":
+        if hidden_act not in ("silu", "swish"):
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
         if rope_type != "llama3":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'llama3'")
@@ -144,11 +152,14 @@ class Config:
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
         if hidden_size % num_attention_heads != 0:
             problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
+                f"the configuration class refuses hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}"
             )
         if num_hidden_layers != len(layer_types):
             problems.append(
@@ -187,17 +198,6 @@ class Config:
         ):
             problems.append("rope_parameters.original_max_position_embeddings is missing")
         if (
-            (raw.get("rope_scaling") and "low_freq_factor" not in raw["rope_scaling"])
-            or (
-                not raw.get("rope_scaling")
-                and raw.get("rope_parameters") is not None
-                and raw["rope_parameters"]
-                and ("low_freq_factor" not in raw["rope_parameters"])
-            )
-            or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
-        ):
-            problems.append("rope_parameters.low_freq_factor is missing")
-        if (
             (raw.get("rope_scaling") and "factor" not in raw["rope_scaling"])
             or (
                 not raw.get("rope_scaling")
@@ -219,6 +219,17 @@ class Config:
             or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
         ):
             problems.append("rope_parameters.high_freq_factor is missing")
+        if (
+            (raw.get("rope_scaling") and "low_freq_factor" not in raw["rope_scaling"])
+            or (
+                not raw.get("rope_scaling")
+                and raw.get("rope_parameters") is not None
+                and raw["rope_parameters"]
+                and ("low_freq_factor" not in raw["rope_parameters"])
+            )
+            or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
+        ):
+            problems.append("rope_parameters.low_freq_factor is missing")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
@@ -239,18 +250,6 @@ class Config:
             head_dim=head_dim,
             sliding_window=raw.get("sliding_window", 8192) if raw.get("sliding_window", 8192) else None,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
-            rope_theta=raw["rope_scaling"].get("rope_theta", raw.get("rope_theta", 1000000.0))
-            if raw.get("rope_scaling")
-            else 1000000.0
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("rope_theta", raw.get("rope_theta", 1000000.0))
-            if raw["rope_parameters"]
-            else raw.get("rope_theta", 1000000.0),
-            low_freq_factor=raw["rope_scaling"].get("low_freq_factor")
-            if raw.get("rope_scaling")
-            else 1.0
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("low_freq_factor"),
             factor=raw["rope_scaling"].get("factor")
             if raw.get("rope_scaling")
             else 16.0
@@ -261,6 +260,18 @@ class Config:
             else 4.0
             if raw.get("rope_parameters") is None
             else raw["rope_parameters"].get("high_freq_factor"),
+            low_freq_factor=raw["rope_scaling"].get("low_freq_factor")
+            if raw.get("rope_scaling")
+            else 1.0
+            if raw.get("rope_parameters") is None
+            else raw["rope_parameters"].get("low_freq_factor"),
+            rope_theta=raw["rope_scaling"].get("rope_theta", raw.get("rope_theta", 1000000.0))
+            if raw.get("rope_scaling")
+            else 1000000.0
+            if raw.get("rope_parameters") is None
+            else raw["rope_parameters"].get("rope_theta", raw.get("rope_theta", 1000000.0))
+            if raw["rope_parameters"]
+            else raw.get("rope_theta", 1000000.0),
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )

@@ -88,7 +88,9 @@ class Config:
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
+            keep_window_size=keep_window_size,
         )
         problems = []
         if raw.get("per_layer_config") is not None:
@@ -103,7 +105,8 @@ class Config:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if num_attention_heads % num_key_value_heads:
             problems.append(
-                f"num_key_value_heads does not divide num_attention_heads: {(num_attention_heads, num_key_value_heads)!r}"
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
             )
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
@@ -113,7 +116,7 @@ class Config:
             problems.append(f"is_moe is {is_moe!r}; this code was compiled for False")
         if mlp_bias:
             problems.append(f"mlp_bias is {mlp_bias!r}; this code was compiled for False")
-        if hidden_act != "silu":
+        if hidden_act not in ("silu", "swish"):
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
         if rope_type != "default":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
@@ -121,13 +124,11 @@ class Config:
             problems.append(f"output_router_logits is {output_router_logits!r}; this code was compiled for False")
         if sliding_window is not None:
             problems.append(f"sliding_window is {sliding_window!r}; this code was compiled for None")
-        if not (S > keep_window_size):
-            problems.append(
-                f"this code was compiled for `S > keep_window_size` being True, not for keep_window_size={keep_window_size!r}"
-            )
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
         if raw.get("sliding_window") is not None:
             problems.append("sliding_window cannot be known: an object of the configuration is no value")

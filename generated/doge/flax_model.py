@@ -221,7 +221,7 @@ class Attention(nnx.Module):
             min_dtype,
             jnp.broadcast_to(dt_states[:, :, None], (B, self.num_key_value_heads, T, S)),
         )
-        _, topk_indices = jax.lax.top_k(attn_mask, self.keep_window_size)
+        _, topk_indices = jax.lax.top_k(attn_mask, min(self.keep_window_size, S))
         active_mask = jnp.put_along_axis(jnp.zeros_like(attn_mask), topk_indices, 1.0, axis=-1, inplace=False)
         return jnp.where(active_mask == 0.0, min_dtype, attn_mask)
 

@@ -154,7 +154,7 @@ class Attention(nn.Module):
             .expand(B, self.num_key_value_heads, T, S)
             .masked_fill(mask[:, :, :, :S] != 0, min_dtype)
         )
-        _, topk_indices = attn_mask.topk(self.keep_window_size, dim=-1, sorted=False)
+        _, topk_indices = attn_mask.topk(min(self.keep_window_size, S), dim=-1, sorted=False)
         return attn_mask.masked_fill(torch.zeros_like(attn_mask).scatter(-1, topk_indices, 1.0) == 0.0, min_dtype)
 
 

@@ -51,14 +51,14 @@ class Config:
     num_hidden_layers: int = 64  # L
     num_attention_heads: int = 40
     num_key_value_heads: int = 8
-    rope_theta: float = 1000000
     original_max_position_embeddings: float = 8192
+    rope_theta: float = 1000000
     sliding_window: int = 4096
     head_dim: int = 128  # H
     rms_norm_eps: float = 1e-05
-    low_freq_factor: float = 1.0
     factor: float = 16.0
     high_freq_factor: float = 4.0
+    low_freq_factor: float = 1.0
     layer_types: tuple[str, ...] = (
         "sliding_attention",
         "sliding_attention",
@@ -100,6 +100,8 @@ class Config:
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
         )
         problems = []
@@ -115,9 +117,14 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if num_attention_heads % num_key_value_heads:
+            problems.append(
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
+            )
         if "head_dim" not in raw:
             problems.append("head_dim is missing")
-        if hidden_act != "silu":
+        if hidden_act not in ("silu", "swish"):
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
         if rope_type != "llama3":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'llama3'")
@@ -133,7 +140,8 @@ class Config:
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
         if not ("sliding_attention" in layer_types):
             problems.append(
-                f"this code was compiled for `'sliding_attention' in layer_types` being True, not for layer_types={layer_types!r}"
+                "this code was compiled for `'sliding_attention' in layer_types` being True, "
+                f"not for layer_types={layer_types!r}"
             )
         if not {*layer_types} <= {"sliding_attention", "full_attention"}:
             problems.append(
@@ -141,11 +149,14 @@ class Config:
             )
         if sliding_window is None:
             problems.append(
-                f"this code was compiled for `sliding_window is None` being False, not for sliding_window={sliding_window!r}"
+                "this code was compiled for `sliding_window is None` being False, "
+                f"not for sliding_window={sliding_window!r}"
             )
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
         if num_hidden_layers != len(layer_types):
             problems.append(
@@ -159,12 +170,12 @@ class Config:
             and (rope_parameters["rope_type"] not in ["llama3", "yarn", "longrope"])
         ) or ("original_max_position_embeddings" not in rope_parameters and "rope_type" not in rope_parameters):
             problems.append("rope_parameters.original_max_position_embeddings is missing")
-        if "low_freq_factor" not in rope_parameters:
-            problems.append("rope_parameters.low_freq_factor is missing")
         if "factor" not in rope_parameters:
             problems.append("rope_parameters.factor is missing")
         if "high_freq_factor" not in rope_parameters:
             problems.append("rope_parameters.high_freq_factor is missing")
+        if "low_freq_factor" not in rope_parameters:
+            problems.append("rope_parameters.low_freq_factor is missing")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
@@ -173,6 +184,9 @@ class Config:
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
+            original_max_position_embeddings=rope_parameters.get(
+                "original_max_position_embeddings", raw.get("max_position_embeddings", 2048)
+            ),
             rope_theta=(raw.get("rope_scaling") or {})["rope_theta"]
             if "rope_theta" in (raw.get("rope_scaling") or {})
             else (
@@ -188,15 +202,12 @@ class Config:
             )
             if "rope_theta" in raw
             else 10000.0,
-            original_max_position_embeddings=rope_parameters.get(
-                "original_max_position_embeddings", raw.get("max_position_embeddings", 2048)
-            ),
             sliding_window=sliding_window,
             head_dim=head_dim,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
-            low_freq_factor=rope_parameters.get("low_freq_factor"),
             factor=rope_parameters.get("factor"),
             high_freq_factor=rope_parameters.get("high_freq_factor"),
+            low_freq_factor=rope_parameters.get("low_freq_factor"),
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )

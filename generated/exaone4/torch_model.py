@@ -215,10 +215,10 @@ class Decoder(nn.Module):
         self, ids: Tensor, positions: Tensor, window_mask: Tensor | None, mask: Tensor | None, cache: Cache | None
     ) -> Tensor:
         x = self.embed_tokens(ids)
-        h, h2 = self.rotary_emb(positions, x.dtype)
+        cos, sin = self.rotary_emb(positions, x.dtype)
         for layer in self.layers:
             if layer.kind == "sliding_attention":
-                x = layer(x, window_mask, h, h2, cache)
+                x = layer(x, window_mask, cos, sin, cache)
             else:
                 x = layer(x, mask, cache)
         return self.norm(x)

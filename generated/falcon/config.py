@@ -92,6 +92,7 @@ class Config:
             hidden_size=hidden_size,
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
+            num_kv_heads=num_kv_heads,
             ffn_hidden_size=ffn_hidden_size,
         )
         problems = []
@@ -113,11 +114,13 @@ class Config:
             (num_attention_heads // num_kv_heads + 2) * (hidden_size // num_attention_heads)
         ):
             problems.append(
-                f"(num_attention_heads // num_kv_heads + 2) * (hidden_size // num_attention_heads) does not divide (num_kv_heads * 2 + num_attention_heads) * (hidden_size // num_attention_heads): {((num_kv_heads * 2 + num_attention_heads) * (hidden_size // num_attention_heads), (num_attention_heads // num_kv_heads + 2) * (hidden_size // num_attention_heads))!r}"
+                "(num_attention_heads // num_kv_heads + 2) * (hidden_size // num_attention_heads) does not divide (num_kv_heads * 2 + num_attention_heads) * (hidden_size // num_attention_heads): "
+                f"{((num_kv_heads * 2 + num_attention_heads) * (hidden_size // num_attention_heads), (num_attention_heads // num_kv_heads + 2) * (hidden_size // num_attention_heads))!r}"
             )
         if hidden_size // num_attention_heads * num_attention_heads != hidden_size:
             problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
+                f"the configuration class refuses hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}"
             )
         if not new_decoder_architecture:
             problems.append(
@@ -135,7 +138,8 @@ class Config:
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
         if not (hidden_size // num_attention_heads):
             problems.append(
-                f"this code was compiled for `hidden_size // num_attention_heads` being True, not for hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
+                "this code was compiled for `hidden_size // num_attention_heads` being True, "
+                f"not for hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
             )
         if not return_dict:
             problems.append(f"return_dict is {return_dict!r}; this code was compiled for True")
@@ -145,7 +149,8 @@ class Config:
             problems.append(f"output_hidden_states is {output_hidden_states!r}; this code was compiled for False")
         if hidden_size // num_attention_heads % 2:
             problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
+                f"the configuration class refuses hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}"
             )
         if raw.get("num_ln_in_parallel_attn") is not None:
             problems.append("num_ln_in_parallel_attn cannot be known: an object of the configuration is no value")
@@ -158,17 +163,7 @@ class Config:
             num_kv_heads=num_kv_heads,
             ffn_hidden_size=ffn_hidden_size,
             layer_norm_epsilon=raw.get("layer_norm_epsilon", 1e-05),
-            rope_theta=raw["rope_scaling"].get("rope_theta", raw.get("rope_theta", 10000.0))
-            if raw.get("rope_scaling")
-            else (
-                (raw["rope_parameters"]["rope_theta"] if "rope_theta" in raw["rope_parameters"] else raw["rope_theta"])
-                if raw.get("rope_parameters")
-                else raw["rope_theta"]
-            )
-            if "rope_theta" in raw
-            else raw["rope_parameters"].get("rope_theta", 10000.0)
-            if raw.get("rope_parameters")
-            else 10000.0,
+            rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
 

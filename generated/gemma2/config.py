@@ -96,6 +96,9 @@ class Config:
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=num_key_value_heads,
+            head_dim=head_dim,
         )
         problems = []
         if raw.get("per_layer_config") is not None:
@@ -106,6 +109,11 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if num_attention_heads % num_key_value_heads:
+            problems.append(
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
+            )
         if attention_bias:
             problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
         if not {*layer_types} <= {"sliding_attention", "full_attention"}:
@@ -118,27 +126,31 @@ class Config:
             )
         if rope_type != "default":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if not head_dim:
-            problems.append(f"this code was compiled for `head_dim` being True, not for head_dim={head_dim!r}")
         if query_pre_attn_scalar**-0.5 is None:
             problems.append(
-                f"this code was compiled for `query_pre_attn_scalar ** -0.5 is None` being False, not for query_pre_attn_scalar={query_pre_attn_scalar!r}"
+                "this code was compiled for `query_pre_attn_scalar ** -0.5 is None` being False, "
+                f"not for query_pre_attn_scalar={query_pre_attn_scalar!r}"
             )
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
         if not (attn_logit_softcapping is not None):
             problems.append(
-                f"this code was compiled for `attn_logit_softcapping is not None` being True, not for attn_logit_softcapping={attn_logit_softcapping!r}"
+                "this code was compiled for `attn_logit_softcapping is not None` being True, "
+                f"not for attn_logit_softcapping={attn_logit_softcapping!r}"
             )
         if not (final_logit_softcapping is not None):
             problems.append(
-                f"this code was compiled for `final_logit_softcapping is not None` being True, not for final_logit_softcapping={final_logit_softcapping!r}"
+                "this code was compiled for `final_logit_softcapping is not None` being True, "
+                f"not for final_logit_softcapping={final_logit_softcapping!r}"
             )
         if hidden_size % num_attention_heads != 0:
             problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
+                f"the configuration class refuses hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}"
             )
         if num_hidden_layers != len(layer_types):
             problems.append(

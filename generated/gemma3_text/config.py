@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the types it may have
-    "architectures": (list, type(None)),
     "vocab_size": (int,),
     "hidden_size": (int,),
     "intermediate_size": (int,),
@@ -23,9 +22,11 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "tie_word_embeddings": (bool,),
     "rope_parameters": (dict, type(None)),
     "rope_parameters.full_attention": (dict,),
+    "rope_parameters.full_attention.rope_theta": (float, int),
     "rope_parameters.full_attention.rope_type": (str,),
     "rope_parameters.full_attention.type": (str,),
     "rope_parameters.sliding_attention": (dict,),
+    "rope_parameters.sliding_attention.rope_theta": (float, int),
     "rope_parameters.sliding_attention.rope_type": (str,),
     "rope_parameters.sliding_attention.type": (str,),
     "attention_bias": (bool,),
@@ -34,8 +35,11 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "layer_types": (list, type(None)),
     "final_logit_softcapping": (float, int, type(None)),
     "use_bidirectional_attention": (bool, type(None)),
+    "rope_local_base_freq": (float, int),
     "rope_scaling": (dict, type(None)),
+    "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
+    "rope_theta": (float, int),
     "sliding_window_pattern": (int,),
 }
 
@@ -49,13 +53,11 @@ class Config:
     num_attention_heads: int = 4
     num_key_value_heads: int = 1
     head_dim: int = 256  # H
+    rope_theta_full_attention: float = 1000000
+    rope_theta_sliding_attention: float = 10000
     query_pre_attn_scalar: int = 256
     sliding_window: int = 512
     rms_norm_eps: float = 1e-06
-    rope_parameters: dict = {
-        "sliding_attention": {"rope_type": "default", "rope_theta": 10000},
-        "full_attention": {"rope_type": "default", "rope_theta": 1000000},
-    }
     layer_types: tuple[str, ...] = (
         "sliding_attention",
         "sliding_attention",
@@ -64,8 +66,6 @@ class Config:
         "sliding_attention",
         "full_attention",
     ) * 4 + ("sliding_attention", "sliding_attention")
-    layer_types_5: str = "full_attention"
-    layer_types_0: str = "sliding_attention"
     tie_word_embeddings: bool = True
 
     @classmethod
@@ -141,6 +141,8 @@ class Config:
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
         )
         problems = []
@@ -164,6 +166,11 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if num_attention_heads % num_key_value_heads:
+            problems.append(
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
+            )
         if attention_bias:
             problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
         if not {*layer_types} <= {"sliding_attention", "full_attention"}:
@@ -174,13 +181,15 @@ class Config:
             problems.append(
                 f"hidden_activation is {hidden_activation!r}; this code was compiled for 'gelu_pytorch_tanh'"
             )
-        if layer_types[0] != "sliding_attention":
+        if not ("sliding_attention" in layer_types):
             problems.append(
-                f"this code was compiled for `layer_types[0]` being 'sliding_attention', not for layer_types={layer_types!r}"
+                "this code was compiled for `'sliding_attention' in layer_types` being True, "
+                f"not for layer_types={layer_types!r}"
             )
-        if layer_types[5] != "full_attention":
+        if not ("full_attention" in layer_types):
             problems.append(
-                f"this code was compiled for `layer_types[5]` being 'full_attention', not for layer_types={layer_types!r}"
+                "this code was compiled for `'full_attention' in layer_types` being True, "
+                f"not for layer_types={layer_types!r}"
             )
         if rope_type != "default":
             problems.append(
@@ -188,7 +197,8 @@ class Config:
             )
         if rope_parameters_sliding_attention_rope_type != "default":
             problems.append(
-                f"rope_parameters.sliding_attention.rope_type is {rope_parameters_sliding_attention_rope_type!r}; this code was compiled for 'default'"
+                "rope_parameters.sliding_attention.rope_type is "
+                f"{rope_parameters_sliding_attention_rope_type!r}; this code was compiled for 'default'"
             )
         if use_bidirectional_attention:
             problems.append(
@@ -196,17 +206,21 @@ class Config:
             )
         if query_pre_attn_scalar**-0.5 is None:
             problems.append(
-                f"this code was compiled for `query_pre_attn_scalar ** -0.5 is None` being False, not for query_pre_attn_scalar={query_pre_attn_scalar!r}"
+                "this code was compiled for `query_pre_attn_scalar ** -0.5 is None` being False, "
+                f"not for query_pre_attn_scalar={query_pre_attn_scalar!r}"
             )
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
         if final_logit_softcapping is not None:
             problems.append(f"final_logit_softcapping is {final_logit_softcapping!r}; this code was compiled for None")
         if hidden_size % num_attention_heads != 0:
             problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
+                f"the configuration class refuses hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}"
             )
         if num_hidden_layers != len(layer_types):
             problems.append(
@@ -214,21 +228,6 @@ class Config:
             )
         if head_dim % 2:
             problems.append(f"the configuration class refuses head_dim={head_dim!r}")
-        if True:
-            problems.append("rope_parameters cannot be known: an object of the configuration is no value")
-        if (
-            raw.get("layer_types") is None
-            and raw.get("rope_parameters") is None
-            and ("sliding_window_pattern" in raw)
-            and (raw.get("architectures") is not None)
-        ) or (raw.get("layer_types") is not None and raw["layer_types"]):
-            problems.append("layer_types.5 cannot be known: no question tells what decides this")
-        if raw.get("layer_types") is not None and (not raw["layer_types"]):
-            problems.append("layer_types.5 is missing")
-        if raw.get("layer_types") is not None and raw["layer_types"]:
-            problems.append("layer_types.0 cannot be known: no question tells what decides this")
-        if raw.get("layer_types") is not None and (not raw["layer_types"]):
-            problems.append("layer_types.0 is missing")
         if raw.get("final_logit_softcapping") is not None:
             problems.append("final_logit_softcapping cannot be known: an object of the configuration is no value")
         _refuse(problems)
@@ -240,21 +239,38 @@ class Config:
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
+            rope_theta_full_attention=(
+                (
+                    raw.get("rope_theta", 1000000.0)
+                    if raw["rope_parameters"].get("full_attention") is None
+                    else raw["rope_parameters"]["full_attention"].get("rope_theta", raw.get("rope_theta", 1000000.0))
+                )
+                if raw.get("rope_parameters")
+                else raw.get("rope_theta", 1000000.0)
+            )
+            if raw.get("rope_scaling") is None
+            else raw["rope_scaling"]["rope_theta"]
+            if "rope_theta" in raw["rope_scaling"]
+            else raw.get("rope_theta", 1000000.0)
+            if raw.get("rope_parameters") is None
+            else (raw["rope_parameters"].get("full_attention") or {}).get(
+                "rope_theta", raw.get("rope_theta", 1000000.0)
+            ),
+            rope_theta_sliding_attention=(
+                raw.get("rope_local_base_freq", 10000.0)
+                if raw["rope_parameters"].get("sliding_attention") is None
+                else raw["rope_parameters"]["sliding_attention"].get(
+                    "rope_theta", raw.get("rope_local_base_freq", 10000.0)
+                )
+            )
+            if raw.get("rope_parameters")
+            else raw.get("rope_local_base_freq", 10000.0),
             query_pre_attn_scalar=query_pre_attn_scalar,
             sliding_window=raw.get("sliding_window", 4096) // 2 + 1
             if use_bidirectional_attention
             else raw.get("sliding_window", 4096),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
-            rope_parameters=None,
             layer_types=tuple(layer_types),
-            layer_types_5=(
-                ("full_attention" if "sliding_window_pattern" in raw else "full_attention")
-                if raw.get("rope_parameters") is None
-                else "full_attention"
-            )
-            if raw.get("layer_types") is None
-            else None,
-            layer_types_0="sliding_attention" if raw.get("layer_types") is None else None,
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
 

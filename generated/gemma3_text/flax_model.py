@@ -59,16 +59,12 @@ def embed_scale(cfg: Config) -> Array:
 
 
 def sliding_attention_inv_freq(cfg: Config) -> Array:
-    h = cfg.rope_parameters[cfg.layer_types_0]["rope_theta"] ** (
-        jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim
-    )
+    h = cfg.rope_theta_sliding_attention ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
     return 1.0 / h
 
 
 def full_attention_inv_freq(cfg: Config) -> Array:
-    h = cfg.rope_parameters[cfg.layer_types_5]["rope_theta"] ** (
-        jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim
-    )
+    h = cfg.rope_theta_full_attention ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
     return 1.0 / h
 
 
@@ -266,15 +262,15 @@ class Text(nnx.Module):
         self, ids: Array, positions: Array, window_mask: Array | None, mask: Array | None, kv: Any, start: Array | int
     ) -> tuple[Array, Any]:
         x = self.embed_tokens(ids)
-        h, h2 = self.rotary_emb(positions, x.dtype)
-        h3, h4 = self.rotary_emb.forward2(positions, h.dtype)
+        cos, sin = self.rotary_emb(positions, x.dtype)
+        cos2, sin2 = self.rotary_emb.forward2(positions, cos.dtype)
         mask_by_kind = {"sliding_attention": window_mask, "full_attention": mask}
-        h_by_kind = {"sliding_attention": h, "full_attention": h3}
-        h_by_kind = {"sliding_attention": h2, "full_attention": h4}
+        cos_by_kind = {"sliding_attention": cos, "full_attention": cos2}
+        sin_by_kind = {"sliding_attention": sin, "full_attention": sin2}
         x, kv = run_layers(
             self.layers,
             lambda layer, x, kv: layer(
-                x, mask_by_kind[layer.kind], h_by_kind[layer.kind], h_by_kind[layer.kind], kv, start
+                x, mask_by_kind[layer.kind], cos_by_kind[layer.kind], sin_by_kind[layer.kind], kv, start
             ),
             x,
             kv,

@@ -33,17 +33,13 @@ def embed_scale(cfg: Config) -> Tensor:
 
 def full_attention_inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = cfg.rope_parameters[cfg.layer_types_5]["rope_theta"] ** (
-            torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim
-        )
+        h = cfg.rope_theta_full_attention ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
         return 1.0 / h
 
 
 def sliding_attention_inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = cfg.rope_parameters[cfg.layer_types_0]["rope_theta"] ** (
-            torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim
-        )
+        h = cfg.rope_theta_sliding_attention ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
         return 1.0 / h
 
 
@@ -206,13 +202,13 @@ class Text(nn.Module):
         self, ids: Tensor, positions: Tensor, window_mask: Tensor | None, mask: Tensor | None, cache: Cache | None
     ) -> Tensor:
         x = self.embed_tokens(ids)
-        h, h2 = self.rotary_emb(positions, x.dtype)
-        h3, h4 = self.rotary_emb.forward2(positions, h.dtype)
+        cos, sin = self.rotary_emb(positions, x.dtype)
+        cos2, sin2 = self.rotary_emb.forward2(positions, cos.dtype)
         mask_by_kind = {"sliding_attention": window_mask, "full_attention": mask}
-        h_by_kind = {"sliding_attention": h, "full_attention": h3}
-        h_by_kind = {"sliding_attention": h2, "full_attention": h4}
+        cos_by_kind = {"sliding_attention": cos, "full_attention": cos2}
+        sin_by_kind = {"sliding_attention": sin, "full_attention": sin2}
         for layer in self.layers:
-            x = layer(x, mask_by_kind[layer.kind], h_by_kind[layer.kind], h_by_kind[layer.kind], cache)
+            x = layer(x, mask_by_kind[layer.kind], cos_by_kind[layer.kind], sin_by_kind[layer.kind], cache)
         return self.norm(x)
 
 

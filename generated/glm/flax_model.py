@@ -45,9 +45,14 @@ class Linear(nnx.Module):
         return y if self.bias is None else y + self.bias[...]
 
 
-def apply_rope_full_pairs(x: Array, cos: Array, sin: Array) -> Array:
-    x1, x2 = x[..., ::2], x[..., 1::2]  # neighbours turn together
-    return x * cos + jnp.stack((-x2, x1), axis=-1).reshape(x.shape) * sin
+def apply_rope_pairs_partial(x: Array, cos: Array, sin: Array) -> Array:
+    """The first R elements of a head turn, neighbours together."""
+    R = 2 * cos.shape[-1]
+    x, rest = x[..., :R], x[..., R:]
+    x1, x2 = x[..., ::2], x[..., 1::2]
+    return jnp.concatenate(
+        (jnp.stack((x1 * cos - x2 * sin, x2 * cos + x1 * sin), axis=-1).reshape(x.shape), rest), axis=-1
+    )
 
 
 def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
@@ -123,7 +128,6 @@ def stack_kv(kv: list[Any]) -> Any:
 class Attention(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
-        self.partial_rotary_factor = cfg.partial_rotary_factor
         self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
         self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
         self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
@@ -138,12 +142,8 @@ class Attention(nnx.Module):
         q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)
         k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)
         v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)
-        cos = jnp.repeat(cos[:, None][..., : (int(self.head_dim * self.partial_rotary_factor) + 1) // 2], 2, axis=-1)
-        sin = jnp.repeat(sin[:, None][..., : (int(self.head_dim * self.partial_rotary_factor) + 1) // 2], 2, axis=-1)
-        q2 = apply_rope_full_pairs(q[..., : (int(self.head_dim * self.partial_rotary_factor) + 1) // 2 * 2], cos, sin)
-        k2 = apply_rope_full_pairs(k[..., : (int(self.head_dim * self.partial_rotary_factor) + 1) // 2 * 2], cos, sin)
-        q = jnp.concatenate((q2, q[..., (int(self.head_dim * self.partial_rotary_factor) + 1) // 2 * 2 :]), axis=-1)
-        k = jnp.concatenate((k2, k[..., (int(self.head_dim * self.partial_rotary_factor) + 1) // 2 * 2 :]), axis=-1)
+        q = apply_rope_pairs_partial(q, cos, sin)
+        k = apply_rope_pairs_partial(k, cos, sin)
         if kv is not None:
             kv = update(kv, k, v, start)
             k, v = kv
@@ -192,9 +192,8 @@ class RotaryEmbedding(nnx.Module):
         self.cfg = cfg
 
     def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        freqs = positions[..., None].astype(jnp.float32) * inv_freq(self.cfg)
-        emb = jnp.concatenate((freqs, freqs), axis=-1)
-        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
+        angles = positions[:, None, :, None].astype(jnp.float32) * inv_freq(self.cfg)
+        return jnp.cos(angles).astype(dtype), jnp.sin(angles).astype(dtype)
 
 
 class Decoder(nnx.Module):

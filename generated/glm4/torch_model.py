@@ -21,9 +21,12 @@ from . import weights
 from .config import Config
 
 
-def apply_rope_full_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    x1, x2 = x[..., ::2], x[..., 1::2]  # neighbours turn together
-    return x * cos + torch.stack((-x2, x1), dim=-1).flatten(-2) * sin
+def apply_rope_pairs_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The first R elements of a head turn, neighbours together."""
+    R = 2 * cos.shape[-1]
+    x, rest = x[..., :R], x[..., R:]
+    x1, x2 = x[..., ::2], x[..., 1::2]
+    return torch.cat((torch.stack((x1 * cos - x2 * sin, x2 * cos + x1 * sin), dim=-1).flatten(-2), rest), dim=-1)
 
 
 def inv_freq(cfg: Config) -> Tensor:
@@ -76,7 +79,6 @@ class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim
-        self.partial_rotary_factor = cfg.partial_rotary_factor
         self.layer = layer
         self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim)
         self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim)
@@ -88,16 +90,8 @@ class Attention(nn.Module):
         q = self.q_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)
         k = self.k_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)
         v = self.v_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)
-        cos = cos[:, None][..., : (int(self.head_dim * self.partial_rotary_factor) + 1) // 2].repeat_interleave(
-            2, dim=-1
-        )
-        sin = sin[:, None][..., : (int(self.head_dim * self.partial_rotary_factor) + 1) // 2].repeat_interleave(
-            2, dim=-1
-        )
-        q2 = apply_rope_full_pairs(q[..., : (int(self.head_dim * self.partial_rotary_factor) + 1) // 2 * 2], cos, sin)
-        k2 = apply_rope_full_pairs(k[..., : (int(self.head_dim * self.partial_rotary_factor) + 1) // 2 * 2], cos, sin)
-        q = torch.cat((q2, q[..., (int(self.head_dim * self.partial_rotary_factor) + 1) // 2 * 2 :]), dim=-1)
-        k = torch.cat((k2, k[..., (int(self.head_dim * self.partial_rotary_factor) + 1) // 2 * 2 :]), dim=-1)
+        q = apply_rope_pairs_partial(q, cos, sin)
+        k = apply_rope_pairs_partial(k, cos, sin)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
         out = F.scaled_dot_product_attention(
@@ -152,9 +146,8 @@ class RotaryEmbedding(nn.Module):
         self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        freqs = positions[..., None].float() * self.inv_freq
-        emb = torch.cat((freqs, freqs), dim=-1)
-        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
+        angles = positions[:, None, :, None].float() * self.inv_freq
+        return torch.cos(angles).to(dtype), torch.sin(angles).to(dtype)
 
 
 class Decoder(nn.Module):

@@ -23,6 +23,10 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "reorder_and_upcast_attn": (bool,),
     "add_cross_attention": (bool,),
     "tie_word_embeddings": (bool,),
+    "hidden_size": (int,),
+    "max_position_embeddings": (int,),
+    "num_attention_heads": (int,),
+    "num_hidden_layers": (int,),
 }
 
 
@@ -58,12 +62,12 @@ class Config:
         add_cross_attention = raw.get("add_cross_attention", False)
         activation_function = raw.get("activation_function", "gelu_new")
         reorder_and_upcast_attn = raw.get("reorder_and_upcast_attn", False)
-        n_positions = raw.get("n_positions", 1024)
-        n_embd = raw.get("n_embd", 768)
-        n_layer = raw.get("n_layer", 12)
-        n_head = raw.get("n_head", 12)
+        n_positions = raw.get("max_position_embeddings", raw.get("n_positions", 1024))
+        n_embd = raw.get("hidden_size", raw.get("n_embd", 768))
+        n_layer = raw.get("num_hidden_layers", raw.get("n_layer", 12))
+        n_head = raw.get("num_attention_heads", raw.get("n_head", 12))
         n_inner = raw.get("n_inner")
-        sizes = dict(vocab_size=vocab_size, n_positions=n_positions, n_embd=n_embd, n_layer=n_layer)
+        sizes = dict(vocab_size=vocab_size, n_positions=n_positions, n_embd=n_embd, n_layer=n_layer, n_head=n_head)
         problems = []
         if raw.get("per_layer_config") is not None:
             problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
@@ -81,7 +85,8 @@ class Config:
             problems.append(f"scale_attn_weights is {scale_attn_weights!r}; this code was compiled for True")
         if scale_attn_by_inverse_layer_idx:
             problems.append(
-                f"scale_attn_by_inverse_layer_idx is {scale_attn_by_inverse_layer_idx!r}; this code was compiled for False"
+                "scale_attn_by_inverse_layer_idx is "
+                f"{scale_attn_by_inverse_layer_idx!r}; this code was compiled for False"
             )
         if add_cross_attention:
             problems.append(f"add_cross_attention is {add_cross_attention!r}; this code was compiled for False")
@@ -91,16 +96,9 @@ class Config:
             problems.append(f"reorder_and_upcast_attn is {reorder_and_upcast_attn!r}; this code was compiled for False")
         if (n_embd // n_head) ** -0.5 is None:
             problems.append(
-                f"this code was compiled for `(n_embd // n_head) ** -0.5 is None` being False, not for n_embd={n_embd!r}, n_head={n_head!r}"
+                "this code was compiled for `(n_embd // n_head) ** -0.5 is None` being False, "
+                f"not for n_embd={n_embd!r}, n_head={n_head!r}"
             )
-        if "max_position_embeddings" in raw:
-            problems.append("n_positions cannot be known: an object of the configuration is no value")
-        if "hidden_size" in raw:
-            problems.append("n_embd cannot be known: an object of the configuration is no value")
-        if "num_hidden_layers" in raw:
-            problems.append("n_layer cannot be known: an object of the configuration is no value")
-        if "num_attention_heads" in raw:
-            problems.append("n_head cannot be known: an object of the configuration is no value")
         if raw.get("n_inner") is not None:
             problems.append("n_inner cannot be known: an object of the configuration is no value")
         _refuse(problems)

@@ -23,6 +23,10 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "multi_query": (bool,),
     "add_cross_attention": (bool,),
     "tie_word_embeddings": (bool,),
+    "hidden_size": (int,),
+    "max_position_embeddings": (int,),
+    "num_attention_heads": (int,),
+    "num_hidden_layers": (int,),
 }
 
 
@@ -60,11 +64,18 @@ class Config:
         scale_attention_softmax_in_fp32 = raw.get("scale_attention_softmax_in_fp32", True)
         add_cross_attention = raw.get("add_cross_attention", False)
         activation_function = raw.get("activation_function", "gelu_pytorch_tanh")
-        n_positions = raw.get("n_positions", 1024)
-        n_embd = raw.get("n_embd", 768)
-        n_layer = raw.get("n_layer", 12)
-        n_head = raw.get("n_head", 12)
-        sizes = dict(vocab_size=vocab_size, n_positions=n_positions, n_embd=n_embd, n_layer=n_layer, n_inner=n_inner)
+        n_positions = raw.get("max_position_embeddings", raw.get("n_positions", 1024))
+        n_embd = raw.get("hidden_size", raw.get("n_embd", 768))
+        n_layer = raw.get("num_hidden_layers", raw.get("n_layer", 12))
+        n_head = raw.get("num_attention_heads", raw.get("n_head", 12))
+        sizes = dict(
+            vocab_size=vocab_size,
+            n_positions=n_positions,
+            n_embd=n_embd,
+            n_layer=n_layer,
+            n_head=n_head,
+            n_inner=n_inner,
+        )
         problems = []
         if raw.get("per_layer_config") is not None:
             problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
@@ -82,7 +93,8 @@ class Config:
             problems.append(f"scale_attn_weights is {scale_attn_weights!r}; this code was compiled for True")
         if not scale_attention_softmax_in_fp32:
             problems.append(
-                f"scale_attention_softmax_in_fp32 is {scale_attention_softmax_in_fp32!r}; this code was compiled for True"
+                "scale_attention_softmax_in_fp32 is "
+                f"{scale_attention_softmax_in_fp32!r}; this code was compiled for True"
             )
         if add_cross_attention:
             problems.append(f"add_cross_attention is {add_cross_attention!r}; this code was compiled for False")
@@ -92,14 +104,6 @@ class Config:
             )
         if n_head == 1:
             problems.append(f"this code was compiled for `n_head == 1` being False, not for n_head={n_head!r}")
-        if "max_position_embeddings" in raw:
-            problems.append("n_positions cannot be known: an object of the configuration is no value")
-        if "hidden_size" in raw:
-            problems.append("n_embd cannot be known: an object of the configuration is no value")
-        if "num_hidden_layers" in raw:
-            problems.append("n_layer cannot be known: an object of the configuration is no value")
-        if "num_attention_heads" in raw:
-            problems.append("n_head cannot be known: an object of the configuration is no value")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

@@ -103,7 +103,8 @@ class Config:
             problems.append(f"use_parallel_residual is {use_parallel_residual!r}; this code was compiled for True")
         if hidden_size % num_attention_heads != 0:
             problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
+                f"the configuration class refuses hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}"
             )
         _refuse(problems)
         return cls(

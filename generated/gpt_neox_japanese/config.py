@@ -68,6 +68,7 @@ class Config:
         hidden_size = raw.get("hidden_size", 2560)
         num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
+        intermediate_multiple_size = raw.get("intermediate_multiple_size", 4)
         hidden_act = raw.get("hidden_act", "gelu")
         return_dict = raw.get("return_dict", True)
         output_hidden_states = raw.get("output_hidden_states", False)
@@ -77,6 +78,7 @@ class Config:
             hidden_size=hidden_size,
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
+            intermediate_multiple_size=intermediate_multiple_size,
         )
         problems = []
         if raw.get("per_layer_config") is not None:
@@ -107,7 +109,7 @@ class Config:
             hidden_size=hidden_size,
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
-            intermediate_multiple_size=raw.get("intermediate_multiple_size", 4),
+            intermediate_multiple_size=intermediate_multiple_size,
             rope_theta=rope_parameters.get("rope_theta", raw.get("rotary_emb_base", 10000.0)),
             layer_norm_eps=raw.get("layer_norm_eps", 1e-05),
             partial_rotary_factor=rope_parameters.get("partial_rotary_factor", raw.get("rotary_pct", 1.0)),

@@ -73,9 +73,11 @@ class Linear(nnx.Module):
         return y if self.bias is None else y + self.bias[...]
 
 
-def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return x * cos + jnp.roll(x, x.shape[-1] // 2, axis=-1) * sin
+def apply_rope_partial(x: Array, cos: Array, sin: Array) -> Array:
+    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
+    R = cos.shape[-1]
+    x, rest = x[..., :R], x[..., R:]
+    return jnp.concatenate((x * cos + jnp.roll(x, R // 2, axis=-1) * sin, rest), axis=-1)
 
 
 def merge_heads(tensor: Array, num_attention_heads, attn_head_size) -> Array:
@@ -178,7 +180,6 @@ class Attention(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_attention_heads = cfg.num_attention_heads
         self.hidden_size = cfg.hidden_size
-        self.partial_rotary_factor = cfg.partial_rotary_factor
         self.query_key_value = Linear(cfg.hidden_size, 3 * cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
         self.dense = Linear(cfg.hidden_size, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
 
@@ -187,24 +188,15 @@ class Attention(nnx.Module):
         qkv = self.query_key_value(x).reshape(
             B, T, self.num_attention_heads, 3 * (self.hidden_size // self.num_attention_heads)
         )
-        q = qkv[..., : self.hidden_size // self.num_attention_heads].transpose(0, 2, 1, 3)
         k = qkv[..., self.hidden_size // self.num_attention_heads : 2 * (self.hidden_size // self.num_attention_heads)]
-        k = k.transpose(0, 2, 1, 3)
         v = qkv[..., 2 * (self.hidden_size // self.num_attention_heads) :].transpose(0, 2, 1, 3)
-        query_rot = q[..., : int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor)]
-        query_pass = q[..., int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) :]
-        key_rot = k[..., : int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor)]
-        key_pass = k[..., int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) :]
-        q = apply_rope(query_rot, cos, sin)
-        k = apply_rope(key_rot, cos, sin)
-        k = jnp.concatenate((k, key_pass), axis=-1)
+        q = apply_rope_partial(qkv[..., : self.hidden_size // self.num_attention_heads].transpose(0, 2, 1, 3), cos, sin)
+        k = apply_rope_partial(k.transpose(0, 2, 1, 3), cos, sin)
         if kv is not None:
             kv = update(kv, k, v, start)
             k, v = kv
         out = merge_heads(
-            self._attn(jnp.concatenate((q, query_pass), axis=-1), k, v, mask),
-            self.num_attention_heads,
-            self.hidden_size // self.num_attention_heads,
+            self._attn(q, k, v, mask), self.num_attention_heads, self.hidden_size // self.num_attention_heads
         )
         return self.dense(out), kv
 
@@ -252,7 +244,6 @@ class Attention2(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_attention_heads = cfg.num_attention_heads
         self.hidden_size = cfg.hidden_size
-        self.partial_rotary_factor = cfg.partial_rotary_factor
         self.dense_bias = nnx.Param(jnp.zeros((cfg.hidden_size,), dtype))
         self.query_key_value = Linear(cfg.hidden_size, 3 * cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
         self.dense = Linear(cfg.hidden_size, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
@@ -262,24 +253,15 @@ class Attention2(nnx.Module):
         qkv = self.query_key_value(x).reshape(
             B, T, self.num_attention_heads, 3 * (self.hidden_size // self.num_attention_heads)
         )
-        q = qkv[..., : self.hidden_size // self.num_attention_heads].transpose(0, 2, 1, 3)
         k = qkv[..., self.hidden_size // self.num_attention_heads : 2 * (self.hidden_size // self.num_attention_heads)]
-        k = k.transpose(0, 2, 1, 3)
         v = qkv[..., 2 * (self.hidden_size // self.num_attention_heads) :].transpose(0, 2, 1, 3)
-        query_rot = q[..., : int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor)]
-        query_pass = q[..., int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) :]
-        key_rot = k[..., : int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor)]
-        key_pass = k[..., int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) :]
-        q = apply_rope(query_rot, cos, sin)
-        k = apply_rope(key_rot, cos, sin)
-        k = jnp.concatenate((k, key_pass), axis=-1)
+        q = apply_rope_partial(qkv[..., : self.hidden_size // self.num_attention_heads].transpose(0, 2, 1, 3), cos, sin)
+        k = apply_rope_partial(k.transpose(0, 2, 1, 3), cos, sin)
         if kv is not None:
             kv = update(kv, k, v, start)
             k, v = kv
         out = merge_heads(
-            self._attn(jnp.concatenate((q, query_pass), axis=-1), k, v, mask),
-            self.num_attention_heads,
-            self.hidden_size // self.num_attention_heads,
+            self._attn(q, k, v, mask), self.num_attention_heads, self.hidden_size // self.num_attention_heads
         )
         return self.dense(out), kv
 

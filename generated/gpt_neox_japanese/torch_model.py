@@ -21,9 +21,11 @@ from . import weights
 from .config import Config
 
 
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+def apply_rope_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
+    R = cos.shape[-1]
+    x, rest = x[..., :R], x[..., R:]
+    return torch.cat((torch.addcmul(x * cos, x.roll(R // 2, -1), sin), rest), dim=-1)
 
 
 def merge_heads(tensor: Tensor, num_attention_heads, attn_head_size) -> Tensor:
@@ -93,7 +95,6 @@ class Attention(nn.Module):
         super().__init__()
         self.num_attention_heads = cfg.num_attention_heads
         self.hidden_size = cfg.hidden_size
-        self.partial_rotary_factor = cfg.partial_rotary_factor
         self.layer = layer
         self.query_key_value = nn.Linear(cfg.hidden_size, 3 * cfg.hidden_size, bias=False)
         self.dense = nn.Linear(cfg.hidden_size, cfg.hidden_size, bias=False)
@@ -103,23 +104,14 @@ class Attention(nn.Module):
         qkv = self.query_key_value(x).reshape(
             B, T, self.num_attention_heads, 3 * (self.hidden_size // self.num_attention_heads)
         )
-        q = qkv[..., : self.hidden_size // self.num_attention_heads].permute(0, 2, 1, 3)
         k = qkv[..., self.hidden_size // self.num_attention_heads : 2 * (self.hidden_size // self.num_attention_heads)]
-        k = k.permute(0, 2, 1, 3)
         v = qkv[..., 2 * (self.hidden_size // self.num_attention_heads) :].permute(0, 2, 1, 3)
-        query_rot = q[..., : int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor)]
-        query_pass = q[..., int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) :]
-        key_rot = k[..., : int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor)]
-        key_pass = k[..., int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) :]
-        q = apply_rope(query_rot, cos, sin)
-        k = apply_rope(key_rot, cos, sin)
-        k = torch.cat((k, key_pass), dim=-1)
+        q = apply_rope_partial(qkv[..., : self.hidden_size // self.num_attention_heads].permute(0, 2, 1, 3), cos, sin)
+        k = apply_rope_partial(k.permute(0, 2, 1, 3), cos, sin)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
         out = merge_heads(
-            self._attn(torch.cat((q, query_pass), dim=-1), k, v, mask),
-            self.num_attention_heads,
-            self.hidden_size // self.num_attention_heads,
+            self._attn(q, k, v, mask), self.num_attention_heads, self.hidden_size // self.num_attention_heads
         )
         return self.dense(out)
 
@@ -168,7 +160,6 @@ class Attention2(nn.Module):
         super().__init__()
         self.num_attention_heads = cfg.num_attention_heads
         self.hidden_size = cfg.hidden_size
-        self.partial_rotary_factor = cfg.partial_rotary_factor
         self.layer = layer
         self.dense_bias = nn.Parameter(torch.zeros(cfg.hidden_size))
         self.query_key_value = nn.Linear(cfg.hidden_size, 3 * cfg.hidden_size, bias=False)
@@ -179,23 +170,14 @@ class Attention2(nn.Module):
         qkv = self.query_key_value(x).reshape(
             B, T, self.num_attention_heads, 3 * (self.hidden_size // self.num_attention_heads)
         )
-        q = qkv[..., : self.hidden_size // self.num_attention_heads].permute(0, 2, 1, 3)
         k = qkv[..., self.hidden_size // self.num_attention_heads : 2 * (self.hidden_size // self.num_attention_heads)]
-        k = k.permute(0, 2, 1, 3)
         v = qkv[..., 2 * (self.hidden_size // self.num_attention_heads) :].permute(0, 2, 1, 3)
-        query_rot = q[..., : int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor)]
-        query_pass = q[..., int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) :]
-        key_rot = k[..., : int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor)]
-        key_pass = k[..., int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) :]
-        q = apply_rope(query_rot, cos, sin)
-        k = apply_rope(key_rot, cos, sin)
-        k = torch.cat((k, key_pass), dim=-1)
+        q = apply_rope_partial(qkv[..., : self.hidden_size // self.num_attention_heads].permute(0, 2, 1, 3), cos, sin)
+        k = apply_rope_partial(k.permute(0, 2, 1, 3), cos, sin)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
         out = merge_heads(
-            self._attn(torch.cat((q, query_pass), dim=-1), k, v, mask),
-            self.num_attention_heads,
-            self.hidden_size // self.num_attention_heads,
+            self._attn(q, k, v, mask), self.num_attention_heads, self.hidden_size // self.num_attention_heads
         )
         return self.dense(out)
 

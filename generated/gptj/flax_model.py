@@ -8,7 +8,6 @@ Axes: B batch, T new tokens, S attended tokens, V vocab_size, D n_embd.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -73,9 +72,25 @@ class Linear(nnx.Module):
         return y if self.bias is None else y + self.bias[...]
 
 
-def apply_rope_full_pairs(x: Array, cos: Array, sin: Array) -> Array:
-    x1, x2 = x[..., ::2], x[..., 1::2]  # neighbours turn together
-    return x * cos + jnp.stack((-x2, x1), axis=-1).reshape(x.shape) * sin
+def apply_rope_full_pairs_partial(x: Array, cos: Array, sin: Array) -> Array:
+    """The first R elements of a head turn, neighbours together."""
+    R = cos.shape[-1]
+    x, rest = x[..., :R], x[..., R:]
+    x1, x2 = x[..., ::2], x[..., 1::2]
+    return jnp.concatenate((x * cos + jnp.stack((-x2, x1), axis=-1).reshape(x.shape) * sin, rest), axis=-1)
+
+
+def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
+    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
+    B, N, T, H = q.shape
+    K, S = k.shape[1:3]
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+    grouped = q.reshape(B, K, N // K, T, H)
+    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
+    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
+    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
+    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
 
 
 def embed_positions(cfg: Config) -> Array:
@@ -89,17 +104,14 @@ def new_gelu_activation(x: Array) -> Array:
     return 0.5 * x * (1.0 + h)
 
 
-def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array:
-    """What the tokens at `here` attend to, [B or 1, 1, T, S]."""
+def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
+    """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it."""
+    if valid is None:
+        return None
     mask = slots <= here[:, None]  # [T, S]
     if valid is not None:
         mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
     return mask.reshape(-1, 1, *mask.shape[-2:])
-
-
-def additive(mask: Array, dtype: jnp.dtype) -> Array:
-    """What is added to the scores: 0 where `mask` attends, else the least number of the type."""
-    return jnp.where(mask, jnp.zeros((), dtype), jnp.finfo(dtype).min)
 
 
 KV = tuple[Array, Array]  # keys and values of one layer, each [B, K, S, H]
@@ -155,29 +167,29 @@ class Attention(nnx.Module):
         self.q_proj = Linear(cfg.n_embd, cfg.n_embd, bias=False, dtype=dtype, rngs=rngs)
         self.out_proj = Linear(cfg.n_embd, cfg.n_embd, bias=False, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, positions: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
-        q = self._split_heads(self.q_proj(x))
-        k = self._split_heads(self.k_proj(x))
+    def __call__(
+        self, x: Array, mask: Array | None, positions: Array, kv: Any, start: Array | int
+    ) -> tuple[Array, Any]:
         repeated_position_ids = jnp.tile(
             positions[..., None], (1, 1, (self.rotary_dim + 1) // 2 + (self.rotary_dim + 1) // 2)
         )
         sincos = jnp.take_along_axis(self._get_embed_positions(positions), repeated_position_ids, axis=1)
-        sin, cos = jnp.split(sincos.astype(k.dtype), 2, axis=-1)
-        k_rot = k[:, :, :, : self.rotary_dim]
-        k_rot = apply_rope_full_pairs(
-            k_rot, jnp.repeat(cos[:, :, None], 2, axis=-1), jnp.repeat(sin[:, :, None], 2, axis=-1)
+        sin, cos = jnp.split(sincos.astype(x.dtype), 2, axis=-1)
+        k = self._split_heads(self.k_proj(x))
+        k = apply_rope_full_pairs_partial(
+            k, jnp.repeat(cos[:, :, None], 2, axis=-1), jnp.repeat(sin[:, :, None], 2, axis=-1)
         )
-        q_rot = q[:, :, :, : self.rotary_dim]
-        q_rot = apply_rope_full_pairs(
-            q_rot, jnp.repeat(cos[:, :, None], 2, axis=-1), jnp.repeat(sin[:, :, None], 2, axis=-1)
+        q = self._split_heads(self.q_proj(x))
+        q = apply_rope_full_pairs_partial(
+            q, jnp.repeat(cos[:, :, None], 2, axis=-1), jnp.repeat(sin[:, :, None], 2, axis=-1)
         )
-        k = jnp.concatenate((k_rot, k[:, :, :, self.rotary_dim :]), axis=-1).transpose(0, 2, 1, 3)
-        q = jnp.concatenate((q_rot, q[:, :, :, self.rotary_dim :]), axis=-1).transpose(0, 2, 1, 3)
+        k = k.transpose(0, 2, 1, 3)
         v = self._split_heads2(self.v_proj(x))
         if kv is not None:
             kv = update(kv, k, v, start)
             k, v = kv
-        return self.out_proj(self._merge_heads(self._attn(q, k, v, mask))), kv
+        out = self._merge_heads(self._attn(q.transpose(0, 2, 1, 3), k, v, mask))
+        return self.out_proj(out), kv
 
     def _split_heads(self, tensor: Array) -> Array:
         B, T = tensor.shape[:2]
@@ -191,10 +203,9 @@ class Attention(nnx.Module):
         B = positions.shape[0]
         return jnp.tile(embed_positions(self.cfg), (B, 1, 1))
 
-    def _attn(self, q: Array, k: Array, v: Array, mask: Array) -> Array:
-        scores = q.astype(jnp.float32) @ k.astype(jnp.float32).swapaxes(2, 3)
-        scores = jax.nn.softmax(scores / math.sqrt(self.n_embd // self.n_head) + mask, axis=-1)
-        return scores.astype(q.dtype) @ v
+    def _attn(self, q: Array, k: Array, v: Array, mask: Array | None) -> Array:
+        T = q.shape[2]
+        return attend(q, k, v, mask, (self.n_embd // self.n_head) ** -0.5)
 
     def _merge_heads(self, tensor: Array) -> Array:
         B = tensor.shape[0]
@@ -217,7 +228,9 @@ class Block(nnx.Module):
         self.attn = Attention(cfg, layer, dtype=dtype, rngs=rngs)
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, positions: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array | None, positions: Array, kv: Any, start: Array | int
+    ) -> tuple[Array, Any]:
         h = self.ln_1(x)
         out, kv = self.attn(h, mask, positions, kv, start)
         return out + self.mlp(h) + x, kv
@@ -229,7 +242,9 @@ class Decoder(nnx.Module):
         self.h = stack_layers(lambda layer, rngs: Block(cfg, layer, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
         self.ln_f = LayerNorm(cfg.n_embd, eps=cfg.layer_norm_epsilon, dtype=dtype, rngs=rngs)
 
-    def __call__(self, ids: Array, positions: Array, mask: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, ids: Array, positions: Array, mask: Array | None, kv: Any, start: Array | int
+    ) -> tuple[Array, Any]:
         x = self.wte(ids)
         x, kv = run_layers(self.h, lambda layer, x, kv: layer(x, mask, positions, kv, start), x, kv)
         return self.ln_f(x), kv
@@ -326,7 +341,7 @@ class Model(nnx.Module):
         valid = None if attention_mask is None else attention_mask.astype(bool)
         order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         positions = order  # valid tokens count
-        mask = additive(causal_mask(here, here, valid), self.transformer.wte.embedding[...].dtype)
+        mask = causal_mask(here, here, valid)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
@@ -348,7 +363,7 @@ class Model(nnx.Module):
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
         positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
-        mask = additive(causal_mask(here, slots, valid), self.transformer.wte.embedding[...].dtype)
+        mask = causal_mask(here, slots, valid)
         cache = cache._replace(valid=valid, count=seen[:, -1])
         logits, kv = self._run(ids, positions, mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
@@ -391,7 +406,7 @@ class Model(nnx.Module):
         return jnp.concatenate([ids, new], axis=1)
 
     def _run(
-        self, ids: Array, positions: Array, mask: Array, kv: Any, start: Array | int, last_only: bool
+        self, ids: Array, positions: Array, mask: Array | None, kv: Any, start: Array | int, last_only: bool
     ) -> tuple[Array, Any]:
         x, kv = self.transformer(ids, positions, mask, kv, start)
         if last_only:

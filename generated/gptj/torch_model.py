@@ -8,7 +8,6 @@ Axes: B batch, T new tokens, S attended tokens, V vocab_size, D n_embd.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +20,12 @@ from . import weights
 from .config import Config
 
 
-def apply_rope_full_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    x1, x2 = x[..., ::2], x[..., 1::2]  # neighbours turn together
-    return x * cos + torch.stack((-x2, x1), dim=-1).flatten(-2) * sin
+def apply_rope_full_pairs_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The first R elements of a head turn, neighbours together."""
+    R = cos.shape[-1]
+    x, rest = x[..., :R], x[..., R:]
+    x1, x2 = x[..., ::2], x[..., 1::2]
+    return torch.cat((x * cos + torch.stack((-x2, x1), dim=-1).flatten(-2) * sin, rest), dim=-1)
 
 
 def embed_positions(cfg: Config) -> Tensor:
@@ -38,18 +40,15 @@ def new_gelu_activation(x: Tensor) -> Tensor:
     return 0.5 * x * (1.0 + h)
 
 
-def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor:
-    """What tokens from `start` on attend to, [B or 1, 1, T, S]."""
+def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
+    """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it."""
+    if seen is None and (start == 0 or start + 1 == slots.shape[0]):
+        return None
     new = slots[start:, None]
     mask = slots <= new  # [T, S]
     if seen is not None:
         mask = (mask & seen[:, None]) | (slots == new)  # padding attends to itself: no softmax is empty
     return mask.view(-1, 1, *mask.shape[-2:])
-
-
-def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to the scores: 0 where `mask` attends, else the least number of the type."""
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
 @dataclass
@@ -94,28 +93,26 @@ class Attention(nn.Module):
         self.q_proj = nn.Linear(cfg.n_embd, cfg.n_embd, bias=False)
         self.out_proj = nn.Linear(cfg.n_embd, cfg.n_embd, bias=False)
 
-    def forward(self, x: Tensor, mask: Tensor, positions: Tensor, cache: Cache | None) -> Tensor:
-        q = self._split_heads(self.q_proj(x))
-        k = self._split_heads(self.k_proj(x))
+    def forward(self, x: Tensor, mask: Tensor | None, positions: Tensor, cache: Cache | None) -> Tensor:
         repeated_position_ids = positions[..., None].repeat(
             1, 1, (self.rotary_dim + 1) // 2 + (self.rotary_dim + 1) // 2
         )
-        sincos = self._get_embed_positions(positions).gather(1, repeated_position_ids).to(k.dtype)
+        sincos = self._get_embed_positions(positions).gather(1, repeated_position_ids).to(x.dtype)
         sin, cos = sincos.split((self.rotary_dim + 1) // 2, dim=-1)
-        k_rot = k[:, :, :, : self.rotary_dim]
-        k_rot = apply_rope_full_pairs(
-            k_rot, cos[:, :, None].repeat_interleave(2, dim=-1), sin[:, :, None].repeat_interleave(2, dim=-1)
+        k = self._split_heads(self.k_proj(x))
+        k = apply_rope_full_pairs_partial(
+            k, cos[:, :, None].repeat_interleave(2, dim=-1), sin[:, :, None].repeat_interleave(2, dim=-1)
         )
-        q_rot = q[:, :, :, : self.rotary_dim]
-        q_rot = apply_rope_full_pairs(
-            q_rot, cos[:, :, None].repeat_interleave(2, dim=-1), sin[:, :, None].repeat_interleave(2, dim=-1)
+        q = self._split_heads(self.q_proj(x))
+        q = apply_rope_full_pairs_partial(
+            q, cos[:, :, None].repeat_interleave(2, dim=-1), sin[:, :, None].repeat_interleave(2, dim=-1)
         )
-        k = torch.cat((k_rot, k[:, :, :, self.rotary_dim :]), dim=-1).permute(0, 2, 1, 3)
-        q = torch.cat((q_rot, q[:, :, :, self.rotary_dim :]), dim=-1).permute(0, 2, 1, 3)
+        k = k.permute(0, 2, 1, 3)
         v = self._split_heads2(self.v_proj(x))
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
-        return self.out_proj(self._merge_heads(self._attn(q, k, v, mask)))
+        out = self._merge_heads(self._attn(q.permute(0, 2, 1, 3), k, v, mask))
+        return self.out_proj(out)
 
     def _split_heads(self, tensor: Tensor) -> Tensor:
         B, T = tensor.shape[:2]
@@ -129,10 +126,11 @@ class Attention(nn.Module):
         B = positions.shape[0]
         return self.embed_positions.repeat(B, 1, 1)
 
-    def _attn(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        scores = q.float() @ k.float().transpose(2, 3)
-        scores = F.softmax(scores / math.sqrt(self.n_embd // self.n_head) + mask, dim=-1)
-        return scores.to(q.dtype) @ v
+    def _attn(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        T = q.shape[2]
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=(self.n_embd // self.n_head) ** -0.5
+        )
 
     def _merge_heads(self, tensor: Tensor) -> Tensor:
         B = tensor.shape[0]
@@ -157,7 +155,7 @@ class Block(nn.Module):
         self.attn = Attention(cfg, layer)
         self.mlp = MLP(cfg)
 
-    def forward(self, x: Tensor, mask: Tensor, positions: Tensor, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, positions: Tensor, cache: Cache | None) -> Tensor:
         h = self.ln_1(x)
         return self.attn(h, mask, positions, cache) + self.mlp(h) + x
 
@@ -169,7 +167,7 @@ class Decoder(nn.Module):
         self.h = nn.ModuleList(Block(cfg, layer) for layer in range(cfg.n_layer))
         self.ln_f = nn.LayerNorm(cfg.n_embd, eps=cfg.layer_norm_epsilon)
 
-    def forward(self, ids: Tensor, positions: Tensor, mask: Tensor, cache: Cache | None) -> Tensor:
+    def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
         x = self.wte(ids)
         for layer in self.h:
             x = layer(x, mask, positions, cache)
@@ -270,10 +268,10 @@ class Model(nn.Module):
         slots = torch.arange(start + ids.shape[1], device=ids.device)
         order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
         positions = order[:, start:]  # [B, T]
-        mask = additive(causal_mask(slots, start, seen), self.transformer.wte.weight.dtype)
+        mask = causal_mask(slots, start, seen)
         return self._run(ids, positions, mask, cache, last_only)
 
-    def _run(self, ids: Tensor, positions: Tensor, mask: Tensor, cache: Cache | None, last_only: bool) -> Tensor:
+    def _run(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None, last_only: bool) -> Tensor:
         x = self.transformer(ids, positions, mask, cache)
         if last_only:
             x = x[:, -1:]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the types it may have
-    "architectures": (list, type(None)),
     "vocab_size": (int,),
     "hidden_size": (int,),
     "intermediate_size": (int,),
@@ -95,50 +94,17 @@ class Config:
         rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         layer_rope_theta = (
             (
-                (
-                    [
-                        raw["rope_scaling"]["rope_theta"],
-                        raw["rope_scaling"]["rope_theta"],
-                        raw["rope_scaling"]["rope_theta"],
-                        raw["rope_scaling"]["rope_theta"],
-                    ]
-                    if "rope_theta" in raw["rope_scaling"]
-                    else [raw["rope_theta"], raw["rope_theta"], raw["rope_theta"], raw["rope_theta"]]
-                    if "rope_theta" in raw
-                    else [10000.0, 10000.0, 10000.0, 10000.0]
-                    if raw.get("layer_types")
-                    else (10000.0,) * num_hidden_layers
+                tuple(
+                    raw["rope_scaling"].get("rope_theta", raw.get("rope_theta", 10000.0))
+                    for layer in range(num_hidden_layers)
                 )
                 if raw.get("rope_scaling")
-                else (
-                    (
-                        [
-                            raw["rope_parameters"]["rope_theta"],
-                            raw["rope_parameters"]["rope_theta"],
-                            raw["rope_parameters"]["rope_theta"],
-                            raw["rope_parameters"]["rope_theta"],
-                        ]
-                        if "type" in raw["rope_parameters"]
-                        else [
-                            raw["rope_parameters"]["rope_theta"],
-                            raw["rope_parameters"]["rope_theta"],
-                            raw["rope_parameters"]["rope_theta"],
-                            raw["rope_parameters"]["rope_theta"],
-                        ]
-                    )
-                    if "rope_theta" in raw["rope_parameters"]
-                    else [raw["rope_theta"], raw["rope_theta"], raw["rope_theta"], raw["rope_theta"]]
-                    if "rope_theta" in raw
-                    else [10000.0, 10000.0, 10000.0, 10000.0]
-                    if raw.get("layer_types")
-                    else (10000.0,) * num_hidden_layers
+                else tuple(
+                    raw["rope_parameters"].get("rope_theta", raw.get("rope_theta", 10000.0))
+                    for layer in range(num_hidden_layers)
                 )
                 if raw.get("rope_parameters")
-                else [raw["rope_theta"], raw["rope_theta"], raw["rope_theta"], raw["rope_theta"]]
-                if "rope_theta" in raw
-                else [10000.0, 10000.0, 10000.0, 10000.0]
-                if raw.get("layer_types")
-                else (10000.0,) * num_hidden_layers
+                else tuple(raw.get("rope_theta", 10000.0) for layer in range(num_hidden_layers))
             )
             if raw.get("layer_rope_theta") is None
             else raw["layer_rope_theta"]
@@ -166,7 +132,8 @@ class Config:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if num_attention_heads % num_key_value_heads:
             problems.append(
-                f"num_key_value_heads does not divide num_attention_heads: {(num_attention_heads, num_key_value_heads)!r}"
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
             )
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
@@ -178,51 +145,49 @@ class Config:
             )
         if mlp_bias:
             problems.append(f"mlp_bias is {mlp_bias!r}; this code was compiled for False")
-        if hidden_act != "silu":
+        if hidden_act not in ("silu", "swish"):
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
         if rope_type != "default":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
         if not layer_rope_theta[1]:
             problems.append(
-                f"this code was compiled for `layer_rope_theta[1]` being True, not for layer_rope_theta={layer_rope_theta!r}"
+                "this code was compiled for `layer_rope_theta[1]` being True, "
+                f"not for layer_rope_theta={layer_rope_theta!r}"
             )
         if not layer_rope_theta[2]:
             problems.append(
-                f"this code was compiled for `layer_rope_theta[2]` being True, not for layer_rope_theta={layer_rope_theta!r}"
+                "this code was compiled for `layer_rope_theta[2]` being True, "
+                f"not for layer_rope_theta={layer_rope_theta!r}"
             )
         if not layer_rope_theta[3]:
             problems.append(
-                f"this code was compiled for `layer_rope_theta[3]` being True, not for layer_rope_theta={layer_rope_theta!r}"
+                "this code was compiled for `layer_rope_theta[3]` being True, "
+                f"not for layer_rope_theta={layer_rope_theta!r}"
             )
         if layer_rope_theta[0] != 10000.0:
             problems.append(
-                f"this code was compiled for `layer_rope_theta[0]` being 10000.0, not for layer_rope_theta={layer_rope_theta!r}"
+                "this code was compiled for `layer_rope_theta[0]` being 10000.0, "
+                f"not for layer_rope_theta={layer_rope_theta!r}"
             )
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
         if num_hidden_layers != len(layer_types):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
-        if raw.get("layer_rope_theta") is not None:
-            problems.append("layer_rope_theta.0 cannot be known: no question tells what decides this")
-        if (
-            raw.get("layer_rope_theta") is None
-            and (not raw.get("rope_scaling"))
-            and raw.get("rope_parameters")
-            and ("rope_theta" in raw["rope_parameters"])
-            and ("type" not in raw["rope_parameters"])
-            and (raw.get("architectures") is not None)
+        if ("rope_theta" in rope_parameters and raw.get("layer_rope_theta") is not None) or (
+            "rope_theta" not in rope_parameters and raw.get("layer_rope_theta") is not None
         ):
-            problems.append("layer_rope_theta cannot be known: no question tells what decides this")
+            problems.append("layer_rope_theta.0 cannot be known: no question tells what decides this")
         if (
             raw.get("layer_rope_theta") is None
             and (not raw.get("rope_scaling"))
             and (not raw.get("rope_parameters"))
             and ("rope_theta" in raw)
-            and (raw.get("layer_types") is not None)
         ):
             problems.append("layer_rope_theta cannot be known: a list of lists or objects")
         _refuse(problems)
@@ -239,7 +204,9 @@ class Config:
             logits_scaling=raw.get("logits_scaling", 1.0),
             residual_multiplier=raw.get("residual_multiplier", 1.0),
             attention_multiplier=raw.get("attention_multiplier", 1.0),
-            layer_rope_theta_0=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
+            layer_rope_theta_0=rope_parameters["rope_theta"]
+            if "rope_theta" in rope_parameters
+            else raw.get("rope_theta", 10000.0),
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )

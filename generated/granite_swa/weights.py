@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from .config import Config
 
@@ -183,8 +183,19 @@ def read(source: str | Path, cfg: Config, framework: str) -> Iterator[tuple[Row,
 def _opened(source: str | Path, framework: str) -> Iterator[dict[str, Any]]:
     """The file that holds each tensor."""
     with ExitStack() as stack:
-        shards = [stack.enter_context(safe_open(file, framework)) for file in files(folder(source))]
+        shards = [stack.enter_context(_open(file, framework)) for file in files(folder(source))]
         yield {name: shard for shard in shards for name in shard.keys()}  # noqa: SIM118 - a shard is no mapping
+
+
+def _open(file: Path, framework: str) -> Any:
+    """
+    Raises:
+        ValueError: the file is cut short, or no safetensors.
+    """
+    try:
+        return safe_open(file, framework)
+    except SafetensorError as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
 
 
 def stored_ties(source: str | Path, cfg: Config) -> tuple[str, ...]:

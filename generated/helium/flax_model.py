@@ -45,9 +45,9 @@ class Linear(nnx.Module):
         return y if self.bias is None else y + self.bias[...]
 
 
-def apply_rope_full_pairs(x: Array, cos: Array, sin: Array) -> Array:
+def apply_rope_pairs(x: Array, cos: Array, sin: Array) -> Array:
     x1, x2 = x[..., ::2], x[..., 1::2]  # neighbours turn together
-    return x * cos + jnp.stack((-x2, x1), axis=-1).reshape(x.shape) * sin
+    return jnp.stack((x1 * cos - x2 * sin, x2 * cos + x1 * sin), axis=-1).reshape(x.shape)
 
 
 def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
@@ -141,10 +141,8 @@ class Attention(nnx.Module):
         q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)
         k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)
         v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)
-        cos = jnp.repeat(cos[:, None][..., : (self.head_dim + 1) // 2], 2, axis=-1)
-        sin = jnp.repeat(sin[:, None][..., : (self.head_dim + 1) // 2], 2, axis=-1)
-        q = apply_rope_full_pairs(q, cos, sin)
-        k = apply_rope_full_pairs(k, cos, sin)
+        q = apply_rope_pairs(q, cos, sin)
+        k = apply_rope_pairs(k, cos, sin)
         if kv is not None:
             kv = update(kv, k, v, start)
             k, v = kv
@@ -193,9 +191,8 @@ class RotaryEmbedding(nnx.Module):
         self.cfg = cfg
 
     def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        freqs = positions[..., None].astype(jnp.float32) * inv_freq(self.cfg)
-        emb = jnp.concatenate((freqs, freqs), axis=-1)
-        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
+        angles = positions[:, None, :, None].astype(jnp.float32) * inv_freq(self.cfg)
+        return jnp.cos(angles).astype(dtype), jnp.sin(angles).astype(dtype)
 
 
 class Decoder(nnx.Module):

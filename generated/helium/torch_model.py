@@ -21,9 +21,9 @@ from . import weights
 from .config import Config
 
 
-def apply_rope_full_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def apply_rope_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     x1, x2 = x[..., ::2], x[..., 1::2]  # neighbours turn together
-    return x * cos + torch.stack((-x2, x1), dim=-1).flatten(-2) * sin
+    return torch.stack((x1 * cos - x2 * sin, x2 * cos + x1 * sin), dim=-1).flatten(-2)
 
 
 def inv_freq(cfg: Config) -> Tensor:
@@ -87,10 +87,8 @@ class Attention(nn.Module):
         q = self.q_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)
         k = self.k_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)
         v = self.v_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)
-        cos = cos[:, None][..., : (self.head_dim + 1) // 2].repeat_interleave(2, dim=-1)
-        sin = sin[:, None][..., : (self.head_dim + 1) // 2].repeat_interleave(2, dim=-1)
-        q = apply_rope_full_pairs(q, cos, sin)
-        k = apply_rope_full_pairs(k, cos, sin)
+        q = apply_rope_pairs(q, cos, sin)
+        k = apply_rope_pairs(k, cos, sin)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
         out = F.scaled_dot_product_attention(
@@ -147,9 +145,8 @@ class RotaryEmbedding(nn.Module):
         self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        freqs = positions[..., None].float() * self.inv_freq
-        emb = torch.cat((freqs, freqs), dim=-1)
-        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
+        angles = positions[:, None, :, None].float() * self.inv_freq
+        return torch.cos(angles).to(dtype), torch.sin(angles).to(dtype)
 
 
 class Decoder(nn.Module):

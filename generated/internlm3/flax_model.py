@@ -62,6 +62,14 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
     return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
 
 
+def compute_dynamic_ntk_parameters(
+    seq_len: Array, max_position_embeddings: int, factor: float, dim, base: int
+) -> Array:
+    h = (factor * jnp.maximum(seq_len, jnp.array(max_position_embeddings, dtype=jnp.int32))).astype(jnp.float32)
+    base = base * (h / max_position_embeddings - (factor - 1)) ** (dim / (dim - 2))
+    return 1.0 / base ** (jnp.arange(0, dim, 2).astype(jnp.float32) / dim)
+
+
 def inv_freq(cfg: Config) -> Array:
     h = jnp.arange(0, int(cfg.head_dim * 1.0), 2).astype(jnp.float32) / int(cfg.head_dim * 1.0)
     h = (
@@ -194,10 +202,19 @@ class DecoderLayer(nnx.Module):
 
 class RotaryEmbedding(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.max_position_embeddings = cfg.max_position_embeddings
+        self.factor = cfg.factor
+        self.head_dim = cfg.head_dim
+        self.rope_theta = cfg.rope_theta
         self.cfg = cfg
 
     def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(jnp.float32) * inv_freq(self.cfg)
+        seq_len = positions.max() + 1
+        inv_freq2 = compute_dynamic_ntk_parameters(
+            seq_len, self.max_position_embeddings, self.factor, int(self.head_dim * 1.0), self.rope_theta
+        )
+        h = jnp.where(seq_len > self.max_position_embeddings, inv_freq2, inv_freq(self.cfg))
+        angles = positions[:, None, :, None].astype(jnp.float32) * h
         emb = jnp.concatenate((-angles, angles), axis=-1)
         return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
 

@@ -25,6 +25,15 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
+def compute_dynamic_ntk_parameters(
+    seq_len: Tensor, max_position_embeddings: int, factor: float, dim, base: int
+) -> Tensor:
+    seq_len = torch.maximum(seq_len, torch.tensor(max_position_embeddings, dtype=torch.int64))
+    h = (factor * seq_len / max_position_embeddings - (factor - 1)) ** (dim / (dim - 2))
+    h = (base * h) ** (torch.arange(0, dim, 2).float() / dim)
+    return 1.0 / h
+
+
 def inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
         h = (
@@ -139,10 +148,20 @@ class DecoderLayer(nn.Module):
 class RotaryEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
+        self.max_position_embeddings = cfg.max_position_embeddings
+        self.factor = cfg.factor
+        self.head_dim = cfg.head_dim
+        self.rope_theta = cfg.rope_theta
         self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.inv_freq
+        seq_len = positions.amax() + 1
+        inv_freq = compute_dynamic_ntk_parameters(
+            seq_len, self.max_position_embeddings, self.factor, int(self.head_dim * 1.0), self.rope_theta
+        )
+        angles = positions[:, None, :, None].float() * torch.where(
+            seq_len > self.max_position_embeddings, inv_freq, self.inv_freq
+        )
         emb = torch.cat((-angles, angles), dim=-1)
         return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
 

@@ -170,13 +170,13 @@ def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: 
 
 
 def test_what_ended_repeats_its_last_token(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
-    model = backend.load(checkpoint)
-    free = np.asarray(model.generate(backend.array(ids), 6))[:, -6:]
-    ends = int(free[0, 1])
-    ended = np.asarray(model.generate(backend.array(ids), 6, eos_token_id=ends))[:, -6:]
-    for row, before in zip(ended, free, strict=True):
-        first = int(np.argmax(before == ends)) if ends in before else 6
-        assert np.array_equal(row, np.where(np.arange(6) > first, ends, before))
+    model, free = backend.load(checkpoint), {"temperature": 2.0, "seed": 1}
+    before = np.asarray(model.generate(backend.array(ids), 6, **free))[:, -6:]
+    ends = int(before[0, 1])
+    after = np.asarray(model.generate(backend.array(ids), 6, eos_token_id=ends, **free))[:, -6:]
+    for row, expected in zip(after, before, strict=True):
+        first = expected.tolist().index(ends) if ends in expected else 6
+        assert np.array_equal(row, np.where(np.arange(6) > first, ends, expected))
 
 
 @pytest.mark.parametrize("limit", ["top_k", "top_p"])

@@ -54,10 +54,10 @@ class Config:
     original_max_position_embeddings: float = 8192
     head_dim: int = 128
     rms_norm_eps: float = 1e-05
-    rope_theta: float = 500000.0
-    low_freq_factor: float = 1.0
     factor: float = 8.0
     high_freq_factor: float = 4.0
+    low_freq_factor: float = 1.0
+    rope_theta: float = 500000.0
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -95,6 +95,9 @@ class Config:
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=num_key_value_heads,
+            head_dim=head_dim,
         )
         problems = []
         if raw.get("per_layer_config") is not None:
@@ -105,11 +108,16 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if num_attention_heads % num_key_value_heads:
+            problems.append(
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
+            )
         if attention_bias:
             problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
         if mlp_bias:
             problems.append(f"mlp_bias is {mlp_bias!r}; this code was compiled for False")
-        if hidden_act != "silu":
+        if hidden_act not in ("silu", "swish"):
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
         if rope_type != "llama3":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'llama3'")
@@ -125,11 +133,14 @@ class Config:
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
         if hidden_size % num_attention_heads != 0:
             problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
+                f"the configuration class refuses hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}"
             )
         if head_dim % 2:
             problems.append(f"the configuration class refuses head_dim={head_dim!r}")
@@ -139,12 +150,12 @@ class Config:
             and (rope_parameters["rope_type"] not in ["llama3", "yarn", "longrope"])
         ) or ("original_max_position_embeddings" not in rope_parameters and "rope_type" not in rope_parameters):
             problems.append("rope_parameters.original_max_position_embeddings is missing")
-        if "low_freq_factor" not in rope_parameters:
-            problems.append("rope_parameters.low_freq_factor is missing")
         if "factor" not in rope_parameters:
             problems.append("rope_parameters.factor is missing")
         if "high_freq_factor" not in rope_parameters:
             problems.append("rope_parameters.high_freq_factor is missing")
+        if "low_freq_factor" not in rope_parameters:
+            problems.append("rope_parameters.low_freq_factor is missing")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
@@ -158,6 +169,9 @@ class Config:
             ),
             head_dim=head_dim,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
+            factor=rope_parameters.get("factor"),
+            high_freq_factor=rope_parameters.get("high_freq_factor"),
+            low_freq_factor=rope_parameters.get("low_freq_factor"),
             rope_theta=(raw.get("rope_scaling") or {})["rope_theta"]
             if "rope_theta" in (raw.get("rope_scaling") or {})
             else (
@@ -173,9 +187,6 @@ class Config:
             )
             if "rope_theta" in raw
             else 10000.0,
-            low_freq_factor=rope_parameters.get("low_freq_factor"),
-            factor=rope_parameters.get("factor"),
-            high_freq_factor=rope_parameters.get("high_freq_factor"),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
 

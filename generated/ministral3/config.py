@@ -59,13 +59,13 @@ class Config:
     head_dim: int = 128
     original_max_position_embeddings: float = 16384
     rms_norm_eps: float = 1e-05
-    llama_4_scaling_beta: float = 0.1
-    rope_theta: float = 1000000.0
-    factor: float = 16.0
     beta_fast: float = 32.0
     beta_slow: float = 1.0
+    factor: float = 16.0
+    llama_4_scaling_beta: float = 0.1
     mscale: float = 1.0
     mscale_all_dim: float = 1.0
+    rope_theta: float = 1000000.0
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -109,6 +109,9 @@ class Config:
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=num_key_value_heads,
+            head_dim=head_dim,
         )
         problems = []
         if raw.get("layer_types") is not None:
@@ -123,9 +126,12 @@ class Config:
             problems.append(f"a size is not positive: {sizes!r}")
         if int(head_dim * 1.0) % (2):
             problems.append(f"2 does not divide int(head_dim * 1.0): {(int(head_dim * 1.0), 2)!r}")
-        if not head_dim:
-            problems.append(f"this code was compiled for `head_dim` being True, not for head_dim={head_dim!r}")
-        if hidden_act != "silu":
+        if num_attention_heads % num_key_value_heads:
+            problems.append(
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
+            )
+        if hidden_act not in ("silu", "swish"):
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
         if rope_type != "yarn":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'yarn'")
@@ -142,38 +148,6 @@ class Config:
             else "attention_factor" in (raw.get("rope_parameters") or {})
         ):
             problems.append("rope_parameters.attention_factor is given; this code was compiled without it")
-        if not (
-            "mscale" in raw["rope_scaling"]
-            if raw.get("rope_scaling")
-            else "mscale" in raw["rope_parameters"]
-            if raw.get("rope_parameters")
-            else raw.get("rope_parameters") is None
-        ):
-            problems.append("rope_parameters.mscale is missing")
-        if not (
-            "mscale_all_dim" in raw["rope_scaling"]
-            if raw.get("rope_scaling")
-            else "mscale_all_dim" in raw["rope_parameters"]
-            if raw.get("rope_parameters")
-            else raw.get("rope_parameters") is None
-        ):
-            problems.append("rope_parameters.mscale_all_dim is missing")
-        if not (
-            "beta_fast" in raw["rope_scaling"]
-            if raw.get("rope_scaling")
-            else "beta_fast" in raw["rope_parameters"]
-            if raw.get("rope_parameters")
-            else raw.get("rope_parameters") is None
-        ):
-            problems.append("rope_parameters.beta_fast is missing")
-        if not (
-            "beta_slow" in raw["rope_scaling"]
-            if raw.get("rope_scaling")
-            else "beta_slow" in raw["rope_parameters"]
-            if raw.get("rope_parameters")
-            else raw.get("rope_parameters") is None
-        ):
-            problems.append("rope_parameters.beta_slow is missing")
         if (
             "truncate" in raw["rope_scaling"]
             if raw.get("rope_scaling")
@@ -182,17 +156,11 @@ class Config:
             problems.append("rope_parameters.truncate is given; this code was compiled without it")
         if sliding_window is not None:
             problems.append(f"sliding_window is {sliding_window!r}; this code was compiled for None")
-        if not (
-            "llama_4_scaling_beta" in raw["rope_scaling"]
-            if raw.get("rope_scaling")
-            else "llama_4_scaling_beta" in raw["rope_parameters"]
-            if raw.get("rope_parameters")
-            else raw.get("rope_parameters") is None
-        ):
-            problems.append("rope_parameters.llama_4_scaling_beta is missing")
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
         if head_dim % 2:
             problems.append(f"the configuration class refuses head_dim={head_dim!r}")
@@ -212,28 +180,6 @@ class Config:
             or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
         ):
             problems.append("rope_parameters.original_max_position_embeddings is missing")
-        if (
-            (raw.get("rope_scaling") and "llama_4_scaling_beta" not in raw["rope_scaling"])
-            or (
-                not raw.get("rope_scaling")
-                and raw.get("rope_parameters") is not None
-                and raw["rope_parameters"]
-                and ("llama_4_scaling_beta" not in raw["rope_parameters"])
-            )
-            or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
-        ):
-            problems.append("rope_parameters.llama_4_scaling_beta is missing")
-        if (
-            (raw.get("rope_scaling") and "factor" not in raw["rope_scaling"])
-            or (
-                not raw.get("rope_scaling")
-                and raw.get("rope_parameters") is not None
-                and raw["rope_parameters"]
-                and ("factor" not in raw["rope_parameters"])
-            )
-            or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
-        ):
-            problems.append("rope_parameters.factor is missing")
         if (
             (raw.get("rope_scaling") and "beta_fast" not in raw["rope_scaling"])
             or (
@@ -256,6 +202,28 @@ class Config:
             or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
         ):
             problems.append("rope_parameters.beta_slow is missing")
+        if (
+            (raw.get("rope_scaling") and "factor" not in raw["rope_scaling"])
+            or (
+                not raw.get("rope_scaling")
+                and raw.get("rope_parameters") is not None
+                and raw["rope_parameters"]
+                and ("factor" not in raw["rope_parameters"])
+            )
+            or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
+        ):
+            problems.append("rope_parameters.factor is missing")
+        if (
+            (raw.get("rope_scaling") and "llama_4_scaling_beta" not in raw["rope_scaling"])
+            or (
+                not raw.get("rope_scaling")
+                and raw.get("rope_parameters") is not None
+                and raw["rope_parameters"]
+                and ("llama_4_scaling_beta" not in raw["rope_parameters"])
+            )
+            or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
+        ):
+            problems.append("rope_parameters.llama_4_scaling_beta is missing")
         if (
             (raw.get("rope_scaling") and "mscale" not in raw["rope_scaling"])
             or (
@@ -299,23 +267,6 @@ class Config:
                 "original_max_position_embeddings", raw.get("max_position_embeddings", 262144)
             ),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
-            llama_4_scaling_beta=raw["rope_scaling"].get("llama_4_scaling_beta")
-            if raw.get("rope_scaling")
-            else 0.1
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("llama_4_scaling_beta"),
-            rope_theta=raw["rope_scaling"].get("rope_theta", raw.get("rope_theta", 10000.0))
-            if raw.get("rope_scaling")
-            else 1000000.0
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("rope_theta", raw.get("rope_theta", 10000.0))
-            if raw["rope_parameters"]
-            else raw.get("rope_theta", 10000.0),
-            factor=raw["rope_scaling"].get("factor")
-            if raw.get("rope_scaling")
-            else 16.0
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("factor"),
             beta_fast=raw["rope_scaling"].get("beta_fast")
             if raw.get("rope_scaling")
             else 32.0
@@ -326,6 +277,16 @@ class Config:
             else 1.0
             if raw.get("rope_parameters") is None
             else raw["rope_parameters"].get("beta_slow"),
+            factor=raw["rope_scaling"].get("factor")
+            if raw.get("rope_scaling")
+            else 16.0
+            if raw.get("rope_parameters") is None
+            else raw["rope_parameters"].get("factor"),
+            llama_4_scaling_beta=raw["rope_scaling"].get("llama_4_scaling_beta")
+            if raw.get("rope_scaling")
+            else 0.1
+            if raw.get("rope_parameters") is None
+            else raw["rope_parameters"].get("llama_4_scaling_beta"),
             mscale=raw["rope_scaling"].get("mscale")
             if raw.get("rope_scaling")
             else 1.0
@@ -336,6 +297,13 @@ class Config:
             else 1.0
             if raw.get("rope_parameters") is None
             else raw["rope_parameters"].get("mscale_all_dim"),
+            rope_theta=raw["rope_scaling"].get("rope_theta", raw.get("rope_theta", 10000.0))
+            if raw.get("rope_scaling")
+            else 1000000.0
+            if raw.get("rope_parameters") is None
+            else raw["rope_parameters"].get("rope_theta", raw.get("rope_theta", 10000.0))
+            if raw["rope_parameters"]
+            else raw.get("rope_theta", 10000.0),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
 

@@ -28,13 +28,18 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "tie_word_embeddings": (bool,),
     "rope_parameters": (dict, type(None)),
     "rope_parameters.full_attention": (dict,),
+    "rope_parameters.full_attention.rope_theta": (float, int),
     "rope_parameters.full_attention.rope_type": (str,),
     "rope_parameters.full_attention.type": (str,),
     "rope_parameters.sliding_attention": (dict,),
+    "rope_parameters.sliding_attention.rope_theta": (float, int),
     "rope_parameters.sliding_attention.rope_type": (str,),
     "rope_parameters.sliding_attention.type": (str,),
     "global_attn_every_n_layers": (int,),
+    "global_rope_theta": (float, int),
+    "local_rope_theta": (float, int),
     "rope_scaling": (dict, type(None)),
+    "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
     "sliding_window": (float, int),
 }
@@ -49,13 +54,9 @@ class Config:
     num_attention_heads: int = 4
     sliding_window: float = 4
     norm_eps: float = 0.001
+    rope_theta_full_attention: float = 160000.0
+    rope_theta_sliding_attention: float = 10000.0
     layer_types: tuple[str, ...] = ("full_attention", "sliding_attention", "sliding_attention", "full_attention")
-    layer_types_0: str = "full_attention"
-    layer_types_1: str = "sliding_attention"
-    rope_parameters: dict = {
-        "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
-        "full_attention": {"rope_type": "default", "rope_theta": 160000.0},
-    }
     tie_word_embeddings: bool = True
 
     @classmethod
@@ -141,6 +142,7 @@ class Config:
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
         )
         problems = []
         if raw.get("per_layer_config") is not None:
@@ -169,7 +171,8 @@ class Config:
             problems.append(f"norm_bias is {norm_bias!r}; this code was compiled for False")
         if hidden_size % num_attention_heads != 0:
             problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
+                f"the configuration class refuses hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}"
             )
         if attention_bias:
             problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
@@ -181,13 +184,15 @@ class Config:
             problems.append(f"mlp_bias is {mlp_bias!r}; this code was compiled for False")
         if hidden_activation != "gelu":
             problems.append(f"hidden_activation is {hidden_activation!r}; this code was compiled for 'gelu'")
-        if layer_types[0] != "full_attention":
+        if not ("full_attention" in layer_types):
             problems.append(
-                f"this code was compiled for `layer_types[0]` being 'full_attention', not for layer_types={layer_types!r}"
+                "this code was compiled for `'full_attention' in layer_types` being True, "
+                f"not for layer_types={layer_types!r}"
             )
-        if layer_types[1] != "sliding_attention":
+        if not ("sliding_attention" in layer_types):
             problems.append(
-                f"this code was compiled for `layer_types[1]` being 'sliding_attention', not for layer_types={layer_types!r}"
+                "this code was compiled for `'sliding_attention' in layer_types` being True, "
+                f"not for layer_types={layer_types!r}"
             )
         if rope_type != "default":
             problems.append(
@@ -197,7 +202,8 @@ class Config:
             problems.append("head_dim is given; this code was compiled without it")
         if rope_parameters_sliding_attention_rope_type != "default":
             problems.append(
-                f"rope_parameters.sliding_attention.rope_type is {rope_parameters_sliding_attention_rope_type!r}; this code was compiled for 'default'"
+                "rope_parameters.sliding_attention.rope_type is "
+                f"{rope_parameters_sliding_attention_rope_type!r}; this code was compiled for 'default'"
             )
         if classifier_bias:
             problems.append(f"classifier_bias is {classifier_bias!r}; this code was compiled for False")
@@ -207,22 +213,13 @@ class Config:
             problems.append(f"decoder_bias is {decoder_bias!r}; this code was compiled for True")
         if (hidden_size // num_attention_heads) ** -0.5 is None:
             problems.append(
-                f"this code was compiled for `(hidden_size // num_attention_heads) ** -0.5 is None` being False, not for hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
+                "this code was compiled for `(hidden_size // num_attention_heads) ** -0.5 is None` being False, "
+                f"not for hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
             )
         if num_hidden_layers != len(layer_types):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
-        if raw.get("layer_types") is not None and raw["layer_types"]:
-            problems.append("layer_types.0 cannot be known: no question tells what decides this")
-        if raw.get("layer_types") is not None and (not raw["layer_types"]):
-            problems.append("layer_types.0 is missing")
-        if raw.get("layer_types") is not None and raw["layer_types"]:
-            problems.append("layer_types.1 cannot be known: no question tells what decides this")
-        if raw.get("layer_types") is not None and (not raw["layer_types"]):
-            problems.append("layer_types.1 is missing")
-        if True:
-            problems.append("rope_parameters cannot be known: an object of the configuration is no value")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
@@ -236,10 +233,45 @@ class Config:
             if raw.get("local_attention", 128)
             else -1,
             norm_eps=raw.get("norm_eps", 1e-05),
+            rope_theta_full_attention=(
+                (
+                    raw.get("global_rope_theta", 160000.0)
+                    if raw["rope_parameters"].get("full_attention") is None
+                    else raw["rope_parameters"]["full_attention"].get(
+                        "rope_theta", raw.get("global_rope_theta", 160000.0)
+                    )
+                )
+                if raw.get("rope_parameters")
+                else raw.get("global_rope_theta", 160000.0)
+            )
+            if raw.get("rope_scaling") is None
+            else raw["rope_scaling"]["rope_theta"]
+            if "rope_theta" in raw["rope_scaling"]
+            else raw.get("global_rope_theta", 160000.0)
+            if raw.get("rope_parameters") is None
+            else (raw["rope_parameters"].get("full_attention") or {}).get(
+                "rope_theta", raw.get("global_rope_theta", 160000.0)
+            ),
+            rope_theta_sliding_attention=(
+                (
+                    raw.get("local_rope_theta", 10000.0)
+                    if raw["rope_parameters"].get("sliding_attention") is None
+                    else raw["rope_parameters"]["sliding_attention"].get(
+                        "rope_theta", raw.get("local_rope_theta", 10000.0)
+                    )
+                )
+                if raw.get("rope_parameters")
+                else raw.get("local_rope_theta", 10000.0)
+            )
+            if raw.get("rope_scaling") is None
+            else raw["rope_scaling"]["rope_theta"]
+            if "rope_theta" in raw["rope_scaling"]
+            else raw.get("local_rope_theta", 10000.0)
+            if raw.get("rope_parameters") is None
+            else (raw["rope_parameters"].get("sliding_attention") or {}).get(
+                "rope_theta", raw.get("local_rope_theta", 10000.0)
+            ),
             layer_types=tuple(layer_types),
-            layer_types_0="full_attention" if raw.get("layer_types") is None else None,
-            layer_types_1="sliding_attention" if raw.get("layer_types") is None else None,
-            rope_parameters=None,
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
 

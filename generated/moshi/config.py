@@ -30,6 +30,9 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "audio_encoder_config.model_type": (str, type(None)),
     "audio_encoder_config.num_attention_heads": (int, type(None)),
     "audio_encoder_config.num_quantizers": (float, int),
+    "depth_decoder_config": (dict,),
+    "depth_decoder_config.hidden_size": (int, type(None)),
+    "depth_decoder_config.num_attention_heads": (int, type(None)),
     "rope_theta": (float, int),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.rope_theta": (float, int),
@@ -83,7 +86,13 @@ class Config:
             32 if raw.get("audio_encoder_config") is None else raw["audio_encoder_config"].get("num_quantizers", 32)
         )
         sizes = dict(
-            vocab_size=vocab_size, hidden_size=hidden_size, num_hidden_layers=num_hidden_layers, ffn_dim=ffn_dim
+            vocab_size=vocab_size,
+            hidden_size=hidden_size,
+            num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=num_key_value_heads,
+            head_dim=head_dim,
+            ffn_dim=ffn_dim,
         )
         problems = []
         if raw.get("per_layer_config") is not None:
@@ -120,6 +129,36 @@ class Config:
             )
         if (
             "per_layer_config" not in raw
+            and "hidden_size" in (raw.get("audio_encoder_config") or {})
+            and ((raw.get("audio_encoder_config") or {}).get("hidden_size") is not None)
+            and ("model_type" in (raw.get("audio_encoder_config") or {}))
+            and ((raw.get("audio_encoder_config") or {}).get("model_type") is not None)
+            and ("num_attention_heads" in (raw.get("audio_encoder_config") or {}))
+            and ((raw.get("audio_encoder_config") or {}).get("num_attention_heads") is not None)
+            and ("hidden_size" in (raw.get("depth_decoder_config") or {}))
+            and ((raw.get("depth_decoder_config") or {}).get("hidden_size") is None)
+        ):
+            problems.append(
+                "the configuration class refuses this: TypeError: unsupported operand type(s) for //: 'NoneType' and 'int'"
+            )
+        if (
+            "per_layer_config" not in raw
+            and "hidden_size" in (raw.get("audio_encoder_config") or {})
+            and ((raw.get("audio_encoder_config") or {}).get("hidden_size") is not None)
+            and ("model_type" in (raw.get("audio_encoder_config") or {}))
+            and ((raw.get("audio_encoder_config") or {}).get("model_type") is not None)
+            and ("num_attention_heads" in (raw.get("audio_encoder_config") or {}))
+            and ((raw.get("audio_encoder_config") or {}).get("num_attention_heads") is not None)
+            and ("hidden_size" in (raw.get("depth_decoder_config") or {}))
+            and ((raw.get("depth_decoder_config") or {}).get("hidden_size") is not None)
+            and ("num_attention_heads" in (raw.get("depth_decoder_config") or {}))
+            and ((raw.get("depth_decoder_config") or {}).get("num_attention_heads") is None)
+        ):
+            problems.append(
+                "the configuration class refuses this: TypeError: unsupported operand type(s) for //: 'int' and 'NoneType'"
+            )
+        if (
+            "per_layer_config" not in raw
             and "hidden_size" not in (raw.get("audio_encoder_config") or {})
             and ("model_type" in (raw.get("audio_encoder_config") or {}))
             and ((raw.get("audio_encoder_config") or {}).get("model_type") is None)
@@ -148,19 +187,25 @@ class Config:
             problems.append(f"a size is not positive: {sizes!r}")
         if ffn_dim % (2):
             problems.append(f"2 does not divide ffn_dim: {(ffn_dim, 2)!r}")
+        if num_attention_heads % num_key_value_heads:
+            problems.append(
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
+            )
         if hidden_size % num_attention_heads != 0:
             problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
+                f"the configuration class refuses hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}"
             )
         if rope_type != "default":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if not head_dim:
-            problems.append(f"this code was compiled for `head_dim` being True, not for head_dim={head_dim!r}")
-        if hidden_act != "silu":
+        if hidden_act not in ("silu", "swish"):
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
         if ffn_dim % 2 == 1:
             problems.append(f"the configuration class refuses ffn_dim={ffn_dim!r}")
@@ -170,12 +215,6 @@ class Config:
             )
         if head_dim % 2:
             problems.append(f"the configuration class refuses head_dim={head_dim!r}")
-        if (
-            raw.get("audio_encoder_config") is not None
-            and "num_quantizers" not in raw["audio_encoder_config"]
-            and (raw["audio_encoder_config"].get("model_type") == "moshi_depth")
-        ):
-            problems.append("audio_encoder_config.num_quantizers is missing")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

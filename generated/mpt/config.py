@@ -22,6 +22,9 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "layer_norm_epsilon": (float, int),
     "attn_config": (dict, type(None)),
     "tie_word_embeddings": (bool,),
+    "hidden_size": (int,),
+    "num_attention_heads": (int,),
+    "num_hidden_layers": (int,),
 }
 
 
@@ -54,12 +57,12 @@ class Config:
         vocab_size = raw.get("vocab_size", 50368)
         return_dict = raw.get("return_dict", True)
         output_hidden_states = raw.get("output_hidden_states", False)
-        d_model = raw.get("d_model", 2048)
-        n_heads = raw.get("n_heads", 16)
-        n_layers = raw.get("n_layers", 24)
+        d_model = raw.get("hidden_size", raw.get("d_model", 2048))
+        n_heads = raw.get("num_attention_heads", raw.get("n_heads", 16))
+        n_layers = raw.get("num_hidden_layers", raw.get("n_layers", 24))
         softmax_scale = None if raw.get("attn_config") is None else raw["attn_config"].get("softmax_scale")
         clip_qkv = None if raw.get("attn_config") is None else raw["attn_config"].get("clip_qkv")
-        sizes = dict(d_model=d_model, n_layers=n_layers, vocab_size=vocab_size)
+        sizes = dict(d_model=d_model, n_heads=n_heads, n_layers=n_layers, vocab_size=vocab_size)
         problems = []
         if raw.get("per_layer_config") is not None:
             problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
@@ -85,16 +88,11 @@ class Config:
             problems.append(f"output_hidden_states is {output_hidden_states!r}; this code was compiled for False")
         if 2 ** math.ceil(math.log2(n_heads)) != n_heads:
             problems.append(
-                f"this code was compiled for `2 ** math.ceil(math.log2(n_heads)) != n_heads` being False, not for n_heads={n_heads!r}"
+                "this code was compiled for `2 ** math.ceil(math.log2(n_heads)) != n_heads` being False, "
+                f"not for n_heads={n_heads!r}"
             )
         if clip_qkv is not None:
             problems.append(f"attn_config.clip_qkv is {clip_qkv!r}; this code was compiled for None")
-        if "hidden_size" in raw:
-            problems.append("d_model cannot be known: an object of the configuration is no value")
-        if "num_attention_heads" in raw:
-            problems.append("n_heads cannot be known: an object of the configuration is no value")
-        if "num_hidden_layers" in raw:
-            problems.append("n_layers cannot be known: an object of the configuration is no value")
         _refuse(problems)
         return cls(
             d_model=d_model,

@@ -77,6 +77,8 @@ class Config:
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=num_key_value_heads,
         )
         problems = []
         if raw.get("per_layer_config") is not None:
@@ -89,11 +91,16 @@ class Config:
             problems.append(f"a size is not positive: {sizes!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
+        if num_attention_heads % num_key_value_heads:
+            problems.append(
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
+            )
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
         if attention_bias:
             problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if hidden_act != "silu":
+        if hidden_act not in ("silu", "swish"):
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
         if rope_type != "default":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
@@ -101,7 +108,9 @@ class Config:
             problems.append(f"clip_qkv is {clip_qkv!r}; this code was compiled for None")
         if not (num_attention_heads // num_key_value_heads == 1):
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being True, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being True, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
         if raw.get("clip_qkv") is not None:
             problems.append("clip_qkv cannot be known: an object of the configuration is no value")

@@ -20,9 +20,11 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "tie_word_embeddings": (bool,),
     "rope_parameters": (dict, type(None)),
     "rope_parameters.full_attention": (dict,),
+    "rope_parameters.full_attention.rope_theta": (float, int),
     "rope_parameters.full_attention.rope_type": (str,),
     "rope_parameters.full_attention.type": (str,),
     "rope_parameters.sliding_attention": (dict,),
+    "rope_parameters.sliding_attention.rope_theta": (float, int),
     "rope_parameters.sliding_attention.rope_type": (str,),
     "rope_parameters.sliding_attention.type": (str,),
     "attention_bias": (bool,),
@@ -30,7 +32,9 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "sliding_window": (int,),
     "layer_types": (list, type(None)),
     "rope_scaling": (dict, type(None)),
+    "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
+    "rope_theta": (float, int),
 }
 
 
@@ -42,20 +46,16 @@ class Config:
     num_hidden_layers: int = 64  # L
     num_attention_heads: int = 40
     num_key_value_heads: int = 8
+    rope_theta_full_attention: float = 500000
     sliding_window: int = 4096
+    rope_theta_sliding_attention: float = 500000.0
     rms_norm_eps: float = 1e-06
-    rope_parameters: dict = {
-        "sliding_attention": {"rope_type": "default", "rope_theta": 500000.0},
-        "full_attention": {"rope_type": "default", "rope_theta": 500000},
-    }
     layer_types: tuple[str, ...] = (
         "sliding_attention",
         "sliding_attention",
         "sliding_attention",
         "full_attention",
     ) * 16
-    layer_types_3: str = "full_attention"
-    layer_types_0: str = "sliding_attention"
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -128,6 +128,8 @@ class Config:
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=num_key_value_heads,
         )
         problems = []
         if raw.get("per_layer_config") is not None:
@@ -152,6 +154,11 @@ class Config:
             problems.append(f"a size is not positive: {sizes!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
+        if num_attention_heads % num_key_value_heads:
+            problems.append(
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
+            )
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
         if attention_bias:
@@ -160,15 +167,17 @@ class Config:
             problems.append(
                 f"layer_types is {layer_types!r}; this code was compiled for 'sliding_attention', 'full_attention'"
             )
-        if hidden_act != "silu":
+        if hidden_act not in ("silu", "swish"):
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if layer_types[0] != "sliding_attention":
+        if not ("sliding_attention" in layer_types):
             problems.append(
-                f"this code was compiled for `layer_types[0]` being 'sliding_attention', not for layer_types={layer_types!r}"
+                "this code was compiled for `'sliding_attention' in layer_types` being True, "
+                f"not for layer_types={layer_types!r}"
             )
-        if layer_types[3] != "full_attention":
+        if not ("full_attention" in layer_types):
             problems.append(
-                f"this code was compiled for `layer_types[3]` being 'full_attention', not for layer_types={layer_types!r}"
+                "this code was compiled for `'full_attention' in layer_types` being True, "
+                f"not for layer_types={layer_types!r}"
             )
         if rope_type != "default":
             problems.append(
@@ -176,22 +185,19 @@ class Config:
             )
         if rope_parameters_sliding_attention_rope_type != "default":
             problems.append(
-                f"rope_parameters.sliding_attention.rope_type is {rope_parameters_sliding_attention_rope_type!r}; this code was compiled for 'default'"
+                "rope_parameters.sliding_attention.rope_type is "
+                f"{rope_parameters_sliding_attention_rope_type!r}; this code was compiled for 'default'"
             )
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
         if num_hidden_layers != len(layer_types):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
-        if True:
-            problems.append("rope_parameters cannot be known: an object of the configuration is no value")
-        if raw.get("layer_types") is not None and (not raw["layer_types"]):
-            problems.append("layer_types.3 is missing")
-        if raw.get("layer_types") is not None and (not raw["layer_types"]):
-            problems.append("layer_types.0 is missing")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
@@ -200,12 +206,33 @@ class Config:
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
+            rope_theta_full_attention=(
+                (
+                    raw.get("rope_theta", 500000.0)
+                    if raw["rope_parameters"].get("full_attention") is None
+                    else raw["rope_parameters"]["full_attention"].get("rope_theta", raw.get("rope_theta", 500000.0))
+                )
+                if raw.get("rope_parameters")
+                else raw.get("rope_theta", 500000.0)
+            )
+            if raw.get("rope_scaling") is None
+            else raw["rope_scaling"]["rope_theta"]
+            if "rope_theta" in raw["rope_scaling"]
+            else raw.get("rope_theta", 500000.0)
+            if raw.get("rope_parameters") is None
+            else (raw["rope_parameters"].get("full_attention") or {}).get(
+                "rope_theta", raw.get("rope_theta", 500000.0)
+            ),
             sliding_window=raw.get("sliding_window", 4096),
+            rope_theta_sliding_attention=(
+                500000.0
+                if raw["rope_parameters"].get("sliding_attention") is None
+                else raw["rope_parameters"]["sliding_attention"].get("rope_theta", 500000.0)
+            )
+            if raw.get("rope_parameters")
+            else 500000.0,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
-            rope_parameters=None,
             layer_types=tuple(layer_types),
-            layer_types_3="full_attention" if raw.get("layer_types") is None else raw["layer_types"][3],
-            layer_types_0="sliding_attention" if raw.get("layer_types") is None else raw["layer_types"][0],
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
 

@@ -67,14 +67,14 @@ def sliding_attention_inv_freq(cfg: Config) -> Array:
     h = jnp.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=jnp.float32) / (
         cfg.hidden_size // cfg.num_attention_heads
     )
-    return 1.0 / cfg.rope_parameters[cfg.layer_types_0]["rope_theta"] ** h
+    return 1.0 / cfg.rope_theta_sliding_attention**h
 
 
 def full_attention_inv_freq(cfg: Config) -> Array:
     h = jnp.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=jnp.float32) / (
         cfg.hidden_size // cfg.num_attention_heads
     )
-    return 1.0 / cfg.rope_parameters[cfg.layer_types_3]["rope_theta"] ** h
+    return 1.0 / cfg.rope_theta_full_attention**h
 
 
 def causal_mask(here: Array, slots: Array, valid: Array | None, window: int | None = None) -> Array | None:
@@ -277,16 +277,16 @@ class Decoder(nnx.Module):
     def __call__(
         self, ids: Array, positions: Array, window_mask: Array | None, mask: Array | None, kv: Any, start: Array | int
     ) -> tuple[Array, Any]:
-        h, h2 = self.rotary_emb(positions)
-        h3, h4 = self.rotary_emb.forward2(positions)
+        cos, sin = self.rotary_emb(positions)
+        cos2, sin2 = self.rotary_emb.forward2(positions)
         x = self.embed_tokens(ids)
         mask_by_kind = {"sliding_attention": window_mask, "full_attention": mask}
-        h_by_kind = {"sliding_attention": h, "full_attention": h3}
-        h_by_kind = {"sliding_attention": h2, "full_attention": h4}
+        cos_by_kind = {"sliding_attention": cos, "full_attention": cos2}
+        sin_by_kind = {"sliding_attention": sin, "full_attention": sin2}
         x, kv = run_layers(
             self.layers,
             lambda layer, x, kv: layer(
-                x, mask_by_kind[layer.kind], h_by_kind[layer.kind], h_by_kind[layer.kind], kv, start
+                x, mask_by_kind[layer.kind], cos_by_kind[layer.kind], sin_by_kind[layer.kind], kv, start
             ),
             x,
             kv,

@@ -29,14 +29,14 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def full_attention_inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
         h = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
-        h = cfg.rope_parameters[cfg.layer_types_3]["rope_theta"] ** (h / (cfg.hidden_size // cfg.num_attention_heads))
+        h = cfg.rope_theta_full_attention ** (h / (cfg.hidden_size // cfg.num_attention_heads))
         return 1.0 / h
 
 
 def sliding_attention_inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
         h = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
-        h = cfg.rope_parameters[cfg.layer_types_0]["rope_theta"] ** (h / (cfg.hidden_size // cfg.num_attention_heads))
+        h = cfg.rope_theta_sliding_attention ** (h / (cfg.hidden_size // cfg.num_attention_heads))
         return 1.0 / h
 
 
@@ -191,14 +191,14 @@ class Decoder(nn.Module):
     def forward(
         self, ids: Tensor, positions: Tensor, window_mask: Tensor | None, mask: Tensor | None, cache: Cache | None
     ) -> Tensor:
-        h, h2 = self.rotary_emb(positions)
-        h3, h4 = self.rotary_emb.forward2(positions)
+        cos, sin = self.rotary_emb(positions)
+        cos2, sin2 = self.rotary_emb.forward2(positions)
         x = self.embed_tokens(ids)
         mask_by_kind = {"sliding_attention": window_mask, "full_attention": mask}
-        h_by_kind = {"sliding_attention": h, "full_attention": h3}
-        h_by_kind = {"sliding_attention": h2, "full_attention": h4}
+        cos_by_kind = {"sliding_attention": cos, "full_attention": cos2}
+        sin_by_kind = {"sliding_attention": sin, "full_attention": sin2}
         for layer in self.layers:
-            x = layer(x, mask_by_kind[layer.kind], h_by_kind[layer.kind], h_by_kind[layer.kind], cache)
+            x = layer(x, mask_by_kind[layer.kind], cos_by_kind[layer.kind], sin_by_kind[layer.kind], cache)
         return self.norm(x)
 
 

@@ -82,7 +82,8 @@ class Config:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if word_embed_proj_dim != hidden_size:
             problems.append(
-                f"this code was compiled for `word_embed_proj_dim != hidden_size` being False, not for hidden_size={hidden_size!r}, word_embed_proj_dim={word_embed_proj_dim!r}"
+                "this code was compiled for `word_embed_proj_dim != hidden_size` being False, "
+                f"not for hidden_size={hidden_size!r}, word_embed_proj_dim={word_embed_proj_dim!r}"
             )
         if not do_layer_norm_before:
             problems.append(f"do_layer_norm_before is {do_layer_norm_before!r}; this code was compiled for True")
@@ -96,7 +97,8 @@ class Config:
             )
         if hidden_size // num_attention_heads * num_attention_heads != hidden_size:
             problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
+                f"the configuration class refuses hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}"
             )
         if not enable_bias:
             problems.append(f"enable_bias is {enable_bias!r}; this code was compiled for True")

@@ -24,7 +24,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rope_parameters.rope_type": (str,),
     "rope_parameters.type": (str,),
     "qk_layernorm": (bool,),
-    "partial_rotary_factor": (float, int, type(None)),
+    "partial_rotary_factor": (float, int),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.partial_rotary_factor": (float, int),
     "rope_scaling.rope_theta": (float, int),
@@ -91,7 +91,8 @@ class Config:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if hidden_size // num_attention_heads * num_attention_heads != hidden_size:
             problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
+                f"the configuration class refuses hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}"
             )
         if not qk_layernorm:
             problems.append(f"qk_layernorm is {qk_layernorm!r}; this code was compiled for True")
@@ -101,12 +102,6 @@ class Config:
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
-        if (
-            "partial_rotary_factor" not in rope_parameters
-            and "partial_rotary_factor" in raw
-            and (raw.get("partial_rotary_factor") is None)
-        ):
-            problems.append("rope_parameters.partial_rotary_factor is missing")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
@@ -115,11 +110,7 @@ class Config:
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             layer_norm_eps=raw.get("layer_norm_eps", 1e-05),
-            partial_rotary_factor=rope_parameters["partial_rotary_factor"]
-            if "partial_rotary_factor" in rope_parameters
-            else raw.get("partial_rotary_factor")
-            if "partial_rotary_factor" in raw
-            else 0.5,
+            partial_rotary_factor=rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 0.5)),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )

@@ -21,9 +21,11 @@ from . import weights
 from .config import Config
 
 
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+def apply_rope_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
+    R = cos.shape[-1]
+    x, rest = x[..., :R], x[..., R:]
+    return torch.cat((torch.addcmul(x * cos, x.roll(R // 2, -1), sin), rest), dim=-1)
 
 
 def re_lu_squared_activation(x: Tensor) -> Tensor:
@@ -82,10 +84,9 @@ class Cache:
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
+        self.layer = layer
         self.hidden_size = cfg.hidden_size
         self.num_attention_heads = cfg.num_attention_heads
-        self.partial_rotary_factor = cfg.partial_rotary_factor
-        self.layer = layer
         self.query_key_value = nn.Linear(cfg.hidden_size, 3 * cfg.hidden_size)
         self.dense = nn.Linear(cfg.num_attention_heads * (cfg.hidden_size // cfg.num_attention_heads), cfg.hidden_size)
         self.q_layernorm = nn.LayerNorm(cfg.hidden_size // cfg.num_attention_heads, eps=cfg.layer_norm_eps)
@@ -94,19 +95,11 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
         q, k, v = self._split_heads(self.query_key_value(x))
-        q = self.q_layernorm(q).transpose(1, 2)
-        k = self.k_layernorm(k).transpose(1, 2)
-        query_rot = q[..., : int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor)]
-        query_pass = q[..., int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) :]
-        key_rot = k[..., : int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor)]
-        key_pass = k[..., int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) :]
-        query_rot = apply_rope(query_rot, cos, sin)
-        key_rot = apply_rope(key_rot, cos, sin)
-        k = torch.cat((key_rot, key_pass), dim=-1)
+        q = apply_rope_partial(self.q_layernorm(q).transpose(1, 2), cos, sin)
+        k = apply_rope_partial(self.k_layernorm(k).transpose(1, 2), cos, sin)
         v = v.transpose(1, 2)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
-        q = torch.cat((query_rot, query_pass), dim=-1)
         out = F.scaled_dot_product_attention(
             q,
             k,

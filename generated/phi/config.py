@@ -25,7 +25,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rope_parameters.rope_type": (str,),
     "rope_parameters.type": (str,),
     "qk_layernorm": (bool,),
-    "partial_rotary_factor": (float, int, type(None)),
+    "partial_rotary_factor": (float, int),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.partial_rotary_factor": (float, int),
     "rope_scaling.rope_theta": (float, int),
@@ -81,6 +81,8 @@ class Config:
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=num_key_value_heads,
         )
         problems = []
         if raw.get("per_layer_config") is not None:
@@ -93,6 +95,11 @@ class Config:
             problems.append(f"a size is not positive: {sizes!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
+        if num_attention_heads % num_key_value_heads:
+            problems.append(
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
+            )
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
         if qk_layernorm:
@@ -101,38 +108,12 @@ class Config:
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'gelu_new'")
         if rope_type != "default":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if not (
-            raw.get("partial_rotary_factor") is not None
-            or "partial_rotary_factor" not in raw
-            or "partial_rotary_factor" in rope_parameters
-        ):
-            problems.append("rope_parameters.partial_rotary_factor is missing")
         if not (num_attention_heads // num_key_value_heads == 1):
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being True, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being True, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
-        if (
-            (
-                raw.get("rope_scaling")
-                and "partial_rotary_factor" not in raw["rope_scaling"]
-                and ("partial_rotary_factor" in raw)
-                and (raw.get("partial_rotary_factor") is None)
-            )
-            or (
-                not raw.get("rope_scaling")
-                and "partial_rotary_factor" in raw
-                and raw.get("rope_parameters")
-                and ("partial_rotary_factor" not in raw["rope_parameters"])
-                and (raw.get("partial_rotary_factor") is None)
-            )
-            or (
-                not raw.get("rope_scaling")
-                and "partial_rotary_factor" in raw
-                and (not raw.get("rope_parameters"))
-                and (raw.get("partial_rotary_factor") is None)
-            )
-        ):
-            problems.append("rope_parameters.partial_rotary_factor is missing")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
@@ -142,23 +123,7 @@ class Config:
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             layer_norm_eps=raw.get("layer_norm_eps", 1e-05),
-            partial_rotary_factor=(
-                raw["rope_scaling"]["partial_rotary_factor"]
-                if "partial_rotary_factor" in raw["rope_scaling"]
-                else raw.get("partial_rotary_factor")
-                if "partial_rotary_factor" in raw
-                else 0.5
-            )
-            if raw.get("rope_scaling")
-            else (
-                raw["rope_parameters"].get("partial_rotary_factor", raw.get("partial_rotary_factor"))
-                if raw.get("rope_parameters")
-                else raw.get("partial_rotary_factor")
-            )
-            if "partial_rotary_factor" in raw
-            else raw["rope_parameters"].get("partial_rotary_factor", 0.5)
-            if raw.get("rope_parameters")
-            else 0.5,
+            partial_rotary_factor=rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 0.5)),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )

@@ -20,9 +20,11 @@ from . import weights
 from .config import Config
 
 
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+def apply_rope_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
+    R = cos.shape[-1]
+    x, rest = x[..., :R], x[..., R:]
+    return torch.cat((torch.addcmul(x * cos, x.roll(R // 2, -1), sin), rest), dim=-1)
 
 
 def new_gelu_activation(x: Tensor) -> Tensor:
@@ -84,7 +86,6 @@ class Attention(nn.Module):
         super().__init__()
         self.hidden_size = cfg.hidden_size
         self.num_attention_heads = cfg.num_attention_heads
-        self.partial_rotary_factor = cfg.partial_rotary_factor
         self.layer = layer
         self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * (cfg.hidden_size // cfg.num_attention_heads))
         self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * (cfg.hidden_size // cfg.num_attention_heads))
@@ -96,16 +97,10 @@ class Attention(nn.Module):
         q = self.q_proj(x).reshape(B, T, -1, self.hidden_size // self.num_attention_heads).transpose(1, 2)
         k = self.k_proj(x).reshape(B, T, -1, self.hidden_size // self.num_attention_heads).transpose(1, 2)
         v = self.v_proj(x).reshape(B, T, -1, self.hidden_size // self.num_attention_heads).transpose(1, 2)
-        query_rot = q[..., : int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor)]
-        query_pass = q[..., int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) :]
-        key_rot = k[..., : int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor)]
-        key_pass = k[..., int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) :]
-        query_rot = apply_rope(query_rot, cos, sin)
-        key_rot = apply_rope(key_rot, cos, sin)
-        k = torch.cat((key_rot, key_pass), dim=-1)
+        q = apply_rope_partial(q, cos, sin)
+        k = apply_rope_partial(k, cos, sin)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
-        q = torch.cat((query_rot, query_pass), dim=-1)
         out = F.scaled_dot_product_attention(
             q,
             k,

@@ -22,22 +22,16 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rms_norm_eps": (float, int),
     "tie_word_embeddings": (bool,),
     "rope_parameters": (dict, type(None)),
-    "rope_parameters.long_factor": (list,),
     "rope_parameters.partial_rotary_factor": (float, int),
-    "rope_parameters.rope_theta": (float, int),
     "rope_parameters.rope_type": (str,),
-    "rope_parameters.short_factor": (list, type(None)),
     "rope_parameters.type": (str,),
     "sliding_window": (int,),
-    "_name_or_path": (str, type(None)),
-    "auto_map": (dict,),
-    "auto_map.AutoModelForCausalLM": (str, type(None)),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.long_factor": (list,),
     "rope_scaling.partial_rotary_factor": (float, int),
     "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
-    "rope_scaling.short_factor": (list, type(None)),
+    "rope_scaling.short_factor": (list,),
     "rope_scaling.type": (str,),
     "rope_theta": (float, int),
     "partial_rotary_factor": (float, int),
@@ -56,17 +50,58 @@ class Config:
     original_max_position_embeddings: int = 4096
     sliding_window: int = 262144
     rms_norm_eps: float = 1e-05
+    rope_parameters_long_factor_0: float = 1.0700000524520874
+    rope_parameters_long_factor_1: float = 1.1200000047683716
+    rope_parameters_long_factor_10: float = 6.950000286102295
+    rope_parameters_long_factor_11: float = 9.070000648498535
+    rope_parameters_long_factor_12: float = 9.930000305175781
+    rope_parameters_long_factor_13: float = 10.710000038146973
+    rope_parameters_long_factor_14: float = 11.130000114440918
+    rope_parameters_long_factor_15: float = 14.609999656677246
+    rope_parameters_long_factor_16: float = 15.409998893737793
+    rope_parameters_long_factor_17: float = 19.809999465942383
+    rope_parameters_long_factor_18: float = 37.279998779296875
+    rope_parameters_long_factor_19: float = 38.279998779296875
+    rope_parameters_long_factor_2: float = 1.149999976158142
+    rope_parameters_long_factor_20: float = 38.599998474121094
+    rope_parameters_long_factor_21: float = 40.12000274658203
+    rope_parameters_long_factor_22: float = 46.20000457763672
+    rope_parameters_long_factor_23: float = 50.940006256103516
+    rope_parameters_long_factor_24: float = 53.66000747680664
+    rope_parameters_long_factor_25: float = 54.9373893737793
+    rope_parameters_long_factor_26: float = 56.89738845825195
+    rope_parameters_long_factor_27: float = 57.28738784790039
+    rope_parameters_long_factor_28: float = 59.98738479614258
+    rope_parameters_long_factor_29: float = 60.86738586425781
+    rope_parameters_long_factor_3: float = 1.4199999570846558
+    rope_parameters_long_factor_30: float = 60.887386322021484
+    rope_parameters_long_factor_31: float = 61.71739196777344
+    rope_parameters_long_factor_32: float = 62.91739273071289
+    rope_parameters_long_factor_33: float = 62.957393646240234
+    rope_parameters_long_factor_34: float = 63.41739273071289
+    rope_parameters_long_factor_35: float = 63.8173942565918
+    rope_parameters_long_factor_36: float = 63.83739471435547
+    rope_parameters_long_factor_37: float = 63.897396087646484
+    rope_parameters_long_factor_38: float = 63.93739700317383
+    rope_parameters_long_factor_39: float = 64.06739807128906
+    rope_parameters_long_factor_4: float = 1.5699999332427979
+    rope_parameters_long_factor_40: float = 64.11434936523438
+    rope_parameters_long_factor_41: float = 64.12435150146484
+    rope_parameters_long_factor_42: float = 64.15435028076172
+    rope_parameters_long_factor_43: float = 64.19435119628906
+    rope_parameters_long_factor_44: float = 64.24435424804688
+    rope_parameters_long_factor_45: float = 64.57435607910156
+    rope_parameters_long_factor_46: float = 64.69000244140625
+    rope_parameters_long_factor_47: float = 64.76000213623047
+    rope_parameters_long_factor_5: float = 1.7999999523162842
+    rope_parameters_long_factor_6: float = 2.129999876022339
+    rope_parameters_long_factor_7: float = 2.129999876022339
+    rope_parameters_long_factor_8: float = 3.009999990463257
+    rope_parameters_long_factor_9: float = 5.910000324249268
     partial_rotary_factor: float = 1.0
+    rope_theta: float = 10000.0
     rope_parameters_short_factor_0: float = 1.1
     rope_parameters_short_factor_1: float = 1.1
-    rope_parameters_short_factor_2: float = 1.1
-    rope_parameters_short_factor_3: float = 1.3000000000000003
-    rope_parameters_short_factor_4: float = 1.3500000000000003
-    rope_parameters_short_factor_5: float = 1.3500000000000003
-    rope_parameters_short_factor_6: float = 1.4000000000000004
-    rope_parameters_short_factor_7: float = 1.5500000000000005
-    rope_parameters_short_factor_8: float = 2.000000000000001
-    rope_parameters_short_factor_9: float = 2.000000000000001
     rope_parameters_short_factor_10: float = 2.000000000000001
     rope_parameters_short_factor_11: float = 2.000000000000001
     rope_parameters_short_factor_12: float = 2.000000000000001
@@ -77,6 +112,7 @@ class Config:
     rope_parameters_short_factor_17: float = 2.000000000000001
     rope_parameters_short_factor_18: float = 2.000000000000001
     rope_parameters_short_factor_19: float = 2.000000000000001
+    rope_parameters_short_factor_2: float = 1.1
     rope_parameters_short_factor_20: float = 2.000000000000001
     rope_parameters_short_factor_21: float = 2.000000000000001
     rope_parameters_short_factor_22: float = 2.000000000000001
@@ -87,6 +123,7 @@ class Config:
     rope_parameters_short_factor_27: float = 2.0500000000000007
     rope_parameters_short_factor_28: float = 2.0500000000000007
     rope_parameters_short_factor_29: float = 2.0500000000000007
+    rope_parameters_short_factor_3: float = 1.3000000000000003
     rope_parameters_short_factor_30: float = 2.0500000000000007
     rope_parameters_short_factor_31: float = 2.1000000000000005
     rope_parameters_short_factor_32: float = 2.1000000000000005
@@ -97,6 +134,7 @@ class Config:
     rope_parameters_short_factor_37: float = 2.25
     rope_parameters_short_factor_38: float = 2.25
     rope_parameters_short_factor_39: float = 2.3999999999999995
+    rope_parameters_short_factor_4: float = 1.3500000000000003
     rope_parameters_short_factor_40: float = 2.4499999999999993
     rope_parameters_short_factor_41: float = 2.499999999999999
     rope_parameters_short_factor_42: float = 2.6999999999999984
@@ -105,7 +143,11 @@ class Config:
     rope_parameters_short_factor_45: float = 2.799999999999998
     rope_parameters_short_factor_46: float = 2.8999999999999977
     rope_parameters_short_factor_47: float = 3.049999999999997
-    rope_theta: float = 10000.0
+    rope_parameters_short_factor_5: float = 1.3500000000000003
+    rope_parameters_short_factor_6: float = 1.4000000000000004
+    rope_parameters_short_factor_7: float = 1.5500000000000005
+    rope_parameters_short_factor_8: float = 2.000000000000001
+    rope_parameters_short_factor_9: float = 2.000000000000001
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -155,19 +197,126 @@ class Config:
             if "type" in rope_parameters
             else "default"
         )
-        short_factor = rope_parameters.get("short_factor")
-        long_factor = rope_parameters.get("long_factor")
+        short_factor = (raw.get("rope_scaling") or {}).get("short_factor")
+        long_factor = (raw.get("rope_scaling") or {}).get("long_factor")
         sizes = dict(
             vocab_size=vocab_size,
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=num_key_value_heads,
         )
         problems = []
+        if raw.get("rope_scaling") != {
+            "long_factor": [
+                1.0700000524520874,
+                1.1200000047683716,
+                1.149999976158142,
+                1.4199999570846558,
+                1.5699999332427979,
+                1.7999999523162842,
+                2.129999876022339,
+                2.129999876022339,
+                3.009999990463257,
+                5.910000324249268,
+                6.950000286102295,
+                9.070000648498535,
+                9.930000305175781,
+                10.710000038146973,
+                11.130000114440918,
+                14.609999656677246,
+                15.409998893737793,
+                19.809999465942383,
+                37.279998779296875,
+                38.279998779296875,
+                38.599998474121094,
+                40.12000274658203,
+                46.20000457763672,
+                50.940006256103516,
+                53.66000747680664,
+                54.9373893737793,
+                56.89738845825195,
+                57.28738784790039,
+                59.98738479614258,
+                60.86738586425781,
+                60.887386322021484,
+                61.71739196777344,
+                62.91739273071289,
+                62.957393646240234,
+                63.41739273071289,
+                63.8173942565918,
+                63.83739471435547,
+                63.897396087646484,
+                63.93739700317383,
+                64.06739807128906,
+                64.11434936523438,
+                64.12435150146484,
+                64.15435028076172,
+                64.19435119628906,
+                64.24435424804688,
+                64.57435607910156,
+                64.69000244140625,
+                64.76000213623047,
+            ],
+            "short_factor": [
+                1.1,
+                1.1,
+                1.1,
+                1.3000000000000003,
+                1.3500000000000003,
+                1.3500000000000003,
+                1.4000000000000004,
+                1.5500000000000005,
+                2.000000000000001,
+                2.000000000000001,
+                2.000000000000001,
+                2.000000000000001,
+                2.000000000000001,
+                2.000000000000001,
+                2.000000000000001,
+                2.000000000000001,
+                2.000000000000001,
+                2.000000000000001,
+                2.000000000000001,
+                2.000000000000001,
+                2.000000000000001,
+                2.000000000000001,
+                2.000000000000001,
+                2.000000000000001,
+                2.000000000000001,
+                2.0500000000000007,
+                2.0500000000000007,
+                2.0500000000000007,
+                2.0500000000000007,
+                2.0500000000000007,
+                2.0500000000000007,
+                2.1000000000000005,
+                2.1000000000000005,
+                2.1500000000000004,
+                2.25,
+                2.25,
+                2.25,
+                2.25,
+                2.25,
+                2.3999999999999995,
+                2.4499999999999993,
+                2.499999999999999,
+                2.6999999999999984,
+                2.6999999999999984,
+                2.7499999999999982,
+                2.799999999999998,
+                2.8999999999999977,
+                3.049999999999997,
+            ],
+            "type": "longrope",
+        }:
+            problems.append(
+                "rope_scaling is "
+                f"{raw.get('rope_scaling')!r}; this code was compiled for {{'long_factor': [1.0700000524520874, 1.1200000047683716, 1.149999976158142, 1.4199999570846558, 1.5699999332427979, 1.7999999523162842, 2.129999876022339, 2.129999876022339, 3.009999990463257, 5.910000324249268, 6.950000286102295, 9.070000648498535, 9.930000305175781, 10.710000038146973, 11.130000114440918, 14.609999656677246, 15.409998893737793, 19.809999465942383, 37.279998779296875, 38.279998779296875, 38.599998474121094, 40.12000274658203, 46.20000457763672, 50.940006256103516, 53.66000747680664, 54.9373893737793, 56.89738845825195, 57.28738784790039, 59.98738479614258, 60.86738586425781, 60.887386322021484, 61.71739196777344, 62.91739273071289, 62.957393646240234, 63.41739273071289, 63.8173942565918, 63.83739471435547, 63.897396087646484, 63.93739700317383, 64.06739807128906, 64.11434936523438, 64.12435150146484, 64.15435028076172, 64.19435119628906, 64.24435424804688, 64.57435607910156, 64.69000244140625, 64.76000213623047], 'short_factor': [1.1, 1.1, 1.1, 1.3000000000000003, 1.3500000000000003, 1.3500000000000003, 1.4000000000000004, 1.5500000000000005, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.0500000000000007, 2.0500000000000007, 2.0500000000000007, 2.0500000000000007, 2.0500000000000007, 2.0500000000000007, 2.1000000000000005, 2.1000000000000005, 2.1500000000000004, 2.25, 2.25, 2.25, 2.25, 2.25, 2.3999999999999995, 2.4499999999999993, 2.499999999999999, 2.6999999999999984, 2.6999999999999984, 2.7499999999999982, 2.799999999999998, 2.8999999999999977, 3.049999999999997], 'type': 'longrope'}}"
+            )
         if raw.get("per_layer_config") is not None:
             problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
-        if any(isinstance(item, dict) for item in (raw.get("auto_map") or {}).values()):
-            problems.append("auto_map holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -176,42 +325,149 @@ class Config:
             problems.append(f"a size is not positive: {sizes!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
+        if num_attention_heads % num_key_value_heads:
+            problems.append(
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
+            )
+        if int(hidden_size // num_attention_heads * partial_rotary_factor) % (2):
+            problems.append(
+                "2 does not divide int(hidden_size // num_attention_heads * partial_rotary_factor): "
+                f"{(int(hidden_size // num_attention_heads * partial_rotary_factor), 2)!r}"
+            )
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
-        if hidden_act != "silu":
+        if hidden_act not in ("silu", "swish"):
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
         if rope_type != "longrope":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'longrope'")
-        if "factor" in rope_parameters:
+        if "factor" in (raw.get("rope_scaling") or {}):
             problems.append("rope_parameters.factor is given; this code was compiled without it")
-        if "attention_factor" in rope_parameters:
+        if "attention_factor" in (raw.get("rope_scaling") or {}):
             problems.append("rope_parameters.attention_factor is given; this code was compiled without it")
         if sliding_window is None:
             problems.append(
-                f"this code was compiled for `sliding_window is None` being False, not for sliding_window={sliding_window!r}"
+                "this code was compiled for `sliding_window is None` being False, "
+                f"not for sliding_window={sliding_window!r}"
             )
         if not (num_attention_heads // num_key_value_heads == 1):
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being True, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being True, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
         if len(short_factor) != int(hidden_size // num_attention_heads * partial_rotary_factor) // 2:
             problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}, partial_rotary_factor={partial_rotary_factor!r}, short_factor={short_factor!r}"
+                f"the configuration class refuses hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}, "
+                f"partial_rotary_factor={partial_rotary_factor!r}, short_factor={short_factor!r}"
             )
         if len(long_factor) != int(hidden_size // num_attention_heads * partial_rotary_factor) // 2:
             problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}, long_factor={long_factor!r}, partial_rotary_factor={partial_rotary_factor!r}"
+                f"the configuration class refuses hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}, long_factor={long_factor!r}, "
+                f"partial_rotary_factor={partial_rotary_factor!r}"
             )
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.0 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.1 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.10 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.11 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.12 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.13 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.14 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.15 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.16 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.17 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.18 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.19 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.2 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.20 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.21 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.22 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.23 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.24 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.25 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.26 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.27 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.28 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.29 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.3 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.30 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.31 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.32 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.33 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.34 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.35 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.36 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.37 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.38 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.39 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.4 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.40 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.41 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.42 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.43 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.44 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.45 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.46 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.47 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.5 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.6 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.7 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.8 is missing")
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.long_factor.9 is missing")
         if (
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -227,12 +483,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -248,180 +498,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
-        ):
-            problems.append("rope_parameters.short_factor.2 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
-        ):
-            problems.append("rope_parameters.short_factor.3 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
-        ):
-            problems.append("rope_parameters.short_factor.4 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
-        ):
-            problems.append("rope_parameters.short_factor.5 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
-        ):
-            problems.append("rope_parameters.short_factor.6 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
-        ):
-            problems.append("rope_parameters.short_factor.7 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
-        ):
-            problems.append("rope_parameters.short_factor.8 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
-        ):
-            problems.append("rope_parameters.short_factor.9 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -437,12 +513,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -458,12 +528,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -479,12 +543,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -500,12 +558,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -521,12 +573,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -542,12 +588,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -563,12 +603,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -584,12 +618,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -605,12 +633,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -626,12 +648,21 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
+                and ("AutoConfig" in raw["rope_scaling"])
             )
+            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
+            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
             or (
+                not raw.get("rope_scaling")
+                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
+                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
+            )
+        ):
+            problems.append("rope_parameters.short_factor.2 is missing")
+        if (
+            (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -647,12 +678,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -668,12 +693,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -689,12 +708,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -710,12 +723,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -731,12 +738,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -752,12 +753,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -773,12 +768,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -794,12 +783,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -815,12 +798,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -836,12 +813,21 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
+                and ("AutoConfig" in raw["rope_scaling"])
             )
+            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
+            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
             or (
+                not raw.get("rope_scaling")
+                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
+                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
+            )
+        ):
+            problems.append("rope_parameters.short_factor.3 is missing")
+        if (
+            (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -857,12 +843,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -878,12 +858,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -899,12 +873,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -920,12 +888,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -941,12 +903,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -962,12 +918,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -983,12 +933,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -1004,12 +948,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -1025,12 +963,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -1046,12 +978,21 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
+                and ("AutoConfig" in raw["rope_scaling"])
             )
+            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
+            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
             or (
+                not raw.get("rope_scaling")
+                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
+                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
+            )
+        ):
+            problems.append("rope_parameters.short_factor.4 is missing")
+        if (
+            (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -1067,12 +1008,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -1088,12 +1023,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -1109,12 +1038,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -1130,12 +1053,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -1151,12 +1068,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -1172,12 +1083,6 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -1189,17 +1094,12 @@ class Config:
             )
         ):
             problems.append("rope_parameters.short_factor.46 is missing")
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
+            problems.append("rope_parameters.short_factor.47 is missing")
         if (
             (
                 raw.get("rope_scaling")
                 and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("short_factor") is not None)
-                and ("rope_theta" not in raw["rope_scaling"])
                 and ("AutoConfig" in raw["rope_scaling"])
             )
             or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
@@ -1210,20 +1110,70 @@ class Config:
                 and ("AutoConfig" in (raw.get("rope_parameters") or {}))
             )
         ):
-            problems.append("rope_parameters.short_factor.47 is missing")
+            problems.append("rope_parameters.short_factor.5 is missing")
         if (
-            raw.get("rope_scaling")
-            and "short_factor" in raw["rope_scaling"]
-            and (raw["rope_scaling"].get("short_factor") is not None)
-            and ("rope_theta" not in raw["rope_scaling"])
-            and ("AutoConfig" not in raw["rope_scaling"])
-            and ((raw.get("auto_map") or {}).get("AutoModelForCausalLM") is not None)
-            and (raw.get("_name_or_path") is not None)
+            (
+                raw.get("rope_scaling")
+                and "short_factor" in raw["rope_scaling"]
+                and ("AutoConfig" in raw["rope_scaling"])
+            )
+            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
+            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
+            or (
+                not raw.get("rope_scaling")
+                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
+                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
+            )
         ):
-            problems.append("rope_parameters.short_factor.47 cannot be known: no question tells what decides this")
-        if "short_factor" not in rope_parameters:
+            problems.append("rope_parameters.short_factor.6 is missing")
+        if (
+            (
+                raw.get("rope_scaling")
+                and "short_factor" in raw["rope_scaling"]
+                and ("AutoConfig" in raw["rope_scaling"])
+            )
+            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
+            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
+            or (
+                not raw.get("rope_scaling")
+                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
+                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
+            )
+        ):
+            problems.append("rope_parameters.short_factor.7 is missing")
+        if (
+            (
+                raw.get("rope_scaling")
+                and "short_factor" in raw["rope_scaling"]
+                and ("AutoConfig" in raw["rope_scaling"])
+            )
+            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
+            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
+            or (
+                not raw.get("rope_scaling")
+                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
+                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
+            )
+        ):
+            problems.append("rope_parameters.short_factor.8 is missing")
+        if (
+            (
+                raw.get("rope_scaling")
+                and "short_factor" in raw["rope_scaling"]
+                and ("AutoConfig" in raw["rope_scaling"])
+            )
+            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
+            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
+            or (
+                not raw.get("rope_scaling")
+                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
+                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
+            )
+        ):
+            problems.append("rope_parameters.short_factor.9 is missing")
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
             problems.append("rope_parameters.short_factor is missing")
-        if "long_factor" not in rope_parameters:
+        if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
             problems.append("rope_parameters.long_factor is missing")
         _refuse(problems)
         return cls(
@@ -1237,37 +1187,62 @@ class Config:
             original_max_position_embeddings=raw.get("original_max_position_embeddings", 4096),
             sliding_window=sliding_window,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
+            rope_parameters_long_factor_0=((raw.get("rope_scaling") or {}).get("long_factor") or {})[0],
+            rope_parameters_long_factor_1=((raw.get("rope_scaling") or {}).get("long_factor") or {})[1],
+            rope_parameters_long_factor_10=((raw.get("rope_scaling") or {}).get("long_factor") or {})[10],
+            rope_parameters_long_factor_11=((raw.get("rope_scaling") or {}).get("long_factor") or {})[11],
+            rope_parameters_long_factor_12=((raw.get("rope_scaling") or {}).get("long_factor") or {})[12],
+            rope_parameters_long_factor_13=((raw.get("rope_scaling") or {}).get("long_factor") or {})[13],
+            rope_parameters_long_factor_14=((raw.get("rope_scaling") or {}).get("long_factor") or {})[14],
+            rope_parameters_long_factor_15=((raw.get("rope_scaling") or {}).get("long_factor") or {})[15],
+            rope_parameters_long_factor_16=((raw.get("rope_scaling") or {}).get("long_factor") or {})[16],
+            rope_parameters_long_factor_17=((raw.get("rope_scaling") or {}).get("long_factor") or {})[17],
+            rope_parameters_long_factor_18=((raw.get("rope_scaling") or {}).get("long_factor") or {})[18],
+            rope_parameters_long_factor_19=((raw.get("rope_scaling") or {}).get("long_factor") or {})[19],
+            rope_parameters_long_factor_2=((raw.get("rope_scaling") or {}).get("long_factor") or {})[2],
+            rope_parameters_long_factor_20=((raw.get("rope_scaling") or {}).get("long_factor") or {})[20],
+            rope_parameters_long_factor_21=((raw.get("rope_scaling") or {}).get("long_factor") or {})[21],
+            rope_parameters_long_factor_22=((raw.get("rope_scaling") or {}).get("long_factor") or {})[22],
+            rope_parameters_long_factor_23=((raw.get("rope_scaling") or {}).get("long_factor") or {})[23],
+            rope_parameters_long_factor_24=((raw.get("rope_scaling") or {}).get("long_factor") or {})[24],
+            rope_parameters_long_factor_25=((raw.get("rope_scaling") or {}).get("long_factor") or {})[25],
+            rope_parameters_long_factor_26=((raw.get("rope_scaling") or {}).get("long_factor") or {})[26],
+            rope_parameters_long_factor_27=((raw.get("rope_scaling") or {}).get("long_factor") or {})[27],
+            rope_parameters_long_factor_28=((raw.get("rope_scaling") or {}).get("long_factor") or {})[28],
+            rope_parameters_long_factor_29=((raw.get("rope_scaling") or {}).get("long_factor") or {})[29],
+            rope_parameters_long_factor_3=((raw.get("rope_scaling") or {}).get("long_factor") or {})[3],
+            rope_parameters_long_factor_30=((raw.get("rope_scaling") or {}).get("long_factor") or {})[30],
+            rope_parameters_long_factor_31=((raw.get("rope_scaling") or {}).get("long_factor") or {})[31],
+            rope_parameters_long_factor_32=((raw.get("rope_scaling") or {}).get("long_factor") or {})[32],
+            rope_parameters_long_factor_33=((raw.get("rope_scaling") or {}).get("long_factor") or {})[33],
+            rope_parameters_long_factor_34=((raw.get("rope_scaling") or {}).get("long_factor") or {})[34],
+            rope_parameters_long_factor_35=((raw.get("rope_scaling") or {}).get("long_factor") or {})[35],
+            rope_parameters_long_factor_36=((raw.get("rope_scaling") or {}).get("long_factor") or {})[36],
+            rope_parameters_long_factor_37=((raw.get("rope_scaling") or {}).get("long_factor") or {})[37],
+            rope_parameters_long_factor_38=((raw.get("rope_scaling") or {}).get("long_factor") or {})[38],
+            rope_parameters_long_factor_39=((raw.get("rope_scaling") or {}).get("long_factor") or {})[39],
+            rope_parameters_long_factor_4=((raw.get("rope_scaling") or {}).get("long_factor") or {})[4],
+            rope_parameters_long_factor_40=((raw.get("rope_scaling") or {}).get("long_factor") or {})[40],
+            rope_parameters_long_factor_41=((raw.get("rope_scaling") or {}).get("long_factor") or {})[41],
+            rope_parameters_long_factor_42=((raw.get("rope_scaling") or {}).get("long_factor") or {})[42],
+            rope_parameters_long_factor_43=((raw.get("rope_scaling") or {}).get("long_factor") or {})[43],
+            rope_parameters_long_factor_44=((raw.get("rope_scaling") or {}).get("long_factor") or {})[44],
+            rope_parameters_long_factor_45=((raw.get("rope_scaling") or {}).get("long_factor") or {})[45],
+            rope_parameters_long_factor_46=((raw.get("rope_scaling") or {}).get("long_factor") or {})[46],
+            rope_parameters_long_factor_47=((raw.get("rope_scaling") or {}).get("long_factor") or {})[47],
+            rope_parameters_long_factor_5=((raw.get("rope_scaling") or {}).get("long_factor") or {})[5],
+            rope_parameters_long_factor_6=((raw.get("rope_scaling") or {}).get("long_factor") or {})[6],
+            rope_parameters_long_factor_7=((raw.get("rope_scaling") or {}).get("long_factor") or {})[7],
+            rope_parameters_long_factor_8=((raw.get("rope_scaling") or {}).get("long_factor") or {})[8],
+            rope_parameters_long_factor_9=((raw.get("rope_scaling") or {}).get("long_factor") or {})[9],
             partial_rotary_factor=partial_rotary_factor,
+            rope_theta=(raw.get("rope_scaling") or {}).get("rope_theta", raw.get("rope_theta", 10000.0)),
             rope_parameters_short_factor_0=(raw["rope_scaling"].get("short_factor") or {})[0]
             if raw.get("rope_scaling")
             else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[0],
             rope_parameters_short_factor_1=(raw["rope_scaling"].get("short_factor") or {})[1]
             if raw.get("rope_scaling")
             else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[1],
-            rope_parameters_short_factor_2=(raw["rope_scaling"].get("short_factor") or {})[2]
-            if raw.get("rope_scaling")
-            else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[2],
-            rope_parameters_short_factor_3=(raw["rope_scaling"].get("short_factor") or {})[3]
-            if raw.get("rope_scaling")
-            else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[3],
-            rope_parameters_short_factor_4=(raw["rope_scaling"].get("short_factor") or {})[4]
-            if raw.get("rope_scaling")
-            else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[4],
-            rope_parameters_short_factor_5=(raw["rope_scaling"].get("short_factor") or {})[5]
-            if raw.get("rope_scaling")
-            else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[5],
-            rope_parameters_short_factor_6=(raw["rope_scaling"].get("short_factor") or {})[6]
-            if raw.get("rope_scaling")
-            else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[6],
-            rope_parameters_short_factor_7=(raw["rope_scaling"].get("short_factor") or {})[7]
-            if raw.get("rope_scaling")
-            else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[7],
-            rope_parameters_short_factor_8=(raw["rope_scaling"].get("short_factor") or {})[8]
-            if raw.get("rope_scaling")
-            else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[8],
-            rope_parameters_short_factor_9=(raw["rope_scaling"].get("short_factor") or {})[9]
-            if raw.get("rope_scaling")
-            else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[9],
             rope_parameters_short_factor_10=(raw["rope_scaling"].get("short_factor") or {})[10]
             if raw.get("rope_scaling")
             else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[10],
@@ -1298,6 +1273,9 @@ class Config:
             rope_parameters_short_factor_19=(raw["rope_scaling"].get("short_factor") or {})[19]
             if raw.get("rope_scaling")
             else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[19],
+            rope_parameters_short_factor_2=(raw["rope_scaling"].get("short_factor") or {})[2]
+            if raw.get("rope_scaling")
+            else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[2],
             rope_parameters_short_factor_20=(raw["rope_scaling"].get("short_factor") or {})[20]
             if raw.get("rope_scaling")
             else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[20],
@@ -1328,6 +1306,9 @@ class Config:
             rope_parameters_short_factor_29=(raw["rope_scaling"].get("short_factor") or {})[29]
             if raw.get("rope_scaling")
             else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[29],
+            rope_parameters_short_factor_3=(raw["rope_scaling"].get("short_factor") or {})[3]
+            if raw.get("rope_scaling")
+            else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[3],
             rope_parameters_short_factor_30=(raw["rope_scaling"].get("short_factor") or {})[30]
             if raw.get("rope_scaling")
             else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[30],
@@ -1358,6 +1339,9 @@ class Config:
             rope_parameters_short_factor_39=(raw["rope_scaling"].get("short_factor") or {})[39]
             if raw.get("rope_scaling")
             else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[39],
+            rope_parameters_short_factor_4=(raw["rope_scaling"].get("short_factor") or {})[4]
+            if raw.get("rope_scaling")
+            else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[4],
             rope_parameters_short_factor_40=(raw["rope_scaling"].get("short_factor") or {})[40]
             if raw.get("rope_scaling")
             else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[40],
@@ -1379,34 +1363,22 @@ class Config:
             rope_parameters_short_factor_46=(raw["rope_scaling"].get("short_factor") or {})[46]
             if raw.get("rope_scaling")
             else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[46],
-            rope_parameters_short_factor_47=(
-                (raw["rope_scaling"].get("short_factor") or {})[47]
-                if "rope_theta" in raw["rope_scaling"]
-                else (raw["rope_scaling"].get("short_factor") or {})[47]
-                if (raw.get("auto_map") or {}).get("AutoModelForCausalLM") is None
-                else (raw["rope_scaling"].get("short_factor") or {})[47]
-            )
+            rope_parameters_short_factor_47=((raw.get("rope_scaling") or {}).get("short_factor") or {})[47],
+            rope_parameters_short_factor_5=(raw["rope_scaling"].get("short_factor") or {})[5]
             if raw.get("rope_scaling")
-            else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[47],
-            rope_theta=(raw.get("rope_scaling") or {})["rope_theta"]
-            if "rope_theta" in (raw.get("rope_scaling") or {})
-            else (
-                (
-                    raw["rope_theta"]
-                    if raw.get("rope_scaling")
-                    else (raw.get("rope_parameters") or {})["rope_theta"]
-                    if "rope_theta" in (raw.get("rope_parameters") or {})
-                    else raw["rope_theta"]
-                )
-                if (raw.get("rope_parameters") or {}).get("rope_type") in ["llama3", "yarn", "longrope"]
-                else (
-                    raw["rope_theta"] if raw.get("rope_scaling") else (raw.get("rope_parameters") or {})["rope_theta"]
-                )
-                if "rope_theta" in (raw.get("rope_parameters") or {})
-                else raw["rope_theta"]
-            )
-            if "rope_theta" in raw
-            else 10000.0,
+            else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[5],
+            rope_parameters_short_factor_6=(raw["rope_scaling"].get("short_factor") or {})[6]
+            if raw.get("rope_scaling")
+            else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[6],
+            rope_parameters_short_factor_7=(raw["rope_scaling"].get("short_factor") or {})[7]
+            if raw.get("rope_scaling")
+            else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[7],
+            rope_parameters_short_factor_8=(raw["rope_scaling"].get("short_factor") or {})[8]
+            if raw.get("rope_scaling")
+            else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[8],
+            rope_parameters_short_factor_9=(raw["rope_scaling"].get("short_factor") or {})[9]
+            if raw.get("rope_scaling")
+            else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[9],
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
 

@@ -46,9 +46,11 @@ class Linear(nnx.Module):
         return y if self.bias is None else y + self.bias[...]
 
 
-def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return x * cos + jnp.roll(x, x.shape[-1] // 2, axis=-1) * sin
+def apply_rope_partial(x: Array, cos: Array, sin: Array) -> Array:
+    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
+    R = cos.shape[-1]
+    x, rest = x[..., :R], x[..., R:]
+    return jnp.concatenate((x * cos + jnp.roll(x, R // 2, axis=-1) * sin, rest), axis=-1)
 
 
 def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
@@ -62,6 +64,65 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
     scores = jnp.where(mask, scores, jnp.finfo(wide).min)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
     return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+
+
+def long_inv_freq(cfg: Config) -> Array:
+    h = jnp.array(
+        (
+            cfg.rope_parameters_long_factor_0,
+            cfg.rope_parameters_long_factor_1,
+            cfg.rope_parameters_long_factor_2,
+            cfg.rope_parameters_long_factor_3,
+            cfg.rope_parameters_long_factor_4,
+            cfg.rope_parameters_long_factor_5,
+            cfg.rope_parameters_long_factor_6,
+            cfg.rope_parameters_long_factor_7,
+            cfg.rope_parameters_long_factor_8,
+            cfg.rope_parameters_long_factor_9,
+            cfg.rope_parameters_long_factor_10,
+            cfg.rope_parameters_long_factor_11,
+            cfg.rope_parameters_long_factor_12,
+            cfg.rope_parameters_long_factor_13,
+            cfg.rope_parameters_long_factor_14,
+            cfg.rope_parameters_long_factor_15,
+            cfg.rope_parameters_long_factor_16,
+            cfg.rope_parameters_long_factor_17,
+            cfg.rope_parameters_long_factor_18,
+            cfg.rope_parameters_long_factor_19,
+            cfg.rope_parameters_long_factor_20,
+            cfg.rope_parameters_long_factor_21,
+            cfg.rope_parameters_long_factor_22,
+            cfg.rope_parameters_long_factor_23,
+            cfg.rope_parameters_long_factor_24,
+            cfg.rope_parameters_long_factor_25,
+            cfg.rope_parameters_long_factor_26,
+            cfg.rope_parameters_long_factor_27,
+            cfg.rope_parameters_long_factor_28,
+            cfg.rope_parameters_long_factor_29,
+            cfg.rope_parameters_long_factor_30,
+            cfg.rope_parameters_long_factor_31,
+            cfg.rope_parameters_long_factor_32,
+            cfg.rope_parameters_long_factor_33,
+            cfg.rope_parameters_long_factor_34,
+            cfg.rope_parameters_long_factor_35,
+            cfg.rope_parameters_long_factor_36,
+            cfg.rope_parameters_long_factor_37,
+            cfg.rope_parameters_long_factor_38,
+            cfg.rope_parameters_long_factor_39,
+            cfg.rope_parameters_long_factor_40,
+            cfg.rope_parameters_long_factor_41,
+            cfg.rope_parameters_long_factor_42,
+            cfg.rope_parameters_long_factor_43,
+            cfg.rope_parameters_long_factor_44,
+            cfg.rope_parameters_long_factor_45,
+            cfg.rope_parameters_long_factor_46,
+            cfg.rope_parameters_long_factor_47,
+        ),
+        dtype=jnp.float32,
+    )
+    h2 = jnp.arange(0, int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor), 2)
+    h2 = h2.astype(jnp.float32) / int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor)
+    return 1.0 / (h * cfg.rope_theta**h2)
 
 
 def inv_freq(cfg: Config) -> Array:
@@ -181,7 +242,6 @@ class Attention(nnx.Module):
         self.num_attention_heads = cfg.num_attention_heads
         self.hidden_size = cfg.hidden_size
         self.num_key_value_heads = cfg.num_key_value_heads
-        self.partial_rotary_factor = cfg.partial_rotary_factor
         self.o_proj = Linear(
             cfg.num_attention_heads * (cfg.hidden_size // cfg.num_attention_heads),
             cfg.hidden_size,
@@ -218,33 +278,11 @@ class Attention(nnx.Module):
         q = q.reshape(B, T, -1, self.hidden_size // self.num_attention_heads).swapaxes(1, 2)
         k = k.reshape(B, T, -1, self.hidden_size // self.num_attention_heads).swapaxes(1, 2)
         v = v.reshape(B, T, -1, self.hidden_size // self.num_attention_heads).swapaxes(1, 2)
-        q_rot = q[
-            ...,
-            : (int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) + 1) // 2
-            + (int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) + 1) // 2,
-        ]
-        q_pass = q[
-            ...,
-            (int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) + 1) // 2
-            + (int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) + 1) // 2 :,
-        ]
-        k_rot = k[
-            ...,
-            : (int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) + 1) // 2
-            + (int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) + 1) // 2,
-        ]
-        k_pass = k[
-            ...,
-            (int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) + 1) // 2
-            + (int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) + 1) // 2 :,
-        ]
-        h = apply_rope(q_rot, cos, sin)
-        h2 = apply_rope(k_rot, cos, sin)
-        k = jnp.concatenate((h2, k_pass), axis=-1)
+        q = apply_rope_partial(q, cos, sin)
+        k = apply_rope_partial(k, cos, sin)
         if kv is not None:
             kv = update(kv, k, v, start)
             k, v = kv
-        q = jnp.concatenate((h, q_pass), axis=-1)
         out = attend(q, k, v, mask, (self.hidden_size // self.num_attention_heads) ** -0.5).swapaxes(1, 2)
         return self.o_proj(out.reshape(B, T, -1)), kv
 
@@ -287,12 +325,15 @@ class DecoderLayer(nnx.Module):
 
 class RotaryEmbedding(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.original_max_position_embeddings = cfg.original_max_position_embeddings
         self.cfg = cfg
         self.max_position_embeddings = cfg.max_position_embeddings
-        self.original_max_position_embeddings = cfg.original_max_position_embeddings
 
     def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(jnp.float32) * inv_freq(self.cfg)
+        h = jnp.where(
+            positions.max() + 1 > self.original_max_position_embeddings, long_inv_freq(self.cfg), inv_freq(self.cfg)
+        )
+        angles = positions[:, None, :, None].astype(jnp.float32) * h
         emb = jnp.concatenate((-angles, angles), axis=-1)
         cos = jnp.cos(emb) * math.sqrt(
             1

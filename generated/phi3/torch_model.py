@@ -22,9 +22,11 @@ from . import weights
 from .config import Config
 
 
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+def apply_rope_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
+    R = cos.shape[-1]
+    x, rest = x[..., :R], x[..., R:]
+    return torch.cat((torch.addcmul(x * cos, x.roll(R // 2, -1), sin), rest), dim=-1)
 
 
 def inv_freq(cfg: Config) -> Tensor:
@@ -87,6 +89,66 @@ def inv_freq(cfg: Config) -> Tensor:
         return 1.0 / (h * cfg.rope_theta**h2)
 
 
+def long_inv_freq(cfg: Config) -> Tensor:
+    with torch.device("cpu"):  # real even while the parameters are on the meta device
+        h = torch.tensor(
+            (
+                cfg.rope_parameters_long_factor_0,
+                cfg.rope_parameters_long_factor_1,
+                cfg.rope_parameters_long_factor_2,
+                cfg.rope_parameters_long_factor_3,
+                cfg.rope_parameters_long_factor_4,
+                cfg.rope_parameters_long_factor_5,
+                cfg.rope_parameters_long_factor_6,
+                cfg.rope_parameters_long_factor_7,
+                cfg.rope_parameters_long_factor_8,
+                cfg.rope_parameters_long_factor_9,
+                cfg.rope_parameters_long_factor_10,
+                cfg.rope_parameters_long_factor_11,
+                cfg.rope_parameters_long_factor_12,
+                cfg.rope_parameters_long_factor_13,
+                cfg.rope_parameters_long_factor_14,
+                cfg.rope_parameters_long_factor_15,
+                cfg.rope_parameters_long_factor_16,
+                cfg.rope_parameters_long_factor_17,
+                cfg.rope_parameters_long_factor_18,
+                cfg.rope_parameters_long_factor_19,
+                cfg.rope_parameters_long_factor_20,
+                cfg.rope_parameters_long_factor_21,
+                cfg.rope_parameters_long_factor_22,
+                cfg.rope_parameters_long_factor_23,
+                cfg.rope_parameters_long_factor_24,
+                cfg.rope_parameters_long_factor_25,
+                cfg.rope_parameters_long_factor_26,
+                cfg.rope_parameters_long_factor_27,
+                cfg.rope_parameters_long_factor_28,
+                cfg.rope_parameters_long_factor_29,
+                cfg.rope_parameters_long_factor_30,
+                cfg.rope_parameters_long_factor_31,
+                cfg.rope_parameters_long_factor_32,
+                cfg.rope_parameters_long_factor_33,
+                cfg.rope_parameters_long_factor_34,
+                cfg.rope_parameters_long_factor_35,
+                cfg.rope_parameters_long_factor_36,
+                cfg.rope_parameters_long_factor_37,
+                cfg.rope_parameters_long_factor_38,
+                cfg.rope_parameters_long_factor_39,
+                cfg.rope_parameters_long_factor_40,
+                cfg.rope_parameters_long_factor_41,
+                cfg.rope_parameters_long_factor_42,
+                cfg.rope_parameters_long_factor_43,
+                cfg.rope_parameters_long_factor_44,
+                cfg.rope_parameters_long_factor_45,
+                cfg.rope_parameters_long_factor_46,
+                cfg.rope_parameters_long_factor_47,
+            ),
+            dtype=torch.float32,
+        )
+        h2 = torch.arange(0, int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor), 2)
+        h2 = h2.float() / int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor)
+        return 1.0 / (h * cfg.rope_theta**h2)
+
+
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None, window: int) -> Tensor | None:
     """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it."""
     if seen is None and (start == 0 or start + 1 == slots.shape[0]) and slots.shape[0] <= window:
@@ -134,7 +196,6 @@ class Attention(nn.Module):
         self.num_attention_heads = cfg.num_attention_heads
         self.hidden_size = cfg.hidden_size
         self.num_key_value_heads = cfg.num_key_value_heads
-        self.partial_rotary_factor = cfg.partial_rotary_factor
         self.layer = layer
         self.o_proj = nn.Linear(
             cfg.num_attention_heads * (cfg.hidden_size // cfg.num_attention_heads), cfg.hidden_size, bias=False
@@ -164,32 +225,10 @@ class Attention(nn.Module):
         q = q.reshape(B, T, -1, self.hidden_size // self.num_attention_heads).transpose(1, 2)
         k = k.reshape(B, T, -1, self.hidden_size // self.num_attention_heads).transpose(1, 2)
         v = v.reshape(B, T, -1, self.hidden_size // self.num_attention_heads).transpose(1, 2)
-        q_rot = q[
-            ...,
-            : (int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) + 1) // 2
-            + (int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) + 1) // 2,
-        ]
-        q_pass = q[
-            ...,
-            (int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) + 1) // 2
-            + (int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) + 1) // 2 :,
-        ]
-        k_rot = k[
-            ...,
-            : (int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) + 1) // 2
-            + (int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) + 1) // 2,
-        ]
-        k_pass = k[
-            ...,
-            (int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) + 1) // 2
-            + (int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) + 1) // 2 :,
-        ]
-        h = apply_rope(q_rot, cos, sin)
-        h2 = apply_rope(k_rot, cos, sin)
-        k = torch.cat((h2, k_pass), dim=-1)
+        q = apply_rope_partial(q, cos, sin)
+        k = apply_rope_partial(k, cos, sin)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
-        q = torch.cat((h, q_pass), dim=-1)
         out = F.scaled_dot_product_attention(
             q,
             k,
@@ -240,12 +279,14 @@ class DecoderLayer(nn.Module):
 class RotaryEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.max_position_embeddings = cfg.max_position_embeddings
         self.original_max_position_embeddings = cfg.original_max_position_embeddings
+        self.max_position_embeddings = cfg.max_position_embeddings
         self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
+        self.register_buffer("long_inv_freq", long_inv_freq(cfg), persistent=False)
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.inv_freq
+        h = torch.where(positions.amax() + 1 > self.original_max_position_embeddings, self.long_inv_freq, self.inv_freq)
+        angles = positions[:, None, :, None].float() * h
         emb = torch.cat((-angles, angles), dim=-1)
         cos = torch.cos(emb) * math.sqrt(
             1

@@ -90,6 +90,8 @@ class Config:
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=num_key_value_heads,
         )
         problems = []
         if raw.get("per_layer_config") is not None:
@@ -102,21 +104,29 @@ class Config:
             problems.append(f"a size is not positive: {sizes!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
+        if num_attention_heads % num_key_value_heads:
+            problems.append(
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
+            )
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
         if not {*layer_types} <= {"full_attention"}:
             problems.append(f"layer_types is {layer_types!r}; this code was compiled for 'full_attention'")
-        if hidden_act != "silu":
+        if hidden_act not in ("silu", "swish"):
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
         if rope_type != "default":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
         if "sliding_attention" in layer_types:
             problems.append(
-                f"this code was compiled for `'sliding_attention' in layer_types` being False, not for layer_types={layer_types!r}"
+                "this code was compiled for `'sliding_attention' in layer_types` being False, "
+                f"not for layer_types={layer_types!r}"
             )
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
         if num_hidden_layers != len(layer_types):
             problems.append(

@@ -82,6 +82,8 @@ class Config:
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
         )
         problems = []
@@ -93,21 +95,29 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if num_attention_heads % num_key_value_heads:
+            problems.append(
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
+            )
         if attention_bias:
             problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
         if not {*layer_types} <= {"full_attention"}:
             problems.append(f"layer_types is {layer_types!r}; this code was compiled for 'full_attention'")
-        if hidden_act != "silu":
+        if hidden_act not in ("silu", "swish"):
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
         if rope_type != "default":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
         if "sliding_attention" in layer_types:
             problems.append(
-                f"this code was compiled for `'sliding_attention' in layer_types` being False, not for layer_types={layer_types!r}"
+                "this code was compiled for `'sliding_attention' in layer_types` being False, "
+                f"not for layer_types={layer_types!r}"
             )
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
         if num_hidden_layers != len(layer_types):
             problems.append(
@@ -163,7 +173,7 @@ def _refuse(problems: list[str]) -> None:
 CHECKPOINTS = {
     "Qwen/Qwen3-0.6B": Config(),
     "Qwen/Qwen3-1.7B": Config(hidden_size=2048, intermediate_size=6144),
-    "Qwen/Qwen3-32B-FP8-Static-PerTensor": Config(
+    "Qwen/Qwen3-32B": Config(
         hidden_size=5120,
         intermediate_size=25600,
         num_hidden_layers=64,
@@ -177,7 +187,7 @@ CHECKPOINTS = {
         num_attention_heads=64,
         tie_word_embeddings=False,
     ),
-    "Qwen/Qwen3-32B": Config(
+    "Qwen/Qwen3-32B-FP8-Static-PerTensor": Config(
         hidden_size=5120,
         intermediate_size=25600,
         num_hidden_layers=64,
@@ -185,14 +195,14 @@ CHECKPOINTS = {
         tie_word_embeddings=False,
     ),
     "Qwen/Qwen3-4B": Config(hidden_size=2560, intermediate_size=9728, num_hidden_layers=36, num_attention_heads=32),
-    "Qwen/Qwen3-8B-FP8": Config(
+    "Qwen/Qwen3-8B": Config(
         hidden_size=4096,
         intermediate_size=12288,
         num_hidden_layers=36,
         num_attention_heads=32,
         tie_word_embeddings=False,
     ),
-    "Qwen/Qwen3-8B": Config(
+    "Qwen/Qwen3-8B-FP8": Config(
         hidden_size=4096,
         intermediate_size=12288,
         num_hidden_layers=36,

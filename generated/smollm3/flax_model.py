@@ -322,11 +322,11 @@ class Decoder(nnx.Module):
         self, ids: Array, positions: Array, mask: Array | None, kv: Any, start: Array | int
     ) -> tuple[Array, Any]:
         x = self.embed_tokens(ids)
-        h, h2 = self.rotary_emb(positions, x.dtype)
+        cos, sin = self.rotary_emb(positions, x.dtype)
 
         def apply(layer, x, kv):
             if layer.kind == 1:
-                x, kv = layer(x, mask, h, h2, kv, start)
+                x, kv = layer(x, mask, cos, sin, kv, start)
             else:
                 x, kv = layer(x, mask, kv, start)
             return (x, kv)

@@ -225,10 +225,10 @@ class Decoder(nn.Module):
 
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
         x = self.embed_tokens(ids)
-        h, h2 = self.rotary_emb(positions, x.dtype)
+        cos, sin = self.rotary_emb(positions, x.dtype)
         for layer in self.layers:
             if layer.kind == 1:
-                x = layer(x, mask, h, h2, cache)
+                x = layer(x, mask, cos, sin, cache)
             else:
                 x = layer(x, mask, cache)
         return self.norm(x)

@@ -27,7 +27,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "use_qkv_bias": (bool,),
     "qk_layernorm": (bool,),
     "use_parallel_residual": (bool,),
-    "partial_rotary_factor": (float, int, type(None)),
+    "partial_rotary_factor": (float, int),
     "rope_theta": (float, int),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.partial_rotary_factor": (float, int),
@@ -97,54 +97,34 @@ class Config:
             problems.append(f"a size is not positive: {sizes!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
+        if num_attention_heads % num_key_value_heads:
+            problems.append(
+                "num_key_value_heads does not divide num_attention_heads: "
+                f"{(num_attention_heads, num_key_value_heads)!r}"
+            )
         if hidden_size // num_attention_heads * num_attention_heads != hidden_size:
             problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
+                f"the configuration class refuses hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}"
             )
         if not use_qkv_bias:
             problems.append(f"use_qkv_bias is {use_qkv_bias!r}; this code was compiled for True")
         if qk_layernorm:
             problems.append(f"qk_layernorm is {qk_layernorm!r}; this code was compiled for False")
-        if hidden_act != "silu":
+        if hidden_act not in ("silu", "swish"):
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
         if use_parallel_residual:
             problems.append(f"use_parallel_residual is {use_parallel_residual!r}; this code was compiled for False")
         if rope_type != "default":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if not (
-            raw.get("partial_rotary_factor") is not None
-            or "partial_rotary_factor" not in raw
-            or "partial_rotary_factor" in rope_parameters
-        ):
-            problems.append("rope_parameters.partial_rotary_factor is missing")
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
         if not (num_attention_heads // num_key_value_heads == 1):
             problems.append(
-                f"this code was compiled for `num_attention_heads // num_key_value_heads == 1` being True, not for num_attention_heads={num_attention_heads!r}, num_key_value_heads={num_key_value_heads!r}"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being True, "
+                f"not for num_attention_heads={num_attention_heads!r}, "
+                f"num_key_value_heads={num_key_value_heads!r}"
             )
-        if (
-            (
-                raw.get("rope_scaling")
-                and "partial_rotary_factor" not in raw["rope_scaling"]
-                and ("partial_rotary_factor" in raw)
-                and (raw.get("partial_rotary_factor") is None)
-            )
-            or (
-                not raw.get("rope_scaling")
-                and "partial_rotary_factor" in raw
-                and raw.get("rope_parameters")
-                and ("partial_rotary_factor" not in raw["rope_parameters"])
-                and (raw.get("partial_rotary_factor") is None)
-            )
-            or (
-                not raw.get("rope_scaling")
-                and "partial_rotary_factor" in raw
-                and (not raw.get("rope_parameters"))
-                and (raw.get("partial_rotary_factor") is None)
-            )
-        ):
-            problems.append("rope_parameters.partial_rotary_factor is missing")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
@@ -155,23 +135,7 @@ class Config:
             num_key_value_heads=num_key_value_heads,
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             layer_norm_eps=raw.get("layer_norm_eps", 1e-05),
-            partial_rotary_factor=(
-                raw["rope_scaling"]["partial_rotary_factor"]
-                if "partial_rotary_factor" in raw["rope_scaling"]
-                else raw.get("partial_rotary_factor")
-                if "partial_rotary_factor" in raw
-                else 0.25
-            )
-            if raw.get("rope_scaling")
-            else (
-                raw["rope_parameters"].get("partial_rotary_factor", raw.get("partial_rotary_factor"))
-                if raw.get("rope_parameters")
-                else raw.get("partial_rotary_factor")
-            )
-            if "partial_rotary_factor" in raw
-            else raw["rope_parameters"].get("partial_rotary_factor", 0.25)
-            if raw.get("rope_parameters")
-            else 0.25,
+            partial_rotary_factor=rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 0.25)),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
 

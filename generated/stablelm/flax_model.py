@@ -72,9 +72,11 @@ class Linear(nnx.Module):
         return y if self.bias is None else y + self.bias[...]
 
 
-def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return x * cos + jnp.roll(x, x.shape[-1] // 2, axis=-1) * sin
+def apply_rope_partial(x: Array, cos: Array, sin: Array) -> Array:
+    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
+    R = cos.shape[-1]
+    x, rest = x[..., :R], x[..., R:]
+    return jnp.concatenate((x * cos + jnp.roll(x, R // 2, axis=-1) * sin, rest), axis=-1)
 
 
 def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
@@ -153,7 +155,6 @@ class Attention(nnx.Module):
         self.num_attention_heads = cfg.num_attention_heads
         self.hidden_size = cfg.hidden_size
         self.num_key_value_heads = cfg.num_key_value_heads
-        self.partial_rotary_factor = cfg.partial_rotary_factor
         self.q_proj = Linear(
             cfg.hidden_size,
             cfg.num_attention_heads * (cfg.hidden_size // cfg.num_attention_heads),
@@ -179,22 +180,14 @@ class Attention(nnx.Module):
     ) -> tuple[Array, Any]:
         B, T = x.shape[:2]
         q = self.q_proj(x).reshape(B, T, self.num_attention_heads, self.hidden_size // self.num_attention_heads)
-        q = q.swapaxes(1, 2)
         k = self.k_proj(x).reshape(B, T, self.num_key_value_heads, self.hidden_size // self.num_attention_heads)
-        k = k.swapaxes(1, 2)
         v = self.v_proj(x).reshape(B, T, self.num_key_value_heads, self.hidden_size // self.num_attention_heads)
-        query_rot = q[..., : int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor)]
-        query_pass = q[..., int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) :]
-        key_rot = k[..., : int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor)]
-        key_pass = k[..., int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) :]
-        query_rot = apply_rope(query_rot, cos, sin)
-        key_rot = apply_rope(key_rot, cos, sin)
-        k = jnp.concatenate((key_rot, key_pass), axis=-1)
+        q = apply_rope_partial(q.swapaxes(1, 2), cos, sin)
+        k = apply_rope_partial(k.swapaxes(1, 2), cos, sin)
         v = v.swapaxes(1, 2)
         if kv is not None:
             kv = update(kv, k, v, start)
             k, v = kv
-        q = jnp.concatenate((query_rot, query_pass), axis=-1)
         out = attend(q, k, v, mask, (self.hidden_size // self.num_attention_heads) ** -0.5).swapaxes(1, 2)
         return self.o_proj(out.reshape(B, T, -1)), kv
 

@@ -20,9 +20,11 @@ from . import weights
 from .config import Config
 
 
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+def apply_rope_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
+    R = cos.shape[-1]
+    x, rest = x[..., :R], x[..., R:]
+    return torch.cat((torch.addcmul(x * cos, x.roll(R // 2, -1), sin), rest), dim=-1)
 
 
 def inv_freq(cfg: Config) -> Tensor:
@@ -80,7 +82,6 @@ class Attention(nn.Module):
         self.num_attention_heads = cfg.num_attention_heads
         self.hidden_size = cfg.hidden_size
         self.num_key_value_heads = cfg.num_key_value_heads
-        self.partial_rotary_factor = cfg.partial_rotary_factor
         self.layer = layer
         self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * (cfg.hidden_size // cfg.num_attention_heads))
         self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * (cfg.hidden_size // cfg.num_attention_heads))
@@ -90,21 +91,13 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
         q = self.q_proj(x).reshape(B, T, self.num_attention_heads, self.hidden_size // self.num_attention_heads)
-        q = q.transpose(1, 2)
         k = self.k_proj(x).reshape(B, T, self.num_key_value_heads, self.hidden_size // self.num_attention_heads)
-        k = k.transpose(1, 2)
         v = self.v_proj(x).reshape(B, T, self.num_key_value_heads, self.hidden_size // self.num_attention_heads)
-        query_rot = q[..., : int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor)]
-        query_pass = q[..., int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) :]
-        key_rot = k[..., : int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor)]
-        key_pass = k[..., int(self.hidden_size // self.num_attention_heads * self.partial_rotary_factor) :]
-        query_rot = apply_rope(query_rot, cos, sin)
-        key_rot = apply_rope(key_rot, cos, sin)
-        k = torch.cat((key_rot, key_pass), dim=-1)
+        q = apply_rope_partial(q.transpose(1, 2), cos, sin)
+        k = apply_rope_partial(k.transpose(1, 2), cos, sin)
         v = v.transpose(1, 2)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
-        q = torch.cat((query_rot, query_pass), dim=-1)
         out = F.scaled_dot_product_attention(
             q,
             k,

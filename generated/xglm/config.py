@@ -21,6 +21,9 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "pad_token_id": (int,),
     "add_cross_attention": (bool,),
     "tie_word_embeddings": (bool,),
+    "hidden_size": (int,),
+    "num_attention_heads": (int,),
+    "num_hidden_layers": (int,),
 }
 
 
@@ -52,16 +55,21 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any]) -> Config:
         vocab_size = raw.get("vocab_size", 256008)
-        max_position_embeddings = raw.get("max_position_embeddings", 2048)
         ffn_dim = raw.get("ffn_dim", 4096)
         pad_token_id = raw.get("pad_token_id", 1)
         scale_embedding = raw.get("scale_embedding", True)
         activation_function = raw.get("activation_function", "gelu")
         add_cross_attention = raw.get("add_cross_attention", False)
-        d_model = raw.get("d_model", 1024)
-        num_layers = raw.get("num_layers", 24)
-        attention_heads = raw.get("attention_heads", 16)
-        sizes = dict(vocab_size=vocab_size, d_model=d_model, ffn_dim=ffn_dim, num_layers=num_layers)
+        d_model = raw.get("hidden_size", raw.get("d_model", 1024))
+        num_layers = raw.get("num_hidden_layers", raw.get("num_layers", 24))
+        attention_heads = raw.get("num_attention_heads", raw.get("attention_heads", 16))
+        sizes = dict(
+            vocab_size=vocab_size,
+            d_model=d_model,
+            ffn_dim=ffn_dim,
+            num_layers=num_layers,
+            attention_heads=attention_heads,
+        )
         problems = []
         if raw.get("per_layer_config") is not None:
             problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
@@ -81,7 +89,8 @@ class Config:
             problems.append(f"this code was compiled for `d_model % 2 == 1` being False, not for d_model={d_model!r}")
         if not (pad_token_id is not None):
             problems.append(
-                f"this code was compiled for `pad_token_id is not None` being True, not for pad_token_id={pad_token_id!r}"
+                "this code was compiled for `pad_token_id is not None` being True, "
+                f"not for pad_token_id={pad_token_id!r}"
             )
         if d_model // attention_heads * attention_heads != d_model:
             problems.append(f"the configuration class refuses attention_heads={attention_heads!r}, d_model={d_model!r}")
@@ -89,43 +98,15 @@ class Config:
             problems.append(f"activation_function is {activation_function!r}; this code was compiled for 'gelu'")
         if add_cross_attention:
             problems.append(f"add_cross_attention is {add_cross_attention!r}; this code was compiled for False")
-        if S + 2 > max_position_embeddings + 2:
-            problems.append(
-                f"this code was compiled for `S + 2 > max_position_embeddings + 2` being False, not for max_position_embeddings={max_position_embeddings!r}"
-            )
-        if not (B * attention_heads == B * attention_heads):
-            problems.append(
-                f"this code was compiled for `B * attention_heads == B * attention_heads` being True, not for attention_heads={attention_heads!r}"
-            )
-        if not (T == T):
-            problems.append(f"this code was compiled for `T == T` being True, not for ")
-        if not (
-            d_model // (d_model // attention_heads) * S // attention_heads
-            == d_model // (d_model // attention_heads) * S // attention_heads
-        ):
-            problems.append(
-                f"this code was compiled for `d_model // (d_model // attention_heads) * S // attention_heads == d_model // (d_model // attention_heads) * S // attention_heads` being True, not for attention_heads={attention_heads!r}, d_model={d_model!r}"
-            )
-        if not (B == B):
-            problems.append(f"this code was compiled for `B == B` being True, not for ")
-        if not (S == d_model // (d_model // attention_heads) * S // attention_heads):
-            problems.append(
-                f"this code was compiled for `S == d_model // (d_model // attention_heads) * S // attention_heads` being True, not for attention_heads={attention_heads!r}, d_model={d_model!r}"
-            )
         if not (d_model // attention_heads == d_model // attention_heads):
             problems.append(
-                f"this code was compiled for `d_model // attention_heads == d_model // attention_heads` being True, not for attention_heads={attention_heads!r}, d_model={d_model!r}"
+                "this code was compiled for `d_model // attention_heads == d_model // attention_heads` being True, "
+                f"not for attention_heads={attention_heads!r}, d_model={d_model!r}"
             )
-        if "hidden_size" in raw:
-            problems.append("d_model cannot be known: an object of the configuration is no value")
-        if "num_hidden_layers" in raw:
-            problems.append("num_layers cannot be known: an object of the configuration is no value")
-        if "num_attention_heads" in raw:
-            problems.append("attention_heads cannot be known: an object of the configuration is no value")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
-            max_position_embeddings=max_position_embeddings,
+            max_position_embeddings=raw.get("max_position_embeddings", 2048),
             d_model=d_model,
             ffn_dim=ffn_dim,
             num_layers=num_layers,

@@ -415,7 +415,7 @@ def topk(
     x = tensor(trace, input)
     axis, wanted = plain_dim(trace, dim, len(x.shape)), size(trace, k)
     if of_input(x.shape[axis]) and not of_input(wanted):
-        wanted = apply("min", wanted, x.shape[axis])  # a short sequence has no more than that
+        wanted = size(trace, apply("min", wanted, x.shape[axis]))  # a short sequence has no more than that
     if count(wanted) > count(x.shape[axis]):
         fail(trace, "shape-mismatch", f"the {count(wanted)} greatest of {count(x.shape[axis])}")
     shape = replaced(x.shape, axis, wanted)
