@@ -118,7 +118,7 @@ def views_of(
         ties,
         additive=front.raised is None or front.raised.masks is MaskForm.ADDITIVE,
         published=published,
-        tiny=repository.config,
+        tiny=dict(sorted(repository.config.items())),
         vocabulary=int(built.resolved.get("vocab_size", 0)),
         ignored=ignored_patterns(graph.transient_buffers(built), naming),
         arch=front.arch,

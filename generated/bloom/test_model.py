@@ -14,10 +14,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
     "apply_residual_connection_post_layernorm": False,
-    "attention_dropout": 0.0,
     "architectures": ["BloomForCausalLM"],
+    "attention_dropout": 0.0,
     "attention_softmax_in_fp32": True,
-    "pad_token_id": 3,
     "bos_token_id": 1,
     "eos_token_id": 2,
     "hidden_dropout": 0.0,
@@ -28,6 +27,7 @@ TINY: dict[str, Any] = {
     "n_embed": 14336,
     "n_layer": 2,
     "num_attention_heads": 112,
+    "pad_token_id": 3,
     "pretraining_tp": 4,
     "slow_but_exact": False,
     "transformers_version": "4.21.0",

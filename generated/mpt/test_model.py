@@ -40,9 +40,9 @@ TINY: dict[str, Any] = {
     "no_bias": True,
     "norm_type": "low_precision_layernorm",
     "resid_pdrop": 0,
+    "torch_dtype": "bfloat16",
     "use_cache": False,
     "vocab_size": 131,
-    "torch_dtype": "bfloat16",
 }
 TOLERANCE = 5e-6  # of float64 runs, in which norms and rotary tables stay float32 as in the original
 

@@ -30,11 +30,11 @@ TINY: dict[str, Any] = {
     "num_attention_heads": 12,
     "num_hidden_layers": 2,
     "pad_token_id": 1,
+    "prefix": "</s>",
     "torch_dtype": "float16",
     "use_cache": True,
     "vocab_size": 131,
     "word_embed_proj_dim": 96,
-    "prefix": "</s>",
 }
 TOLERANCE = 5e-6  # of float64 runs, in which norms and rotary tables stay float32 as in the original
 
