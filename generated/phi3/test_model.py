@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
     "_name_or_path": "Phi-3-mini-128k-instruct",
     "architectures": ["Phi3ForCausalLM"],
+    "attention_bias": False,
     "attention_dropout": 0.0,
     "auto_map": {
         "AutoConfig": "configuration_phi3.Phi3Config",
@@ -145,7 +146,6 @@ TINY: dict[str, Any] = {
     "torch_dtype": "bfloat16",
     "transformers_version": "4.40.2",
     "use_cache": True,
-    "attention_bias": False,
     "vocab_size": 131,
 }
 TOLERANCE = 5e-6  # of float64 runs, in which norms and rotary tables stay float32 as in the original

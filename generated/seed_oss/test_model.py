@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
     "architectures": ["SeedOssForCausalLM"],
     "attention_bias": True,
-    "attention_out_bias": False,
     "attention_dropout": 0.1,
+    "attention_out_bias": False,
     "bos_token_id": 0,
     "eos_token_id": 2,
     "head_dim": 16,

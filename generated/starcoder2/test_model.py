@@ -33,10 +33,10 @@ TINY: dict[str, Any] = {
     "residual_dropout": 0.1,
     "rope_theta": 999999.4420358813,
     "sliding_window": 4,
+    "tie_word_embeddings": True,
     "use_bias": True,
     "use_cache": True,
     "vocab_size": 131,
-    "tie_word_embeddings": True,
 }
 TOLERANCE = 5e-6  # of float64 runs, in which norms and rotary tables stay float32 as in the original
 
