@@ -29,3 +29,19 @@ def root() -> Path:
 def example(root: Path) -> Path:
     """A published configuration of a small dense decoder."""
     return next((root / "docs" / "examples").glob("*__*"))
+
+
+LONG = (
+    "config/test_law",
+    "graph/test_perturbation",
+    "laws/test_hypothesis_configs",
+    "parity/test_original",
+    "parity/test_half_precision",
+)
+"""Files whose slow tests cover every architecture: an hour or more on two cores. `pytest -m long` runs them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow") is not None and any(part in item.path.as_posix() for part in LONG):
+            item.add_marker(pytest.mark.long)
