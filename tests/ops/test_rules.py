@@ -198,7 +198,6 @@ def test_a_literal_tensor_has_a_value(trace: Trace) -> None:
         ("chunk", [100]),
         ("__matmul__", [Tensor(TensorValue((3, 3), DType.MODEL))]),
         ("add", [Tensor(TensorValue((3, 3), DType.MODEL))]),
-        ("topk", [100]),
         ("split", [[1, 1], 1]),
         ("add", ["a"]),
         ("sum", [9]),
@@ -207,6 +206,10 @@ def test_a_literal_tensor_has_a_value(trace: Trace) -> None:
 )
 def test_what_torch_would_refuse_is_refused(trace: Trace, name: str, args: list[Any]) -> None:
     assert error(lambda: tensor_ops.method(trace, make(B, T), name, args, {})) in ("shape-mismatch", "invalid-op")
+
+
+def test_no_axis_of_the_model_has_more_greatest_than_elements(trace: Trace) -> None:
+    assert error(lambda: tensor_ops.method(trace, make(B, 5), "topk", [100], {})) == "shape-mismatch"
 
 
 def test_no_host_exception_escapes(trace: Trace) -> None:
