@@ -76,7 +76,8 @@ def plan(instances: dict[str, Instance]) -> Program:
         plans.append(made)
         for member in members:
             by_path[member.path] = made
-    _name(plans, by_path[""])
+    library = {instance.module.kind for instance in instances.values() if instance.is_layer}
+    _name(plans, by_path[""], OWN_NAMES | library)
     return Program(tuple(_in_order(by_path[""], instances, by_path)), by_path, instances)
 
 
@@ -323,8 +324,28 @@ def _name_of(exprs: tuple[Expr, ...]) -> str:
 # ----------------------------------------------------------------------------------------------------- names
 
 
-def _name(plans: list[ClassPlan], top: ClassPlan) -> None:
-    """Class names without the model's prefix; the top is Model, the stack below it Decoder."""
+OWN_NAMES = frozenset(
+    {
+        "Any",
+        "Array",
+        "Buffer",
+        "Cache",
+        "Callable",
+        "Config",
+        "Embed",
+        "NamedTuple",
+        "Path",
+        "Sequence",
+        "Stack",
+        "Tensor",
+    }
+)
+"""What an emitted file defines or imports beside the classes of the source."""
+
+
+def _name(plans: list[ClassPlan], top: ClassPlan, reserved: frozenset[str]) -> None:
+    """Class names without the model's prefix; the top is Model, the stack below it Decoder. A class that would hide one of
+    `reserved`, as that of a layer of the library that the model uses too, keeps its name."""
     prefix = _prefix(top.source_name, [plan.source_name for plan in plans])
     taken: dict[str, int] = {}
     for made in plans:
@@ -333,7 +354,7 @@ def _name(plans: list[ClassPlan], top: ClassPlan) -> None:
             name = "Model"
         elif name == "Model" or name.endswith("Model"):
             name = (name.removesuffix("Model") or "Decoder") if name != "Model" else "Decoder"
-        if not name[0].isalpha():
+        if not name[0].isalpha() or name in reserved:
             name = made.source_name
         taken[name] = taken.get(name, 0) + 1
         made.name = name if taken[name] == 1 else f"{name}{taken[name]}"
