@@ -1,0 +1,75 @@
+"""What must hold of other configurations, so that the compiled code is theirs as well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from codegen.graph.exploration.expressions import indexed_lists, is_scalar
+from codegen.graph.exploration.running import ConfigurationClass
+from codegen.graph.predicates import Kind, Predicate
+from codegen.graph.registry import equivalents
+from ir.expressions import Apply, Const, Key, leaves
+from ir.reading import Condition, lookup
+
+if TYPE_CHECKING:
+    from codegen.graph.exploration.exploring import Explorer
+
+
+FREE = frozenset({Kind.COUNT, Kind.TIE, Kind.HELPER})
+
+
+def conditions_of(explorer: Explorer, predicate: Predicate) -> list[Condition]:
+    """What must hold of other configurations for a predicate of the model's code."""
+    if predicate.kind is Kind.LAYER:
+        return _of_layers(explorer, predicate)
+    expr, wanted = predicate.expr, predicate.value
+    if predicate.kind is Kind.TYPE and isinstance(expr, Apply) and expr.op == "type" and wanted in ("int", "float"):
+        inner = Apply("in", (expr, Apply("list", (Const("int"), Const("float")))))
+        expr, wanted = inner, True
+    if not leaves(expr):
+        return []
+    if Key(()) not in leaves(expr) and is_scalar(expr, explorer.runs.base.resolved):
+        return [Condition(predicate.kind.value, expr, wanted)]
+    reading = explorer.reading(expr)
+    if isinstance(reading, Const) and reading.value == wanted:
+        return []
+    return [Condition(predicate.kind.value, expr, wanted, reading)]
+
+
+def _of_layers(explorer: Explorer, predicate: Predicate) -> list[Condition]:
+    """Elements of a list must be among those seen; other facts about a layer's index stay as they are."""
+    lists = sorted(indexed_lists(predicate.expr), key=repr)
+    found = []
+    for key in lists:
+        elements = lookup(explorer.runs.base.resolved, key.path)
+        if isinstance(elements, (list, tuple)) and all(isinstance(item, (str, int, bool)) for item in elements):
+            found.append(Condition("elements", key, tuple(dict.fromkeys(elements))))
+        else:
+            explorer.pinned[key.path[:1]] = None
+    rest = [leaf for leaf in leaves(predicate.expr) if isinstance(leaf, Key) and leaf not in lists]
+    for key in sorted(rest, key=repr):
+        resolved = lookup(explorer.runs.base.resolved, key.path)
+        if isinstance(resolved, (Mapping, list, tuple)):
+            explorer.pinned[key.path[:1]] = None
+        else:
+            found.append(Condition("layer", key, resolved))
+    return found
+
+
+def with_choices(cls: ConfigurationClass, conditions: Sequence[Condition]) -> list[Condition]:
+    """Conditions on a name of a registry, where nothing else is asked of it, with the names that mean the same."""
+    found = []
+    for condition in conditions:
+        others = [other for other in conditions if other is not condition and set(other.keys) & set(condition.keys)]
+        if (
+            condition.kind == Kind.KEY.value
+            and isinstance(condition.expr, Key)
+            and isinstance(condition.value, str)
+            and not others
+        ):
+            names = equivalents(cls.interpreter.files, condition.value)
+            if len(names) > 1:
+                condition = Condition("choice", condition.expr, names)
+        found.append(condition)
+    return found

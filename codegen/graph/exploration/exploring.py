@@ -1,0 +1,261 @@
+"""Readings: for each value that the compiled code needs, every question answered the other way where that matters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from codegen.graph.exploration.expressions import constants_of, holds, is_scalar, paths_of
+from codegen.graph.exploration.lifting import Unclear, Uniform, lift
+from codegen.graph.exploration.pool import Pool
+from codegen.graph.exploration.questions import Test, at_end, chosen, end_of, questions_of, unless, way_of
+from codegen.graph.exploration.refining import MAX_COMPARED, Refinement
+from codegen.graph.exploration.running import Outcome
+from codegen.graph.exploration.runs import FAILS, MAX_CANDIDATES, MAX_RUNS, Runs
+from codegen.graph.exploration.serving import accepted
+from codegen.graph.exploration.variants import changed, differing_paths
+from codegen.graph.predicates import Kind
+from ir.expressions import Apply, Const, Expr, Key, Raw, leaves
+from ir.reading import Condition, Json, Path, Reading, Refused, raw_paths, value
+
+MAX_DEPTH = 14  # choices below each other
+# configurations that answer a question otherwise and change nothing, before it is taken not to matter
+MAX_WITNESSES = 2
+
+
+class Explorer:
+    """`pinned` are attributes whose meaning was not followed."""
+
+    def __init__(self, runs: Runs, pool: Pool):
+        self.runs, self.pool = runs, pool
+        self.pinned: dict[Path, None] = {}
+
+    def reading(self, target: Expr) -> Reading:
+        tops = frozenset(str(leaf.path[0]) for leaf in leaves(target) if isinstance(leaf, Key) and leaf.path)
+        if any(leaf == Key(()) for leaf in leaves(target)):
+            tops |= {word for word in constants_of(target) if isinstance(word, str)}
+        steps = [
+            step for leaf in leaves(target) if isinstance(leaf, Key) for step in leaf.path[1:] if isinstance(step, str)
+        ]
+        constants = (
+            [word for word in constants_of(target) if isinstance(word, str)]
+            if not is_scalar(target, self.runs.base.resolved)
+            else []
+        )
+        self.runs.candidates.words = tuple(sorted({*steps, *constants}))
+        own = self._names(target)
+
+        def lifted(outcome: Outcome) -> Reading:
+            return self._lifted(target, outcome)
+
+        return Refinement(self, lifted, own, tops).refined(self.explore(lifted, self.runs.raw, [], own, tops))
+
+    def validity(self, wanted: Mapping[Path, Reading], conditions: Sequence[Condition]) -> Reading:
+        """Where the class itself refuses; looked for among configurations that the readings let pass."""
+        self.runs.candidates.words = ()
+        found = self.explore(lambda outcome: Const(True), self.runs.raw, [], (), frozenset({FAILS}))
+        passing = [raw for raw in self.pool.variants() if accepted(raw, wanted, conditions)]
+        for raw in passing:
+            outcome = self.runs.outcome(raw)
+            if outcome.failure is not None and end_of(found, raw) == Const(True):
+                found = self._refusing(found, raw, outcome.failure, passing)
+        return found
+
+    def _refusing(
+        self, validity: Reading, raw: Mapping[str, Json], failure: str, passing: Sequence[Mapping[str, Json]]
+    ) -> Reading:
+        """A validity that refuses `raw` for a key that is missing or null in it alone; as before if there is no such key."""
+        way = way_of(validity, raw)
+        good = [
+            other for other in passing if self.runs.outcome(other).failure is None and way_of(validity, other) == way
+        ]
+        paths = {path for other in good[:MAX_COMPARED] for path in differing_paths(raw, other)}
+        paths |= {
+            (name, word) for name, inner in raw.items() if isinstance(inner, Mapping) for word in self.pool.vocabulary
+        }
+        for path in sorted(paths, key=repr):
+            inside, owner = Apply("in", (Const(path[-1]), Raw(path[:-1]))), Apply("bool", (Raw(path[:-1]),))
+            null = Apply("is", (Raw(path), Const(None)))
+            for tests in (((inside, False), (owner, True)), ((null, True), (inside, True))):
+                if all(holds(test, raw) is truth for test, truth in tests) and not any(
+                    all(holds(test, other) is truth for test, truth in tests) for other in good
+                ):
+                    further = tuple(test for test in tests if test not in way)
+                    return at_end(validity, way, lambda end, tests=further: unless(tests, end, Refused(failure)))  # type: ignore[misc]
+        return validity
+
+    def _lifted(self, target: Expr, outcome: Outcome) -> Reading:
+        """`target` as a run had it; where a list is all of one kind, as one that asked the same and has both kinds."""
+        try:
+            return lift(target, outcome)
+        except Uniform as uniform:
+            asked = [p.expr for p in outcome.predicates if p.kind is Kind.LAYER]
+            questions = list(questions_of(outcome.predicates))
+            for path in sorted(
+                {leaf.path for expr in asked for leaf in leaves(expr) if isinstance(leaf, Raw)}, key=repr
+            ):
+                for new in (1, 2, 3):
+                    variant = changed(outcome.raw, path, new)
+                    other = self.runs.outcome(variant) if variant is not None else None
+                    if other is None or other.failure is not None or list(questions_of(other.predicates)) != questions:
+                        continue
+                    try:
+                        return lift(target, other)
+                    except Unclear:
+                        continue
+            if target == _only_key(target):
+                return uniform.each
+            raise
+
+    def _names(self, target: Expr) -> tuple[str, ...]:
+        """Keys of config.json that may be meant by what `target` speaks of: its own, other spellings, what the class asks for."""
+        names: dict[str, None] = {}
+        for key in sorted((leaf for leaf in leaves(target) if isinstance(leaf, Key)), key=repr):
+            for step in key.path:
+                if isinstance(step, str):
+                    names |= dict.fromkeys([step, *self.runs.cls.spellings.get(step, ())])
+        asked = any(leaf == Key(()) for leaf in leaves(target))
+        names |= dict.fromkeys(
+            word for word in constants_of(target) if isinstance(word, str) and (asked or word in self.runs.further)
+        )
+        return tuple(names)
+
+    def explore(
+        self,
+        lifted: Callable[[Outcome], Reading],
+        raw: dict[str, Json],
+        fixed: list[Test],
+        own: Sequence[str],
+        tops: frozenset[str],
+        settled: frozenset[Expr] = frozenset(),
+    ) -> Reading:
+        """The reading below the choices `fixed`, of which `raw` is an example. `settled` questions do not matter for `raw`."""
+        outcome = self.runs.outcome(raw)
+        if outcome.failure is not None:
+            return Refused(outcome.failure)
+        try:
+            here = lifted(outcome)
+        except Unclear as error:
+            return Refused(str(error))
+        if len(fixed) > MAX_DEPTH or len(self.runs.outcomes) > MAX_RUNS:
+            return Refused("the configuration class asks more than was followed here")
+        further = (
+            []
+            if self._unrelated(lifted, here, raw, self.runs.further)
+            else [n for n in self.runs.further if n not in raw]
+        )
+        for test in self._tests(outcome, here, raw, [*own, *further]):
+            if (
+                test[0] in settled
+                or any(test[0] == known for known, _ in fixed)
+                or self._aside(test[0], here, [*own, *further], tops)
+            ):
+                continue
+            settled |= {test[0]}
+            there = self._other(lifted, here, raw, fixed, test, FAILS in tops)
+            if there is None:
+                continue
+            same = self.explore(lifted, raw, [*fixed, test], own, tops, settled)
+            expr, outcome_here = test
+            if isinstance(there, Refused):
+                other: Reading = there
+            else:
+                other = self.explore(lifted, there, [*fixed, (expr, not outcome_here)], own, tops)
+            return chosen(expr, same, other) if outcome_here else chosen(expr, other, same)
+        return here
+
+    def _aside(self, question: Expr, here: Reading, own: Sequence[str], tops: frozenset[str]) -> bool:
+        """Whether a question is about keys that have nothing to do with the value."""
+        near = {*own, *(str(path[0]) for path in raw_paths(here))}
+        names = {str(path[0]) for path in paths_of(question)}
+        return not any(name in near or tops & self.runs.affected(name) for name in names)
+
+    def _unrelated(
+        self, lifted: Callable[[Outcome], Reading], here: Reading, raw: dict[str, Json], names: Sequence[str]
+    ) -> bool:
+        """Whether further arguments that are absent, all given at once, leave the value alone."""
+        absent = {name: new for name in names if name not in raw and (new := self.runs.harmless(name)) is not None}
+        if not absent:
+            return True
+        outcome = self.runs.outcome(self.runs.filled({**raw, **absent}))
+        if outcome.failure is not None:
+            return False
+        try:
+            return lifted(outcome) == here
+        except Unclear:
+            return False
+
+    def _other(
+        self,
+        lifted: Callable[[Outcome], Reading],
+        here: Reading,
+        raw: dict[str, Json],
+        fixed: list[Test],
+        test: Test,
+        refusing: bool,
+    ) -> dict[str, Json] | Refused | None:
+        """A configuration for which `test` goes the other way and the value is another; Refused where all of them fail."""
+        failures: list[str] = []
+        unclear: dict[str, Json] | None = None
+        fine = 0
+        for variant in self._flips(raw, fixed, test):
+            outcome = self.runs.outcome(variant)
+            if outcome.failure is not None:
+                failures.append(outcome.failure)
+                if len(failures) > MAX_CANDIDATES:
+                    break
+                continue
+            if fine >= MAX_WITNESSES + len(self.runs.candidates.words):
+                break
+            fine += 1
+            try:
+                if lifted(outcome) != here:
+                    return variant
+            except Unclear:
+                unclear = unclear or variant
+        if refusing and failures and not fine:
+            return Refused(failures[0])
+        return unclear
+
+    def _tests(self, outcome: Outcome, here: Reading, raw: Mapping[str, Json], own: Sequence[str]) -> Iterator[Test]:
+        """The questions of a run and whether keys that matter are null or absent; what is about a whole object first."""
+        found: dict[Expr, bool] = {}
+        for name in self.runs.further:
+            if isinstance(raw.get(name), (Mapping, type(None))):
+                self._presence(found, raw, name)
+        for test, truth in sorted(
+            questions_of(outcome.predicates), key=lambda item: max(map(len, paths_of(item[0])), default=0)
+        ):
+            found.setdefault(test, truth)
+        names = [*own, *sorted(str(path[0]) for path in raw_paths(here) if len(path) == 1)]
+        for name in dict.fromkeys(names):
+            self._presence(found, raw, name)
+        for name, inner in raw.items():
+            if isinstance(inner, Mapping):
+                for word in self.runs.candidates.words:
+                    found.setdefault(Apply("in", (Const(word), Raw((name,)))), word in inner)
+        yield from found.items()
+
+    def _presence(self, found: dict[Expr, bool], raw: Mapping[str, Json], name: str) -> None:
+        null = Apply("is", (Raw((name,)), Const(None)))
+        inside = Apply("in", (Const(name), Raw(())))
+        expressions = (null,) if name in self.runs.declared else (null, inside) if name in raw else (inside, null)
+        for expr in expressions:
+            found.setdefault(expr, bool(value(expr, raw)))
+
+    def _flips(self, raw: dict[str, Json], fixed: list[Test], test: Test) -> Iterator[dict[str, Json]]:
+        """Changed configurations for which `test` goes the other way and all of `fixed` stay."""
+        expr, before = test
+        for path in sorted(paths_of(expr), key=repr):
+            for candidate in self.runs.candidates(raw, path, expr):
+                variant = changed(raw, path, candidate)
+                if variant is None:
+                    continue
+                variant = self.runs.filled(variant)
+                if holds(expr, variant) is (not before) and all(
+                    holds(known, variant) is truth for known, truth in fixed
+                ):
+                    yield variant
+
+
+def _only_key(target: Expr) -> Expr | None:
+    return target if isinstance(target, Key) else None

@@ -1,0 +1,202 @@
+"""From the resolved configuration back to config.json: expressions over Key as expressions over Raw, as one run had them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from codegen.graph.exploration.running import Outcome
+from codegen.graph.predicates import Kind
+from ir.expressions import OPERATIONS, Apply, Const, Expr, Index, Key, Plain, Raw, leaves, substitute
+from ir.reading import Each, Json, Path, Reading, lookup, value
+
+NOT_THERE = "the configuration has no "
+MAX_LIST = 4096
+
+
+class Unclear(Exception):
+    """A value that no expression gives."""
+
+
+class Uniform(Unclear):
+    """A list whose elements are equal here, though questions were asked for each."""
+
+    def __init__(self, each: Each):
+        super().__init__("a list whose elements are told apart by what does not occur here")
+        self.each = each
+
+
+def lift(target: Expr, outcome: Outcome) -> Reading:
+    """`target` over Key as an expression over Raw, as one run had it.
+
+    Raises:
+        Unclear: no expression tells.
+    """
+    lifted = _lift(target, outcome)
+    if isinstance(lifted, _Object):
+        raise Unclear("an object of the configuration is no value")
+    return lifted
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """An object of the resolved configuration: what it has is decided by the run."""
+
+    items: tuple[tuple[Plain, object], ...]
+
+    def get(self, name: object) -> object:
+        for key, item in self.items:
+            if key == name:
+                return item
+        raise Unclear(f"{NOT_THERE}{name!r} here")
+
+
+def _lift(expr: Expr, outcome: Outcome) -> Expr | Each | _Object:
+    match expr:
+        case Key(path):
+            return _lift_key(path, outcome)
+        case Apply(("in" | "not in") as op, (Const(name), Key(()))):
+            return Const((name in outcome.resolved) is (op == "in"))
+        case Apply(op, args):
+            return _fold(op, [_lift(arg, outcome) for arg in args])
+        case _:
+            return expr
+
+
+def _lift_key(path: Path, outcome: Outcome) -> Expr | Each | _Object:
+    defined = outcome.definitions.get(path)
+    whole = isinstance(lookup(outcome.resolved, path), Mapping)
+    if defined is not None and not whole and not (isinstance(defined, Apply) and defined.op == "list"):
+        return defined
+    found: Json = outcome.resolved
+    for step in path:
+        if isinstance(found, Mapping) and step in found:
+            found = found[step]
+        elif isinstance(found, (list, tuple)) and isinstance(step, int) and step < len(found):
+            found = found[step]
+        else:
+            raise Unclear(f"{NOT_THERE}{'.'.join(map(str, path))}")
+    if isinstance(found, Mapping):
+        return _Object(tuple((name, _lift_key((*path, name), outcome)) for name in found))
+    if isinstance(found, (list, tuple)):
+        items = [_lift_key((*path, i), outcome) for i in range(min(len(found), MAX_LIST))]
+        return _each(items, outcome) or Apply("list", tuple(_expression(item) for item in items))
+    if not isinstance(found, (bool, int, float, str, type(None))):
+        return Const(str(found))
+    return Const(found)
+
+
+def _expression(lifted: Expr | Each | _Object) -> Expr:
+    if isinstance(lifted, (_Object, Each)):
+        raise Unclear("a list of lists or objects")
+    return lifted
+
+
+def _fold(op: str, args: list[Expr | Each | _Object]) -> Expr | _Object:
+    """`op` on lifted arguments, done where they decide it."""
+    match op, args:
+        case "in", [Const(name), _Object() as owner]:
+            return Const(any(key == name for key, _ in owner.items))
+        case "not in", [Const(name), _Object() as owner]:
+            return Const(all(key != name for key, _ in owner.items))
+        case "keys", [_Object() as owner]:
+            return Apply("list", tuple(Const(key) for key, _ in owner.items))
+        case (("bool" | "not"), [_Object() as owner]):
+            return Const(bool(owner.items) is (op == "bool"))
+        case (("bool" | "not"), [Apply("list", items)]):
+            return Const(bool(items) is (op == "bool"))
+        case (("is" | "is not"), [(_Object() | Apply("list") | Each()), Const(None)]):
+            return Const(op == "is not")
+        case (("==" | "!="), [_Object(), Const()]):
+            return Const(op == "!=")
+        case "type", [_Object()]:
+            return Const("dict")
+        case "type", [Apply("list") | Each()]:
+            return Const("list")
+        case "len", [_Object() as owner]:
+            return Const(len(owner.items))
+        case "len", [Each() as each]:
+            return each.count
+        case "len", [Apply("list", items)]:
+            return Const(len(items))
+        case "getitem", [_Object() as owner, Const(name)]:
+            found = owner.get(name)
+            assert not isinstance(found, Each)
+            return found  # type: ignore[return-value]
+        case "getitem", [Apply("list", items), Const(int() as i)] if i < len(items):
+            return items[i]
+        case "getitem", [Raw(path), Const((int() | str()) as step)] if not isinstance(step, bool):
+            return Raw((*path, step))
+    plain_args = tuple(_expression(arg) for arg in args)
+    if all(_literal(arg) for arg in plain_args) and op in OPERATIONS and op != "list":
+        try:
+            result = value(Apply(op, plain_args), {})
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise Unclear(str(error)) from None
+        if isinstance(result, (bool, int, float, str, type(None))):
+            return Const(result)
+        if isinstance(result, list) and all(isinstance(item, (bool, int, float, str, type(None))) for item in result):
+            return Apply("list", tuple(Const(item) for item in result))
+    return Apply(op, plain_args)
+
+
+def _literal(expr: Expr) -> bool:
+    return isinstance(expr, Const) or (isinstance(expr, Apply) and expr.op == "list" and all(map(_literal, expr.args)))
+
+
+def _each(items: Sequence[Expr | Each | _Object], outcome: Outcome) -> Each | None:
+    """A list that a loop over indices made: equal elements, or two kinds that a question about the index tells apart."""
+    if not items or not (
+        all(item == items[0] for item in items) or all(isinstance(item, Const) or _speaks(item) for item in items)
+    ):
+        return None
+    if isinstance(items[0], (_Object, Each)):
+        return None
+    counts = [
+        p.expr
+        for p in outcome.predicates
+        if p.kind is Kind.COUNT and p.value == len(items) and not isinstance(p.expr, Const) and not _is_length(p.expr)
+    ]
+    kinds = list(dict.fromkeys(items))
+    if not counts or len(kinds) > 2:
+        return None
+    count, first = counts[0], _expression(kinds[0])
+    asked = [p for p in outcome.predicates if p.kind is Kind.LAYER]
+    if len(kinds) == 1:
+        index = next((leaf for leaf in leaves(first) if isinstance(leaf, Index)), Index("layer"))
+        if asked:
+            raise Uniform(Each(index, count, first))
+        return Each(index, count, first)
+    second = _expression(kinds[1])
+    for predicate in asked:
+        indices = [leaf for leaf in leaves(predicate.expr) if isinstance(leaf, Index)]
+        if len(set(indices)) != 1:
+            continue
+        truths = [_at(predicate.expr, indices[0], i, outcome) for i in range(len(items))]
+        if (
+            all((item == kinds[0]) is (truth is truths[0]) for item, truth in zip(items, truths, strict=True))
+            and None not in truths
+        ):
+            then, otherwise = (first, second) if truths[0] else (second, first)
+            return Each(indices[0], count, then, predicate.expr, otherwise)
+    return None
+
+
+def _is_length(expr: Expr) -> bool:
+    return isinstance(expr, Apply) and expr.op == "len"
+
+
+def loops_asked(outcome: Outcome) -> set[tuple[Kind, Expr]]:
+    """What a run asked about the indices of loops and how long they are."""
+    return {(p.kind, p.expr) for p in outcome.predicates if p.kind in (Kind.LAYER, Kind.COUNT)}
+
+
+def _speaks(item: object) -> bool:
+    return not isinstance(item, (_Object, Each)) and any(isinstance(leaf, Index) for leaf in leaves(item))  # type: ignore[arg-type]
+
+
+def _at(expr: Expr, index: Index, i: int, outcome: Outcome) -> bool | None:
+    try:
+        return bool(value(substitute(expr, {index: Const(i)}), outcome.raw))
+    except (ArithmeticError, LookupError, TypeError, ValueError, KeyError):
+        return None

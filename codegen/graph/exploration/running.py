@@ -1,0 +1,161 @@
+"""A configuration class, run on variants of a config.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from codegen.diagnostics import CompileError
+from codegen.graph import classes, configuration, construction, operators
+from codegen.graph.exploration.declarations import asked_keys, is_json, json_types
+from codegen.graph.exploration.variants import plain
+from codegen.graph.interpreter import Interpreter, Raised, Unsupported
+from codegen.graph.predicates import Kind, Predicate, Predicates
+from codegen.graph.scope import Missing
+from codegen.source.files import Library
+from ir.expressions import Expr
+from ir.reading import Json, Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run of the configuration class. `failure` is what the source said if it refused."""
+
+    definitions: Mapping[Path, Expr] = field(default_factory=dict)
+    resolved: Mapping[str, Json] = field(default_factory=dict)
+    predicates: tuple[Predicate, ...] = ()
+    failure: str | None = None
+    raw: Mapping[str, Json] = field(default_factory=dict)
+
+
+_NOT_CHECKED = frozenset({"validate_token_ids", "validate_output_attentions"})
+
+
+class ConfigurationClass:
+    """The configuration class of a config.json, to be run on variants of it.
+
+    Raises:
+        CompileError: there is no such class, or the library cannot be read.
+    """
+
+    def __init__(self, files: Library, raw: Mapping[str, Json], repository_files: Mapping[str, str] | None = None):
+        self.interpreter = Interpreter(Library(files.root, repository_files) if repository_files else files)
+        with construction.deep_recursion():
+            self.cls = construction._configuration_class(self.interpreter, raw)
+            self.declared, self.types = self._fields()
+            self.spellings = self._spellings()
+            self.asked = tuple(dict.fromkeys(name for name in asked_keys(self.cls.mro) if not name.startswith("_")))
+
+    def __call__(self, raw: Mapping[str, Json]) -> Outcome:
+        """Run it on `raw`. Whatever goes wrong with a variant means that it is not known to work."""
+        try:
+            return self._run(raw)
+        except Raised as error:
+            return Outcome(failure=self._text(error), raw=raw)
+        except CompileError as error:
+            return Outcome(failure=str(error), raw=raw)
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+            return Outcome(failure=f"{type(error).__name__}: {error}", raw=raw)
+        finally:
+            self._reset()
+
+    def check(self, raw: Mapping[str, Json]) -> None:
+        """Run it on the configuration that is to be compiled, with the checks that its source has.
+
+        Raises:
+            CompileError: what the source says of it, and where.
+        """
+        with construction.deep_recursion():
+            try:
+                config = configuration.construct(self.interpreter, self.cls, raw)
+                self._validate(config)
+            except Raised as error:
+                raise construction.failure(self.interpreter, error) from None
+            finally:
+                self._reset()
+
+    def guards(self, raw: Mapping[str, Json]) -> tuple[Predicate, ...]:
+        """What the checks of the source asked of the resolved configuration, as far as their meaning is known."""
+        with construction.deep_recursion():
+            try:
+                config = configuration.construct(self.interpreter, self.cls, raw)
+                configuration.Seeding().seed(config)
+                self.interpreter.predicates = Predicates()
+                self.interpreter.stage = 2
+                self._validate(config)
+                return tuple(p for p in self.interpreter.predicates if p.kind is Kind.GUARD)
+            except Raised as error:
+                raise construction.failure(self.interpreter, error) from None
+            finally:
+                self._reset()
+
+    def repeats(self, predicate: Predicate, outcome: Outcome) -> bool:
+        """Whether a predicate of the model's code comes from a method that the configuration class has run before, on its own result.
+
+        Such a method brings a configuration into its standard form; in that form it finds nothing to do.
+        """
+        before = {p.function for p in outcome.predicates}
+        files = {
+            base.namespace.file.name
+            for base in self.cls.mro
+            if base.node is not None and base.namespace.has(predicate.function)
+        }
+        return predicate.function in before and predicate.span is not None and predicate.span.file in files
+
+    def _run(self, raw: Mapping[str, Json]) -> Outcome:
+        with construction.deep_recursion():
+            config = configuration.construct(self.interpreter, self.cls, raw)
+            seeding = configuration.Seeding()
+            found = self.interpreter.predicates.all()
+            resolved = seeding.seed(config)
+            return Outcome(seeding.definitions, resolved, found, None, raw)
+
+    def _validate(self, config: Any) -> None:
+        names = {name for cls in config.cls.mro for name in cls.namespace.names() if name.startswith("validate_")}
+        for name in sorted(names - _NOT_CHECKED):
+            try:
+                self.interpreter.call(self.interpreter.getattr(config, name), [], {})
+            except Unsupported:
+                continue
+
+    def _text(self, error: Raised) -> str:
+        try:
+            return f"{error.instance.cls.name}: {operators.describe(self.interpreter, error.instance)}"
+        except Exception:
+            return error.instance.cls.name
+
+    def _reset(self) -> None:
+        interpreter = self.interpreter
+        interpreter.predicates = Predicates()
+        interpreter.stage = 1
+        interpreter.scope = interpreter.node = None
+        interpreter.loops = 0
+        interpreter.stack.clear()
+
+    def _spellings(self) -> dict[str, tuple[str, ...]]:
+        """Other names of attributes."""
+        table = operators.plain(classes.find(self.interpreter, self.cls, "attribute_map") or {})
+        found: dict[str, tuple[str, ...]] = {}
+        if isinstance(table, dict):
+            for alias, name in table.items():
+                found[str(name)] = (*found.get(str(name), ()), str(alias))
+        return found
+
+    def _fields(self) -> tuple[dict[str, Json], dict[str, tuple[str, ...]]]:
+        """The declared fields with their defaults, and the types that they may have."""
+        declared: dict[str, Json] = {}
+        types: dict[str, tuple[str, ...]] = {}
+        for name, default, owner in classes.fields(self.interpreter, self.cls):
+            if name.startswith("_"):
+                continue
+            for annotated, annotation, _ in owner.namespace.annotations:
+                if annotated == name:
+                    types[name] = json_types(annotation)
+            try:
+                found = plain(operators.plain(classes.default_of(self.interpreter, name, default, owner)))
+            except Missing:
+                continue
+            if is_json(found):
+                declared[name] = found
+        return declared, types
