@@ -17,7 +17,7 @@ from codegen.lowering.config_view import ConfigLowering, unread_keys
 from codegen.lowering.package import Facts, PackageViews, Ties, package_views
 from codegen.lowering.program import Input, Lowering, MaskPlan
 from codegen.lowering.provenance import Origins, provenance
-from codegen.lowering.views import ConfigView, SourceView
+from codegen.lowering.views import ConfigView, MaskKind, SourceView
 from codegen.repo import Repository
 from codegen.source.files import library_version
 from ir.arch import Arch, MaskForm
@@ -116,13 +116,20 @@ def views_of(
         config,
         facts,
         ties,
-        additive=front.raised is None or front.raised.masks is MaskForm.ADDITIVE,
+        masks=_mask_form(front),
         published=published,
         tiny=dict(sorted(repository.config.items())),
         vocabulary=int(built.resolved.get("vocab_size", 0)),
         ignored=ignored_patterns(graph.transient_buffers(built), naming),
         arch=front.arch,
     )
+
+
+def _mask_form(front: Front) -> MaskKind:
+    """What masks the emitted code makes."""
+    if front.raised is None or front.raised.masks is MaskForm.ADDITIVE:
+        return MaskKind.ADDITIVE
+    return MaskKind.OPTIONAL if front.raised.optional else MaskKind.BOOLEAN
 
 
 def _ties(built: graph.Built, lowering: Lowering) -> Ties:

@@ -29,10 +29,11 @@ class MaskForm(_Named):
 
 
 class Direction(_Named):
-    """What a boolean mask of None means: each token sees those before it, or all tokens see each other."""
+    """What a boolean mask of None means: each token sees those before it, or all tokens see each other. Or it is never None."""
 
     CAUSAL = "causal"
     BOTH = "both"
+    GIVEN = "given"
 
 
 class Precision(_Named):

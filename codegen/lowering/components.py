@@ -106,7 +106,7 @@ def components(region: Region) -> tuple[Component, ...]:
 def statements_first(node: Raised) -> tuple[Value, ...]:
     """Arguments that the spelling names more than once, so that they need a variable."""
     match node.component:
-        case Attention(mask=MaskForm.BOOLEAN):
+        case Attention(mask=MaskForm.BOOLEAN, direction=Direction.CAUSAL):
             return tuple(arg for arg in (node.args[0], node.args[3]) if isinstance(arg, Value))
         case RootMeanSquare():
             return tuple(arg for arg in node.args[:1] if isinstance(arg, Value))
@@ -117,7 +117,7 @@ def statements_first(node: Raised) -> tuple[Value, ...]:
 def sizes_needed(node: Raised) -> tuple[Expr, ...]:
     """Sizes that the spelling names, beyond the arguments: of new tokens."""
     match node:
-        case Raised(Attention(mask=MaskForm.BOOLEAN), (Value() as q, *_)):
+        case Raised(Attention(mask=MaskForm.BOOLEAN, direction=Direction.CAUSAL), (Value() as q, *_)):
             return (q.shape[2],)
         case _:
             return ()
@@ -174,7 +174,7 @@ def _flax_attend(component: Attention) -> str:
     match component.mask, component.direction:
         case MaskForm.ADDITIVE, _:
             return "attend_additive"
-        case MaskForm.BOOLEAN, Direction.CAUSAL:
+        case MaskForm.BOOLEAN, Direction.CAUSAL | Direction.GIVEN:
             return "attend"
         case MaskForm.BOOLEAN, _:
             return "attend_both_ways"

@@ -12,6 +12,7 @@ from codegen.lowering.components import is_statement, sizes_needed, statements_f
 from codegen.lowering.dialect import AMBIENT, Dialect, attribute, lines, name, unparse
 from codegen.lowering.numbers import Leaf
 from codegen.lowering.printing import BodyPrinter, holds_type, print_body, reads_past
+from ir.arch import Attention, Direction, MaskForm
 from ir.expressions import Index, Key, Local
 from ir.graph import Call, DType, FunctionTarget, Loop, ModuleTarget, Number, Op, Operand, Raised, Region, Value
 
@@ -129,10 +130,34 @@ def annotate(region: Region, params: list[str], dialect: Dialect) -> list[str]:
     out = []
     for param, text in zip(region.params, params, strict=True):
         kind = dialect.tensor if isinstance(param, Value) else param.kind
-        if isinstance(param, Value) and param.dtype is DType.BOOL and len(param.shape) == 4:
+        if isinstance(param, Value) and param.dtype is DType.BOOL and may_be_none(region, param):
             kind += " | None"  # a mask that says nothing
         out.append(f"{text}: {kind}" if kind else text)
     return out
+
+
+def may_be_none(region: Region, value: Value) -> bool:
+    """Whether a value is the mask of an attention to which None means something, here or in what it is handed to."""
+    for node in region.nodes:
+        match node:
+            case Raised(Attention(mask=MaskForm.BOOLEAN, direction=direction), (_, _, _, mask, *_)):
+                if mask == value and direction is not Direction.GIVEN:
+                    return True
+            case Call(_, inner, args):
+                if _handed_on(value, args, inner):
+                    return True
+            case Loop(bodies=bodies, carried=carried, invariant=invariant, varying=varying):
+                kinds = zip(bodies, varying, strict=True)
+                if any(_handed_on(value, (*carried, *invariant, *own), body) for body, own in kinds):
+                    return True
+            case _:
+                pass
+    return False
+
+
+def _handed_on(value: Value, args: tuple[Operand, ...], inner: Region) -> bool:
+    params = [param for arg, param in zip(args, inner.params, strict=True) if arg == value]
+    return any(isinstance(param, Value) and may_be_none(inner, param) for param in params)
 
 
 def annotate_ambients(needed: Iterable[str], dialect: Dialect) -> list[str]:

@@ -20,6 +20,7 @@ from codegen.lowering.views import (
     ConfigView,
     FactView,
     FlaxView,
+    MaskKind,
     SizeView,
     SourceView,
     TestView,
@@ -68,14 +69,14 @@ def package_views(
     facts: Facts,
     ties: Ties,
     *,
-    additive: bool,
+    masks: MaskKind,
     published: Callable[[str], str] = lambda path: path,
     tiny: Mapping[str, object],
     vocabulary: int,
     ignored: Sequence[str] = (),
     arch: Arch | None = None,
 ) -> PackageViews:
-    """The views of every file; `additive` if some operation adds a mask to scores, `published` names a tensor in a checkpoint.
+    """The views of every file; `masks` says which its masks are, `published` names a tensor in a checkpoint.
     `arch` fills in what `facts` leaves open.
     """
     torch, flax = lowering.emit(TorchDialect()), lowering.emit(FlaxDialect())
@@ -89,12 +90,12 @@ def package_views(
     scannable = len(list(lowering.loops())) == 1 and bool(weights.stack)
     cache = lowering.cache()
     torch_view = TorchView(
-        **_common(lowering, source, config, facts.summary, torch, cache, additive, _torch_ties(ties)),
+        **_common(lowering, source, config, facts.summary, torch, cache, masks, _torch_ties(ties)),
         uses_functional=_mentions(torch, "F."),
         has_constants=any(p.fill is not None for _, m in walk(lowering.given.tree) for p in m.parameters),
     )
     flax_view = FlaxView(
-        **_common(lowering, source, config, facts.summary, flax, cache, additive, _flax_ties(lowering, ties)),
+        **_common(lowering, source, config, facts.summary, flax, cache, masks, _flax_ties(lowering, ties)),
         scannable=scannable,
         kinds_expr=kinds_expr,
         has_buffers=_mentions(flax, "Buffer("),
@@ -127,7 +128,7 @@ def _common(
     summary: str,
     lowered: Lowered,
     cache: CacheView,
-    additive: bool,
+    masks: MaskKind,
     ties: tuple[str, ...],
 ) -> dict[str, Any]:
     inputs = lowering.given.inputs
@@ -142,7 +143,7 @@ def _common(
         "classes": lowered.classes,
         "init_body": (*lowered.init_body, *ties),
         "run_body": lowered.run_body,
-        "masks": lowering.masks(additive),
+        "masks": lowering.masks(masks),
         "cache": cache,
         "anchor_expr": lowered.anchor,
         "needs_positions": "positions" in inputs,

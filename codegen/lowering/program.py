@@ -18,7 +18,7 @@ from codegen.lowering.functions import ambients
 from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, walk, without_unread
 from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.torch_dialect import TorchDialect, question
-from codegen.lowering.views import CacheView, MaskView
+from codegen.lowering.views import CacheView, MaskKind, MaskView
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, evaluate, leaves
 from ir.graph import Call, Loop, Module, ModuleTarget, Number, Op, Region, Value
 
@@ -244,14 +244,14 @@ class Lowering:
             return unparse(attribute(name("self"), f"{path}.{parameter}"))
         raise CompileError(Diagnostic("no-parameters", "the model has no parameters"))
 
-    def masks(self, additive: bool) -> tuple[MaskView, ...]:
+    def masks(self, kind: MaskKind) -> tuple[MaskView, ...]:
         return tuple(
             MaskView(
                 mask.name,
                 mask.causal,
                 self.over_cfg(mask.window, "self.cfg") if mask.window is not None else "",
                 self.over_cfg(mask.chunk, "self.cfg") if mask.chunk is not None else "",
-                additive,
+                kind,
             )
             for mask in self.given.masks
         )

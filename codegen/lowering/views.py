@@ -8,6 +8,7 @@ checkpoint and in PyTorch, and apart in Flax.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +115,28 @@ class ConfigView:
 # torch_model.py and flax_model.py
 
 
+class MaskKind(Enum):
+    """A float tensor, 0 or the least number of the model's type; one of True, where a token attends, and False; the same, or
+    None where causality alone says everything.
+    """
+
+    ADDITIVE = "additive"
+    BOOLEAN = "boolean"
+    OPTIONAL = "optional"
+
+
 @dataclass(frozen=True, slots=True)
 class MaskView:
-    """A mask that `_run` takes under `name`; True = attend.
+    """A mask that `_run` takes under `name`.
 
-    Without `window_expr`, `chunk_expr` and with `causal` it is the plain causal mask. `additive`: a float tensor, 0 or
-    the least number of the model's type, always built. Otherwise None where causality alone says everything.
+    Without `window_expr`, `chunk_expr` and with `causal` it is the plain causal mask.
     """
 
     name: str
     causal: bool = True
     window_expr: str = ""  # a token attends to this many, itself included
     chunk_expr: str = ""  # tokens attend within chunks of this many
-    additive: bool = False
+    kind: MaskKind = MaskKind.OPTIONAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +184,8 @@ class ModelView:
     helper_templates: tuple[str, ...] = ()  # of the helpers that components call, see lowering/components.py
 
     def __post_init__(self) -> None:
-        if len({mask.additive for mask in self.masks}) > 1:
-            raise ValueError("masks are all additive or all boolean")
+        if len({mask.kind for mask in self.masks}) > 1:
+            raise ValueError("masks are all of one kind")
 
     @property
     def recomputes(self) -> bool:
@@ -221,12 +231,12 @@ class ModelView:
 
     @property
     def has_additive(self) -> bool:
-        return any(mask.additive for mask in self.masks)
+        return any(mask.kind is MaskKind.ADDITIVE for mask in self.masks)
 
     @property
     def lazy(self) -> bool:
         """A mask that says nothing is None."""
-        return not self.has_additive
+        return all(mask.kind is MaskKind.OPTIONAL for mask in self.masks)
 
     @property
     def optional_mask(self) -> str:
@@ -276,7 +286,7 @@ class ModelView:
         if mask.chunk_expr:
             arguments += f", chunk={mask.chunk_expr}"
         call = f"{'causal_mask' if mask.causal else 'padding_mask'}({arguments})"
-        return f"{mask.name} = " + (f"additive({call}, {dtype})" if mask.additive else call)
+        return f"{mask.name} = " + (f"additive({call}, {dtype})" if mask.kind is MaskKind.ADDITIVE else call)
 
     def inputs(self, annotations: tuple[str, str]) -> list[tuple[str, str]]:
         """Names and types of what `_run` takes between ids and the cache; `annotations` for a tensor and a mask."""

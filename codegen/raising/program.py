@@ -32,11 +32,14 @@ class WhyNot:
 
 @dataclass(frozen=True, slots=True)
 class RaisedProgram:
-    """The program with components in it, what form its masks take, and the rules that nearly fired."""
+    """The program with components in it, what form its masks take, and the rules that nearly fired. Where masks are
+    boolean and `optional`, None stands for one that says no more than causality.
+    """
 
     region: Region
     masks: MaskForm
     why_not: tuple[WhyNot, ...] = ()
+    optional: bool = True
 
 
 def raise_program(
@@ -50,18 +53,18 @@ def raise_program(
     """
     raiser = _Raiser()
     region = raiser.region(top, "")
-    form = MaskForm.ADDITIVE if mask_params else MaskForm.ABSENT
+    form, optional = MaskForm.ADDITIVE if mask_params else MaskForm.ABSENT, True
     if mask_params:
         converted = masks.boolean(region, mask_params, both_ways)
-        if isinstance(converted, Region):
-            region, form = converted, MaskForm.BOOLEAN
+        if isinstance(converted, masks.Masks):
+            region, form, optional = converted.region, MaskForm.BOOLEAN, converted.optional
         else:
             raiser.why_not.append(WhyNot("", "boolean masks", converted))
     if _needs_boolean(region):
         raiser = _Raiser(keep=_is_elaborate, why_not=raiser.why_not)
         region, form = raiser.region(top, ""), MaskForm.ADDITIVE if mask_params else MaskForm.ABSENT
     region = tables.narrowed(masks.named(region, names))
-    return RaisedProgram(region, form, tuple(dict.fromkeys(raiser.why_not)))
+    return RaisedProgram(region, form, tuple(dict.fromkeys(raiser.why_not)), optional)
 
 
 def _is_elaborate(component: object) -> bool:
@@ -81,7 +84,7 @@ def _needs_boolean(region: Region, seen: set[int] | None = None) -> bool:
         match node:
             case Raised(component) if _is_elaborate(component):
                 assert isinstance(component, Attention)
-                if component.mask is not MaskForm.BOOLEAN or component.direction is not Direction.CAUSAL:
+                if component.mask is not MaskForm.BOOLEAN or component.direction is Direction.BOTH:
                     return True
             case Call(_, inner):
                 if _needs_boolean(inner, seen):

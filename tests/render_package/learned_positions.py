@@ -12,6 +12,7 @@ from codegen.lowering.views import (
     FieldView,
     FlaxView,
     KeyView,
+    MaskKind,
     MaskView,
     RefusalView,
     RowView,
@@ -205,7 +206,7 @@ TORCH = TorchView(
         x = self.transformer(ids, positions, mask, cache)
         return self.lm_head(x[:, -1:] if last_only else x)
     """),
-    masks=(MaskView("mask", additive=True),),
+    masks=(MaskView("mask", kind=MaskKind.ADDITIVE),),
     cache=CACHE,
     anchor_expr="self.transformer.wte.weight",
 )
@@ -224,7 +225,7 @@ FLAX = FlaxView(
         x, kv = self.transformer(ids, positions, mask, kv, start)
         return self.transformer.wte.attend(x[:, -1:] if last_only else x), kv
     """),
-    masks=(MaskView("mask", additive=True),),
+    masks=(MaskView("mask", kind=MaskKind.ADDITIVE),),
     cache=CACHE,
     anchor_expr="self.transformer.wte.embedding",
 )
