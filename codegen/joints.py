@@ -11,9 +11,10 @@ from codegen import __version__, graph, raising
 from codegen.diagnostics import CompileError, Diagnostic, printable
 from codegen.graph.exploration import ConfigurationClass, explore
 from codegen.graph.predicates import Kind
-from codegen.lowering.accounting import Naming, ignored_patterns, renamed
-from codegen.lowering.checkpoint_names import Submodel
+from codegen.lowering.accounting import Naming, departures, ignored_patterns
 from codegen.lowering.config_view import ConfigLowering, unread_keys
+from codegen.lowering.conversion_table import Submodel
+from codegen.lowering.layouts import Layout
 from codegen.lowering.package import Facts, PackageViews, Ties, package_views
 from codegen.lowering.program import Input, Lowering, MaskPlan
 from codegen.lowering.provenance import Origins, provenance
@@ -56,7 +57,8 @@ def naming_of(built: graph.Built) -> Naming:
     if file is None:
         return Naming(base=base, dropped=dropped)
     submodels = [Submodel(*part) for part in graph.submodels(built)]
-    return Naming.read(file.text, file.name, submodels, base, dropped)
+    parameters = {entry.name: entry.sizes for entry in graph.state_entries(built)}
+    return Naming.read(file.text, file.name, submodels, base, dropped, built.resolved, parameters)
 
 
 def windows(traced: graph.Traced) -> dict[int, Expr]:
@@ -105,7 +107,7 @@ def _of_the_input(expr: Expr) -> bool:
 
 
 def views_of(
-    front: Front, lowering: Lowering, config: ConfigView, naming: Naming, published: Callable[[str], str]
+    front: Front, lowering: Lowering, config: ConfigView, naming: Naming, stored: Callable[[str], Layout]
 ) -> PackageViews:
     repository, built = front.repository, front.built
     ties = _ties(built, lowering)
@@ -117,7 +119,7 @@ def views_of(
         facts,
         ties,
         masks=_mask_form(front),
-        published=published,
+        stored=stored,
         tiny=dict(sorted(repository.config.items())),
         vocabulary=int(built.resolved.get("vocab_size", 0)),
         ignored=ignored_patterns(graph.transient_buffers(built), naming),
@@ -165,7 +167,7 @@ def record(
     front: Front,
     lowering: Lowering,
     views: PackageViews,
-    published: Callable[[str], str],
+    stored: Callable[[str], Layout],
     naming: Naming,
     unread: Mapping[str, str],
     targets: Iterable[str],
@@ -186,6 +188,6 @@ def record(
         "targets": list(targets),
         "config": dict(repository.config),
         "checkpoints": {name: dict(config) for name, config in sorted(checkpoints.items()) if name in served},
-        "names": renamed(published, naming, paths),
+        "names": departures(stored, naming, paths),
         "provenance": provenance(lowering, views.weights, front.arch, origins, unread),
     }

@@ -26,7 +26,7 @@ from codegen.joints import (
     views_of,
     windows,
 )
-from codegen.lowering.accounting import Accounts, Naming, account, recorded_names, stored_names
+from codegen.lowering.accounting import Accounts, Naming, account, recorded_layouts, stored_layouts
 from codegen.lowering.program import Lowering
 from codegen.raising.describe import describe
 from codegen.repo import Repository
@@ -51,11 +51,11 @@ def compile_package(
     *,
     targets: Iterable[str] = TARGETS,
     checkpoints: Mapping[str, Mapping[str, object]] | None = None,
-    names: Mapping[str, str] | None = None,
+    names: Mapping[str, object] | None = None,
     raise_components: bool = True,
 ) -> Package:
     """A package for the architecture of `repository`. `checkpoints`: name -> configuration of others that it also serves;
-    `names`: how the checkpoint calls tensors, where nothing is there to read that from.
+    `names`: how the checkpoint stores parameters, where nothing is there to read that from.
 
     Raises:
         CompileError: every finding, of whichever stage found them.
@@ -65,13 +65,13 @@ def compile_package(
     accounts = check_weights(repository, built, naming)
     front = trace(repository, built, raise_components=raise_components)
     lowering = Lowering(lowering_input(front))
-    published = stored_names(accounts, naming) if accounts else recorded_names(names or {}, naming)
+    stored = stored_layouts(accounts, naming) if accounts else recorded_layouts(names or {}, naming)
     config, unread = config_of(front, lowering, checkpoints or {})
-    views = views_of(front, lowering, config, naming, published)
+    views = views_of(front, lowering, config, naming, stored)
     files = {name: render.fill(template, view) for name, (template, view) in templates(views, targets).items()}
     files |= {"arch.txt": to_text(front.arch) + "\n"} if front.arch is not None else {}
     texts = render.format_python(files)
-    facts = record(front, lowering, views, published, naming, unread, targets, checkpoints or {})
+    facts = record(front, lowering, views, stored, naming, unread, targets, checkpoints or {})
     notes = (*repository.notes, *(accounts.notes if accounts else ()))
     name = package_name(repository.config)
     return Package(name, {**texts, render.SOURCE_RECORD: render.manifest(facts, texts)}, notes)

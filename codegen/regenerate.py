@@ -60,7 +60,7 @@ class Record:
     repository: Repository
     targets: tuple[str, ...]
     checkpoints: Mapping[str, Mapping[str, object]]
-    names: Mapping[str, str]  # tensors that the checkpoint calls otherwise than a fresh one
+    names: Mapping[str, object]  # parameters that the checkpoint stores otherwise than a fresh one
 
 
 def read_record(folder: Path) -> Record:
@@ -91,7 +91,7 @@ def read_record(folder: Path) -> Record:
         from_record(name, revision if isinstance(revision, str) else "", config),
         tuple(str(target) for target in targets) if isinstance(targets, list) else pipeline.TARGETS,
         checkpoints if isinstance(checkpoints, dict) else {},
-        {str(path): str(name) for path, name in names.items()} if isinstance(names, dict) else {},
+        {str(path): made for path, made in names.items()} if isinstance(names, dict) else {},
     )
 
 

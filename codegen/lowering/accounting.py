@@ -7,21 +7,15 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from codegen.diagnostics import CompileError, Diagnostic, Severity
-from codegen.lowering.checkpoint_names import (
-    LEGACY,
-    Conversion,
-    Submodel,
-    compact,
-    conversions_of,
-    match_checkpoint,
-    published_name,
-    read_conversions,
-)
+from codegen.lowering import layouts
+from codegen.lowering.checkpoint_names import Model, compact, match_checkpoint, published
+from codegen.lowering.conversion_table import LEGACY, Conversion, Submodel, conversions_of, read_conversions
+from codegen.lowering.layouts import Layout, Misfit, Shape
 from ir.graph import DType
 
 FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
@@ -53,52 +47,61 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """How the library names tensors: its conversions, the prefix that may be missing, patterns of what it drops. `table` is
-    the text of the library's table and what spans call it; it is parsed where it matters.
+    """How the library names tensors: its conversions, the prefix that may be missing, patterns of what it drops, the
+    configuration, the shapes of the parameters by path. `table` is the text of the library's table and what spans call it; it
+    is parsed where it matters.
     """
 
     conversions: tuple[Conversion, ...] = ()
     base: str = ""
     dropped: tuple[str, ...] = ()
     table: tuple[str, str] = ("", "")
+    config: Mapping[str, object] = field(default_factory=dict)
+    parameters: Mapping[str, Shape] = field(default_factory=dict)
 
     @staticmethod
-    def read(text: str, file: str, submodels: Sequence[Submodel], base: str, dropped: tuple[str, ...]) -> Naming:
+    def read(
+        text: str,
+        file: str,
+        submodels: Sequence[Submodel],
+        base: str,
+        dropped: tuple[str, ...],
+        config: Mapping[str, object],
+        parameters: Mapping[str, Shape],
+    ) -> Naming:
         """By the library's table of conversions.
 
         Raises:
             CompileError: `weight-conversion`.
         """
         known = [name for model in submodels for name in (model.class_name, model.model_type) if name]
-        if not any(f'"{name}"' in text for name in known):  # parsing it takes a while
-            return Naming((), base, dropped, (text, file))
-        table = read_conversions(ast.parse(text), file)
-        return Naming(conversions_of(table, submodels, base), base, dropped, (text, file))
+        found: tuple[Conversion, ...] = ()
+        if any(f'"{name}"' in text for name in known):  # parsing it takes a while
+            found = conversions_of(read_conversions(ast.parse(text), file), submodels, base)
+        return Naming(found, base, dropped, (text, file), config, parameters)
 
-    def legacy(self) -> tuple[Conversion, ...]:
-        """Conversions of checkpoints that older versions wrote."""
+    def model(self, *, stored: bool = False) -> Model:
+        """What tensors are matched with: those of a fresh model, or `stored`, perhaps by an older version."""
+        legacy: tuple[Conversion, ...] = ()
         text, file = self.table
-        return read_conversions(ast.parse(text), file).find(LEGACY) or () if text else ()
+        if stored and text:
+            legacy = read_conversions(ast.parse(text), file).find(LEGACY) or ()
+        return Model((*self.conversions, *legacy), self.base, self.parameters, self.config)
 
-    def published(self, path: str) -> str:
-        """What a fresh checkpoint calls the tensor at a path of the module tree; `{}` may stand for a layer.
+    def published(self, path: str) -> Layout:
+        """What a fresh checkpoint stores for the parameter at a path; `{}` may stand for the layer.
 
         Raises:
             CompileError: `weight-operation`.
         """
-        found = published_name(path, self.conversions)
-        if isinstance(found, str):
-            return found
-        raise CompileError(
-            Diagnostic("weight-operation", f"`{path}` is stored in another form, which is not supported yet")
-        )
+        return published(path, self.model())
 
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """Where every tensor of a checkpoint went. `names`: module path -> checkpoint name; `ignored`: name -> reason."""
+    """Where every tensor of a checkpoint went. `layouts`: path -> how the parameter is stored; `ignored`: name -> reason."""
 
-    names: Mapping[str, str]
+    layouts: Mapping[str, Layout]
     tied: Mapping[str, str]
     ignored: Mapping[str, str]
 
@@ -110,7 +113,7 @@ class Accounts:
             reasons.setdefault(reason, []).append(name)
         found = [_note("weights-ignored", names, f"not read: {reason}") for reason, names in reasons.items()]
         for alias, source in self.tied.items():
-            said = "stored as well, and must hold the same numbers" if alias in self.names else "not stored"
+            said = "stored as well, and must hold the same numbers" if alias in self.layouts else "not stored"
             text = f"`{alias}` is one tensor with `{source}`: {said}"
             found.append(Diagnostic("weights-tied", text, severity=Severity.NOTE))
         return tuple(found)
@@ -132,23 +135,19 @@ def account(
     """
     findings: list[Diagnostic] = []
     ignored = dict(_ignored(tensors, places, computed, naming))
-    names: dict[str, str] = {}
+    found: dict[str, Layout] = {}
+    held = {name: stored for name, stored in tensors.items() if name not in ignored}
+    model = replace(naming.model(stored=True), parameters={place.name: place.sizes for place in places})
     try:
-        held = (name for name in tensors if name not in ignored)
-        names = match_checkpoint(
-            held, [place.name for place in places], (*naming.conversions, *naming.legacy()), naming.base
-        )
+        found = match_checkpoint({name: stored.shape for name, stored in held.items()}, model)
     except CompileError as error:
         findings += error.diagnostics
     if not findings:
-        findings += _missing(places, names, naming)
-    by_path = {place.name: place for place in places}
-    found = [(by_path[path], name, tensors[name]) for path, name in names.items()]
-    findings += _faults("tensor-shape", "of another shape", found, _shape_fault)
-    findings += _faults("tensor-type", "of a type that this model does not have", found, _type_fault)
+        findings += _missing(places, found, naming)
+        findings += _unfit(places, found, held, model)
     if findings:
         raise CompileError(*findings)
-    return Accounts(names, {place.name: place.tied for place in places if place.tied is not None}, ignored)
+    return Accounts(found, {place.name: place.tied for place in places if place.tied is not None}, ignored)
 
 
 def ignored_patterns(computed: Iterable[Place], naming: Naming) -> tuple[str, ...]:
@@ -186,36 +185,71 @@ def _tail(name: str) -> str:
     return ".".join(name.split(".")[-2:])
 
 
-def _missing(places: Sequence[Place], names: Mapping[str, str], naming: Naming) -> Iterator[Diagnostic]:
-    wanted = [place.name for place in places if place.name not in names and place.tied is None]
+def _missing(places: Sequence[Place], found: Mapping[str, Layout], naming: Naming) -> Iterator[Diagnostic]:
+    wanted = [place for place in places if place.name not in found and place.tied is None]
     if wanted:
-        shown = compact([naming.published(path) for path in wanted])
+        lacking = [name for place in wanted for name in layouts.names(naming.published(place.name))]
+        shown = compact(list(dict.fromkeys(lacking)))
         yield Diagnostic("missing-tensor", f"the checkpoint lacks {_count(wanted)}", notes=tuple(shown))
 
 
-Found = tuple[Place, str, Stored]
-
-
-def _faults(
-    code: str, said: str, found: Sequence[Found], fault: Callable[[Place, Stored], str]
+def _unfit(
+    places: Sequence[Place], found: Mapping[str, Layout], held: Mapping[str, Stored], model: Model
 ) -> Iterator[Diagnostic]:
+    """What is of another shape or type than the model's, absent, or left over."""
+    shapes = {name: stored.shape for name, stored in held.items() if stored.shape is not None}
+    bent, odd = (
+        _Faults("tensor-shape", "of another shape"),
+        _Faults("tensor-type", "of a type that the model does not have"),
+    )
+    used: dict[str, None] = {}
+    for place in places:
+        if place.name not in found:
+            continue
+        try:
+            expected = dict(layouts.tensors(found[place.name], place.sizes, shapes, model.parameters))
+        except Misfit as error:
+            bent.add(place.name, str(error))
+            expected = {}
+        used |= dict.fromkeys([*expected, *layouts.names(found[place.name])])
+        for name in expected.keys() & held.keys():
+            bent.add(name, _shape_fault(expected[name], held[name]))
+            odd.add(name, _type_fault(place, held[name]))
+    absent = [name for name in used if name not in held and "*" not in name]
+    strays = sorted(held.keys() - used.keys())
+    if absent:
+        shown = compact(absent)
+        yield Diagnostic("missing-tensor", f"the checkpoint lacks {_count(absent)}", notes=tuple(shown))
+    if strays:
+        said = f"{_count(strays)} of the checkpoint have no place in the model"
+        yield Diagnostic("unknown-tensor", said, notes=tuple(compact(strays)))
+    yield from bent.findings()
+    yield from odd.findings()
+
+
+class _Faults:
     """One finding for all tensors with the same kind of fault, those with the same fault on a line."""
-    lines: dict[str, list[str]] = {}
-    for place, name, stored in found:
-        if what := fault(place, stored):
-            lines.setdefault(what, []).append(name)
-    if lines:
-        notes = [f"{name}: {what}" for what, names in lines.items() for name in compact(names)]
-        total = [name for names in lines.values() for name in names]
-        yield Diagnostic(
-            code, f"{_count(total)} of the checkpoint {'is' if len(total) == 1 else 'are'} {said}", notes=tuple(notes)
-        )
+
+    def __init__(self, code: str, said: str) -> None:
+        self.code, self.said = code, said
+        self.lines: dict[str, dict[str, None]] = {}
+
+    def add(self, name: str, fault: str) -> None:
+        if fault:
+            self.lines.setdefault(fault, {})[name] = None
+
+    def findings(self) -> Iterator[Diagnostic]:
+        if self.lines:
+            notes = [f"{name}: {fault}" for fault, names in self.lines.items() for name in compact(list(names))]
+            total = [name for names in self.lines.values() for name in names]
+            are = "is" if len(total) == 1 else "are"
+            yield Diagnostic(self.code, f"{_count(total)} of the checkpoint {are} {self.said}", notes=tuple(notes))
 
 
-def _shape_fault(place: Place, stored: Stored) -> str:
-    if stored.shape is None or stored.shape == place.sizes:
+def _shape_fault(shape: Shape, stored: Stored) -> str:
+    if stored.shape is None or stored.shape == shape:
         return ""
-    return f"{list(stored.shape)}, the model has {list(place.sizes)}"
+    return f"{list(stored.shape)}, the model has {list(shape)}"
 
 
 def _type_fault(place: Place, stored: Stored) -> str:
@@ -226,58 +260,71 @@ def _type_fault(place: Place, stored: Stored) -> str:
     return f"{stored.dtype}, the model has {kind}"
 
 
-def _count(names: Sequence[str]) -> str:
+def _count(names: Collection[object]) -> str:
     return f"{len(names)} tensor{'' if len(names) == 1 else 's'}"
 
 
 # Names as the checkpoint has them
 
 
-def stored_names(accounts: Accounts, naming: Naming) -> Callable[[str], str]:
+def stored_layouts(accounts: Accounts, naming: Naming) -> Callable[[str], Layout]:
     """As `Naming.published`, but by the names of one checkpoint; `{}` stands for the layer on either side.
 
     Raises (when called):
-        CompileError: `weight-names` where layers are named in different ways.
+        CompileError: `weight-names` where layers are stored in different ways.
     """
-    layered: dict[str, list[tuple[str, str]]] = {}
-    for path, name in accounts.names.items():
+    layered: dict[str, list[tuple[str, Layout]]] = {}
+    for path, layout in accounts.layouts.items():
         steps = path.split(".")
         for at, step in enumerate(steps):
             if step.isdigit():
-                layered.setdefault(".".join([*steps[:at], "{}", *steps[at + 1 :]]), []).append((step, name))
+                layered.setdefault(".".join([*steps[:at], "{}", *steps[at + 1 :]]), []).append((step, layout))
 
-    def named(path: str) -> str:
-        if path in accounts.names:
-            return accounts.names[path]
+    def stored(path: str) -> Layout:
+        if path in accounts.layouts:
+            return accounts.layouts[path]
         if path not in layered:
             return naming.published(path)
         (layer, first), *_ = layered[path]
         for template in _templates(first, layer):
-            if all(template.replace("{}", step) == name for step, name in layered[path]):
+            if all(layouts.with_names(template, _layer(step)) == layout for step, layout in layered[path]):
                 return template
-        raise CompileError(Diagnostic("weight-names", f"the checkpoint names the layers of `{path}` in different ways"))
+        raise CompileError(
+            Diagnostic("weight-names", f"the checkpoint stores the layers of `{path}` in different ways")
+        )
 
-    return named
+    return stored
 
 
-def _templates(name: str, layer: str) -> Iterator[str]:
+def _layer(step: str) -> Callable[[str], str]:
+    return lambda name: name.replace("{}", step)
+
+
+def _templates(layout: Layout, layer: str) -> Iterator[Layout]:
+    """The layout with `{}` for the layer: for its first number in each name that is the same, then for its second, ..."""
+    most = max(name.split(".").count(layer) for name in layouts.names(layout))
+    for nth in range(most):
+        yield layouts.with_names(layout, lambda name, nth=nth: _template(name, layer, nth))  # type: ignore[misc]
+
+
+def _template(name: str, layer: str, nth: int) -> str:
     steps = name.split(".")
-    for at, step in enumerate(steps):
-        if step == layer:
-            yield ".".join([*steps[:at], "{}", *steps[at + 1 :]])
+    found = [at for at, step in enumerate(steps) if step == layer]
+    at = found[min(nth, len(found) - 1)] if found else len(steps)
+    return ".".join([*steps[:at], *(["{}"] if found else []), *steps[at + 1 :]])
 
 
-def recorded_names(names: Mapping[str, str], naming: Naming) -> Callable[[str], str]:
-    """As `stored_names`, from what `renamed` said when the package was compiled."""
-    return lambda path: names[path] if path in names else naming.published(path)
+def recorded_layouts(recorded: Mapping[str, object], naming: Naming) -> Callable[[str], Layout]:
+    """As `stored_layouts`, from what `departures` said when the package was compiled."""
+    return lambda path: layouts.from_data(recorded[path]) if path in recorded else naming.published(path)
 
 
-def renamed(names: Callable[[str], str], naming: Naming, paths: Iterable[str]) -> dict[str, str]:
-    """The paths, `{}` for the layer, that a checkpoint names otherwise than a fresh one would be."""
-    return {path: name for path in paths if (name := names(path)) != _or_none(naming, path)}
+def departures(stored: Callable[[str], Layout], naming: Naming, paths: Iterable[str]) -> dict[str, object]:
+    """The paths, `{}` for the layer, that a checkpoint stores otherwise than a fresh one would be, as JSON keeps it."""
+    return {path: layouts.to_data(made) for path in paths if (made := stored(path)) != _or_none(naming, path)}
 
 
-def _or_none(naming: Naming, path: str) -> str | None:
+def _or_none(naming: Naming, path: str) -> Layout | None:
     try:
         return naming.published(path)
     except CompileError:

@@ -1,336 +1,276 @@
-"""Names in published checkpoints <-> paths in the module tree, by the conversion table of the installed library.
+"""Tensors of published checkpoints <-> parameters of the module tree, by the library's conversion table.
 
-The table is read as data from its syntax tree: a function that fills a dictionary of lists of `WeightRenaming(...)` and
-`WeightConverter(...)`. Entries are evaluated when they are asked for. How a transform matches a name follows
-`WeightTransform` in the library's core_model_loading.py.
+How a transform matches a name follows `WeightTransform` in the library's core_model_loading.py, what is done in which order
+`convert_and_load_state_dict_in_model` and `revert_weight_conversion` there.
 """
 
 from __future__ import annotations
 
-import ast
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import Enum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 
-from codegen.diagnostics import CompileError, Diagnostic, Label
-from ir.spans import Span
+from codegen.diagnostics import CompileError, Diagnostic
+from codegen.lowering.conversion_table import Conversion, Convert, Kind, Rename
+from codegen.lowering.layouts import Layout, Shape, names, with_names
+from codegen.lowering.operations import Collected, Series, Surroundings, convert
 
-BUILDER = "_build_checkpoint_conversion_mapping"
-ALIASES = "_MODEL_TO_CONVERSION_PATTERN"
-LEGACY = "legacy"
-LAYER = 7919  # stands for `{}` while patterns are matched: no model has as many layers
-
-
-class Kind(Enum):
-    """What the table calls a rename. A prefix is only put on or taken off names that are read, never of a fresh model."""
-
-    PLAIN = "WeightRenaming"
-    PREFIX = "PrefixChange"
-
-    def __repr__(self) -> str:
-        return f"Kind.{self.name}"
+LAYER, COUNT = "7919", "7907"  # stand for `{}` and `*` while patterns are matched: nothing is numbered as high
 
 
 @dataclass(frozen=True, slots=True)
-class Rename:
-    """Patterns over names; `scope` and `base` confine it to the names of a submodel."""
-
-    kind: Kind
-    sources: tuple[str, ...]
-    targets: tuple[str, ...]
-    scope: str | None = None
-    base: str = ""
-    span: Span | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """A step on tensors, as the table spells it: `Concatenate(dim=1)`."""
-
-    name: str
-    arguments: tuple[object, ...]
-    options: tuple[tuple[str, object], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Convert:
-    """Tensors whose names match `sources` become those named by `targets` through `operations`."""
-
-    sources: tuple[str, ...]
-    targets: tuple[str, ...]
-    operations: tuple[Operation, ...]
-    scope: str | None = None
-    base: str = ""
-    span: Span | None = None
-
-
-Conversion = Rename | Convert
-Part = ast.expr
-
-
-@dataclass(frozen=True, slots=True)
-class Conversions:
-    """The table: for a class or a model type, the expressions whose lists make up its entry."""
-
-    file: str
-    entries: Mapping[str, tuple[Part, ...]]
-    constants: Mapping[str, ast.expr]
-
-    def find(self, key: str) -> tuple[Conversion, ...] | None:
-        """The transforms of an entry, in order; None where there is none.
-
-        Raises:
-            CompileError: `weight-conversion` if the entry is not plain data.
-        """
-        if key not in self.entries:
-            return None
-        return tuple(made for part in self.entries[key] for made in self._list(part))
-
-    def _list(self, part: Part) -> list[Conversion]:
-        if not isinstance(part, ast.List):
-            raise self._fault(part, "this part of the table is no list")
-        return [self._conversion(item) for item in part.elts]
-
-    def _conversion(self, node: ast.expr) -> Conversion:
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-            raise self._fault(node, "neither a renaming nor a conversion")
-        given = dict(zip(("source_patterns", "target_patterns", "operations"), node.args, strict=False))
-        given |= {str(keyword.arg): keyword.value for keyword in node.keywords}
-        name = node.func.id
-        if name == Kind.PREFIX.value:
-            return self._prefix(node)
-        if name not in (Kind.PLAIN.value, "WeightConverter"):
-            raise self._fault(node, f"`{name}` is not known")
-        sources, targets = (self._strings(given[key]) for key in ("source_patterns", "target_patterns"))
-        if name != "WeightConverter":
-            return Rename(Kind(name), sources, targets, span=self._span(node))
-        operations = given["operations"]
-        if not isinstance(operations, ast.List):
-            raise self._fault(operations, "the operations are no list")
-        return Convert(sources, targets, tuple(map(self._operation, operations.elts)), span=self._span(node))
-
-    def _prefix(self, node: ast.Call) -> Rename:
-        given = {str(keyword.arg): self._string(keyword.value) for keyword in node.keywords}
-        under = rf"{given['model_prefix']}\." if given.get("model_prefix") else ""
-        if added := given.get("prefix_to_add"):
-            source, target = rf"^{under}(?:(?!{added}\.))(.+)", rf"{under}{added}\.\1"
-        else:
-            source, target = rf"^{under}{given['prefix_to_remove']}\.(.+)", rf"{under}\1"
-        return Rename(Kind.PREFIX, (source,), (target,), span=self._span(node))
-
-    def _operation(self, node: ast.expr) -> Operation:
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-            raise self._fault(node, "no operation")
-        try:
-            arguments = tuple(ast.literal_eval(argument) for argument in node.args)
-            options = tuple((str(keyword.arg), ast.literal_eval(keyword.value)) for keyword in node.keywords)
-        except ValueError:
-            raise self._fault(node, "an argument is no literal") from None
-        return Operation(node.func.id, arguments, options)
-
-    def _strings(self, node: ast.expr) -> tuple[str, ...]:
-        if isinstance(node, ast.List):
-            return tuple(map(self._string, node.elts))
-        return (self._string(node),)
-
-    def _string(self, node: ast.expr) -> str:
-        match node:
-            case ast.Constant(str() as text):
-                return text
-            case ast.BinOp(left, ast.Add(), right):
-                return self._string(left) + self._string(right)
-            case ast.Name(name) if name in self.constants:
-                return self._string(self.constants[name])
-            case _:
-                raise self._fault(node, "no string")
-
-    def _span(self, node: ast.expr) -> Span:
-        return Span(self.file, node.lineno, node.col_offset, node.end_lineno or 0, node.end_col_offset or 0)
-
-    def _fault(self, node: ast.expr, message: str) -> CompileError:
-        label = Label(self._span(node), message)
-        return CompileError(Diagnostic("weight-conversion", "the library's conversion table cannot be read", label))
-
-
-def read_conversions(tree: ast.Module, file: str = "conversion_mapping.py") -> Conversions:
-    """The table that `tree` fills; `file` is what spans call it.
-
-    Raises:
-        CompileError: `weight-conversion` if the file does not look like one.
+class Model:
+    """What tensors are matched with: the conversions, in order, the prefix that may be missing, the shapes of the parameters
+    by path, the configuration.
     """
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == BUILDER]
-    if not functions:
-        raise CompileError(Diagnostic("weight-conversion", f"{file} has no {BUILDER}"))
-    entries: dict[str, tuple[Part, ...]] = {}
-    constants: dict[str, ast.expr] = {}
-    for statement in functions[0].body:
-        _statement(statement, entries, constants)
-    for key, base in _aliases(tree).items():
-        if key not in entries and base in entries:
-            entries[key] = entries[base]
-    return Conversions(file, entries, constants)
 
+    conversions: tuple[Conversion, ...]
+    base: str = ""
+    parameters: Mapping[str, Shape] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
 
-def _statement(node: ast.stmt, entries: dict[str, tuple[Part, ...]], constants: dict[str, ast.expr]) -> None:
-    """What a statement of the builder adds; `mapping[a] = b`, `mapping[a] += b`, `name = text`."""
-    match node:
-        case ast.Assign([ast.Name()], ast.Dict(keys, values)):
-            for key, value in zip(keys, values, strict=True):
-                if isinstance(key, ast.Constant):
-                    entries[str(key.value)] = _parts(value, entries)
-        case ast.Assign([ast.Subscript(_, ast.Constant(str() as name))], value):
-            entries[name] = _parts(value, entries)
-        case ast.AugAssign(ast.Subscript(_, ast.Constant(str() as name)), ast.Add(), value):
-            entries[name] = entries.get(name, ()) + _parts(value, entries)
-        case ast.Assign([ast.Name(name)], value):
-            constants[name] = value
+    @property
+    def renames(self) -> tuple[Rename, ...]:
+        return tuple(one for one in self.conversions if isinstance(one, Rename))
 
-
-def _parts(node: ast.expr, entries: Mapping[str, tuple[Part, ...]]) -> tuple[Part, ...]:
-    """A list, another entry or its copy, or a sum of them; what is none of these is refused when it is asked for."""
-    match node:
-        case ast.BinOp(left, ast.Add(), right):
-            return _parts(left, entries) + _parts(right, entries)
-        case ast.Call(ast.Attribute(ast.Subscript() as inner, "copy")):
-            return _parts(inner, entries)
-        case ast.Subscript(ast.Name(), ast.Constant(str() as name)) if name in entries:
-            return entries[name]
-        case _:
-            return (node,)
-
-
-def _aliases(tree: ast.Module) -> dict[str, str]:
-    for node in tree.body:
-        match node:
-            case ast.Assign([ast.Name(name)], ast.Dict() as value) if name == ALIASES:
-                return {str(key): str(base) for key, base in ast.literal_eval(value).items()}
-    return {}
+    @property
+    def converters(self) -> tuple[Convert, ...]:
+        return tuple(one for one in self.conversions if isinstance(one, Convert))
 
 
 @dataclass(frozen=True, slots=True)
-class Submodel:
-    """A pretrained model in the module tree, itself among them: its path, its class, its configuration's model_type."""
+class Place:
+    """Where a tensor belongs: a path, or what makes the parameter at that path, and others, of it and of what `pattern` and
+    the other sources of the conversion match. `number` is what `*` of the pattern stands for.
+    """
 
     path: str
-    class_name: str
-    model_type: str | None
+    conversion: Convert | None = None
+    pattern: str = ""
+    number: int = 0
 
 
-def conversions_of(
-    table: Conversions, submodels: Iterable[Submodel], base: str, *, legacy: bool = False
-) -> tuple[Conversion, ...]:
-    """The transforms that apply to a model, outer models first; `base` is the root's base_model_prefix. `legacy` adds
-    those that every checkpoint may need, and a fresh model never.
-
-    Follows `get_model_conversion_mapping`: a class entry wins over a model type's, and what an outer model claimed is
-    not applied again below it.
-    """
-    found: list[Conversion] = []
-    seen: dict[str, list[str]] = {}
-    for model in submodels:
-        if _claimed(seen, model.class_name, model.path):
-            continue
-        made, by_class = table.find(model.class_name), True
-        if made is None and model.model_type and not _claimed(seen, model.model_type, model.path):
-            made, by_class = table.find(model.model_type), False
-        if made is None:
-            continue
-        if model.path:
-            scope = model.path.removeprefix(base).removeprefix(".")
-            made = tuple(replace(conversion, scope=scope, base=base) for conversion in made)
-        found += made
-        seen.setdefault(model.class_name, []).append(model.path)
-        if not by_class and model.model_type:
-            seen.setdefault(model.model_type, []).append(model.path)
-    return (*found, *(table.find(LEGACY) or ())) if legacy else tuple(found)
-
-
-def _claimed(seen: Mapping[str, list[str]], identifier: str, path: str) -> bool:
-    return any(outer == "" or path.startswith(outer + ".") for outer in seen.get(identifier, ()))
-
-
-def module_path(name: str, conversions: Sequence[Conversion], paths: Collection[str], base: str) -> str | Convert:
-    """Where the tensor that a checkpoint calls `name` belongs, or the conversion that it takes part in.
-
-    `paths` are those of the module tree: they decide whether the prefix `base` is put on or taken off.
-    """
-    for conversion in conversions:
-        if isinstance(conversion, Rename):
-            name = _apply(conversion, name)
-    for conversion in conversions:
-        if isinstance(conversion, Convert) and _match(conversion, name) is not None:
-            return conversion
-    bare = name.removeprefix(f"{base}.") if base else name
-    if bare != name and bare in paths:
-        return bare
-    if base and f"{base}.{name}" in paths:
-        return f"{base}.{name}"
-    return name
-
-
-def published_name(path: str, conversions: Sequence[Conversion]) -> str | Convert:
-    """What the library calls the tensor at `path` when it saves a fresh model; `{}` may stand for a layer."""
-    name = path.replace("{}", str(LAYER))
-    reverse = [_reverse(c) for c in reversed(conversions) if not (isinstance(c, Rename) and c.kind is Kind.PREFIX)]
-    for conversion in reverse:
-        if isinstance(conversion, Convert) and _match(conversion, name) is not None:
-            return conversion
-    for conversion in reverse:
-        if isinstance(conversion, Rename):
-            name = _apply(conversion, name)
-    return name.replace(str(LAYER), "{}")
-
-
-def match_checkpoint(
-    names: Iterable[str],
-    paths: Collection[str],
-    conversions: Sequence[Conversion],
-    base: str,
-    ignored: Sequence[str] = (),
-) -> dict[str, str]:
-    """Module path -> checkpoint name, for every tensor that a checkpoint holds. `ignored` are regular expressions.
-
-    Raises:
-        CompileError: `weight-operation` where tensors are merged, split or moved, `unknown-tensor` where a name has no
-            place, `doubled-tensor` where two have the same. All findings at once.
-    """
-    known, out = frozenset(paths), dict[str, str]()
-    findings: dict[tuple[str, str], list[str]] = {}
-    for name in names:
-        if any(re.search(pattern, name) for pattern in ignored):
-            continue
-        place = module_path(name, conversions, known, base)
-        if isinstance(place, Convert):
-            steps = ", then ".join(operation.name for operation in place.operations)
-            findings.setdefault(
-                ("weight-operation", f"need an operation that is not supported yet, {steps}"), []
-            ).append(name)
-        elif place not in known:
-            findings.setdefault(("unknown-tensor", "have no place in the model"), []).append(name)
-        elif place in out:
-            findings.setdefault(("doubled-tensor", f"are the same tensor as {out[place]}"), []).append(name)
-        else:
-            out[place] = name
-    if findings:
-        raise CompileError(*(_finding(code, said, sorted(which)) for (code, said), which in findings.items()))
+def places(stored: Iterable[str], model: Model) -> dict[str, Place]:
+    """Name -> where it belongs; what has no place keeps a path that the model does not have."""
+    out: dict[str, Place] = {}
+    stored = list(stored)
+    for name, changed in zip(stored, _renamed(stored, model.renames), strict=True):
+        place = _based(_converted(changed, model.converters), model)
+        if place.path not in model.parameters and name in model.parameters:
+            place = Place(name)
+        elif place.path not in model.parameters and (bare := _based(Place(name), model)).path in model.parameters:
+            place = bare
+        out[name] = place
     return out
 
 
-def _finding(code: str, said: str, names: list[str]) -> Diagnostic:
-    shown = compact(names)
-    return Diagnostic(
-        code,
-        f"{len(names)} tensors of the checkpoint {said}: {shown[0]}{', ...' if shown[1:] else ''}",
-        notes=tuple(shown),
-    )
+def _renamed(stored: list[str], renames: Iterable[Rename]) -> list[str]:
+    """Every rename in turn, of all names at once: a group of renames counts if its first pattern is found anywhere."""
+    for rename in renames:
+        matches = [_match(rename, name) for name in stored]
+        active = rename.kind is not Kind.GROUP or any(match is not None and match.branch == 0 for match in matches)
+        stored = [
+            name if match is None or not active else match.name(rename)
+            for name, match in zip(stored, matches, strict=True)
+        ]
+    return stored
 
 
-def compact(names: Sequence[str]) -> list[str]:
+def _converted(name: str, converters: Iterable[Convert]) -> Place:
+    for conversion in converters:
+        match = _match(conversion, name)
+        if match is not None:
+            pattern = _patterns(conversion)[0][match.branch]
+            number = re.search(pattern.replace("*", r"(\d+)"), name) if "*" in pattern else None
+            return Place(match.name(conversion), conversion, pattern, int(number[1]) if number else 0)
+    return Place(name)
+
+
+def _based(place: Place, model: Model) -> Place:
+    """The prefix of the base model is put on or taken off where that leads to a parameter."""
+    bare = place.path.removeprefix(f"{model.base}.") if model.base else place.path
+    if bare != place.path and bare in model.parameters:
+        return replace(place, path=bare)
+    if model.base and f"{model.base}.{place.path}" in model.parameters:
+        return replace(place, path=f"{model.base}.{place.path}")
+    return place
+
+
+def match_checkpoint(
+    stored: Mapping[str, Shape | None], model: Model, ignored: Sequence[str] = ()
+) -> dict[str, Layout]:
+    """Path -> the layout of its parameter, for everything that a checkpoint holds. `ignored` are regular expressions.
+
+    Raises:
+        CompileError: `weight-operation` where a conversion cannot be followed, `missing-tensor` where it lacks a tensor,
+            `unknown-tensor` where a name has no place, `doubled-tensor` where two have the same. All findings at once.
+    """
+    held = [name for name in stored if not any(re.search(pattern, name) for pattern in ignored)]
+    out: dict[str, Layout] = {}
+    groups: dict[str, tuple[Convert, dict[str, dict[str, int]]]] = {}
+    findings = _Findings()
+    for name, place in places(sorted(held, key=_natural), model).items():
+        if place.path not in model.parameters:
+            findings.add("unknown-tensor", "have no place in the model", name)
+        elif place.conversion is not None:
+            _, found = groups.setdefault(place.path, (place.conversion, {}))
+            found.setdefault(place.pattern, {})[name] = place.number
+        elif place.path in out:
+            findings.add("doubled-tensor", f"are the same tensor as {_shown(out[place.path])}", name)
+        else:
+            out[place.path] = name
+    for path, (conversion, found) in groups.items():
+        try:
+            made = _layouts(path, conversion, found, model, stored)
+        except CompileError as error:
+            held_names = [name for many in found.values() for name in many]
+            findings.add(error.diagnostics[0].code, error.diagnostics[0].message, *held_names)
+            continue
+        for target, layout in made.items():
+            if target in out:
+                findings.add("doubled-tensor", f"are the same tensor as {_shown(out[target])}", *names(layout))
+            elif target not in model.parameters:
+                findings.add("unknown-tensor", "have no place in the model", *names(layout))
+            else:
+                out[target] = layout
+    findings.check()
+    return out
+
+
+def _layouts(
+    path: str,
+    conversion: Convert,
+    found: Mapping[str, Mapping[str, int]],
+    model: Model,
+    stored: Mapping[str, Shape | None],
+) -> dict[str, Layout]:
+    """The parameters that a conversion makes of the tensors that its patterns found, by path."""
+    sources, _ = _patterns(conversion)
+    if absent := [source for source in sources if source not in found]:
+        raise CompileError(
+            Diagnostic(
+                "missing-tensor", f"are parts of `{path}`, and nothing is there that matches {', '.join(absent)}"
+            )
+        )
+    collected = {pattern: _series(pattern, many) for pattern, many in found.items()}
+    first = next(iter(next(iter(found.values()))))
+    return _made(path, conversion, collected, model, stored.get(first))
+
+
+def _series(pattern: str, many: Mapping[str, int]) -> Layout | Series:
+    """One tensor, or several that are numbered from 0 on."""
+    first = next(iter(many))
+    if "*" not in pattern:
+        if len(many) > 1:
+            raise CompileError(Diagnostic("doubled-tensor", "are all the same tensor"))
+        return first
+    if sorted(many.values()) == list(range(len(many))):
+        for at in reversed(list(re.finditer(r"\d+", first))):
+            template = f"{first[: at.start()]}*{first[at.end() :]}"
+            if all(template.replace("*", str(number)) == name for name, number in many.items()):
+                return Series(template, len(many))
+    raise CompileError(Diagnostic("missing-tensor", "are parts of one, but are not numbered from 0 without a gap"))
+
+
+def _made(
+    path: str, conversion: Convert, collected: Collected, model: Model, tensor: Shape | None
+) -> dict[str, Layout]:
+    sources, targets = _patterns(conversion)
+    prefix, first, suffix = path.partition(targets[0])
+    if not first:
+        raise CompileError(Diagnostic("weight-operation", f"`{targets[0]}` is no part of `{path}`"))
+    known = Surroundings(model.config, model.parameters.get(path), tensor, lambda target: prefix + target + suffix)
+    made = convert(replace(conversion, sources=sources), targets, collected, known)
+    return {prefix + target + suffix: layout for target, layout in made.items() if not isinstance(layout, Series)}
+
+
+def published(path: str, model: Model) -> Layout:
+    """What the library stores for the parameter at `path` when it saves a fresh model; `{}` may stand for a layer.
+
+    Raises:
+        CompileError: `weight-operation` where a conversion cannot be followed.
+    """
+    name = path.replace("{}", LAYER)
+    usual = [one for one in reversed(model.conversions) if not (isinstance(one, Rename) and one.kind is Kind.PREFIX)]
+    backwards = [_reverse(one) for one in usual]
+    renames = [one for one in backwards if isinstance(one, Rename)]
+    for forward, back in zip(usual, backwards, strict=True):
+        if isinstance(forward, Convert) and isinstance(back, Convert) and (match := _match(back, name)) is not None:
+            return _published(name, forward, back, match, renames, model)
+    return _unmarked(_saved(name, renames))
+
+
+def _published(name: str, forward: Convert, back: Convert, match: Match, renames: list[Rename], model: Model) -> Layout:
+    """The layout of a parameter by the conversion that is taken back when a model is saved."""
+    patterns, _ = _patterns(forward)
+    collected: dict[str, Layout | Series] = {}
+    for pattern, target in zip(patterns, _patterns(back)[1], strict=True):
+        stored = _saved(match.replaced(target).replace("*", COUNT), renames)
+        collected[pattern] = Series(stored.replace(COUNT, "*")) if "*" in pattern else stored
+    path = match.replaced(_patterns(forward)[1][0])
+    made = _made(path, forward, collected, model, None)
+    if name not in made:
+        raise CompileError(Diagnostic("weight-operation", f"the conversion of `{path}` does not lead to `{name}`"))
+    return with_names(made[name], _unmarked)
+
+
+def _saved(name: str, renames: Iterable[Rename]) -> str:
+    for rename in renames:
+        match = _match(rename, name)
+        name = name if match is None else match.name(rename)
+    return name
+
+
+def _unmarked(name: str) -> str:
+    return name.replace(LAYER, "{}")
+
+
+def _natural(name: str) -> list[tuple[int, str, int]]:
+    """Sorts numbers as numbers, within words too."""
+    return [
+        (0, "", int(step)) if step.isdigit() else (1, word := step.rstrip("0123456789"), int(step[len(word) :] or -1))
+        for step in name.split(".")
+    ]
+
+
+# Findings
+
+
+class _Findings:
+    """What is wrong, and with which tensors."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[str, str], list[str]] = {}
+
+    def add(self, code: str, said: str, *which: str) -> None:
+        self.found.setdefault((code, said), []).extend(which)
+
+    def check(self) -> None:
+        """
+        Raises:
+            CompileError: there is any.
+        """
+        if self.found:
+            raise CompileError(*(_finding(code, said, sorted(which)) for (code, said), which in self.found.items()))
+
+
+def _shown(layout: Layout) -> str:
+    first, *others = dict.fromkeys(names(layout))
+    return f"{first}{', ...' if others else ''}"
+
+
+def _finding(code: str, said: str, which: list[str]) -> Diagnostic:
+    shown = compact(which)
+    text = f"{len(which)} tensors of the checkpoint {said}: {shown[0]}{', ...' if shown[1:] else ''}"
+    return Diagnostic(code, text, notes=tuple(shown))
+
+
+def compact(which: Sequence[str]) -> list[str]:
     """The names in order, those that differ only in a number as one: `layers.{0-27}.norm.weight`."""
     groups: dict[str, list[list[int]]] = {}
-    for name in names:
+    for name in which:
         steps = name.split(".")
         key = ".".join("{}" if step.isdigit() else step for step in steps)
         groups.setdefault(key, []).append([int(step) for step in steps if step.isdigit()])
@@ -359,6 +299,7 @@ def _ranges(numbers: list[int]) -> str:
 # How a transform matches
 
 
+@cache
 def _patterns(conversion: Conversion) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Sources as regular expressions and targets as replacements; in the table either may be both, for the way back."""
     targets, groups = [], []
@@ -378,8 +319,30 @@ def _patterns(conversion: Conversion) -> tuple[tuple[str, ...], tuple[str, ...]]
     return tuple(sources), tuple(targets)
 
 
-def _match(conversion: Conversion, name: str) -> tuple[str, re.Match[str], str] | None:
-    """(prefix outside of the scope, match, text that `\\1` stands for)."""
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A pattern found in a name: what lies outside of the scope, the rest, the text that matched, what it captured there."""
+
+    prefix: str
+    rest: str
+    text: str
+    captured: tuple[str, ...]
+    branch: int
+
+    def name(self, conversion: Conversion) -> str:
+        """The name with what the conversion puts there: its first target, or in a group that of the same place."""
+        _, targets = _patterns(conversion)
+        if isinstance(conversion, Rename) and conversion.kind is Kind.GROUP:
+            return self.replaced(re.sub(r"\\(\d+)", lambda at: self.captured[int(at[1]) - 1], targets[self.branch]))
+        first = self.captured[0] if self.captured else ""
+        offset = conversion.offset if isinstance(conversion, Rename) else 0
+        return self.replaced(targets[0].replace(r"\1", str(int(first) + offset) if offset else first))
+
+    def replaced(self, text: str) -> str:
+        return self.prefix + self.rest.replace(self.text, text, 1)
+
+
+def _match(conversion: Conversion, name: str) -> Match | None:
     prefix = ""
     if conversion.scope is not None:
         scope = f"{conversion.scope}." if conversion.scope else ""
@@ -388,28 +351,35 @@ def _match(conversion: Conversion, name: str) -> tuple[str, re.Match[str], str] 
         if not fits:
             return None
         prefix = fits[0]
+    rest = name[len(prefix) :]
+    found = _pattern(conversion).search(rest)
+    if found is None:
+        return None
+    group = next(key for key, text in found.groupdict().items() if text is not None)
+    captured = tuple(text or "" for text in found.groups()[found.re.groupindex[group] :])
+    return Match(prefix, rest, found[0], captured, int(group[1:]))
+
+
+@cache
+def _pattern(conversion: Conversion) -> re.Pattern[str]:
+    """All sources, the longest first; each ends where a name ends."""
     sources, _ = _patterns(conversion)
     branches = []
     for i, source in sorted(enumerate(sources), key=lambda pair: -len(pair[1])):
         pattern = source.replace("*.", r".*\.")
         boundary = r"(?!\w)" if re.search(r"[a-zA-Z0-9]$", pattern) else ""
         branches.append(f"(?P<g{i}>{pattern}{boundary})")
-    found = re.search("|".join(branches), name[len(prefix) :])
-    if found is None:
-        return None
-    branch = next(number for group, number in found.re.groupindex.items() if found[group] is not None)
-    inner = found[branch + 1] if found.re.groups > branch else ""
-    return prefix, found, inner or ""
-
-
-def _apply(rename: Rename, name: str) -> str:
-    matched = _match(rename, name)
-    if matched is None:
-        return name
-    prefix, found, inner = matched
-    _, targets = _patterns(rename)
-    return prefix + name[len(prefix) :].replace(found[0], targets[0].replace(r"\1", inner), 1)
+    return re.compile("|".join(branches))
 
 
 def _reverse(conversion: Conversion) -> Conversion:
-    return replace(conversion, sources=conversion.targets, targets=conversion.sources)
+    pairs = (conversion.targets, conversion.sources)
+    if isinstance(conversion, Convert):
+        return replace(conversion, sources=pairs[0], targets=pairs[1])
+    if conversion.kind is Kind.GROUP:
+        ordered = sorted(zip(*pairs, strict=True))
+        pairs = (tuple(pair[0] for pair in ordered), tuple(pair[1] for pair in ordered))
+    return replace(conversion, sources=pairs[0], targets=pairs[1], offset=-conversion.offset)
+
+
+__all__ = ["Model", "Place", "compact", "match_checkpoint", "places", "published"]

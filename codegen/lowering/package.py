@@ -10,6 +10,7 @@ from codegen.lowering import card_view
 from codegen.lowering.fields import keys_in
 from codegen.lowering.flax_dialect import FlaxDialect
 from codegen.lowering.instances import walk
+from codegen.lowering.layouts import Layout
 from codegen.lowering.program import Lowered, Lowering
 from codegen.lowering.rows import weights_view
 from codegen.lowering.tiny_config import tiny_config
@@ -70,19 +71,19 @@ def package_views(
     ties: Ties,
     *,
     masks: MaskKind,
-    published: Callable[[str], str] = lambda path: path,
+    stored: Callable[[str], Layout] = lambda path: path,
     tiny: Mapping[str, object],
     vocabulary: int,
     ignored: Sequence[str] = (),
     arch: Arch | None = None,
 ) -> PackageViews:
-    """The views of every file; `masks` says which its masks are, `published` names a tensor in a checkpoint.
+    """The views of every file; `masks` says which its masks are, `stored` how a checkpoint stores a parameter.
     `arch` fills in what `facts` leaves open.
     """
     torch, flax = lowering.emit(TorchDialect()), lowering.emit(FlaxDialect())
     kinds = [lowering.kinds(loop.kinds) for loop in lowering.loops() if len(loop.bodies) > 1]
     kinds_expr = lowering.sequence(kinds[0]) if kinds else ""
-    weights = weights_view(lowering, source, published, ties.pairs, ties.condition, tuple(ignored))
+    weights = weights_view(lowering, source, stored, ties.pairs, ties.condition, tuple(ignored))
     if arch is not None:
         tree = lowering.given.tree
         described = card_view.summary(arch), card_view.diagram(arch, tree, weights), card_view.facts(arch, tree)

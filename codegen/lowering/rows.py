@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from codegen.diagnostics import CompileError, Diagnostic
+from codegen.lowering import layouts
 from codegen.lowering.flax_dialect import LEAVES
 from codegen.lowering.instances import walk
+from codegen.lowering.layouts import Layout
 from codegen.lowering.program import Lowering
 from codegen.lowering.views import AxisView, RowView, SourceView, TableView, TieView, WeightsView
 from ir.expressions import Const, Expr, Key
@@ -30,16 +33,20 @@ class _Tensor:
 def weights_view(
     lowering: Lowering,
     source: SourceView,
-    published: Callable[[str], str],
+    stored: Callable[[str], Layout],
     ties: Sequence[tuple[str, str]],
     tied_expr: str,
     ignored: tuple[str, ...] = (),
 ) -> WeightsView:
-    """`published` gives the name in a checkpoint of a tensor of the module tree; `ties` are (alias, target) paths."""
+    """`stored` says how a checkpoint stores the parameter at a path; `ties` are (alias, target) paths.
+
+    Raises:
+        CompileError: `weight-operation` for a tie of what is not one tensor in the checkpoint.
+    """
     stack, _ = lowering.layers()
     tensors = list(_tensors(lowering, stack))
-    tables = tuple(_tables(lowering, tensors, stack, published))
-    tie_views = tuple(TieView(published(a), published(t), a, t) for a, t in ties)
+    tables = tuple(_tables(lowering, tensors, stack, stored))
+    tie_views = tuple(TieView(_single(stored(a), a), _single(stored(t), t), a, t) for a, t in ties)
     kinds = [lowering.kinds(loop.kinds) for loop in lowering.loops() if len(loop.bodies) > 1]
     kinds_expr = lowering.sequence(kinds[0]) if kinds else ""
     return WeightsView(
@@ -52,6 +59,16 @@ def weights_view(
         stack=stack if len(list(lowering.loops())) else "",
         count_expr=lowering.over_cfg(lowering.count(stack, dict(lowering.lists())[stack])) if stack else "",
         kinds_expr=kinds_expr,
+    )
+
+
+def _single(layout: Layout, path: str) -> str:
+    if isinstance(layout, str):
+        return layout
+    raise CompileError(
+        Diagnostic(
+            "weight-operation", f"`{path}` is tied, and is not one tensor in the checkpoint: {layouts.spelled(layout)}"
+        )
     )
 
 
@@ -81,14 +98,14 @@ def _generic(path: str, stack: str) -> tuple[str, int | None]:
 
 
 def _tables(
-    lowering: Lowering, tensors: list[_Tensor], stack: str, published: Callable[[str], str]
+    lowering: Lowering, tensors: list[_Tensor], stack: str, stored: Callable[[str], Layout]
 ) -> Iterator[TableView]:
     layers: dict[_Row, list[int]] = {}
     for tensor in tensors:
         layers.setdefault(_Row(tensor.path, tensor.leaf, tensor.axes, tensor.dtype), []).extend(
             [] if tensor.layer is None else [tensor.layer]
         )
-    single = tuple(row.view(published) for row, at in layers.items() if not at)
+    single = tuple(row.view(stored) for row, at in layers.items() if not at)
     if single:
         yield TableView("TABLE", single)
     count = lowering.count(stack, dict(lowering.lists())[stack]) if stack else Const(0)
@@ -98,9 +115,7 @@ def _tables(
             groups.setdefault(tuple(at), []).append(row)
     for number, (chosen, rows) in enumerate(groups.items()):
         constant = "LAYERS" if number == 0 else f"LAYERS_{number + 1}"
-        yield TableView(
-            constant, tuple(row.view(published) for row in rows), _layers_expr(lowering, chosen, stack, count)
-        )
+        yield TableView(constant, tuple(row.view(stored) for row in rows), _layers_expr(lowering, chosen, stack, count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +125,8 @@ class _Row:
     axes: str
     dtype: str
 
-    def view(self, published: Callable[[str], str]) -> RowView:
-        return RowView(published(self.path), self.path, self.leaf, self.axes, self.dtype)
+    def view(self, stored: Callable[[str], Layout]) -> RowView:
+        return RowView(stored(self.path), self.path, self.leaf, self.axes, self.dtype)
 
 
 def _layers_expr(lowering: Lowering, at: tuple[int, ...], stack: str, count: Expr) -> str:

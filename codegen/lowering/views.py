@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from codegen.lowering import layouts
+from codegen.lowering.layouts import Chunk, Concat, Layout, Stack
+
 
 @dataclass(frozen=True, slots=True)
 class SourceView:
@@ -456,16 +459,25 @@ class AxisView:
 
 @dataclass(frozen=True, slots=True)
 class RowView:
-    """A checkpoint tensor: its name, the path of its parameter in PyTorch, the last name of that path in Flax, its axes.
+    """A parameter: how the checkpoint stores it, its path in PyTorch, the last name of that path in Flax, its axes.
 
-    `{}` stands for the layer in `name` and `path`. `dtype` is set where the tensor keeps a type of its own.
+    `{}` stands for the layer in names and `path`. `dtype` is set where the tensor keeps a type of its own.
     """
 
-    name: str
+    stored: Layout
     path: str
     leaf: str
     axes: str
     dtype: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of the tensor that it is in the checkpoint; its path where it is none, or more than one."""
+        return self.stored if isinstance(self.stored, str) else self.path
+
+    @property
+    def key(self) -> str:
+        return layouts.spelled(self.stored)
 
     @property
     def arguments(self) -> str:
@@ -524,11 +536,87 @@ class WeightsView:
 
     @property
     def renamed(self) -> bool:
-        return any(row.name != row.path for table in self.tables for row in table.rows)
+        return any(row.stored != row.path for row in self.rows)
+
+    @property
+    def rows(self) -> tuple[RowView, ...]:
+        return tuple(row for table in self.tables for row in table.rows)
+
+    @property
+    def composed(self) -> bool:
+        """Whether some parameter is not one tensor of the checkpoint."""
+        return any(not isinstance(row.stored, str) for row in self.rows)
+
+    @property
+    def stacks(self) -> bool:
+        return self._has(Stack)
+
+    @property
+    def concats(self) -> bool:
+        return self._has(Concat)
+
+    @property
+    def chunks(self) -> bool:
+        return self._has(Chunk)
+
+    @property
+    def divided(self) -> bool:
+        """Whether the checkpoint may hold the parts of a parameter in other lengths than equal ones."""
+        return any(isinstance(row.stored, Concat) for row in self.rows)
+
+    def _has(self, kind: type) -> bool:
+        return any(isinstance(part, kind) for row in self.rows for part in layouts.parts(row.stored))
+
+    @property
+    def stored_type(self) -> str:
+        kinds = [
+            name for name, used in (("Stack", self.stacks), ("Concat", self.concats), ("Chunk", self.chunks)) if used
+        ]
+        return " | ".join(["str", *kinds])
+
+    @property
+    def within_stack(self) -> str:
+        return "str | Concat" if self.concats else "str"
+
+    @property
+    def lengths_note(self) -> str:
+        return "of equal lengths unless the tensors say otherwise" if self.divided else "of equal lengths"
+
+    @property
+    def rows_note(self) -> str:
+        return (
+            "Every parameter, with what the checkpoint holds of it."
+            if self.composed
+            else "Every tensor that the checkpoint must hold."
+        )
+
+    @property
+    def held_note(self) -> str:
+        return "; `held` are the shapes of those that are known" if self.divided else ""
+
+    @property
+    def held_parameter(self) -> str:
+        return ", held: Mapping[str, list[int]] = MappingProxyType({})" if self.divided else ""
+
+    @property
+    def held_argument(self) -> str:
+        return ", held" if self.divided else ""
+
+    @property
+    def held_of_model(self) -> str:
+        return ', getattr(model, "stored_shapes", {})' if self.divided else ""
+
+    @property
+    def row_key(self) -> str:
+        return "stored" if self.composed else "name"
+
+    @property
+    def key_parameter(self) -> str:
+        return "stored: Stored" if self.composed else "name: str"
 
     @property
     def kept(self) -> tuple[RowView, ...]:
-        return tuple({row.name: row for table in self.tables for row in table.rows if row.dtype}.values())
+        return tuple({row.path: row for row in self.rows if row.dtype}.values())
 
     @property
     def has_kept(self) -> bool:
@@ -568,10 +656,6 @@ class WeightsView:
         return ", layer: int | None = None" if self.layered_sizes else ""
 
     @property
-    def row_layer(self) -> str:
-        return ", wanted[name].layer" if self.layered_sizes else ""
-
-    @property
     def flax_layer(self) -> str:
         return ", row.layer" if self.layered_sizes else ""
 
@@ -589,7 +673,7 @@ class WeightsView:
     @property
     def flax_ties(self) -> tuple[tuple[str, str], ...]:
         """Paths in Flax of tied parameters that exist on their own when they are not tied, and of what they are tied to."""
-        leaves = {row.path: row.leaf for table in self.tables for row in table.rows}
+        leaves = {row.path: row.leaf for row in self.rows}
         pairs = [(tie.alias_path, tie.target_path) for tie in self.ties]
         return tuple((self._flax(alias, leaves), self._flax(target, leaves)) for alias, target in pairs)
 
@@ -598,7 +682,7 @@ class WeightsView:
 
     @property
     def kept_argument(self) -> str:
-        return ", KEPT.get(name)" if self.kept else ""
+        return f", KEPT.get({'path' if self.renamed else 'name'})" if self.kept else ""
 
     @property
     def torch_dtype_expr(self) -> str:
@@ -656,10 +740,5 @@ class TestView:
     tiny: str
     vocabulary: int  # of `tiny`
     scannable: bool
-    layered_sizes: bool = False  # as in WeightsView
     causal: bool = True  # cached decode equals the whole sequence
     paddable: bool = True  # a padded batch equals its rows alone
-
-    @property
-    def layer_argument(self) -> str:
-        return ", row.layer" if self.layered_sizes else ""

@@ -100,7 +100,7 @@ FLAX = replace(
 
 def published(row: RowView) -> RowView:
     """Without the prefix of the module tree; norms of queries stay float32."""
-    return replace(row, name=row.path.removeprefix("model."), dtype="float32" if "q_norm" in row.path else "")
+    return replace(row, stored=row.path.removeprefix("model."), dtype="float32" if "q_norm" in row.path else "")
 
 
 TABLE, LAYERS = plain.WEIGHTS.tables

@@ -9,15 +9,9 @@ from pathlib import Path
 import pytest
 
 from codegen.diagnostics import CompileError
-from codegen.lowering.checkpoint_names import (
-    Convert,
-    Submodel,
-    conversions_of,
-    match_checkpoint,
-    module_path,
-    published_name,
-    read_conversions,
-)
+from codegen.lowering.checkpoint_names import Model, match_checkpoint, places, published
+from codegen.lowering.conversion_table import Submodel, conversions_of, read_conversions
+from codegen.lowering.layouts import Stack
 
 TABLE = """
 _MODEL_TO_CONVERSION_PATTERN = {"second": "first"}
@@ -42,11 +36,27 @@ def _build_checkpoint_conversion_mapping():
     return mapping
 """
 TREE = read_conversions(ast.parse(TABLE))
-PATHS = ["lm_head.weight", "model.layers.0.self_attn.q_proj.weight", "model.norm.weight"]
+MATRIX = (3, 5)
+PARAMETERS = {
+    "lm_head.weight": MATRIX,
+    "model.layers.0.self_attn.q_proj.weight": MATRIX,
+    "model.layers.0.mlp.experts.up": (2, *MATRIX),
+    "model.norm.weight": (5,),
+}
+NAMES = {
+    "embed_out.weight": "lm_head.weight",
+    "layers.0.attn.q.weight": "model.layers.0.self_attn.q_proj.weight",
+    "model.norm.weight": "model.norm.weight",
+}
+EXPERTS = ["layers.0.mlp.experts.0.up.weight", "layers.0.mlp.experts.1.up.weight"]
 
 
 def of(model_type: str) -> tuple:
     return conversions_of(TREE, [Submodel("", "Some", model_type)], "model")
+
+
+def model_of(model_type: str) -> Model:
+    return Model(of(model_type), "model", PARAMETERS)
 
 
 def test_entries_are_read_as_data() -> None:
@@ -57,21 +67,31 @@ def test_entries_are_read_as_data() -> None:
 
 
 def test_names_are_matched_both_ways() -> None:
-    names = ["embed_out.weight", "layers.0.attn.q.weight", "model.norm.weight"]
-    matched = match_checkpoint([*names, "rotary.inv_freq"], PATHS, of("first"), "model", [r"inv_freq$"])
-    assert matched == dict(zip(PATHS, names, strict=True))
-    assert published_name("lm_head.weight", of("first")) == "embed_out.weight"
-    assert published_name("model.layers.{}.self_attn.k_proj.bias", of("first")) == "model.layers.{}.attn.k.bias"
-    assert isinstance(published_name("model.layers.{}.mlp.experts.up", of("first")), Convert)
+    stored = dict.fromkeys([*NAMES, *EXPERTS, "rotary.inv_freq"])
+    matched = match_checkpoint(stored, model_of("first"), [r"inv_freq$"])
+    assert matched == {path: name for name, path in NAMES.items()} | {
+        "model.layers.0.mlp.experts.up": Stack("layers.0.mlp.experts.*.up.weight")
+    }
+    first = model_of("first")
+    assert published("lm_head.weight", first) == "embed_out.weight"
+    assert published("model.layers.{}.self_attn.k_proj.bias", first) == "model.layers.{}.attn.k.bias"
+    assert published("model.layers.{}.mlp.experts.up", first) == Stack("model.layers.{}.mlp.experts.*.up.weight")
+
+
+def test_what_is_merged_already_is_read_as_it_is() -> None:
+    stored = dict.fromkeys([*NAMES, "model.layers.0.mlp.experts.up"])
+    assert (
+        match_checkpoint(stored, model_of("first"))["model.layers.0.mlp.experts.up"] == "model.layers.0.mlp.experts.up"
+    )
 
 
 def test_every_finding_is_reported() -> None:
     names = ["embed_out.weight", "lm_head.weight", "who.weight", "layers.0.mlp.experts.1.up.weight"]
     with pytest.raises(CompileError) as caught:
-        match_checkpoint(names, PATHS, of("first"), "model")
+        match_checkpoint(dict.fromkeys(names), model_of("first"))
     codes = [diagnostic.code for diagnostic in caught.value.diagnostics]
-    assert sorted(codes) == ["doubled-tensor", "unknown-tensor", "weight-operation"]
-    assert "MergeModulelist" in str(caught.value)
+    assert sorted(codes) == ["doubled-tensor", "missing-tensor", "unknown-tensor"]
+    assert "not numbered from 0" in str(caught.value)
 
 
 def library() -> ast.Module:
@@ -107,5 +127,5 @@ def test_transforms_match_as_the_library_does(class_name: str, model_type: str, 
     converters = [made for made in theirs if isinstance(made, loading.WeightConverter)]
     for name in names:
         path, converted = loading.rename_source_key(name, renames, converters)
-        found = module_path(name, ours, [], "")
-        assert isinstance(found, Convert) if converted else found == path
+        place = places([name], Model(ours))[name]
+        assert place.path == path and (place.pattern or None) == converted
