@@ -179,7 +179,7 @@ def regenerate_all(check: Check = False, force: Force = False, merge: Merge = Fa
     from codegen import regenerate as again
 
     checkout = _checkout()
-    _regenerate(again.packages(checkout / "generated"), checkout, check, force, merge, as_json)
+    _regenerate(again.packages(checkout / "generated"), checkout, check, force, merge, as_json, overview=True)
 
 
 @command("regenerate")
@@ -366,7 +366,9 @@ def _split_fact(package: str) -> tuple[str, str | None]:
     return (name, fact) if colon and name else (package, None)
 
 
-def _regenerate(folders: list[Path], checkout: Path, check: bool, force: bool, merge: bool, as_json: bool) -> None:
+def _regenerate(
+    folders: list[Path], checkout: Path, check: bool, force: bool, merge: bool, as_json: bool, *, overview: bool = False
+) -> None:
     from codegen import regenerate as again
 
     if force and merge:
@@ -374,9 +376,11 @@ def _regenerate(folders: list[Path], checkout: Path, check: bool, force: bool, m
     with _Progress(len(folders)) as progress:
         outcomes = again.regenerate_many(folders, checkout, progress.advance, check=check, force=force, merge=merge)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    differing = [outcome for outcome in outcomes if outcome.state == "differs"]
+    pages = [again.regenerate_overview(checkout, check=check)] if overview and not failed else []
+    differing = [outcome for outcome in (*outcomes, *pages) if outcome.state == "differs"]
+    touched = [outcome for outcome in (*outcomes, *pages) if outcome.state != "up-to-date"]
     rows = [{"package": o.name, "state": o.state, "files": list(o.files)} for o in outcomes]
-    lines = [f"{o.state:<10}  {o.name}  {' '.join(o.files)}".rstrip() for o in outcomes if o.state != "up-to-date"]
+    lines = [f"{o.state:<10}  {o.name}  {' '.join(o.files)}".rstrip() for o in touched]
     same = sum(outcome.state == "up-to-date" for outcome in outcomes)
     lines.append(f"{same} of {len(outcomes)} packages up to date")
     diagnostics = tuple(diagnostic for outcome in outcomes for diagnostic in outcome.diagnostics)

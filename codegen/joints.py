@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -163,6 +164,12 @@ def package_name(config: Mapping[str, object]) -> str:
     return f"{name}_" if keyword.iskeyword(name) else f"model_{name}" if name[0].isdigit() else name
 
 
+def parameter_count(built: graph.Built) -> int:
+    """Elements of all parameters, tied ones once."""
+    entries = graph.state_entries(built)
+    return sum(math.prod(entry.sizes) for entry in entries if entry.kind == "parameter" and entry.tied is None)
+
+
 def record(
     front: Front,
     lowering: Lowering,
@@ -188,6 +195,7 @@ def record(
         "targets": list(targets),
         "config": dict(repository.config),
         "checkpoints": {name: dict(config) for name, config in sorted(checkpoints.items()) if name in served},
+        "parameters": parameter_count(built),
         "names": departures(stored, naming, paths),
         "provenance": provenance(lowering, views.weights, front.arch, origins, unread),
     }

@@ -19,6 +19,7 @@ from codegen.repo import Repository, from_record
 from codegen.source.files import LIBRARY
 
 STAMPS = Path(".cache", "regenerate.json")  # below the checkout: which package was last found up to date, by digest
+OVERVIEW = Path("docs", "architectures.md")
 TOOLS = ("jinja2", "ruff", "transformers")  # whose version shows in the output
 
 
@@ -143,6 +144,36 @@ def regenerate_many(
     if fresh:
         _write_stamps(checkout, {**stamps, **fresh})
     return [outcomes[folder.name] for folder in folders]
+
+
+def overview(checkout: Path) -> str:
+    """The page over all packages of a checkout, from their records and architectures."""
+    from codegen.lowering.overview import Entry, page
+    from ir.arch import Arch
+    from ir.text import from_text
+
+    entries = []
+    for folder in packages(checkout / "generated"):
+        record = render.read_manifest(folder) or {}
+        arch = from_text((folder / "arch.txt").read_text(encoding="utf-8"))
+        assert isinstance(arch, Arch)
+        parameters = record.get("parameters")
+        entries.append(
+            Entry(folder.name, str(record.get("repository")), parameters if isinstance(parameters, int) else 0, arch)
+        )
+    return page(entries)
+
+
+def regenerate_overview(checkout: Path, *, check: bool = False) -> Outcome:
+    """Write the page over all packages again."""
+    path = checkout / OVERVIEW
+    text = overview(checkout)
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return Outcome(path.name, "up-to-date")
+    if check:
+        return Outcome(path.name, "differs", (OVERVIEW.as_posix(),))
+    path.write_text(text, encoding="utf-8")
+    return Outcome(path.name, "written", (OVERVIEW.as_posix(),))
 
 
 def _run(work: Callable[[Path], Outcome], folders: list[Path], jobs: int) -> Iterator[Outcome]:

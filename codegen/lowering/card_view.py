@@ -60,12 +60,12 @@ def summary(arch: Arch) -> str:
     mixers = [fact for fact in facts if isinstance(fact, Mixer)]
     norms = [fact for fact in facts if isinstance(fact, Norm)]
     networks = [fact for fact in facts if isinstance(fact, Mlp)]
-    clauses = list(dict.fromkeys([_mixer_name(mixer) for mixer in mixers]))
+    clauses = list(dict.fromkeys([mixer_name(mixer) for mixer in mixers]))
     clauses += ["rotary positions"] if any(mixer.rotary for mixer in mixers) else []
     wirings = dict.fromkeys(kind.wiring for stack in arch.stacks for kind in stack.kinds)
     named = " and ".join(wiring.value for wiring in wirings if wiring is not Wiring.OTHER)
-    clauses += [_norm_name(norms[0]) + (f" ({named})" if named else "")] if norms else []
-    clauses += list(dict.fromkeys(_network_name(network) for network in networks))
+    clauses += [norm_name(norms[0]) + (f" ({named})" if named else "")] if norms else []
+    clauses += list(dict.fromkeys(network_name(network) for network in networks))
     kinds = max((len(stack.kinds) for stack in arch.stacks), default=1)
     clauses += [f"{kinds} kinds of layers"] if kinds > 1 else []
     if not clauses:
@@ -92,11 +92,11 @@ def phrase(fact: Fact) -> str:
             window = f", window {spell(fact.window)}" if fact.window is not None else ""
             softmax = ", softmax in float32" if fact.attention.softmax is Precision.FLOAT32 else ""
             turns = f", rotary on {fact.rotary.pairing.value}" if fact.rotary is not None else ""
-            return _mixer_name(fact) + turns + scale + window + softmax
+            return mixer_name(fact) + turns + scale + window + softmax
         case Norm():
-            return _norm_name(fact) + _norm_details(fact)
+            return norm_name(fact) + _norm_details(fact)
         case Mlp():
-            return _network_name(fact) + (" with biases" if fact.bias else "")
+            return network_name(fact) + (" with biases" if fact.bias else "")
         case Embedding(factor):
             return "embedding" + (f", times {spell(factor)}" if factor is not None else "")
         case Head(cap, factor):
@@ -109,7 +109,7 @@ def phrase(fact: Fact) -> str:
             assert_never(fact)
 
 
-def _mixer_name(mixer: Mixer) -> str:
+def mixer_name(mixer: Mixer) -> str:
     attention = mixer.attention
     name = "grouped-query attention" if attention.heads is Heads.GROUPED else "multi-head attention"
     name = f"bidirectional {name}" if attention.direction is Direction.BOTH else name
@@ -121,7 +121,7 @@ def _mixer_name(mixer: Mixer) -> str:
     return name + (f" with {' and '.join(details)}" if details else "")
 
 
-def _norm_name(norm: Norm) -> str:
+def norm_name(norm: Norm) -> str:
     return "RMSNorm" if norm.kind is NormKind.RMS else "LayerNorm"
 
 
@@ -136,7 +136,7 @@ def _norm_details(norm: Norm) -> str:
     return weight + wide + scaled + (f", eps {spell(norm.eps)}" if norm.eps is not None else "")
 
 
-def _network_name(network: Mlp) -> str:
+def network_name(network: Mlp) -> str:
     gated = {Gate.ABSENT: "MLP", Gate.SEPARATE: "gated MLP", Gate.FUSED: "gated MLP with one matrix for gate and up"}
     return f"{gated[network.gate]} ({network.activation})"
 
