@@ -66,10 +66,15 @@ class Found:
                 total = _made(view, nodes, "cast", (total, q.dtype), total.shape, q.dtype)
             return MaskForm.ADDITIVE, Direction.CAUSAL, total
         for condition, where in hidden:
-            if where:
+            turned = view.made_by(condition, "logical_not")
+            if where and turned is not None and isinstance(turned.args[0], Value):
+                condition = turned.args[0]
+            elif where:
                 condition = _made(view, nodes, "logical_not", (condition,), condition.shape, DType.BOOL)
             total = condition if total is None else _both(view, nodes, total, condition)
-        return (MaskForm.ABSENT if total is None else MaskForm.BOOLEAN), Direction.GIVEN, total
+        if total is None:
+            return MaskForm.ABSENT, Direction.CAUSAL, None
+        return MaskForm.BOOLEAN, Direction.GIVEN, total
 
 
 def scores_of(view: View, softmax: Op, found: Found) -> Op | str:
