@@ -154,8 +154,10 @@ def overview(checkout: Path) -> str:
 
     entries = []
     for folder in packages(checkout / "generated"):
-        record = render.read_manifest(folder) or {}
-        arch = from_text((folder / "arch.txt").read_text(encoding="utf-8"))
+        record, text = render.read_manifest(folder) or {}, folder / "arch.txt"
+        if not text.is_file():
+            continue  # emitted without a description
+        arch = from_text(text.read_text(encoding="utf-8"))
         assert isinstance(arch, Arch)
         parameters = record.get("parameters")
         entries.append(
@@ -172,6 +174,7 @@ def regenerate_overview(checkout: Path, *, check: bool = False) -> Outcome:
         return Outcome(path.name, "up-to-date")
     if check:
         return Outcome(path.name, "differs", (OVERVIEW.as_posix(),))
+    path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return Outcome(path.name, "written", (OVERVIEW.as_posix(),))
 

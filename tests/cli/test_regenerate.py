@@ -48,11 +48,21 @@ def change_compiler(monkeypatch: pytest.MonkeyPatch, emits: str) -> None:
 
 
 def test_up_to_date(generated: Path) -> None:
+    run("regenerate-all")
     before = contents(generated)
     result = run("regenerate-all")
     assert result.exit_code == 0 and result.stdout == "3 of 3 packages up to date\n"
     assert run("regenerate-all", "--check").exit_code == 0
     assert contents(generated) == before
+
+
+def test_the_page_over_all_packages_is_written_and_checked(generated: Path) -> None:
+    assert run("regenerate-all", "--check").exit_code == 3
+    assert "architectures.md" in run("regenerate-all").stdout
+    page = generated.parent / "docs" / "architectures.md"
+    assert page.read_text().startswith("# Architectures")
+    page.write_text("by hand")
+    assert run("regenerate-all", "--check").exit_code == 3 and page.read_text() == "by hand"
 
 
 def test_unchanged_packages_are_not_compiled_again(generated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
