@@ -184,20 +184,30 @@ def concatenated(parts: tuple[Layout, ...], axis: int) -> Layout:
 
 
 def spelled(layout: Layout) -> str:
-    """As the emitted table spells it."""
+    """As the emitted table spells it.
+
+    Raises:
+        Misfit: the emitted code has no form of it.
+    """
     match layout:
         case str():
             return f'"{layout}"'
-        case Stack(of):
+        case Stack(str() | Concat() as of):
             return f"Stack({spelled(of)})"
-        case Concat(parts, axis):
-            return f"Concat(({', '.join(map(spelled, parts))}){f', axis={axis}' if axis else ''})"
-        case Chunk(of, index, count, axis):
-            return f"Chunk({spelled(of)}, {index}, {count}{f', axis={axis}' if axis else ''})"
-        case Split() | Transposed() | Deinterleaved():
-            raise NotImplementedError
+        case Concat(inner, axis) if all(isinstance(part, str) for part in inner):
+            return f"Concat(({', '.join(map(spelled, inner))}){_axis(axis)})"
+        case Chunk(str(of), index, count, axis):
+            return f"Chunk({spelled(of)}, {index}, {count}{_axis(axis)})"
+        case Transposed(str(of), first, second):
+            return f"Transposed({spelled(of)}, {first}, {second})"
+        case Deinterleaved(str(of), axis, 1):
+            return f"Deinterleaved({spelled(of)}{_axis(axis)})"
         case _:
-            assert_never(layout)
+            raise Misfit(f"no emitted code reads a parameter that is stored as {layout}")
+
+
+def _axis(axis: int) -> str:
+    return f", axis={axis}" if axis else ""
 
 
 def to_data(layout: Layout) -> object:

@@ -9,7 +9,7 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import layouts
 from codegen.lowering.flax_dialect import LEAVES
 from codegen.lowering.instances import walk
-from codegen.lowering.layouts import Layout
+from codegen.lowering.layouts import Layout, Misfit
 from codegen.lowering.program import Lowering
 from codegen.lowering.views import AxisView, RowView, SourceView, TableView, TieView, WeightsView
 from ir.expressions import Const, Expr, Key
@@ -126,7 +126,12 @@ class _Row:
     dtype: str
 
     def view(self, stored: Callable[[str], Layout]) -> RowView:
-        return RowView(stored(self.path), self.path, self.leaf, self.axes, self.dtype)
+        layout = stored(self.path)
+        try:
+            layouts.spelled(layout)
+        except Misfit as error:
+            raise CompileError(Diagnostic("weight-operation", f"`{self.path}`: {error}")) from None
+        return RowView(layout, self.path, self.leaf, self.axes, self.dtype)
 
 
 def _layers_expr(lowering: Lowering, at: tuple[int, ...], stack: str, count: Expr) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from codegen.lowering import layouts
-from codegen.lowering.layouts import Chunk, Concat, Layout, Stack
+from codegen.lowering.layouts import Chunk, Concat, Deinterleaved, Layout, Stack, Transposed
 
 
 @dataclass(frozen=True, slots=True)
@@ -568,11 +568,22 @@ class WeightsView:
         return any(isinstance(part, kind) for row in self.rows for part in layouts.parts(row.stored))
 
     @property
+    def transposes(self) -> bool:
+        return self._has(Transposed)
+
+    @property
+    def deinterleaves(self) -> bool:
+        return self._has(Deinterleaved)
+
+    @property
+    def takes(self) -> bool:
+        """Whether some parameter is a part of a tensor."""
+        return self.chunks or self.deinterleaves
+
+    @property
     def stored_type(self) -> str:
-        kinds = [
-            name for name, used in (("Stack", self.stacks), ("Concat", self.concats), ("Chunk", self.chunks)) if used
-        ]
-        return " | ".join(["str", *kinds])
+        kinds = (Stack, Concat, Chunk, Transposed, Deinterleaved)
+        return " | ".join(["str", *(kind.__name__ for kind in kinds if self._has(kind))])
 
     @property
     def within_stack(self) -> str:
