@@ -378,6 +378,14 @@ def _logsumexp(x: Array, dim: Any, keepdim: bool) -> Any:
     return out if keepdim else np.squeeze(out, axis=dim)
 
 
+def _grouped(x: Array, w: Array, sizes: Array) -> Array:
+    """Rows [N, I] in groups, each with its own matrix of [E, I, O]; rows that are in no group give zero."""
+    group = np.repeat(np.arange(len(w)), sizes)
+    out = np.zeros((len(x), w.shape[-1]), x.dtype)
+    out[: len(group)] = np.einsum("ni,nio->no", x[: len(group)], w[group])
+    return out
+
+
 def _matmul(a: Array, b: Array) -> Any:
     return np.matmul(a, b)
 
@@ -711,6 +719,8 @@ _RULES: dict[str, Callable[..., Any]] = {
     "log_softmax": _log_softmax,
     "matmul": _matmul,
     "linear": _linear,
+    "grouped_linear": lambda x, w, sizes: _grouped(x, np.swapaxes(w, 1, 2), sizes),
+    "grouped_matmul": lambda x, w, sizes: _grouped(x, w, sizes),
     "addmm": lambda b, x, w: b + np.matmul(x, w),
     "baddbmm": lambda b, x, y, beta, alpha: (alpha * np.matmul(x, y) + (beta * b if beta else 0)).astype(x.dtype),
     "einsum": lambda equation, xs: np.einsum(equation, *(_as(x, _common(*xs)) for x in xs)),
@@ -758,6 +768,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "bucketize": lambda x, known, right: np.searchsorted(known, x, side="right" if right else "left"),
     "searchsorted": lambda known, x, right: np.searchsorted(known, x, side="right" if right else "left"),
     "nonzero": lambda x: np.argwhere(x),
+    "bincount": lambda x, length: np.bincount(x, minlength=length),
     "sum": lambda x, dim, keepdim, dtype: (h := _accumulate(x, dtype)).sum(axis=dim, keepdims=keepdim, dtype=h.dtype),
     "prod": lambda x, dim, keepdim, dtype: (h := _accumulate(x, dtype)).prod(axis=dim, keepdims=keepdim, dtype=h.dtype),
     "mean": lambda x, dim, keepdim, dtype: _accumulate(x, dtype).mean(axis=dim, keepdims=keepdim),

@@ -122,6 +122,8 @@ linear %x %w %b? | x @ w.T + b
 addmm %b %x %w | b + x @ w
 baddbmm %b %x %y beta alpha | beta * b + alpha * (x @ y)
 einsum equation %xs* | sum of products
+grouped_linear %x %w %sizes | x @ w[g].T for the rows of group g, which stand together in order; zero after the last group
+grouped_matmul %x %w %sizes | x @ w[g] for the rows of group g, as in grouped_linear
 outer %a %b | a[:, None] * b
 embedding %ids %w | rows of w
 layer_norm %x %w? %b? shape eps | over the last len(shape) axes
@@ -169,6 +171,7 @@ one_hot %x classes | 1 at the index on a new last axis
 bucketize %x %boundaries right | how many boundaries lie below
 searchsorted %sorted %x right | how many elements of the last axis lie below
 nonzero %x | the indices of elements that are not zero, one a row
+bincount %x length | how often 0, 1, ... length - 1 occur in x, which has one axis and holds nothing else
 # reductions; dim is an axis, a tuple of axes, or None for all
 sum %x dim keepdim dtype | sum
 mean %x dim keepdim dtype | mean

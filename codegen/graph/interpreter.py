@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
-from codegen.graph import builtins, classes, library, operators, rope
+from codegen.graph import builtins, classes, experts, library, operators, rope
 from codegen.graph.objects import (
     Bound,
     Builtin,
@@ -463,6 +463,8 @@ class Interpreter:
         kind = Kind.GUARD if _raises(node.body) and not node.orelse else Kind.STRUCTURE
         test = self.eval(node.test, scope)
         self.node = node.test
+        if isinstance(test, Tensor) and experts.branches(self, node, test, scope):
+            return
         if self.branch(test, kind):
             self.exec_body(node.body, scope)
         else:
@@ -474,6 +476,9 @@ class Interpreter:
         hook = library.LOOPS.get(type(source))
         if hook is not None:
             hook(self, node, source, scope)
+            return
+        if experts.is_loop(self, source):
+            experts.run_loop(self, node, source, scope)
             return
         items = operators.iterate(self, source)
         count = 0
@@ -501,6 +506,24 @@ class Interpreter:
             self._settle(node, scope, Index(operators.loop_name(self)), operators.last(source))
         if not broken:
             self.exec_body(node.orelse, scope)
+
+    def ends_turn(self, body: list[ast.stmt], scope: Scope) -> bool:
+        """Run statements of the body of a loop; whether they end the turn early."""
+        try:
+            self.exec_body(body, scope)
+        except _Continue:
+            return True
+        return False
+
+    def skip_turn(self) -> NoReturn:
+        raise _Continue
+
+    def run_turn(self, body: list[ast.stmt], scope: Scope, refuse: Callable[[str], NoReturn]) -> None:
+        """Run the body of a loop whose turns do not depend on each other."""
+        try:
+            self.ends_turn(body, scope)
+        except (_Break, _Return) as end:
+            refuse("`break`" if isinstance(end, _Break) else "`return`")
 
     def _enter_iteration(self, item: Any, count: int) -> Any:
         if not self.framing:
@@ -770,8 +793,20 @@ class Interpreter:
         for position, operand in enumerate(node.values):
             value = self.eval(operand, scope)
             self.node = operand
+            if position + 1 < len(node.values) and experts.undecided(self, value):
+                return self._rest_of_bool_op(node, position, value, scope)
             if position + 1 < len(node.values) and self.branch(value) is wanted:
                 return value
+        return value
+
+    def _rest_of_bool_op(self, node: ast.BoolOp, position: int, value: Any, scope: Scope) -> Any:
+        """What follows an operand that holds for some experts: it decides for all of them, or says nothing."""
+        wanted = isinstance(node.op, ast.Or)
+        for operand in node.values[position + 1 :]:
+            other = self.eval(operand, scope)
+            self.node = operand
+            if self.branch(other) is wanted:
+                return other
         return value
 
     def _if_exp(self, node: ast.IfExp, scope: Scope) -> Any:

@@ -188,6 +188,10 @@ def _instance_truth(interp: Interpreter, value: Instance, kind: Kind) -> bool:
 
 def tensor_truth(interp: Interpreter, value: Tensor) -> bool:
     """Replaced by who traces `forward`, where some branches on data have a meaning."""
+    lifting = interp.trace.lifting
+    outcome = lifting.truth(value.value) if lifting is not None else None
+    if outcome is not None:
+        return outcome
     interp.unsupported("a branch on the data of a tensor", code="branch-on-data")
 
 

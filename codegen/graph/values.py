@@ -7,9 +7,12 @@ result of one recorded operation.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
+from codegen.diagnostics import CompileError, Diagnostic, Label
 from ir.expressions import Const, Expr, Plain
 from ir.graph import DType
 from ir.spans import Span
@@ -91,6 +94,21 @@ class Frame:
     index: int = 0  # of an iteration
 
 
+class Lifting(Protocol):
+    """What operations mean in a loop whose body runs once for all its iterations."""
+
+    def lift(
+        self, op: str, args: tuple[object, ...], results: tuple[tuple[tuple[Size, ...], DType], ...]
+    ) -> tuple[Tensor, ...] | None:
+        """The results of an operation on values of one iteration; None if it is the same in all of them."""
+
+    def number(self, value: TensorValue) -> bool:
+        """Whether a tensor stands for a number that every iteration has one of its own of."""
+
+    def truth(self, value: TensorValue) -> bool | None:
+        """Which way all iterations go at a branch; None if `value` does not decide that for all of them."""
+
+
 class Trace:
     """Records operations into the innermost open frame."""
 
@@ -102,12 +120,31 @@ class Trace:
         self.views: WeakKeyDictionary[Tensor, WeakSet[Tensor]] = WeakKeyDictionary()  # by what they are views of
         self.constants: WeakKeyDictionary[TensorValue, object] = WeakKeyDictionary()  # the data of literal tensors
         self.hits = 0  # how many sizes depend on the data
+        self.made: WeakKeyDictionary[TensorValue, Node] = WeakKeyDictionary()  # the operation that a value comes from
+        self.spent: WeakSet[TensorValue] = WeakSet()  # what was of one turn of such a loop, after it
+        self.lifting: Lifting | None = None  # of the loop whose body runs once for all its iterations
         self.agreements: list[tuple[Size, Size, Span | None]] = []  # sizes whose equality an operation relied on
 
     def emit(self, op: str, args: tuple[object, ...], *results: tuple[tuple[Size, ...], DType]) -> tuple[Tensor, ...]:
         """Record an operation whose results have the given shapes and types. Tensors among `args` become their values."""
+        plain = tuple(_operand(arg) for arg in args)
+        if self.spent and any(value in self.spent for value in _values(plain)):
+            label = None if self.span is None else Label(self.span)
+            message = "what was made of the tokens of one expert is read after the loop over experts"
+            raise CompileError(Diagnostic("data-dependent-loop", message, label))
+        if self.lifting is not None:
+            lifted = self.lifting.lift(op, plain, results)
+            if lifted is not None:
+                return lifted
+        return self.record(op, plain, *results)
+
+    def record(self, op: str, args: tuple[object, ...], *results: tuple[tuple[Size, ...], DType]) -> tuple[Tensor, ...]:
+        """Record an operation as it is."""
         values = tuple(TensorValue(shape, dtype) for shape, dtype in results)
-        self.frame.body.append(Node(op, tuple(_operand(arg) for arg in args), values, self.span))
+        node = Node(op, args, values, self.span)
+        self.frame.body.append(node)
+        for value in values:
+            self.made[value] = node
         return tuple(Tensor(value) for value in values)
 
     def enter(self, kind: str, name: str, module_path: str | None = None, index: int = 0) -> Frame:
@@ -126,6 +163,16 @@ class Trace:
             self.frame.bindings.append((name, value.value))
         elif isinstance(value, Scalar):
             self.frame.bindings.append((name, value))
+
+
+def _values(x: object) -> Iterator[TensorValue]:
+    if isinstance(x, TensorValue):
+        yield x
+    elif isinstance(x, (tuple, list)):
+        for item in x:
+            yield from _values(item)
+    elif isinstance(x, slice):
+        yield from _values((x.start, x.stop, x.step))
 
 
 def _operand(x: object) -> object:

@@ -78,6 +78,8 @@ TEMPLATES = {
     "matmul": "a @ b",
     "addmm": "b + x @ w",
     "outer": "jnp.outer(a, b)",
+    "grouped_linear": "grouped_linear(x, w, sizes)",
+    "grouped_matmul": "jax.lax.ragged_dot(x, w, sizes)",
     "embedding": "w[ids]",
     "group_norm": "group_norm(x, w, b, groups, eps)",
     "cast": "x.astype(dtype)",
@@ -102,6 +104,7 @@ TEMPLATES = {
     "index_select": "jnp.take(x, index, axis=dim)",
     "one_hot": "jax.nn.one_hot(x, classes, dtype=jnp.int32)",
     "nonzero": "jnp.argwhere(x)",
+    "bincount": "jnp.bincount(x, length=length)",
     "sum": "x.sum(axis=dim, keepdims=keepdim, dtype=dtype)",
     "mean": "x.mean(axis=dim, keepdims=keepdim, dtype=dtype)",
     "prod": "x.prod(axis=dim, keepdims=keepdim, dtype=dtype)",
@@ -201,6 +204,14 @@ def attention(q, k, v, mask=None, *, is_causal=False, scale=None):
     if mask is not None:
         scores = jnp.where(mask, scores, -jnp.inf) if mask.dtype == bool else scores + mask
     return jax.nn.softmax(scores.astype(jnp.promote_types(q.dtype, jnp.float32)), axis=-1).astype(q.dtype) @ v
+''',
+    "grouped_linear": '''
+def grouped_linear(x, weight, sizes):
+    """Groups of rows, each with its own weight; rows after the last group give zero: [N, D], [E, F, D], [E] -> [N, F]."""
+    last_axes = jax.lax.RaggedDotDimensionNumbers(
+        dot_dimension_numbers=(((1,), (2,)), ((), ())), lhs_ragged_dimensions=[0], rhs_group_dimensions=[0]
+    )
+    return jax.lax.ragged_dot_general(x, weight, sizes, last_axes)
 ''',
     "windows": '''
 def windows(x, size, step, axis):

@@ -21,7 +21,7 @@ class TorchDialect:
     placeholder = "nn.Identity()"  # of a module without parameters in a list
     functional_cache = False
     tensor = "Tensor"
-    spelling_helpers: Mapping[str, str] = {}
+    spelling_helpers: Mapping[str, str] = torch_spellings.HELPERS
     ambient_types: Mapping[str, str] = {
         "dtype": "torch.dtype",
         "cache": "Cache | None",

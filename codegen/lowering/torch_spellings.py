@@ -74,6 +74,8 @@ TEMPLATES = {
     "addmm": "torch.addmm(b, x, w)",
     "baddbmm": "torch.baddbmm(b, x, y, beta=beta, alpha=alpha)",
     "outer": "torch.outer(a, b)",
+    "grouped_linear": "grouped_linear(x, w, sizes)",
+    "grouped_matmul": "grouped_linear(x, w.mT, sizes)",
     "embedding": "F.embedding(ids, w)",
     "layer_norm": "F.layer_norm(x, shape, weight=w, bias=b, eps=eps)",
     "rms_norm": "F.rms_norm(x, shape, weight=w, eps=eps)",
@@ -107,6 +109,7 @@ TEMPLATES = {
     "bucketize": "torch.bucketize(x, boundaries, right=right)",
     "searchsorted": "torch.searchsorted(sorted, x, right=right)",
     "nonzero": "x.nonzero()",
+    "bincount": "torch.bincount(x, minlength=length)",
     "sum": "x.sum(dim=dim, keepdim=keepdim, dtype=dtype)",
     "mean": "x.mean(dim=dim, keepdim=keepdim, dtype=dtype)",
     "prod": "x.prod(dim=dim, keepdim=keepdim, dtype=dtype)",
@@ -167,6 +170,19 @@ DEFAULTS: dict[str, object] = {
     "nan": 0.0,
 }
 _CASTS = {DType.FLOAT32: "float", DType.FLOAT64: "double", DType.INT64: "long", DType.BOOL: "bool", DType.INT32: "int"}
+
+
+HELPERS: dict[str, str] = {
+    "grouped_linear": '''
+def grouped_linear(x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
+    """Groups of rows, each with its own weight; rows after the last group give zero: [N, D], [E, F, D], [E] -> [N, F]."""
+    counts = sizes.tolist()
+    *groups, rest = x.split([*counts, len(x) - sum(counts)])
+    out = [F.linear(rows, w) for rows, w in zip(groups, weight) if len(rows)]
+    return torch.cat([*out, rest.new_zeros(len(rest), weight.shape[1])])
+''',
+}
+"""Functions that spellings call, by name. A file that uses one of them has to define it."""
 
 
 def dtype(of: DType) -> ast.expr:

@@ -460,6 +460,8 @@ def item(trace: Trace, input: object) -> object:
     x = tensor(trace, input)
     if x.value in trace.constants:
         return trace.constants[x.value]
+    if trace.lifting is not None and trace.lifting.number(x.value):
+        return x
     data_dependent(trace, "a Python value read from a tensor")
 
 

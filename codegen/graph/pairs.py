@@ -1,0 +1,423 @@
+"""One pass over all pairs of a token and an expert that it goes to, in place of a loop over experts.
+
+The body of such a loop runs once. Tensors that hold the tokens of one expert hold those of all experts, sorted by expert; a
+product with the weights of one expert is a product of groups of rows, each with the weights of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NoReturn
+
+from codegen.graph.routing import Routing, bound_of, compare, routing_of
+from codegen.graph.rowwise import ELEMENTWISE, keeps_rows
+from codegen.graph.scalars import product, same
+from codegen.graph.tensor_ops.binding import canonical
+from codegen.graph.tensor_ops.shapes import count
+from codegen.graph.values import Frame, Size, Tensor, TensorValue, Trace, value_of
+from ir.graph import DType
+
+Shape = tuple[Size, ...]
+Results = tuple[tuple[Shape, DType], ...]
+Refuse = Callable[[str], NoReturn]
+COMPARISONS = frozenset("eq ne lt le gt ge".split())
+
+
+class Pairs:
+    """What the values of the body stand for.
+
+    `refuse` raises the error of what has no meaning in such a body.
+    """
+
+    def __init__(self, trace: Trace, routing: Routing, refuse: Refuse):
+        self.trace, self.refuse = trace, refuse
+        self.index, self.classes = routing.index, routing.classes
+        bound = bound_of(trace, self.index)
+        self.bound = bound if bound is not None and count(bound) <= count(self.classes) else self.classes
+        self.outer, self.start = trace.frame, len(trace.frame.body)
+        self.prologue = Frame("function", "", None, None, None)
+        self.experts: set[TensorValue] = set()  # the number of the expert
+        self.masks: dict[TensorValue, tuple[int | None, ...]] = {}  # tokens of the expert -> axes of the index
+        self.found: dict[TensorValue, tuple[int | None, ...]] = {}  # their places, one a row
+        self.picked: dict[TensorValue, TensorValue] = {}  # something of the expert -> that of all experts
+        self.conditions: dict[TensorValue, tuple[str, Size]] = {}  # what is asked about the number
+        self.rows: set[TensorValue] = set()
+        self.sums: set[TensorValue] = set()  # what the results are added to, before and after
+        self.adding: set[int] = set()  # the operations that add
+        self.active: TensorValue | None = None  # which rows the statement at hand runs for; None for all
+        self.sizes: dict[int, TensorValue] = {}
+        with self._before():
+            self.flat = self._record("reshape", (self.index, (-1,)), (product(self.index.shape),), DType.INT64, "experts")
+            order = (self.flat, -1, False, True)
+            self.order = self._record("argsort", order, self.flat.shape, DType.INT64, "order")
+        self.count = self.flat.shape[0]
+        self.rows.add(self.order)
+
+    # ------------------------------------------------------------------------------------------- what the loop asks
+
+    def expert(self, shape: Shape) -> Tensor:
+        """The item of the loop: the number of an expert."""
+        value = TensorValue(shape, DType.INT64)
+        self.experts.add(value)
+        return Tensor(value)
+
+    def number(self, value: TensorValue) -> bool:
+        return value in self.experts
+
+    def truth(self, value: TensorValue) -> bool | None:
+        if value not in self.conditions:
+            return None
+        op, number = self.conditions[value]
+        return compare(op, 0, self.bound, number)
+
+    def undecided(self, value: object) -> bool:
+        """Whether some experts go one way at a branch on `value` and some the other."""
+        return isinstance(value, Tensor) and value.value in self.conditions and self.truth(value.value) is None
+
+    def holds(self, value: TensorValue) -> Tensor:
+        """For every row, whether the condition holds for its expert."""
+        op, number = self.conditions[value]
+        return self._row(op, (self.expert_of_row(), number), (self.count,), DType.BOOL)
+
+    def spent(self) -> frozenset[TensorValue]:
+        """Values that mean nothing after the loop."""
+        marks = (self.experts, self.masks, self.found, self.picked, self.conditions, self.rows)
+        return frozenset(value for group in marks for value in group)
+
+    def close(self) -> None:
+        """The end of the body: what it starts with goes before it."""
+        self.outer.body[self.start : self.start] = self.prologue.body
+
+    # ------------------------------------------------------------------------------------------------------ lifting
+
+    def lift(self, op: str, args: tuple[object, ...], results: Results) -> tuple[Tensor, ...] | None:
+        values = _values(args)
+        if any(value in self.experts for value in values):
+            return (self._of_number(op, args, results),)
+        if any(value in self.masks or value in self.found for value in values):
+            return (self._of_mask(op, args, results),)
+        if any(value in self.picked for value in values):
+            if any(value in self.rows for value in values):
+                return (self._of_rows_and_weights(op, args, results),)
+            return self._of_weights(op, args, results)
+        if any(value in self.conditions for value in values):
+            self.refuse("a tensor made of what is asked about the number of an expert")
+        if any(value in self.rows for value in values):
+            return self._of_rows(op, args, results)
+        return None
+
+    def _of_number(self, op: str, args: tuple[object, ...], results: Results) -> Tensor:
+        """An operation on the number of the expert."""
+        ((shape, dtype),) = results
+        match op, args:
+            case "getitem", (TensorValue() as value, tuple()) if value in self.experts and count(product(shape)) == 1:
+                return self.expert(shape)
+            case "squeeze" | "reshape" | "cast" | "unsqueeze", _ if count(product(shape)) == 1 and len(shape) < 2:
+                return self.expert(shape)
+            case "getitem", (TensorValue() as source, tuple() as index):
+                return self._picked(source, index, shape)
+            case "index_select", (TensorValue() as source, axis, TensorValue() as chosen) if chosen in self.experts:
+                return self._picked(source, (*(slice(None),) * int(value_of(axis)), chosen), shape)  # type: ignore[call-overload]
+            case _, (left, right) if op in COMPARISONS:
+                return self._asked(op, left, right, shape)
+        self.refuse(f"`{op}` of the number of an expert")
+
+    def _picked(self, source: TensorValue, index: tuple[object, ...], shape: Shape) -> Tensor:
+        """A slice of `source` that belongs to the expert: the mask of its tokens, or its weights."""
+        at = next((i for i, item in enumerate(index) if isinstance(item, TensorValue)), None)
+        others = [item for i, item in enumerate(index) if i != at]
+        routing = routing_of(self.trace, source)
+        if at is None or index[at] not in self.experts or any(isinstance(item, TensorValue) for item in others):
+            self.refuse("an index made of the number of an expert")
+        lead = len(index[at].shape)  # type: ignore[union-attr]
+        made = TensorValue(shape, source.dtype)
+        if routing is not None:
+            if routing.axes[at] is not None or others != [slice(None)] * at or routing.index is not self.index:
+                self.refuse("a mask of tokens that is not that of the experts of the loop")
+            rest = tuple(axis for axis in routing.axes if axis is not None)
+            self.masks[made] = (*(None,) * lead, *rest)
+            return Tensor(made)
+        if at != 0 or source in self.rows:
+            self.refuse("weights whose first axis is not that of the experts")
+        whole: Shape = source.shape
+        if others:
+            whole = (source.shape[0], *shape[lead:])
+            source = self._plain("getitem", (source, (slice(None), *others)), whole, source.dtype)
+        if lead:
+            source = self._plain("unsqueeze", (source, 1), (whole[0], 1, *whole[1:]), source.dtype)
+        self.picked[made] = source
+        return Tensor(made)
+
+    def _asked(self, op: str, left: object, right: object, shape: Shape) -> Tensor:
+        if isinstance(left, TensorValue) and isinstance(right, TensorValue):
+            tensor, number = (right, left) if left in self.experts else (left, right)
+            if op == "eq" and tensor is self.index and number in self.experts:
+                made = TensorValue(shape, DType.BOOL)
+                self.masks[made] = tuple(range(len(shape)))
+                return Tensor(made)
+            self.refuse("a comparison of the number of an expert with a tensor")
+        flipped = {"lt": "gt", "gt": "lt", "le": "ge", "ge": "le"}
+        asked, limit = (op, right) if isinstance(left, TensorValue) else (flipped.get(op, op), left)
+        made = TensorValue(shape, DType.BOOL)
+        self.conditions[made] = (asked, limit)  # type: ignore[assignment]
+        return Tensor(made)
+
+    def _of_mask(self, op: str, args: tuple[object, ...], results: Results) -> Tensor:
+        """An operation on the mask of the tokens of the expert, or on the list of their places."""
+        ((shape, dtype),) = results
+        source = args[0]
+        match op:
+            case "squeeze" | "cast" if source in self.masks:
+                made = TensorValue(shape, dtype)
+                axes = self.masks[source]  # type: ignore[index]
+                self.masks[made] = axes[len(axes) - len(shape) :]
+                return Tensor(made)
+            case "nonzero" if source in self.masks:
+                made = TensorValue((self.count, len(self.masks[source])), dtype)  # type: ignore[index]
+                self.found[made] = self.masks[source]  # type: ignore[index]
+                return Tensor(made)
+            case "getitem" if source in self.found:
+                index = args[1]
+                if isinstance(index, tuple) and len(index) == 2 and index[0] == slice(None):
+                    axis = self.found[source][int(value_of(index[1]))]  # type: ignore[index, call-overload]
+                    return self.place(axis)
+        self.refuse(f"`{op}` of the tokens of an expert")
+
+    def place(self, axis: int | None) -> Tensor:
+        """For every row, where it stands along an axis of the index of experts."""
+        if axis is None:
+            return self._row("zeros_like", (self.order, None), (self.count,), DType.INT64)
+        shape = self.index.shape
+        stride = product(shape[axis + 1 :])
+        made = Tensor(self.order)
+        if value_of(stride) != 1:
+            made = self._row("floor_divide", (made.value, stride), (self.count,), DType.INT64)
+        if axis > 0:
+            made = self._row("remainder", (made.value, shape[axis]), (self.count,), DType.INT64)
+        return made
+
+    # ------------------------------------------------------------------------------------------------------ weights
+
+    def _of_weights(self, op: str, args: tuple[object, ...], results: Results) -> tuple[Tensor, ...]:
+        """An operation on the weights of the expert alone: the same on those of all experts, one axis further."""
+        lead = next(self.picked[value].shape[0] for value in _values(args) if value in self.picked)
+        ranks = {len(value.shape) for value in _values(args)}
+        if op in ELEMENTWISE and len(ranks) == 1 and all(value in self.picked for value in _values(args)):
+            moved: tuple[object, ...] = tuple(args)
+        else:
+            moved = self._moved(op, args)
+        full = tuple(self.picked.get(arg, arg) if isinstance(arg, TensorValue) else arg for arg in moved)
+        made = self.trace.record(op, full, *(((lead, *shape), dtype) for shape, dtype in results))
+        out = []
+        for (shape, dtype), whole in zip(results, made, strict=True):
+            value = TensorValue(shape, dtype)
+            self.picked[value] = whole.value
+            out.append(Tensor(value))
+        return tuple(out)
+
+    def _moved(self, op: str, args: tuple[object, ...]) -> tuple[object, ...]:
+        """The axes among arguments, counted with one more in front."""
+
+        def up(dim: object) -> int:
+            at = int(value_of(dim))  # type: ignore[call-overload]
+            return at + 1 if at >= 0 else at
+
+        source, *rest = args
+        assert isinstance(source, TensorValue)
+        lead = self.picked[source].shape[0]
+        match op, rest:
+            case "transpose", [a, b]:
+                return (source, up(a), up(b))
+            case "permute", [dims]:
+                return (source, (0, *(up(d) for d in dims)))  # type: ignore[attr-defined]
+            case "reshape" | "expand", [shape]:
+                return (source, (lead, *shape))  # type: ignore[misc]
+            case "getitem", [index]:
+                return (source, (slice(None), *index))  # type: ignore[misc]
+            case "unsqueeze", [dim]:
+                return (source, up(dim))
+            case "squeeze", [dims]:
+                return (source, tuple(up(d) for d in dims))  # type: ignore[attr-defined]
+            case "chunk" | "split", [parts, dim]:
+                return (source, parts, up(dim))
+            case "unbind", [dim]:
+                return (source, up(dim))
+            case _ if op in ELEMENTWISE and not _values(rest):
+                return args
+        self.refuse(f"`{op}` of the weights of an expert")
+
+    def _of_rows_and_weights(self, op: str, args: tuple[object, ...], results: Results) -> Tensor:
+        """The tokens of the expert and its weights together."""
+        ((shape, dtype),) = results
+        match op, args:
+            case "linear", (x, w, b) if x in self.rows and w in self.picked:
+                return self._plus(self._product("grouped_linear", x, w, shape, dtype), b, shape, dtype)
+            case "matmul", (x, w) if x in self.rows and w in self.picked:
+                return self._product("grouped_matmul", x, w, shape, dtype)
+            case "addmm", (b, x, w) if x in self.rows and w in self.picked:
+                return self._plus(self._product("grouped_matmul", x, w, shape, dtype), b, shape, dtype)
+            case _ if op in ELEMENTWISE:
+                full = tuple(
+                    self.of_row(arg, len(shape)).value if isinstance(arg, TensorValue) and arg in self.picked else arg
+                    for arg in args
+                )
+                return self._of_rows(op, full, results)[0]
+        self.refuse(f"`{op}` of the tokens of an expert and its weights")
+
+    def _product(self, op: str, x: object, w: object, shape: Shape, dtype: DType) -> Tensor:
+        assert isinstance(x, TensorValue) and isinstance(w, TensorValue)
+        whole = self.picked[w]
+        if len(x.shape) != 2 or len(whole.shape) != 3:
+            self.refuse("a product of the tokens of an expert with weights of other than two axes")
+        node = self.trace.made.get(whole)
+        if node is not None and node.op == "transpose" and {int(value_of(d)) % 3 for d in node.args[1:]} == {1, 2}:  # type: ignore[call-overload]
+            op = "grouped_matmul" if op == "grouped_linear" else "grouped_linear"
+            assert isinstance(node.args[0], TensorValue)
+            whole = node.args[0]
+        return self._row(op, (x, whole, self.group_sizes(whole.shape[0])), shape, dtype)
+
+    def _plus(self, made: Tensor, bias: object, shape: Shape, dtype: DType) -> Tensor:
+        if bias is None:
+            return made
+        assert isinstance(bias, TensorValue)
+        added = self.of_row(bias, len(shape)).value if bias in self.picked else bias
+        return self._row("add", (made.value, added), shape, dtype)
+
+    def of_row(self, part: TensorValue, rank: int) -> Tensor:
+        """For every row, the part of the weights that belongs to its expert, with `rank` axes."""
+        whole = self.picked[part]
+        missing = rank - len(whole.shape)
+        if missing < 0:
+            self.refuse("the tokens of an expert with weights of more axes")
+        made = self._row("getitem", (whole, (self.expert_of_row(),)), (self.count, *part.shape), part.dtype)
+        for _ in range(missing):
+            made = self._row("unsqueeze", (made.value, 1), (self.count, 1, *made.shape[1:]), part.dtype)
+        return made
+
+    def expert_of_row(self) -> TensorValue:
+        """The number of the expert of every row."""
+        if self._expert_of_row is None:
+            with self._before():
+                index = (self.flat, (self.order,))
+                self._expert_of_row = self._record("getitem", index, (self.count,), DType.INT64, "expert_of_row")
+            self.rows.add(self._expert_of_row)
+        return self._expert_of_row
+
+    _expert_of_row: TensorValue | None = None
+
+    def group_sizes(self, groups: Size) -> TensorValue:
+        """How many rows each expert has. Rows of experts without weights come after all others."""
+        if count(groups) not in self.sizes:
+            length = self.bound if count(self.bound) >= count(groups) else groups
+            with self._before():
+                sizes = self._record("bincount", (self.flat, length), (length,), DType.INT64, "sizes")
+                if not same(length, groups):
+                    index = (slice(None, groups),)
+                    sizes = self._record("getitem", (sizes, index), (groups,), DType.INT64, "sizes")
+            self.sizes[count(groups)] = sizes
+        return self.sizes[count(groups)]
+
+    # --------------------------------------------------------------------------------------------------------- rows
+
+    def _of_rows(self, op: str, args: tuple[object, ...], results: Results) -> tuple[Tensor, ...]:
+        """An operation on the tokens of the expert: the same on those of all, as long as it keeps them apart."""
+        if op == "index_add":
+            return (self._added(args, results),)
+        if op == "setitem":
+            return (self._stored(args, results),)
+        if not keeps_rows(op, args, frozenset(self.rows), results[0][0]):
+            self.refuse(f"`{op}` mixes the tokens of an expert")
+        made = self.trace.record(op, args, *results)
+        self.rows.update(tensor.value for tensor in made)
+        return made
+
+    def _added(self, args: tuple[object, ...], results: Results) -> Tensor:
+        """`index_add(total, 0, tokens, rows)`"""
+        total, axis, index, source = args
+        ((shape, dtype),) = results
+        if total in self.rows or index not in self.rows or source not in self.rows or axis not in (0, canonical(0, 1)):
+            self.refuse("a sum that is not over the tokens of an expert")
+        assert isinstance(total, TensorValue) and isinstance(source, TensorValue)
+        if self.active is not None:
+            source = self._masked(source)
+        made = self.trace.record("index_add", (total, 0, index, source), (shape, dtype))
+        self.adding.add(id(self.trace.made[made[0].value]))
+        self.sums |= {total, made[0].value}
+        return made[0]
+
+    def _stored(self, args: tuple[object, ...], results: Results) -> Tensor:
+        """`total[tokens] += rows`, which adds as long as no token is there twice."""
+        total, index, source = args
+        node = self.trace.made.get(source) if isinstance(source, TensorValue) else None
+        if isinstance(index, tuple) and len(index) == 1 and node is not None and node.op == "add":
+            for old, new in (node.args, node.args[::-1]):
+                read = self.trace.made.get(old) if isinstance(old, TensorValue) else None
+                if read is not None and read.op == "getitem" and read.args == (total, index):
+                    self.adding |= {id(read), id(node)}
+                    return self._added((total, 0, index[0], new), results)
+        self.refuse("a write to the tokens of an expert, which other experts may write to as well")
+
+    def _masked(self, source: TensorValue) -> TensorValue:
+        """Zero in the rows that the statement does not run for."""
+        assert self.active is not None
+        mask = Tensor(self.active)
+        for _ in source.shape[1:]:
+            mask = self._row("unsqueeze", (mask.value, -1), (*mask.shape, 1), DType.BOOL)
+        return self._row("where", (mask.value, source, 0), source.shape, source.dtype).value
+
+    def restrict(self, condition: Tensor, wanted: bool) -> TensorValue:
+        """The rows among the active ones whose expert goes one way."""
+        made = condition if wanted else self._row("logical_not", (condition.value,), condition.shape, DType.BOOL)
+        if self.active is None:
+            return made.value
+        return self._row("logical_and", (self.active, made.value), made.shape, DType.BOOL).value
+
+    def chosen(self, condition: Tensor, then: Tensor, otherwise: Tensor) -> Tensor:
+        """For every row, one of two values."""
+        mask = condition
+        for _ in then.shape[1:]:
+            mask = self._row("unsqueeze", (mask.value, -1), (*mask.shape, 1), DType.BOOL)
+        return self._row("where", (mask.value, then.value, otherwise.value), then.shape, then.dtype)
+
+    # -------------------------------------------------------------------------------------------------- recording
+
+    def _row(self, op: str, args: tuple[object, ...], shape: Shape, dtype: DType) -> Tensor:
+        (made,) = self.trace.record(op, args, (shape, dtype))
+        self.rows.add(made.value)
+        return made
+
+    def _plain(self, op: str, args: tuple[object, ...], shape: Shape, dtype: DType) -> TensorValue:
+        return self.trace.record(op, args, (shape, dtype))[0].value
+
+    def _record(self, op: str, args: tuple[object, ...], shape: Shape, dtype: DType, name: str) -> TensorValue:
+        value = self._plain(op, args, shape, dtype)
+        self.outer.bindings.append((name, value))
+        return value
+
+    def _before(self) -> _Before:
+        return _Before(self)
+
+
+class _Before:
+    """Record what the loop starts with."""
+
+    def __init__(self, pairs: Pairs):
+        self.pairs = pairs
+
+    def __enter__(self) -> None:
+        self.frame = self.pairs.trace.frame
+        self.pairs.trace.frame = self.pairs.prologue
+
+    def __exit__(self, *_: object) -> None:
+        self.pairs.trace.frame = self.frame
+
+
+def _values(x: object) -> list[TensorValue]:
+    if isinstance(x, TensorValue):
+        return [x]
+    if isinstance(x, (tuple, list)):
+        return [value for item in x for value in _values(item)]
+    if isinstance(x, slice):
+        return _values((x.start, x.stop, x.step))
+    return []
+

@@ -1,0 +1,157 @@
+"""Which expert a token goes to, as the source writes it down: masks over experts, and the experts that any token goes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from codegen.graph.scalars import same
+from codegen.graph.tensor_ops.shapes import count
+from codegen.graph.values import Node, Scalar, Size, TensorValue, Trace, value_of
+from ir.expressions import Dim
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """A mask over experts: `index` holds an expert below `classes` in every place.
+
+    `axes` are the axes of the mask: an axis of `index`, or None for that of the experts.
+    """
+
+    index: TensorValue
+    classes: Size
+    axes: tuple[int | None, ...]
+
+
+def routing_of(trace: Trace, mask: TensorValue) -> Routing | None:
+    """What a mask says; None if it was not made from indices of experts alone."""
+    node = trace.made.get(mask)
+    if node is None:
+        return None
+    if node.op == "one_hot":
+        index, classes = node.args
+        assert isinstance(index, TensorValue)
+        return Routing(index, classes, (*range(len(index.shape)), None))  # type: ignore[arg-type]
+    source = node.args[0] if node.args else None
+    if not isinstance(source, TensorValue) or node.op not in ("permute", "transpose", "cast"):
+        return None
+    inner = routing_of(trace, source)
+    if inner is None or node.op == "cast":
+        return inner
+    rank = len(inner.axes)
+    if node.op == "permute":
+        order = [int(value_of(d)) % rank for d in node.args[1]]  # type: ignore[attr-defined, call-overload]
+    else:
+        order = list(range(rank))
+        a, b = (int(value_of(d)) % rank for d in node.args[1:])  # type: ignore[call-overload]
+        order[a], order[b] = order[b], order[a]
+    return Routing(inner.index, inner.classes, tuple(inner.axes[axis] for axis in order))
+
+
+def experts_hit(trace: Trace, items: TensorValue) -> Routing | None:
+    """The routing of a list of all experts that some token goes to; None if `items` is nothing of the kind."""
+    node = trace.made.get(items)
+    while node is not None and _keeps_list(node):
+        source = node.args[0]
+        assert isinstance(source, TensorValue)
+        node = trace.made.get(source)
+    if node is None or node.op != "nonzero":
+        return None
+    (condition,) = node.args
+    assert isinstance(condition, TensorValue)
+    return _any_token(trace, condition) if len(condition.shape) == 1 else None
+
+
+def depends_on_data(size: Size) -> bool:
+    """Whether a size is known only when the model has run so far."""
+    return isinstance(size, Scalar) and isinstance(size.expr, Dim) and size.expr.name.startswith("hits")
+
+
+def _keeps_list(node: Node) -> bool:
+    """Whether an operation leaves the list of experts what it is, but for axes of size one."""
+    if node.op == "getitem":
+        index = node.args[1]
+        return isinstance(index, tuple) and len(index) == 2 and index[0] == slice(None) and index[1] == 0
+    return node.op in ("squeeze", "cast", "reshape") and value_of(node.results[0].shape[0]) == value_of(
+        node.args[0].shape[0]  # type: ignore[attr-defined]
+    )
+
+
+def _any_token(trace: Trace, condition: TensorValue) -> Routing | None:
+    """The routing of a flag for every expert: whether any token goes to it."""
+    node = trace.made.get(condition)
+    if node is None:
+        return None
+    match node.op, node.args:
+        case "gt" | "ne", (TensorValue() as counts, number) if value_of(number) == 0:
+            return _reduced(trace, counts, "sum")
+        case "ge", (TensorValue() as counts, number) if value_of(number) == 1:
+            return _reduced(trace, counts, "sum")
+        case "cast", (TensorValue() as counts, _):
+            return _reduced(trace, counts, "sum")
+        case _:
+            return _reduced(trace, condition, "any") or _reduced(trace, condition, "sum")
+
+
+def _reduced(trace: Trace, counts: TensorValue, op: str) -> Routing | None:
+    """The routing whose mask is reduced over everything but the experts."""
+    node = trace.made.get(counts)
+    if node is None or node.op != op:
+        return None
+    mask, dims = node.args[0], node.args[1]
+    routing = routing_of(trace, mask) if isinstance(mask, TensorValue) else None
+    if routing is None or dims is None:
+        return None
+    rank = len(routing.axes)
+    reduced = {int(value_of(d)) % rank for d in (dims if isinstance(dims, tuple) else (dims,))}  # type: ignore[call-overload]
+    return routing if reduced == {axis for axis in range(rank) if routing.axes[axis] is not None} else None
+
+
+_LEAVES_ALONE = frozenset(
+    "reshape transpose permute cast getitem gather expand unsqueeze squeeze flip repeat repeat_interleave index_select".split()
+)
+
+
+def bound_of(trace: Trace, index: TensorValue) -> Size | None:
+    """A size that no element of a tensor of indices reaches; None if the operations that made it do not say."""
+    node = trace.made.get(index)
+    if node is None:
+        return None
+    if node.op in ("topk", "sort") and node.results[-1] is index:
+        source, axis = node.args[0], node.args[2] if node.op == "topk" else node.args[1]
+    elif node.op in ("argmax", "argmin", "argsort"):
+        source, axis = node.args[0], node.args[1]
+    elif node.op in ("max_dim", "min_dim") and node.results[-1] is index:
+        source, axis = node.args[0], node.args[1]
+    elif node.op in _LEAVES_ALONE and isinstance(node.args[0], TensorValue):
+        return bound_of(trace, node.args[0])
+    elif node.op in ("cat", "stack"):
+        bounds = [bound_of(trace, part) for part in node.args[0]]  # type: ignore[attr-defined]
+        first = bounds[0]
+        agreed = first is not None and all(other is not None and same(first, other) for other in bounds)
+        return first if agreed else None
+    else:
+        return None
+    if not isinstance(source, TensorValue) or not isinstance(value_of(axis), int):
+        return None
+    return source.shape[int(value_of(axis))]  # type: ignore[call-overload]
+
+
+def compare(op: str, low: Size, high: Size, number: Size) -> bool | None:
+    """What `e op number` is for every e with low <= e < high; None where it is not the same for all."""
+    least, most, n = count(low), count(high) - 1, count(number)
+    outcomes = {_OPERATORS[op](least, n), _OPERATORS[op](most, n)} | ({op == "ne"} if least < n < most else set())
+    if op in ("eq", "ne") and least <= n <= most and least != most:
+        return None
+    return outcomes.pop() if len(outcomes) == 1 else None
+
+
+_OPERATORS = {
+    "eq": lambda a, b: a == b,
+    "ne": lambda a, b: a != b,
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+    "gt": lambda a, b: a > b,
+    "ge": lambda a, b: a >= b,
+}
+
+__all__ = ["Routing", "bound_of", "compare", "depends_on_data", "experts_hit", "routing_of"]
