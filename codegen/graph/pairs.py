@@ -47,7 +47,9 @@ class Pairs:
         self.active: TensorValue | None = None  # which rows the statement at hand runs for; None for all
         self.sizes: dict[int, TensorValue] = {}
         with self._before():
-            self.flat = self._record("reshape", (self.index, (-1,)), (product(self.index.shape),), DType.INT64, "experts")
+            self.flat = self._record(
+                "reshape", (self.index, (-1,)), (product(self.index.shape),), DType.INT64, "experts"
+            )
             order = (self.flat, -1, False, True)
             self.order = self._record("argsort", order, self.flat.shape, DType.INT64, "order")
         self.count = self.flat.shape[0]
@@ -61,8 +63,8 @@ class Pairs:
         self.experts.add(value)
         return Tensor(value)
 
-    def number(self, value: TensorValue) -> bool:
-        return value in self.experts
+    def number(self, value: TensorValue) -> Tensor | None:
+        return self.expert(()) if value in self.experts else None
 
     def truth(self, value: TensorValue) -> bool | None:
         if value not in self.conditions:
@@ -117,19 +119,20 @@ class Pairs:
             case "getitem", (TensorValue() as source, tuple() as index):
                 return self._picked(source, index, shape)
             case "index_select", (TensorValue() as source, axis, TensorValue() as chosen) if chosen in self.experts:
-                return self._picked(source, (*(slice(None),) * int(value_of(axis)), chosen), shape)  # type: ignore[call-overload]
+                return self._picked(source, (*(slice(None),) * _int(axis), chosen), shape)
             case _, (left, right) if op in COMPARISONS:
                 return self._asked(op, left, right, shape)
         self.refuse(f"`{op}` of the number of an expert")
 
     def _picked(self, source: TensorValue, index: tuple[object, ...], shape: Shape) -> Tensor:
         """A slice of `source` that belongs to the expert: the mask of its tokens, or its weights."""
-        at = next((i for i, item in enumerate(index) if isinstance(item, TensorValue)), None)
-        others = [item for i, item in enumerate(index) if i != at]
+        chosen = [(i, item) for i, item in enumerate(index) if isinstance(item, TensorValue)]
         routing = routing_of(self.trace, source)
-        if at is None or index[at] not in self.experts or any(isinstance(item, TensorValue) for item in others):
+        if len(chosen) != 1 or chosen[0][1] not in self.experts:
             self.refuse("an index made of the number of an expert")
-        lead = len(index[at].shape)  # type: ignore[union-attr]
+        ((at, number),) = chosen
+        others = [*index[:at], *index[at + 1 :]]
+        lead = len(number.shape)
         made = TensorValue(shape, source.dtype)
         if routing is not None:
             if routing.axes[at] is not None or others != [slice(None)] * at or routing.index is not self.index:
@@ -165,22 +168,19 @@ class Pairs:
     def _of_mask(self, op: str, args: tuple[object, ...], results: Results) -> Tensor:
         """An operation on the mask of the tokens of the expert, or on the list of their places."""
         ((shape, dtype),) = results
-        source = args[0]
-        match op:
-            case "squeeze" | "cast" if source in self.masks:
+        match op, args:
+            case "squeeze" | "cast", (TensorValue() as source, *_) if source in self.masks:
                 made = TensorValue(shape, dtype)
-                axes = self.masks[source]  # type: ignore[index]
+                axes = self.masks[source]
                 self.masks[made] = axes[len(axes) - len(shape) :]
                 return Tensor(made)
-            case "nonzero" if source in self.masks:
-                made = TensorValue((self.count, len(self.masks[source])), dtype)  # type: ignore[index]
-                self.found[made] = self.masks[source]  # type: ignore[index]
+            case "nonzero", (TensorValue() as source,) if source in self.masks:
+                made = TensorValue((self.count, len(self.masks[source])), dtype)
+                self.found[made] = self.masks[source]
                 return Tensor(made)
-            case "getitem" if source in self.found:
-                index = args[1]
-                if isinstance(index, tuple) and len(index) == 2 and index[0] == slice(None):
-                    axis = self.found[source][int(value_of(index[1]))]  # type: ignore[index, call-overload]
-                    return self.place(axis)
+            case "getitem", (TensorValue() as source, (slice() as rows, column)) if source in self.found:
+                if rows == slice(None):
+                    return self.place(self.found[source][_int(column)])
         self.refuse(f"`{op}` of the tokens of an expert")
 
     def place(self, axis: int | None) -> Tensor:
@@ -219,7 +219,7 @@ class Pairs:
         """The axes among arguments, counted with one more in front."""
 
         def up(dim: object) -> int:
-            at = int(value_of(dim))  # type: ignore[call-overload]
+            at = _int(dim)
             return at + 1 if at >= 0 else at
 
         source, *rest = args
@@ -270,7 +270,7 @@ class Pairs:
         if len(x.shape) != 2 or len(whole.shape) != 3:
             self.refuse("a product of the tokens of an expert with weights of other than two axes")
         node = self.trace.made.get(whole)
-        if node is not None and node.op == "transpose" and {int(value_of(d)) % 3 for d in node.args[1:]} == {1, 2}:  # type: ignore[call-overload]
+        if node is not None and node.op == "transpose" and {_int(d) % 3 for d in node.args[1:]} == {1, 2}:
             op = "grouped_matmul" if op == "grouped_linear" else "grouped_linear"
             assert isinstance(node.args[0], TensorValue)
             whole = node.args[0]
@@ -412,6 +412,12 @@ class _Before:
         self.pairs.trace.frame = self.frame
 
 
+def _int(x: object) -> int:
+    value = value_of(x)
+    assert isinstance(value, int)
+    return value
+
+
 def _values(x: object) -> list[TensorValue]:
     if isinstance(x, TensorValue):
         return [x]
@@ -420,4 +426,3 @@ def _values(x: object) -> list[TensorValue]:
     if isinstance(x, slice):
         return _values((x.start, x.stop, x.step))
     return []
-

@@ -39,10 +39,10 @@ def routing_of(trace: Trace, mask: TensorValue) -> Routing | None:
         return inner
     rank = len(inner.axes)
     if node.op == "permute":
-        order = [int(value_of(d)) % rank for d in node.args[1]]  # type: ignore[attr-defined, call-overload]
+        order = [_int(d) % rank for d in node.args[1]]  # type: ignore[attr-defined]
     else:
         order = list(range(rank))
-        a, b = (int(value_of(d)) % rank for d in node.args[1:])  # type: ignore[call-overload]
+        a, b = (_int(d) % rank for d in node.args[1:])
         order[a], order[b] = order[b], order[a]
     return Routing(inner.index, inner.classes, tuple(inner.axes[axis] for axis in order))
 
@@ -94,16 +94,22 @@ def _any_token(trace: Trace, condition: TensorValue) -> Routing | None:
 
 def _reduced(trace: Trace, counts: TensorValue, op: str) -> Routing | None:
     """The routing whose mask is reduced over everything but the experts."""
+    reduced = _reductions(trace, counts, op)
+    return reduced if reduced is not None and reduced.axes == (None,) else None
+
+
+def _reductions(trace: Trace, counts: TensorValue, op: str) -> Routing | None:
+    """The routing of a mask, with the axes that are left after reductions by `op`."""
     node = trace.made.get(counts)
     if node is None or node.op != op:
+        return routing_of(trace, counts)
+    source, dims, keepdim = node.args[:3]
+    inner = _reductions(trace, source, op) if isinstance(source, TensorValue) else None
+    if inner is None or dims is None or keepdim is not False:
         return None
-    mask, dims = node.args[0], node.args[1]
-    routing = routing_of(trace, mask) if isinstance(mask, TensorValue) else None
-    if routing is None or dims is None:
-        return None
-    rank = len(routing.axes)
-    reduced = {int(value_of(d)) % rank for d in (dims if isinstance(dims, tuple) else (dims,))}  # type: ignore[call-overload]
-    return routing if reduced == {axis for axis in range(rank) if routing.axes[axis] is not None} else None
+    rank = len(inner.axes)
+    gone = {_int(d) % rank for d in (dims if isinstance(dims, tuple) else (dims,))}
+    return Routing(inner.index, inner.classes, tuple(a for at, a in enumerate(inner.axes) if at not in gone))
 
 
 _LEAVES_ALONE = frozenset(
@@ -133,7 +139,13 @@ def bound_of(trace: Trace, index: TensorValue) -> Size | None:
         return None
     if not isinstance(source, TensorValue) or not isinstance(value_of(axis), int):
         return None
-    return source.shape[int(value_of(axis))]  # type: ignore[call-overload]
+    return source.shape[_int(axis)]
+
+
+def _int(x: object) -> int:
+    value = value_of(x)
+    assert isinstance(value, int)
+    return value
 
 
 def compare(op: str, low: Size, high: Size, number: Size) -> bool | None:

@@ -83,7 +83,7 @@ def _getitem(args: tuple[object, ...], rows: frozenset[TensorValue]) -> bool:
         consumed = sum(1 for item in index if item is not None and item is not Ellipsis)
         return whole and not picks and consumed < len(source.shape) + (index[0] is not Ellipsis)
     together = bool(picks) and picks == list(range(picks[0], picks[-1] + 1))
-    return together and picks[0] == 0 and all(index[at] in rows and len(index[at].shape) == 1 for at in picks)  # type: ignore[union-attr]
+    return together and picks[0] == 0 and all(value in rows and len(value.shape) == 1 for value in _tensors(index))
 
 
 def _other_axes(op: str, args: tuple[object, ...], rows: frozenset[TensorValue]) -> bool:
@@ -94,13 +94,19 @@ def _other_axes(op: str, args: tuple[object, ...], rows: frozenset[TensorValue])
     rank = len(tensors[0].shape)
     if op == "permute":
         dims = args[1]
-        return isinstance(dims, tuple) and int(value_of(dims[0])) % rank == 0  # type: ignore[call-overload]
+        return isinstance(dims, tuple) and _int(dims[0]) % rank == 0
     if op in ("transpose", "diagonal"):
-        return all(int(value_of(d)) % rank != 0 for d in args[-2:])  # type: ignore[call-overload]
+        return all(_int(d) % rank != 0 for d in args[-2:])
     names = [param.name for param in OPS[op].params]
     dim = args[names.index("dim") if "dim" in names else names.index("dims")]
     if dim is None:
         return False
     if op in ("unsqueeze", "stack"):
         rank += 1
-    return all(int(value_of(d)) % rank != 0 for d in (dim if isinstance(dim, tuple) else (dim,)))
+    return all(_int(d) % rank != 0 for d in (dim if isinstance(dim, tuple) else (dim,)))
+
+
+def _int(x: object) -> int:
+    value = value_of(x)
+    assert isinstance(value, int)
+    return value

@@ -102,8 +102,8 @@ class Lifting(Protocol):
     ) -> tuple[Tensor, ...] | None:
         """The results of an operation on values of one iteration; None if it is the same in all of them."""
 
-    def number(self, value: TensorValue) -> bool:
-        """Whether a tensor stands for a number that every iteration has one of its own of."""
+    def number(self, value: TensorValue) -> Tensor | None:
+        """The number that a tensor holds, where every iteration has one of its own."""
 
     def truth(self, value: TensorValue) -> bool | None:
         """Which way all iterations go at a branch; None if `value` does not decide that for all of them."""

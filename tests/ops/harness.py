@@ -280,13 +280,14 @@ def by_spelling(recorded: Recorded, args: list[Any], framework: str) -> list[Any
     """Execute what a spelling prints, statement by statement."""
     table: Any = torch_spellings if framework == "torch" else flax_spellings
     scope: dict[str, Any] = {"torch": torch, "F": F, "jax": jax, "jnp": jnp}
-    if framework != "torch":
-        for text in flax_spellings.HELPERS.values():
-            exec(text, scope)  # the project's own text
+    scope["Tensor"] = torch.Tensor
+    for text in table.HELPERS.values():
+        exec(text, scope)  # the project's own text
     names: dict[TensorValue, str] = {}
-    for value, array in zip(recorded.inputs, (a for a in args if isinstance(a, np.ndarray)), strict=True):
+    arrays = (a for a in args if isinstance(a, (np.ndarray, torch.Tensor)))
+    for value, array in zip(recorded.inputs, arrays, strict=True):
         names[value] = f"x{len(names)}"
-        scope[names[value]] = torch.from_numpy(array.copy()) if framework == "torch" else jnp.asarray(array)
+        scope[names[value]] = given(array, framework)
 
     def rendered(x: Any) -> Any:
         match x:
@@ -324,6 +325,13 @@ def by_spelling(recorded: Recorded, args: list[Any], framework: str) -> list[Any
             text = f"{left} = {ast.unparse(ast.fix_missing_locations(spelled))}"
         exec(text, scope)
     return [scope[names[result]] for result in recorded.results]
+
+
+def given(array: Any, framework: str) -> Any:
+    """An argument as a framework takes it; a tensor of torch is used as it is."""
+    if isinstance(array, torch.Tensor):
+        return array
+    return torch.from_numpy(array.copy()) if framework == "torch" else jnp.asarray(array)
 
 
 SEQUENCES = frozenset({"split", "chunk", "unbind"})

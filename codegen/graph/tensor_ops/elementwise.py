@@ -460,8 +460,9 @@ def item(trace: Trace, input: object) -> object:
     x = tensor(trace, input)
     if x.value in trace.constants:
         return trace.constants[x.value]
-    if trace.lifting is not None and trace.lifting.number(x.value):
-        return x
+    number = None if trace.lifting is None else trace.lifting.number(x.value)
+    if number is not None:
+        return number
     data_dependent(trace, "a Python value read from a tensor")
 
 
