@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from codegen.diagnostics import CompileError, Diagnostic, Severity
 from codegen.lowering import layouts
-from codegen.lowering.checkpoint_names import Model, compact, match_checkpoint, published
+from codegen.lowering.checkpoint_names import Matched, Model, compact, counted, match_checkpoint, published
 from codegen.lowering.conversion_table import LEGACY, Conversion, Submodel, conversions_of, read_conversions
 from codegen.lowering.layouts import Layout, Misfit, Shape
 from ir.graph import DType
@@ -121,7 +121,7 @@ class Accounts:
 
 def _note(code: str, names: Sequence[str], said: str) -> Diagnostic:
     shown = compact(names)
-    return Diagnostic(code, f"{_count(names)} of the checkpoint {said}", notes=tuple(shown), severity=Severity.NOTE)
+    return Diagnostic(code, f"{counted(names)} of the checkpoint {said}", notes=tuple(shown), severity=Severity.NOTE)
 
 
 def account(
@@ -131,23 +131,16 @@ def account(
 
     Raises:
         CompileError: `unknown-tensor`, `doubled-tensor`, `weight-operation`, `missing-tensor`, `tensor-shape`,
-            `tensor-type`; every finding of every tensor.
+            `tensor-type`, `weights-quantised`; every finding of every tensor.
     """
-    findings: list[Diagnostic] = []
     ignored = dict(_ignored(tensors, places, computed, naming))
-    found: dict[str, Layout] = {}
     held = {name: stored for name, stored in tensors.items() if name not in ignored}
     model = replace(naming.model(stored=True), parameters={place.name: place.sizes for place in places})
-    try:
-        found = match_checkpoint({name: stored.shape for name, stored in held.items()}, model)
-    except CompileError as error:
-        findings += error.diagnostics
-    if not findings:
-        findings += _missing(places, found, naming)
-        findings += _unfit(places, found, held, model)
+    matched = match_checkpoint({name: stored.shape for name, stored in held.items()}, model)
+    findings = [*matched.findings, *_unfit(places, matched, held, model), *_missing(places, matched, naming)]
     if findings:
         raise CompileError(*findings)
-    return Accounts(found, {place.name: place.tied for place in places if place.tied is not None}, ignored)
+    return Accounts(matched.layouts, {place.name: place.tied for place in places if place.tied is not None}, ignored)
 
 
 def ignored_patterns(computed: Iterable[Place], naming: Naming) -> tuple[str, ...]:
@@ -185,17 +178,16 @@ def _tail(name: str) -> str:
     return ".".join(name.split(".")[-2:])
 
 
-def _missing(places: Sequence[Place], found: Mapping[str, Layout], naming: Naming) -> Iterator[Diagnostic]:
-    wanted = [place for place in places if place.name not in found and place.tied is None]
+def _missing(places: Sequence[Place], matched: Matched, naming: Naming) -> Iterator[Diagnostic]:
+    known = matched.layouts.keys() | matched.failed
+    wanted = [place.name for place in places if place.name not in known and place.tied is None]
     if wanted:
-        lacking = [name for place in wanted for name in layouts.names(naming.published(place.name))]
-        shown = compact(list(dict.fromkeys(lacking)))
-        yield Diagnostic("missing-tensor", f"the checkpoint lacks {_count(wanted)}", notes=tuple(shown))
+        lacking = [name for path in wanted for name in layouts.names(naming.published(path))]
+        said = f"the checkpoint lacks {counted(wanted)}"
+        yield Diagnostic("missing-tensor", said, notes=tuple(compact(list(dict.fromkeys(lacking)))))
 
 
-def _unfit(
-    places: Sequence[Place], found: Mapping[str, Layout], held: Mapping[str, Stored], model: Model
-) -> Iterator[Diagnostic]:
+def _unfit(places: Sequence[Place], matched: Matched, held: Mapping[str, Stored], model: Model) -> Iterator[Diagnostic]:
     """What is of another shape or type than the model's, absent, or left over."""
     shapes = {name: stored.shape for name, stored in held.items() if stored.shape is not None}
     bent, odd = (
@@ -204,27 +196,48 @@ def _unfit(
     )
     used: dict[str, None] = {}
     for place in places:
-        if place.name not in found:
+        if place.name not in matched.layouts:
             continue
+        layout = matched.layouts[place.name]
         try:
-            expected = dict(layouts.tensors(found[place.name], place.sizes, shapes, model.parameters))
+            expected = dict(layouts.tensors(layout, place.sizes, shapes, model.parameters))
         except Misfit as error:
             bent.add(place.name, str(error))
             expected = {}
-        used |= dict.fromkeys([*expected, *layouts.names(found[place.name])])
+        used |= dict.fromkeys([*expected, *layouts.names(layout)])
         for name in expected.keys() & held.keys():
             bent.add(name, _shape_fault(expected[name], held[name]))
             odd.add(name, _type_fault(place, held[name]))
-    absent = [name for name in used if name not in held and "*" not in name]
-    strays = sorted(held.keys() - used.keys())
-    if absent:
-        shown = compact(absent)
-        yield Diagnostic("missing-tensor", f"the checkpoint lacks {_count(absent)}", notes=tuple(shown))
-    if strays:
-        said = f"{_count(strays)} of the checkpoint have no place in the model"
-        yield Diagnostic("unknown-tensor", said, notes=tuple(compact(strays)))
+    beyond = held.keys() - used.keys() - matched.blamed
+    yield from _strays(sorted({*matched.strays, *beyond}), held, model)
+    if absent := [name for name in used if name not in held and "*" not in name]:
+        yield Diagnostic("missing-tensor", f"the checkpoint lacks {counted(absent)}", notes=tuple(compact(absent)))
     yield from bent.findings()
     yield from odd.findings()
+
+
+def _strays(strays: list[str], held: Mapping[str, Stored], model: Model) -> Iterator[Diagnostic]:
+    """Tensors without a place, those apart that belong to the weights of a quantised checkpoint."""
+    quantised = model.config.get("quantization_config")
+    beside = {name.rpartition(".")[0] for name in held.keys() - set(strays)}
+    beside |= {path.rpartition(".")[0] for path in model.parameters}
+    scales = [name for name in strays if quantised and name.rpartition(".")[0] in beside]
+    others = [name for name in strays if name not in scales]
+    if scales:
+        method = quantised.get("quant_method") if isinstance(quantised, Mapping) else None
+        said = (
+            f"the checkpoint is quantised{f' ({method})' if method else ''}: {counted(scales)} belong to packed weights"
+        )
+        yield Diagnostic(
+            "weights-quantised",
+            said,
+            notes=tuple(compact(scales)),
+            help="compile a checkpoint of the same model whose weights are floating-point numbers of 16 bits or more",
+        )
+    if others:
+        said = f"{counted(others)} of the checkpoint {'has' if len(others) == 1 else 'have'} no place in the model"
+        shown = compact(others)
+        yield Diagnostic("unknown-tensor", f"{said}: {shown[0]}{', ...' if shown[1:] else ''}", notes=tuple(shown))
 
 
 class _Faults:
@@ -243,7 +256,7 @@ class _Faults:
             notes = [f"{name}: {fault}" for fault, names in self.lines.items() for name in compact(list(names))]
             total = [name for names in self.lines.values() for name in names]
             are = "is" if len(total) == 1 else "are"
-            yield Diagnostic(self.code, f"{_count(total)} of the checkpoint {are} {self.said}", notes=tuple(notes))
+            yield Diagnostic(self.code, f"{counted(total)} of the checkpoint {are} {self.said}", notes=tuple(notes))
 
 
 def _shape_fault(shape: Shape, stored: Stored) -> str:
@@ -258,10 +271,6 @@ def _type_fault(place: Place, stored: Stored) -> str:
         return ""
     kind = "whole numbers" if wanted is INTEGERS else "floating-point numbers of 16 to 64 bits"
     return f"{stored.dtype}, the model has {kind}"
-
-
-def _count(names: Collection[object]) -> str:
-    return f"{len(names)} tensor{'' if len(names) == 1 else 's'}"
 
 
 # Names as the checkpoint has them

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -98,22 +98,29 @@ def _based(place: Place, model: Model) -> Place:
     return place
 
 
-def match_checkpoint(
-    stored: Mapping[str, Shape | None], model: Model, ignored: Sequence[str] = ()
-) -> dict[str, Layout]:
-    """Path -> the layout of its parameter, for everything that a checkpoint holds. `ignored` are regular expressions.
-
-    Raises:
-        CompileError: `weight-operation` where a conversion cannot be followed, `missing-tensor` where it lacks a tensor,
-            `unknown-tensor` where a name has no place, `doubled-tensor` where two have the same. All findings at once.
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """How a checkpoint holds parameters, by path. `strays` are tensors that have no place, `failed` the parameters for which
+    tensors are there that do not make them; `findings` say why, and blame tensors.
     """
-    held = [name for name in stored if not any(re.search(pattern, name) for pattern in ignored)]
+
+    layouts: Mapping[str, Layout]
+    strays: tuple[str, ...]
+    failed: frozenset[str]
+    findings: tuple[Diagnostic, ...]
+    blamed: frozenset[str]
+
+
+def match_checkpoint(stored: Mapping[str, Shape | None], model: Model) -> Matched:
+    """The layout of every parameter that a checkpoint holds, and what is wrong with its names: `weight-operation` where a
+    conversion cannot be followed, `missing-tensor` where it lacks a tensor, `doubled-tensor` where two have the same place.
+    """
     out: dict[str, Layout] = {}
     groups: dict[str, tuple[Convert, dict[str, dict[str, int]]]] = {}
-    findings = _Findings()
-    for name, place in places(sorted(held, key=_natural), model).items():
+    findings, strays, failed = _Findings(), list[str](), set[str]()
+    for name, place in places(sorted(stored, key=_natural), model).items():
         if place.path not in model.parameters:
-            findings.add("unknown-tensor", "have no place in the model", name)
+            strays.append(name)
         elif place.conversion is not None:
             _, found = groups.setdefault(place.path, (place.conversion, {}))
             found.setdefault(place.pattern, {})[name] = place.number
@@ -125,18 +132,18 @@ def match_checkpoint(
         try:
             made = _layouts(path, conversion, found, model, stored)
         except CompileError as error:
-            held_names = [name for many in found.values() for name in many]
-            findings.add(error.diagnostics[0].code, error.diagnostics[0].message, *held_names)
+            first, *_ = error.diagnostics
+            findings.add(first.code, first.message, *(name for many in found.values() for name in many))
+            failed.add(path)
             continue
         for target, layout in made.items():
             if target in out:
                 findings.add("doubled-tensor", f"are the same tensor as {_shown(out[target])}", *names(layout))
             elif target not in model.parameters:
-                findings.add("unknown-tensor", "have no place in the model", *names(layout))
+                strays += names(layout)
             else:
                 out[target] = layout
-    findings.check()
-    return out
+    return Matched(out, tuple(dict.fromkeys(strays)), frozenset(failed), tuple(findings.all()), findings.names())
 
 
 def _layouts(
@@ -247,24 +254,24 @@ class _Findings:
     def add(self, code: str, said: str, *which: str) -> None:
         self.found.setdefault((code, said), []).extend(which)
 
-    def check(self) -> None:
-        """
-        Raises:
-            CompileError: there is any.
-        """
-        if self.found:
-            raise CompileError(*(_finding(code, said, sorted(which)) for (code, said), which in self.found.items()))
+    def names(self) -> frozenset[str]:
+        return frozenset(name for which in self.found.values() for name in which)
+
+    def all(self) -> Iterator[Diagnostic]:
+        """One for all tensors of which the same is wrong."""
+        for (code, said), which in self.found.items():
+            shown = compact(sorted(which))
+            text = f"{counted(which)} of the checkpoint {said}: {shown[0]}{', ...' if shown[1:] else ''}"
+            yield Diagnostic(code, text, notes=tuple(shown))
+
+
+def counted(which: Collection[object]) -> str:
+    return f"{len(which)} tensor{'' if len(which) == 1 else 's'}"
 
 
 def _shown(layout: Layout) -> str:
     first, *others = dict.fromkeys(names(layout))
     return f"{first}{', ...' if others else ''}"
-
-
-def _finding(code: str, said: str, which: list[str]) -> Diagnostic:
-    shown = compact(which)
-    text = f"{len(which)} tensors of the checkpoint {said}: {shown[0]}{', ...' if shown[1:] else ''}"
-    return Diagnostic(code, text, notes=tuple(shown))
 
 
 def compact(which: Sequence[str]) -> list[str]:
@@ -382,4 +389,4 @@ def _reverse(conversion: Conversion) -> Conversion:
     return replace(conversion, sources=pairs[0], targets=pairs[1], offset=-conversion.offset)
 
 
-__all__ = ["Model", "Place", "compact", "match_checkpoint", "places", "published"]
+__all__ = ["Matched", "Model", "Place", "compact", "counted", "match_checkpoint", "places", "published"]

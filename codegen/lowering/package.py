@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from codegen.lowering import card_view
+from codegen.lowering.classes import ClassPlan
 from codegen.lowering.fields import keys_in
 from codegen.lowering.flax_dialect import FlaxDialect
 from codegen.lowering.instances import walk
@@ -30,6 +31,7 @@ from codegen.lowering.views import (
 )
 from ir.arch import Arch
 from ir.expressions import Key
+from ir.graph import Loop, Region
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,13 @@ def package_views(
         tree = lowering.given.tree
         described = card_view.summary(arch), card_view.diagram(arch, tree, weights), card_view.facts(arch, tree)
         facts = replace(facts, summary=described[0], diagram=described[1], facts=described[2])
-    scannable = len(list(lowering.loops())) == 1 and bool(weights.stack)
+    owners = [
+        plan for plan in lowering.program.plans if any(isinstance(n, Loop) for r in _regions(plan) for n in r.nodes)
+    ]
+    once = all(
+        len(plan.instances) == 1 for plan in owners
+    )  # a list that another one like it is run beside keeps its form
+    scannable = len(list(lowering.loops())) == 1 and once and bool(weights.stack)
     cache = lowering.cache()
     torch_view = TorchView(
         **_common(lowering, source, config, facts.summary, torch, cache, masks, _torch_ties(ties)),
@@ -109,6 +117,10 @@ def package_views(
     seen = next((value for key, value in small.items() if key == "vocab_size" and isinstance(value, int)), vocabulary)
     test = TestView(source, repr(small), seen, scannable)
     return PackageViews(config, torch_view, flax_view, weights, card, test)
+
+
+def _regions(plan: ClassPlan) -> list[Region]:
+    return [region for regions in plan.example.methods.values() for region in regions]
 
 
 def _tiny(lowering: Lowering, raw: Mapping[str, object], stack: str) -> dict[str, object]:

@@ -12,7 +12,7 @@ from codegen.lowering.card_view import phrase
 from codegen.lowering.fields import Path, keys_in, numbers_in
 from codegen.lowering.instances import walk
 from codegen.lowering.program import Lowering
-from codegen.lowering.views import WeightsView
+from codegen.lowering.views import RowView, WeightsView
 from ir.arch import Arch, Part
 from ir.expressions import Expr, Raw, leaves
 from ir.graph import Call, Loop, Module, Op, Raised, Region
@@ -76,20 +76,20 @@ def _fields(lowering: Lowering, keys: _Keys, origins: Origins) -> Iterator[tuple
 def _parameters(lowering: Lowering, weights: WeightsView, keys: _Keys) -> Iterator[tuple[str, dict[str, object]]]:
     """Tensors of a checkpoint: the module that holds each, the line that made it, the keys that its shape depends on."""
     rows = {row.path: row for table in weights.tables for row in table.rows}
-    stack = weights.stack
     for path, module in walk(lowering.given.tree):
         for parameter in module.parameters:
             where = f"{path}.{parameter.name}".lstrip(".")
-            row = rows.pop(_generic(where, stack), None)
+            row = rows.pop(_generic(where, rows), None)
             if row is not None:
                 found = {"axes": row.axes, "layer": module.class_name, "at": place(module.span)}
                 yield row.name, {**found, "keys": keys.of(parameter.shape)}
 
 
-def _generic(path: str, stack: str) -> str:
-    if not stack or not path.startswith(stack + "."):
-        return path
-    return f"{stack}.{{}}.{path[len(stack) + 1 :].partition('.')[2]}"
+def _generic(path: str, rows: Mapping[str, RowView]) -> str:
+    """The path of its row: with `{}` for the layer, if it is in one."""
+    steps = path.split(".")
+    templates = (".".join([*steps[:i], "{}", *steps[i + 1 :]]) for i, step in enumerate(steps) if step.isdigit())
+    return next((template for template in templates if template in rows), path)
 
 
 def _classes(lowering: Lowering, origins: Origins) -> Iterator[tuple[str, dict[str, object]]]:

@@ -21,9 +21,10 @@ MESH = {"V": "tp", "D": "fsdp", "F": "tp", "N": "tp", "K": "tp", "Q": "tp", "C":
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """A stored tensor: its path with `{}` for the layer, the layer, the Flax leaf, the axes."""
+    """A stored tensor: its path with `{}` for the layer, the list of that layer and its index, the Flax leaf, the axes."""
 
     path: str
+    stack: str
     layer: int | None
     leaf: str
     axes: str
@@ -44,8 +45,8 @@ def weights_view(
         CompileError: `weight-operation` for a tie of what is not one tensor in the checkpoint.
     """
     stack, _ = lowering.layers()
-    tensors = list(_tensors(lowering, stack))
-    tables = tuple(_tables(lowering, tensors, stack, stored))
+    tensors = list(_tensors(lowering, _stacks(lowering, stack)))
+    tables = tuple(_tables(lowering, tensors, stored))
     tie_views = tuple(TieView(_single(stored(a), a), _single(stored(t), t), a, t) for a, t in ties)
     kinds = [lowering.kinds(loop.kinds) for loop in lowering.loops() if len(loop.bodies) > 1]
     kinds_expr = lowering.sequence(kinds[0]) if kinds else ""
@@ -72,18 +73,26 @@ def _single(layout: Layout, path: str) -> str:
     )
 
 
-def _tensors(lowering: Lowering, stack: str) -> Iterator[_Tensor]:
+def _stacks(lowering: Lowering, stack: str) -> tuple[str, ...]:
+    """The lists of modules, that of the layers first, whose lengths the configuration decides; none within another."""
+    lists = [path for path, length in lowering.lists() if not isinstance(lowering.count(path, length), Const)]
+    outer = [path for path in lists if not any(path.startswith(f"{other}.") for other in lists)]
+    return (stack, *(path for path in outer if path != stack))
+
+
+def _tensors(lowering: Lowering, stacks: tuple[str, ...]) -> Iterator[_Tensor]:
     letters = {axis.size: axis.letter for axis in lowering.axes}
     for path, module in walk(lowering.given.tree):
         for parameter in module.parameters:
             if parameter.buffer and not parameter.persistent:
                 continue
             where = f"{path}.{parameter.name}" if path else parameter.name
+            stack = next((stack for stack in stacks if stack and where.startswith(f"{stack}.")), "")
             generic, layer = _generic(where, stack)
             leaf = LEAVES.get(module.kind, parameter.name) if parameter.name == "weight" else parameter.name
             axes = "".join(_letter(size, letters) for size in parameter.shape)
             kept = parameter.dtype.value if parameter.dtype not in (DType.MODEL, DType.FLOAT32) else ""
-            yield _Tensor(generic, layer, leaf, axes, kept)
+            yield _Tensor(generic, stack, layer, leaf, axes, kept)
 
 
 def _letter(size: Expr, letters: Mapping[Expr, str]) -> str:
@@ -97,30 +106,29 @@ def _generic(path: str, stack: str) -> tuple[str, int | None]:
     return f"{stack}.{{}}.{rest}", int(index)
 
 
-def _tables(
-    lowering: Lowering, tensors: list[_Tensor], stack: str, stored: Callable[[str], Layout]
-) -> Iterator[TableView]:
+def _tables(lowering: Lowering, tensors: list[_Tensor], stored: Callable[[str], Layout]) -> Iterator[TableView]:
     layers: dict[_Row, list[int]] = {}
     for tensor in tensors:
-        layers.setdefault(_Row(tensor.path, tensor.leaf, tensor.axes, tensor.dtype), []).extend(
+        layers.setdefault(_Row(tensor.path, tensor.stack, tensor.leaf, tensor.axes, tensor.dtype), []).extend(
             [] if tensor.layer is None else [tensor.layer]
         )
     single = tuple(row.view(stored) for row, at in layers.items() if not at)
     if single:
         yield TableView("TABLE", single)
-    count = lowering.count(stack, dict(lowering.lists())[stack]) if stack else Const(0)
-    groups: dict[tuple[int, ...], list[_Row]] = {}
+    groups: dict[tuple[str, tuple[int, ...]], list[_Row]] = {}
     for row, at in layers.items():
         if at:
-            groups.setdefault(tuple(at), []).append(row)
-    for number, (chosen, rows) in enumerate(groups.items()):
+            groups.setdefault((row.stack, tuple(at)), []).append(row)
+    for number, ((stack, chosen), rows) in enumerate(groups.items()):
         constant = "LAYERS" if number == 0 else f"LAYERS_{number + 1}"
+        count = lowering.count(stack, dict(lowering.lists())[stack])
         yield TableView(constant, tuple(row.view(stored) for row in rows), _layers_expr(lowering, chosen, stack, count))
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
     path: str
+    stack: str
     leaf: str
     axes: str
     dtype: str

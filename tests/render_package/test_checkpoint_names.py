@@ -67,9 +67,9 @@ def test_entries_are_read_as_data() -> None:
 
 
 def test_names_are_matched_both_ways() -> None:
-    stored = dict.fromkeys([*NAMES, *EXPERTS, "rotary.inv_freq"])
-    matched = match_checkpoint(stored, model_of("first"), [r"inv_freq$"])
-    assert matched == {path: name for name, path in NAMES.items()} | {
+    matched = match_checkpoint(dict.fromkeys([*NAMES, *EXPERTS]), model_of("first"))
+    assert not matched.findings and not matched.strays
+    assert matched.layouts == {path: name for name, path in NAMES.items()} | {
         "model.layers.0.mlp.experts.up": Stack("layers.0.mlp.experts.*.up.weight")
     }
     first = model_of("first")
@@ -79,19 +79,17 @@ def test_names_are_matched_both_ways() -> None:
 
 
 def test_what_is_merged_already_is_read_as_it_is() -> None:
-    stored = dict.fromkeys([*NAMES, "model.layers.0.mlp.experts.up"])
-    assert (
-        match_checkpoint(stored, model_of("first"))["model.layers.0.mlp.experts.up"] == "model.layers.0.mlp.experts.up"
-    )
+    name = "model.layers.0.mlp.experts.up"
+    assert match_checkpoint(dict.fromkeys([*NAMES, name]), model_of("first")).layouts[name] == name
 
 
 def test_every_finding_is_reported() -> None:
     names = ["embed_out.weight", "lm_head.weight", "who.weight", "layers.0.mlp.experts.1.up.weight"]
-    with pytest.raises(CompileError) as caught:
-        match_checkpoint(dict.fromkeys(names), model_of("first"))
-    codes = [diagnostic.code for diagnostic in caught.value.diagnostics]
-    assert sorted(codes) == ["doubled-tensor", "missing-tensor", "unknown-tensor"]
-    assert "not numbered from 0" in str(caught.value)
+    matched = match_checkpoint(dict.fromkeys(names), model_of("first"))
+    assert matched.strays == ("who.weight",)
+    assert sorted(finding.code for finding in matched.findings) == ["doubled-tensor", "missing-tensor"]
+    assert "not numbered from 0" in str(CompileError(*matched.findings))
+    assert matched.failed == {"model.layers.0.mlp.experts.up"} and names[3] in matched.blamed
 
 
 def library() -> ast.Module:
