@@ -36,7 +36,7 @@ class Tie:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A tensor of the state dict. `tied` is the name of the first tensor that it is one with, or None."""
+    """A tensor of the state dict. `tied` is the name that a checkpoint has for what it is one with, or None."""
 
     name: str
     shape: tuple[int | Scalar, ...]
@@ -295,7 +295,7 @@ def _stored(model: ModuleObject) -> Iterator[tuple[str, Tensor, str]]:
 
 
 def _groups(built: Built) -> dict[str, str]:
-    """The first name of every tensor that has several, by identity or by ties."""
+    """The name that a checkpoint has for every tensor with several: what it is tied to, else the first."""
     first: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -310,8 +310,7 @@ def _groups(built: Built) -> dict[str, str]:
         first[name] = owners.setdefault(id(tensor), name)
     for tie in built.ties:
         if tie.active and tie.target in order and tie.source in order:
-            one, other = sorted((root(tie.target), root(tie.source)), key=lambda n: order[n])
-            first[other] = one
+            first[root(tie.target)] = root(tie.source)  # a checkpoint holds what the others are tied to
     return {name: root(name) for name in order}
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.graph import classes, rope
+from codegen.graph import classes, counting, rope
 from codegen.graph.construction import Built, deep_recursion, failure, module_tree
 from codegen.graph.interpreter import Raised
 from codegen.graph.objects import Function, ModuleObject
@@ -83,8 +83,7 @@ def _trace(built: Built, *, cached: bool, replay: bool) -> Traced:
         rope.prepare(interpreter, module)
     made = list(trace.root.body)  # what filled the buffers
     surroundings = interpreter.surroundings = Surroundings(cached)
-    ids = Tensor(TensorValue((B, T), DType.INT64))
-    positions = Tensor(TensorValue((B, T), DType.INT64))
+    ids, positions = Tensor(surroundings.ids), Tensor(surroundings.positions)
     valid = Tensor(TensorValue((B, S if cached else T), DType.INT64))
     parameters, held = _parameters(model), _held(model)
     trace.default_dtype = DType.FLOAT32
@@ -97,6 +96,7 @@ def _trace(built: Built, *, cached: bool, replay: bool) -> Traced:
         interpreter.framing = False
     logits = _logits(interpreter, output)
     frame = next(f for f in trace.root.body if isinstance(f, Frame) and f.kind == "module" and f.module_path == "")
+    counting.share_the_count(frame, ids.value, positions.value, cached=cached)
     region = freeze(frame, [logits.value], parameters, _constants(model))
     names = {ids.value: "ids", positions.value: "positions", valid.value: "valid"}
     names |= {value: mask.name for mask, value in surroundings.masks.items()}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
-from codegen.graph import builtins, classes, experts, library, operators, rope
+from codegen.graph import builtins, classes, counting, experts, library, operators, rope
 from codegen.graph.objects import (
     Bound,
     Builtin,
@@ -72,16 +72,20 @@ def is_item(module: ModuleObject) -> bool:
     )
 
 
-class _Return(Exception):
+class Jump(Exception):
+    """Control that leaves a block of the interpreted program."""
+
+
+class _Return(Jump):
     def __init__(self, value: Any):
         self.value = value
 
 
-class _Break(Exception):
+class _Break(Jump):
     pass
 
 
-class _Continue(Exception):
+class _Continue(Jump):
     pass
 
 
@@ -467,6 +471,9 @@ class Interpreter:
             return
         if self.branch(test, kind):
             self.exec_body(node.body, scope)
+        elif self.framing and counting.asks_for_positions(self, node.test, scope):
+            if not counting.take_default(self, node.body, scope):
+                self.exec_body(node.orelse, scope)
         else:
             self.exec_body(node.orelse, scope)
 

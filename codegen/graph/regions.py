@@ -106,6 +106,7 @@ class _Freezer:
         self.defined_in: dict[TensorValue, Frame] = {}
         self.root = root
         nodes = list(nodes_of(root))
+        self.order = {result: at for at, (node, _) in enumerate(nodes) for result in node.results}
         self.alive = self._alive(nodes, outputs)
         for node, frame in nodes:
             if id(node) in self.alive:
@@ -122,9 +123,21 @@ class _Freezer:
             takes = self._fact(frame).takes
             if any(dim in _sizes(value) for value in takes) or self._makes(frame, node, dim):
                 continue
-            holder = next((v for _, v in frame.bindings if isinstance(v, TensorValue) and dim in _sizes(v)), None)
+            known = next((v for _, v in frame.bindings if isinstance(v, TensorValue) and dim in _sizes(v)), None)
+            holder = known or self._earlier(Dim("T") if dim == Dim("S") else dim, frame, node)
             if holder is not None and self.defined_in.get(holder) is not frame:
                 self._flow(holder, frame)
+
+    def _earlier(self, dim: Dim, frame: Frame, node: Node) -> TensorValue | None:
+        """What has the axis and was made before `node`, or is in the frame already: of the nearest caller that names it."""
+        for caller in _chain(frame):
+            for _, value in caller.bindings:
+                if isinstance(value, TensorValue) and dim in _sizes(value) and self._precedes(value, node):
+                    return value
+        return None
+
+    def _precedes(self, value: TensorValue, node: Node) -> bool:
+        return value not in self.order or self.order[value] < self.order[node.results[0]]
 
     def _makes(self, frame: Frame, before: Node, dim: Dim) -> bool:
         """Whether a tensor with the axis is made in the frame before a node."""
@@ -335,6 +348,9 @@ class _Builder:
         if frame.name == "forward" and frame.module_path == self.frame.module_path:
             self.body(frame.body)  # super().forward(): the same method, further up
             return
+        if frame.module_path is None and _runs_modules(frame):
+            self.body(frame.body)  # a helper that is given what it calls: the module that gives it runs it
+            return
         takes = self.freezer.takes(frame)
         inner = _Builder(self.freezer, frame)
         region = inner.build(takes, results)
@@ -364,6 +380,15 @@ def _is_identity(node: Node) -> bool:
     one = node.args[1]
     plain = one.value if isinstance(one, Scalar) and isinstance(one.expr, Const) else one
     return isinstance(plain, float) and plain == 1.0 and node.results[0].dtype is node.args[0].dtype
+
+
+def _runs_modules(frame: Frame) -> bool:
+    """Whether a function calls modules, or methods of them."""
+    return any(
+        item.module_path is not None or item.kind == "iteration" or _runs_modules(item)
+        for item in frame.body
+        if isinstance(item, Frame)
+    )
 
 
 def _is_config(bound: object) -> bool:

@@ -42,6 +42,8 @@ class Surroundings:
 
     cached: bool = True
     masks: dict[Mask, TensorValue] = field(default_factory=dict)
+    ids: TensorValue = field(default_factory=lambda: TensorValue((B, T), DType.INT64))
+    positions: TensorValue = field(default_factory=lambda: TensorValue((B, T), DType.INT64))
 
     def mask(self, description: Mask) -> Tensor:
         if description not in self.masks:

@@ -62,6 +62,7 @@ SHORT_NAMES = {
 MAX_INLINE = 4  # operations in one expression
 WIDTH = 100
 PAST = Dim("P")  # how many tokens are in the cache: `start` where it is read
+NEW, ALL = Dim("T"), Dim("S")
 
 
 class Target(Protocol):
@@ -455,6 +456,8 @@ class BodyPrinter:
                 self.dim_sources.setdefault(param.id, []).append((dim.name, param.shape.index(dim)))
                 return ast.Name(dim.name, ast.Load())
         found = self.size_of(dim) or self.factor_of(dim) or self.term_of(dim)
+        if found is None and dim == ALL and any(reads_past(arguments(node)) for node in self.region.nodes):
+            return ast.BinOp(self.dim(PAST), ast.Add(), self.dim(NEW))
         if found is None:
             raise AssertionError(f"no value at hand has the axis {dim.name}")
         return found

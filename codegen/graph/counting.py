@@ -1,0 +1,110 @@
+"""Positions: what the emitted model counts for itself, and where the source counts otherwise.
+
+A model is traced on the positions that its caller would pass, the number of tokens before each. Where the source would have
+counted from the tokens themselves, its own default is what the model means: it is taken, and the count of tokens in it that
+are not padding, on from those in the cache, is the same count of the emitted model.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+from codegen.diagnostics import CompileError
+from codegen.graph.regions import nodes_of, tensors_in
+from codegen.graph.scope import Scope
+from codegen.graph.values import Frame, Node, Scalar, Tensor, TensorValue
+from ir.expressions import Dim
+from ir.graph import DType
+
+if TYPE_CHECKING:
+    from codegen.graph.interpreter import Interpreter
+
+
+def asks_for_positions(interpreter: Interpreter, test: ast.expr, scope: Scope) -> bool:
+    """Whether a condition is `positions is None`, of the positions that the trace passes."""
+    match test:
+        case ast.Compare(left=ast.Name(id=name), ops=[ast.Is()], comparators=[ast.Constant(value=None)]):
+            value = scope.vars.get(name)
+            return isinstance(value, Tensor) and value.value is interpreter.surroundings.positions
+        case _:
+            return False
+
+
+def take_default(interpreter: Interpreter, body: list[ast.stmt], scope: Scope) -> bool:
+    """Run what the source does without positions, and keep it if that reads the tokens; else leave no trace of it."""
+    from codegen.graph.interpreter import Jump, Raised
+
+    frame, ids = interpreter.trace.frame, interpreter.surroundings.ids
+    made, bound, asked = len(frame.body), len(frame.bindings), len(interpreter.asked)
+    variables, predicates = dict(scope.vars), interpreter.predicates.copy()
+    left: Exception | None = None
+    try:
+        interpreter.exec_body(body, scope)
+    except (Jump, Raised, CompileError) as error:
+        left = error  # what does not read the tokens need not be understood
+    if any(ids in tensors_in(node.args) for node in _nodes(frame.body[made:])):
+        if left is not None:
+            raise left
+        return True
+    interpreter.trace.frame = frame
+    del frame.body[made:], frame.bindings[bound:], interpreter.asked[asked:]
+    scope.vars.clear()
+    scope.vars.update(variables)
+    interpreter.predicates = predicates
+    return False
+
+
+def _nodes(items: list[Node | Frame]) -> list[Node]:
+    return [node for node, _ in nodes_of(Frame("function", "", None, None, None, body=items))]
+
+
+def share_the_count(root: Frame, ids: TensorValue, positions: TensorValue, *, cached: bool) -> None:
+    """Replace every count of the tokens that are not padding by one more than the positions."""
+    made = {result: node for node, _ in nodes_of(root) for result in node.results}
+
+    def source(x: object) -> Node | None:
+        node = made.get(x) if isinstance(x, TensorValue) else None
+        while node is not None and node.op == "cast":
+            node = made.get(node.args[0]) if isinstance(node.args[0], TensorValue) else None
+        return node
+
+    def counts(x: object) -> bool:
+        node = source(x)
+        if node is None or node.op != "cumsum" or value_of_axis(node) not in (1, -1):
+            return False
+        test = source(node.args[0])
+        return test is not None and test.op == "ne" and test.args[0] is ids and not isinstance(test.args[1], TensorValue)
+
+    for node, frame in list(nodes_of(root)):
+        match node:
+            case Node(op="add", args=(first, second)) if cached and (
+                (counts(first) and _is_past(second)) or (counts(second) and _is_past(first))
+            ):
+                _replace(frame, node, positions)
+            case Node(op="cumsum", results=(result,)) if not cached and counts(result):
+                _replace(frame, node, positions)
+            case _:
+                pass
+
+
+def value_of_axis(node: Node) -> object:
+    axis = node.args[1]
+    return axis.value if isinstance(axis, Scalar) else axis
+
+
+def _is_past(x: object) -> bool:
+    return isinstance(x, Scalar) and x.expr == Dim("P")
+
+
+def _replace(frame: Frame, node: Node, positions: TensorValue) -> None:
+    (result,) = node.results
+    at = frame.body.index(node)
+    if result.dtype is DType.INT64:
+        frame.body[at] = Node("add", (positions, 1), node.results, node.span)
+        return
+    count = TensorValue(positions.shape, DType.INT64)
+    frame.body[at : at + 1] = [
+        Node("add", (positions, 1), (count,), node.span),
+        Node("cast", (count, result.dtype), node.results, node.span),
+    ]
