@@ -161,7 +161,9 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter or buffer of a module. `fill` computes a buffer from the configuration; `None` for what a checkpoint holds."""
+    """A parameter or buffer of a module. `fill` computes a buffer from the configuration; `None` for what a checkpoint holds.
+    A parameter that is not `trainable` has no gradient.
+    """
 
     name: str
     shape: tuple[Expr, ...]
@@ -169,6 +171,7 @@ class Parameter:
     buffer: bool = False
     persistent: bool = True
     fill: Region | None = None
+    trainable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -394,7 +394,9 @@ def _argument(value: Any) -> Operand:
 
 
 def _parameter(name: str, tensor: Tensor, buffer: bool, persistent: bool) -> TreeParameter:
-    return TreeParameter(name, tuple(expr_of(size) for size in tensor.shape), tensor.dtype, buffer, persistent)
+    trainable = not isinstance(tensor, Parameter) or tensor.requires_grad
+    shape = tuple(expr_of(size) for size in tensor.shape)
+    return TreeParameter(name, shape, tensor.dtype, buffer, persistent, trainable=trainable)
 
 
 def known_kinds() -> frozenset[str]:

@@ -74,7 +74,9 @@ def share_the_count(root: Frame, ids: TensorValue, positions: TensorValue, *, ca
         if node is None or node.op != "cumsum" or value_of_axis(node) not in (1, -1):
             return False
         test = source(node.args[0])
-        return test is not None and test.op == "ne" and test.args[0] is ids and not isinstance(test.args[1], TensorValue)
+        return (
+            test is not None and test.op == "ne" and test.args[0] is ids and not isinstance(test.args[1], TensorValue)
+        )
 
     for node, frame in list(nodes_of(root)):
         match node:

@@ -238,13 +238,16 @@ class _Builder:
         self.values: dict[TensorValue, Value] = {}
         self.nodes: list[Op | Call | Loop] = []
         self.names: dict[object, list[str]] = {}
+        self.note_names(frame)
+        self.is_function = frame.module_path is None and frame.parent is not None
+        self.numbers: dict[Expr, Number] = {}  # of a function: what its caller passes
+        self.sizes: set[Expr] = set()  # of the tensors that the frame takes
+
+    def note_names(self, frame: Frame) -> None:
         for name, bound in frame.bindings:
             key = bound if isinstance(bound, TensorValue) else bound.expr
             if name not in self.names.setdefault(key, []):
                 self.names[key].append(name)
-        self.is_function = frame.module_path is None and frame.parent is not None
-        self.numbers: dict[Expr, Number] = {}  # of a function: what its caller passes
-        self.sizes: set[Expr] = set()  # of the tensors that the frame takes
 
     def build(self, takes: tuple[TensorValue, ...], results: tuple[TensorValue, ...]) -> Region:
         params = tuple(self.value(value) for value in takes)
@@ -349,6 +352,7 @@ class _Builder:
             self.body(frame.body)  # super().forward(): the same method, further up
             return
         if frame.module_path is None and _runs_modules(frame):
+            self.note_names(frame)
             self.body(frame.body)  # a helper that is given what it calls: the module that gives it runs it
             return
         takes = self.freezer.takes(frame)

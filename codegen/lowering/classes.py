@@ -118,6 +118,7 @@ def _skeleton(instance: Instance, keys: dict[str, object], regions_known: dict[i
                 p.buffer,
                 p.fill and abstract(p.fill),
                 p.persistent,
+                p.trainable,
             )
             for p in module.parameters
         ),

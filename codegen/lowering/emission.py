@@ -341,10 +341,23 @@ class ClassWriter:
         return special(self.dialect, node, printer)
 
     def parameter(self, path: str) -> ast.expr:
-        if path in self.buffers and self.dialect.functional_cache:
+        buffer = self.buffers.get(path) or self.buffer_below(path)
+        if buffer is not None and self.dialect.functional_cache:
             self.kept["cfg"] = "cfg"
-            return ast.parse(self.constant(self.buffers[path], "self.cfg"), mode="eval").body
-        return self.dialect.parameter(path, constant=path in self.buffers)
+            return ast.parse(self.constant(buffer, "self.cfg"), mode="eval").body
+        return self.dialect.parameter(path, constant=buffer is not None)
+
+    def buffer_below(self, path: str) -> Parameter | None:
+        """The computed tensor of a module that this one holds."""
+        *steps, last = path.split(".")
+        module = self.plan.example.module
+        for step in steps:
+            found = dict(module.children).get(step)
+            if found is None:
+                return None
+            module = found
+        held = {p.name: p for p in module.parameters if p.fill is not None and not p.persistent}
+        return held.get(last) if steps else None
 
     def loop(self, node: Loop, printer: BodyPrinter) -> None:
         LoopWriter(self, node, printer).write()

@@ -15,7 +15,13 @@ from codegen.lowering.torch_dialect import _is_literal, choice
 from ir.arch import Component
 from ir.graph import Module, Op, Operand, Parameter
 
-LIBRARY = {"Linear": "linear", "Embedding": "embed", "LayerNorm": "layer_norm", "RMSNorm": "rms_norm"}
+LIBRARY = {
+    "Linear": "linear",
+    "Embedding": "embed",
+    "LayerNorm": "layer_norm",
+    "RMSNorm": "rms_norm",
+    "Frozen": "frozen",
+}
 """Templates of the layers that keep the stored axis order."""
 
 LEAVES = {"Linear": "kernel", "Embedding": "embedding", "LayerNorm": "scale", "RMSNorm": "scale"}
@@ -99,14 +105,19 @@ class FlaxDialect:
                 continue
             parts.append(f"{key}={ast.unparse(ast.fix_missing_locations(number(arguments[key])))}")
         kind = "Embed" if module.kind == "Embedding" else module.kind
-        return f"{kind}({', '.join([*parts, *self.constructor_tail()])})"
+        made = f"{kind}({', '.join([*parts, *self.constructor_tail()])})"
+        if any(parameter.trainable for parameter in module.parameters):
+            return made
+        self.library.add("Frozen")
+        return f"frozen({made})"
 
     def parameter_fill(self, parameter: Parameter, shape: list[str]) -> str:
         fill = "zeros" if "bias" in parameter.name else "ones"
         sizes = f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
+        kind = "nnx.Param" if parameter.trainable else "nnx.Variable"  # what is no Param has no gradient
         if len(shape) > 1:
-            return f"nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), {sizes}, dtype))"
-        return f"nnx.Param(jnp.{fill}({sizes}, dtype))"
+            return f"{kind}(nnx.initializers.normal(0.02)(rngs.params(), {sizes}, dtype))"
+        return f"{kind}(jnp.{fill}({sizes}, dtype))"
 
     def module_list(self, items: str, kind: str) -> str:
         if kind == "dict":

@@ -340,9 +340,21 @@ class BodyPrinter:
 
     def materialize(self, value: Value) -> str:
         """The variable that holds `value`, after writing a statement for it if there is none yet."""
-        if value.id in self.pending:
-            return self.assign(value, self.pending.pop(value.id).expr)
-        return self.names[value.id]
+        if value.id not in self.pending:
+            return self.names[value.id]
+        expr = self.pending.pop(value.id).expr
+        name = self.name_for(value, avoid=self.read_here())
+        self.names[value.id] = name
+        if not (isinstance(expr, ast.Name) and expr.id == name):
+            self.statements.append(ast.Assign([ast.Name(name, ast.Store())], expr))
+        return name
+
+    def read_here(self) -> frozenset[str]:
+        """The variables that the node at hand reads: until it is written, they keep what they hold."""
+        if not 0 <= self.at < len(self.region.nodes):
+            return frozenset()
+        used = values_in(arguments(self.region.nodes[self.at]))
+        return frozenset(self.names[value.id] for value in used if value.id in self.names)
 
     def operand(self, operand: Operand | ast.expr) -> object:
         match operand:

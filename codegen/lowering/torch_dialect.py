@@ -91,7 +91,8 @@ class TorchDialect:
             if key not in arguments or _is_literal(arguments[key], default):
                 continue
             parts.append(f"{key}={ast.unparse(ast.fix_missing_locations(number(arguments[key])))}")
-        return f"nn.{module.kind}({', '.join(parts)})"
+        frozen = all(not p.trainable for p in module.parameters)
+        return f"nn.{module.kind}({', '.join(parts)}){'.requires_grad_(False)' if frozen else ''}"
 
     def parameter_fill(self, parameter: Parameter, shape: list[str]) -> str:
         sizes = ", ".join(shape)
@@ -101,6 +102,8 @@ class TorchDialect:
         made = f"torch.{fill}({sizes})" if shape else "torch.ones(())"
         if parameter.buffer:
             return f"nn.Buffer({made})"
+        if not parameter.trainable:
+            return f"nn.Parameter({made}, requires_grad=False)"
         return f"nn.Parameter({made})"
 
     def module_list(self, items: str, kind: str) -> str:

@@ -70,6 +70,8 @@ class Module:
         return self
 
     def requires_grad_(self, requires_grad=True):
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
         return self
 
     def train(self, mode=True):
@@ -182,12 +184,13 @@ class Embedding(Module):
         if max_norm is not None:
             raise NotImplementedError("max_norm")
         self.weight = Parameter(
-            torch.empty((num_embeddings, embedding_dim), dtype=dtype) if _weight is None else _weight
+            torch.empty((num_embeddings, embedding_dim), dtype=dtype) if _weight is None else _weight,
+            requires_grad=not _freeze,
         )
 
     @classmethod
     def from_pretrained(cls, embeddings, freeze=True, padding_idx=None):
-        return cls(embeddings.shape[0], embeddings.shape[1], padding_idx, _weight=embeddings)
+        return cls(embeddings.shape[0], embeddings.shape[1], padding_idx, _weight=embeddings, _freeze=freeze)
 
     def forward(self, input):
         return F.embedding(input, self.weight)
