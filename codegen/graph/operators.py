@@ -192,6 +192,8 @@ def tensor_truth(interp: Interpreter, value: Tensor) -> bool:
     outcome = lifting.truth(value.value) if lifting is not None else None
     if outcome is not None:
         return outcome
+    if value.value.everywhere is not None and not value.shape:
+        return interp.branch(value.value.everywhere)
     interp.unsupported("a branch on the data of a tensor", code="branch-on-data")
 
 
@@ -606,6 +608,8 @@ def getitem(interp: Interpreter, owner: Any, index: Any) -> Any:
         case Tensor():
             from codegen.graph import tensor_ops
 
+            if isinstance(index, Tensor) and index.dtype is DType.BOOL and (held := index.value.everywhere) is not None:
+                return tensor_ops.all_or_none(interp.tensor_span(), owner, index, interp.branch(held))
             return tensor_ops.getitem(interp.tensor_span(), owner, index)
         case dict():
             return _dict_item(interp, owner, index)
@@ -729,6 +733,11 @@ def setitem(interp: Interpreter, owner: Any, index: Any, value: Any) -> None:
         case Tensor():
             from codegen.graph import tensor_ops
 
+            if isinstance(index, Tensor) and index.dtype is DType.BOOL and (held := index.value.everywhere) is not None:
+                if not interp.branch(held):
+                    return
+                if len(index.shape) == 1 and isinstance(value, Tensor) and value.shape:
+                    index = slice(None)
             tensor_ops.setitem(interp.tensor_span(), owner, index, value)
         case dict():
             key = interp.key(index)

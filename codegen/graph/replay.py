@@ -112,7 +112,7 @@ def _abstract(x: Any, seen: dict[int, int]) -> object | None:
     match x:
         case Tensor():
             number = seen.setdefault(id(x.value), len(seen))
-            return ("tensor", number, tuple(_size(s) for s in x.shape), x.dtype)
+            return ("tensor", number, tuple(_size(s) for s in x.shape), x.dtype, x.value.everywhere)
         case Scalar(value, expr):
             free = per_layer(expr) and isinstance(value, (int, float)) and not isinstance(value, bool)
             return ("number", None if free else value, expr)
@@ -199,7 +199,7 @@ class _Copy:
     def node(self, node: Node) -> Node:
         args = tuple(self.operand(arg) for arg in node.args)
         for value in node.results:
-            self.values[value] = TensorValue(value.shape, value.dtype)
+            self.values[value] = TensorValue(value.shape, value.dtype, value.everywhere)
         return Node(node.op, args, tuple(self.values[value] for value in node.results), node.span)
 
     def operand(self, x: object) -> object:

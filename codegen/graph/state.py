@@ -115,7 +115,7 @@ def _mask_helper(describe: Callable[[Interpreter, Any], Mask]) -> Intrinsic:
     def call(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
         given = {**dict(zip(_MASK_PARAMETERS, args, strict=False)), **kwargs}
         for name in ("or_mask_function", "and_mask_function", "block_sequence_ids"):
-            if given.get(name) is not None:
+            if given.get(name) is not None and not (name == "block_sequence_ids" and _no_blocks(given[name])):
                 interpreter.unsupported(
                     f"a mask with `{name}`", help="teach this overlay to graph/state.py and the mask helpers"
                 )
@@ -124,6 +124,11 @@ def _mask_helper(describe: Callable[[Interpreter, Any], Mask]) -> Intrinsic:
         return interpreter.surroundings.mask(describe(interpreter, given["config"]))
 
     return call
+
+
+def _no_blocks(ids: Any) -> bool:
+    """Whether no token belongs to a block: all ids are negative, whatever the input."""
+    return isinstance(ids, Tensor) and isinstance(ids.value.everywhere, int) and ids.value.everywhere < 0
 
 
 def _last_only(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:

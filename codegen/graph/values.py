@@ -42,10 +42,12 @@ def expr_of(x: Plain | Scalar) -> Expr:
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class TensorValue:
-    """The result of one recorded operation, a parameter, or an input of the trace."""
+    """The result of one recorded operation, a parameter, or an input of the trace. `everywhere` is the number that all of
+    its elements are, where that is known."""
 
     shape: tuple[Size, ...]
     dtype: DType
+    everywhere: Plain | Scalar | None = None
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
@@ -140,7 +142,11 @@ class Trace:
 
     def record(self, op: str, args: tuple[object, ...], *results: tuple[tuple[Size, ...], DType]) -> tuple[Tensor, ...]:
         """Record an operation as it is."""
+        from codegen.graph.uniform import uniform
+
         values = tuple(TensorValue(shape, dtype) for shape, dtype in results)
+        if len(values) == 1:
+            values[0].everywhere = uniform(op, args, values[0].dtype)
         node = Node(op, args, values, self.span)
         self.frame.body.append(node)
         for value in values:

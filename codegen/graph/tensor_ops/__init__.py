@@ -31,6 +31,7 @@ from codegen.graph.tensor_ops.binding import (
     METHODS as _METHODS,
 )
 from codegen.graph.tensor_ops.elementwise import BINARY, augmented
+from codegen.graph.tensor_ops.indexing import all_or_none as _all_or_none
 from codegen.graph.tensor_ops.indexing import getitem as _getitem
 from codegen.graph.tensor_ops.indexing import setitem as _setitem
 from codegen.graph.tensor_ops.shapes import broadcast, is_float, result
@@ -47,6 +48,7 @@ __all__ = [
     "augmented",
     "binary",
     "call",
+    "all_or_none",
     "getitem",
     "method",
     "setitem",
@@ -125,6 +127,11 @@ def unary(trace: Trace, op: str, x: Tensor) -> Tensor:
 def getitem(trace: Trace, x: Tensor, index: object) -> Tensor:
     """`x[index]`."""
     return _getitem(trace, x, index)
+
+
+def all_or_none(trace: Trace, x: Tensor, mask: Tensor, holds: bool) -> Tensor:
+    """`x[mask]` of a mask that holds everywhere or nowhere."""
+    return _all_or_none(trace, x, mask, holds)
 
 
 def setitem(trace: Trace, x: Tensor, index: object, value: object) -> None:

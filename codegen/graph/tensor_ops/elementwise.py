@@ -463,6 +463,8 @@ def item(trace: Trace, input: object) -> object:
     number = None if trace.lifting is None else trace.lifting.number(x.value)
     if number is not None:
         return number
+    if x.value.everywhere is not None:
+        return x.value.everywhere
     data_dependent(trace, "a Python value read from a tensor")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codegen.graph.scalars import apply
+from codegen.graph.scalars import apply, product
 from codegen.graph.tensor_ops.binding import (
     Named,
     Operand,
@@ -71,6 +71,18 @@ def getitem(trace: Trace, x: Tensor, index: object) -> Tensor:
             lambda t, base, new: emit(t, "setitem", (base, items, new), base.shape, base.dtype),
         ),
     )
+
+
+def all_or_none(trace: Trace, x: Tensor, mask: Tensor, holds: bool) -> Tensor:
+    """`x[mask]` of a mask that holds everywhere or nowhere: all elements along the axes of the mask, or none."""
+    axes = len(mask.shape)
+    rows = product(x.shape[:axes]) if holds else 0
+    shape = (rows, *x.shape[axes:])
+    if not holds:
+        return emit(trace, "zeros", (shape, x.dtype), shape, x.dtype)
+    if axes == 1:
+        return Tensor(x.value)
+    return emit(trace, "reshape", (x, shape), shape, x.dtype)
 
 
 def setitem(trace: Trace, x: Tensor, index: object, value: object) -> None:
