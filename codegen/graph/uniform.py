@@ -73,5 +73,3 @@ def _cast(x: Known | None, dtype: DType) -> Known | None:
 def _is_whole(x: Known | None) -> bool:
     """Whole numbers are the same in every type; others may be rounded."""
     return isinstance(value_of(x), int)
-
-
