@@ -95,7 +95,7 @@ def without_unread(tree: Module, root: Region) -> Module:
     for path, instance in collect(tree, root).items():
         for regions in instance.methods.values():
             for region in regions:
-                read |= {absolute(name, path) for name in _parameters_read(region)}
+                read |= {absolute(name, path) for name in parameters_read(region)}
 
     def prune(module: Module, path: str) -> Module:
         def where(name: str) -> str:
@@ -108,16 +108,16 @@ def without_unread(tree: Module, root: Region) -> Module:
     return prune(tree, "")
 
 
-def _parameters_read(region: Region) -> Iterator[str]:
+def parameters_read(region: Region) -> Iterator[str]:
     for node in region.nodes:
         match node:
             case Op("parameter", (Number(Const(str() as path)),)):
                 yield path
             case Call(FunctionTarget(), inner):
-                yield from _parameters_read(inner)
+                yield from parameters_read(inner)
             case Loop(bodies=bodies):
                 for body in bodies:
-                    yield from _parameters_read(body)
+                    yield from parameters_read(body)
             case _:
                 pass
 
