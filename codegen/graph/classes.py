@@ -31,7 +31,7 @@ from codegen.graph.objects import (
 )
 from codegen.graph.predicates import Kind
 from codegen.graph.scope import Missing, Namespace
-from codegen.graph.values import Scalar, Tensor, value_of
+from codegen.graph.values import Scalar, Tensor, glance, value_of
 from ir.expressions import Apply, Const, Key
 from ir.graph import DType
 
@@ -438,7 +438,10 @@ def _get_configuration(interp: Interpreter, owner: Instance, name: str) -> Any:
         custom = find(interp, owner.cls, "__getattribute__")
         if isinstance(custom, Function):
             return interp.call(custom, [owner, name], {})
-    return get_plain(interp, owner, canonical(interp, owner, name), owner.cls.mro)
+    known = canonical(interp, owner, name)
+    if interp.sought is not None:
+        interp.sought.add(known)
+    return get_plain(interp, owner, known, owner.cls.mro)
 
 
 def canonical(interp: Interpreter, owner: Instance, name: str) -> str:
@@ -890,8 +893,10 @@ def is_instance(interp: Interpreter, value: Any, cls: Any) -> bool:
     from codegen.graph import builtins
 
     if isinstance(value, Scalar):
-        outcome = builtins.has_type(interp, value.value, cls)
-        interp.note(Kind.TYPE, Apply("type", (value.expr,)), type(value.value).__name__)
+        kind = Apply("type", (value.expr,))
+        held = glance(value, kind)
+        outcome = builtins.has_type(interp, held, cls)
+        interp.note(Kind.TYPE, kind, type(held).__name__)
         return outcome
     expr = origin(value)
     if expr is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from codegen.graph import classes, operators
 from codegen.graph.objects import Class, External, Foreign, Instance, SDict, SList, SourceModule, SSet
 from codegen.graph.scope import Missing
-from codegen.graph.values import Scalar, value_of
+from codegen.graph.values import Scalar, Watched, value_of
 from codegen.source.files import LIBRARY
 from ir.expressions import Apply, Const, Environment, Expr, Key, Raw
 from ir.graph import DType
@@ -95,24 +95,24 @@ def class_in_folder(interp: Interpreter, folder: str, name: str, prefix: str) ->
     return None
 
 
-def seed_raw(value: Any, path: Path = ()) -> Any:
-    """A key of config.json as a symbol; containers are copied."""
+def seed_raw(value: Any, path: Path = (), reads: set[Expr] | None = None) -> Any:
+    """A key of config.json as a symbol, which notes in `reads` that it was looked at; containers are copied."""
     match value:
         case dict():
-            decoded = _special_float(value)
+            decoded = special_float(value)
             if decoded is not None:
                 return Scalar(decoded, Raw(path))
-            return SDict({key: seed_raw(item, (*path, key)) for key, item in value.items()}, Raw(path))
+            return SDict({key: seed_raw(item, (*path, key), reads) for key, item in value.items()}, Raw(path))
         case list():
-            return SList((seed_raw(item, (*path, i)) for i, item in enumerate(value)), Raw(path))
+            return SList((seed_raw(item, (*path, i), reads) for i, item in enumerate(value)), Raw(path))
         case _:
-            return Scalar(value, Raw(path))
+            return Scalar(value, Raw(path)) if reads is None else Watched(value, Raw(path), reads)
 
 
 _FLOATS = {"Infinity": float("inf"), "-Infinity": float("-inf"), "NaN": float("nan")}
 
 
-def _special_float(value: dict[str, Any]) -> float | None:
+def special_float(value: dict[str, Any]) -> float | None:
     return (
         _FLOATS.get(value["__float__"])
         if value.keys() == {"__float__"} and isinstance(value["__float__"], str)
@@ -120,13 +120,13 @@ def _special_float(value: dict[str, Any]) -> float | None:
     )
 
 
-def construct(interp: Interpreter, cls: Class, raw: Mapping[str, Any]) -> Instance:
+def construct(interp: Interpreter, cls: Class, raw: Mapping[str, Any], reads: set[Expr] | None = None) -> Instance:
     """Run the configuration class on raw keys (stage 1)."""
     interp.stage = 1
     interp.environment = Environment(raw=dict(raw))
-    keys = seed_raw(dict(raw))
+    keys = seed_raw(dict(raw), (), reads)
     keys.pop("attn_implementation", None)
-    if _reads_keys_itself(interp, cls):
+    if reads_keys_itself(cls):
         config = interp.call(interp.getattr(cls, "from_dict"), [keys], {})
     else:
         config = interp.call(cls, [], keys)
@@ -134,7 +134,7 @@ def construct(interp: Interpreter, cls: Class, raw: Mapping[str, Any]) -> Instan
     return config
 
 
-def _reads_keys_itself(interp: Interpreter, cls: Class) -> bool:
+def reads_keys_itself(cls: Class) -> bool:
     """Whether a configuration class changes the keys before they reach its constructor."""
     for owner in cls.mro:
         if owner.namespace.has("from_dict"):

@@ -21,6 +21,7 @@ from codegen.graph.objects import (
     External,
     Foreign,
     Function,
+    Further,
     Instance,
     ModuleObject,
     Partial,
@@ -115,6 +116,9 @@ class Interpreter:
         self.handling: list[Raised] = []
         self.surroundings: Any = None  # of a forward pass, see state.py
         self.recordings: Any = None  # of layers that were traced, see replay.py
+        self.sought: set[Any] | None = (
+            None  # of configurations: further arguments and attributes that were asked for, where that is noted
+        )
         self.asked: list[tuple[Expr, object]] = []  # about the index of a layer
         self.externals: dict[str, Callable[[Interpreter, list[Any], dict[str, Any]], Any]] = library.EXTERNALS
 
@@ -1083,7 +1087,7 @@ class Interpreter:
             else:
                 values[name] = value
         if arguments.kwarg is not None:
-            values[arguments.kwarg.arg] = SDict(rest, kwargs.expr) if isinstance(kwargs, SDict) else rest
+            values[arguments.kwarg.arg] = self._further(rest, kwargs)
         elif rest:
             self.throw("TypeError", f"{function.name}() got an unexpected keyword argument '{next(iter(rest))}'")
         first_default = len(positional) - len(function.defaults)
@@ -1097,6 +1101,13 @@ class Interpreter:
                 if parameter.arg not in function.keyword_defaults:
                     self.throw("TypeError", f"{function.name}() missing required argument: '{parameter.arg}'")
                 values[parameter.arg] = function.keyword_defaults[parameter.arg]
+
+    def _further(self, rest: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What `**` takes; of a configuration class, with a note of what is asked for in it."""
+        expr = kwargs.expr if isinstance(kwargs, SDict) else None
+        if self.sought is not None:
+            return Further(rest, expr, self.sought)
+        return rest if expr is None else SDict(rest, expr)
 
     def tensor_span(self) -> Trace:
         """The trace, told where the operation that is about to be recorded stands."""

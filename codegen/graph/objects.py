@@ -47,6 +47,16 @@ class SDict(dict[Any, Any]):
         self.added: set[Any] = set()
 
 
+class Further(SDict):
+    """The arguments of a call that no parameter has the name of. `sought` is where it is noted which of them are asked for."""
+
+    __slots__ = ("sought",)
+
+    def __init__(self, items: Any, expr: Expr | None, sought: set[Any]):
+        super().__init__(items, expr)
+        self.sought = sought
+
+
 class SSet:
     """A set in order of insertion, so that the same input gives the same output. Elements are found by their plain value."""
 

@@ -15,6 +15,7 @@ from codegen.graph.objects import (
     External,
     Foreign,
     Function,
+    Further,
     Instance,
     ModuleObject,
     Range,
@@ -31,7 +32,7 @@ from codegen.graph.objects import (
     plain_key,
 )
 from codegen.graph.predicates import Kind
-from codegen.graph.values import Scalar, Tensor, expr_of, value_of
+from codegen.graph.values import Scalar, Tensor, Watched, expr_of, glance, value_of
 from ir.expressions import Apply, Const, Dim, Expr, Index, Key, evaluate, leaves, substitute
 from ir.graph import DType
 
@@ -125,8 +126,10 @@ def truth(interp: Interpreter, value: Any, kind: Kind = Kind.STRUCTURE) -> bool:
         case bool():
             return value
         case Scalar():
-            outcome = bool(value.value)
-            expr = value.expr if isinstance(value.value, bool) else Apply("bool", (value.expr,))
+            asked = Apply("bool", (value.expr,))
+            held = glance(value, asked, Apply("is", (value.expr, asked)))
+            outcome = bool(held)
+            expr = value.expr if isinstance(held, bool) else asked
             if interp.framing and not outcome:
                 _check_length(interp, expr)
             interp.note(kind, expr, outcome)
@@ -560,6 +563,8 @@ def _contains_key(interp: Interpreter, container: dict[Any, Any], item: Any) -> 
         found = key in container
     except TypeError:
         interp.throw("TypeError", f"unhashable type: '{type_name(item)}'")
+    if isinstance(container, Further):
+        container.sought.add(key)
     if isinstance(container, SDict) and container.expr is not None and key not in container.added:
         if isinstance(item, _ATOMS):
             return Scalar(found, Apply("in", (expr_of(item), container.expr)))
@@ -571,6 +576,8 @@ def _contains_key(interp: Interpreter, container: dict[Any, Any], item: Any) -> 
 def _contains_item(interp: Interpreter, container: Any, item: Any) -> Any:
     expr = container_expr(container)
     if isinstance(item, _ATOMS) and all(isinstance(other, _ATOMS) for other in container):
+        if isinstance(item, Watched) and expr is None and not any(isinstance(other, Scalar) for other in container):
+            return _membership(interp, glance(item, _among(item, container)) in container, container, item)
         found = value_of(item) in [value_of(other) for other in container]
         if expr is not None:
             return Scalar(found, Apply("in", (expr_of(item), expr)))
@@ -583,8 +590,12 @@ def _membership(interp: Interpreter, found: bool, items: Any, item: Any) -> Any:
         return found
     if not isinstance(item, _ATOMS):
         return found
+    return Scalar(found, _among(item, items))
+
+
+def _among(item: Any, items: Any) -> Expr:
     others = tuple(expr_of(other) for other in items if isinstance(other, _ATOMS))
-    return Scalar(found, Apply("in", (expr_of(item), Apply("list", others))))
+    return Apply("in", (expr_of(item), Apply("list", others)))
 
 
 # -- indexing ------------------------------------------------------------------------------------------------------------------
@@ -640,6 +651,8 @@ def _dict_item(interp: Interpreter, owner: dict[Any, Any], index: Any) -> Any:
         present = key in owner
     except TypeError:
         interp.throw("TypeError", f"unhashable type: '{type_name(index)}'")
+    if isinstance(owner, Further):
+        owner.sought.add(key)
     if isinstance(owner, SDict) and owner.expr is not None and key not in owner.added:
         if isinstance(index, Scalar) and present:
             return reseed(owner[key], Apply("getitem", (owner.expr, index.expr)))

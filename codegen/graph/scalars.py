@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import gcd
 
-from codegen.graph.values import Scalar, Size, expr_of, value_of
+from codegen.graph.values import Scalar, Size, expr_of, tested, value_of
 from ir.expressions import OPERATIONS, Apply, Const, Dim, Expr, Plain
 
 MAX_BITS = 1 << 14
@@ -27,13 +27,16 @@ def apply(op: str, *args: Plain | Scalar) -> Plain | Scalar:
     Raises:
         ArithmeticError, TypeError, ValueError: as the operation itself, and for results of unreasonable size.
     """
-    values = [value_of(arg) for arg in args]
+    values = (tested(op, args) if op in _TESTS else None) or [value_of(arg) for arg in args]
     if op in _GROWING:
         _guard_size(op, values)
     value: Plain = OPERATIONS[op](*values)  # type: ignore[assignment]
     if not any(isinstance(arg, Scalar) for arg in args) or _of_different_iterations(args):
         return value
     return scalar(value, simplify(op, value, values, tuple(expr_of(arg) for arg in args)))
+
+
+_TESTS = frozenset({"is", "is not", "==", "!=", "<", "<=", ">", ">=", "in", "not", "bool"})
 
 
 def _of_different_iterations(args: tuple[Plain | Scalar, ...]) -> bool:

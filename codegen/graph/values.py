@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
-from ir.expressions import Const, Expr, Plain
+from ir.expressions import Apply, Const, Expr, Plain
 from ir.graph import DType
 from ir.spans import Span
 
@@ -24,6 +24,49 @@ class Scalar:
 
     value: Plain
     expr: Expr
+
+
+_value: Any = Scalar.__dict__["value"]  # the slot, below the property of `Watched`
+
+
+class Watched(Scalar):
+    """A key of config.json that notes in `reads` what was asked of its value: itself, or an expression that was all that was asked."""
+
+    __slots__ = ("reads",)
+    reads: set[Expr]
+
+    def __init__(self, value: Plain, expr: Expr, reads: set[Expr]):
+        _value.__set__(self, value)
+        object.__setattr__(self, "expr", expr)
+        object.__setattr__(self, "reads", reads)
+
+    @property
+    def value(self) -> Plain:
+        self.reads.add(self.expr)
+        return _value.__get__(self)  # type: ignore[no-any-return]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Scalar) and self.expr == other.expr and self.value == other.value
+
+    def __hash__(self) -> int:
+        return hash((self.value, self.expr))
+
+
+def glance(x: Scalar, *questions: Expr) -> Plain:
+    """The value of a scalar, of which no more is used than the answers to the questions."""
+    if not isinstance(x, Watched):
+        return x.value
+    x.reads.update(questions)
+    return _value.__get__(x)  # type: ignore[no-any-return]
+
+
+def tested(op: str, args: tuple[object, ...]) -> list[object] | None:
+    """The values of arguments of a test, of which no more is used than its outcome; None where that cannot be told."""
+    watched = [arg for arg in args if isinstance(arg, Watched)]
+    if not watched or any(isinstance(arg, Scalar) and not isinstance(arg, Watched) for arg in args):
+        return None
+    watched[0].reads.add(Apply(op, tuple(arg.expr if isinstance(arg, Watched) else Const(arg) for arg in args)))  # type: ignore[arg-type]
+    return [_value.__get__(arg) if isinstance(arg, Watched) else arg for arg in args]
 
 
 Size = int | Scalar

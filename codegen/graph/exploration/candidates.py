@@ -8,16 +8,14 @@ from codegen.graph.exploration.expressions import constants_of
 from codegen.graph.exploration.running import ConfigurationClass
 from codegen.graph.exploration.variants import ABSENT, holds_settings, is_inside, plain, strings_of, values_named
 from ir.expressions import Apply, Expr
-from ir.reading import Json, Path, lookup
-
-LABELS = frozenset({"id2label", "label2id"})
+from ir.reading import INERT, Json, Path, lookup
 
 
 class Candidates:
     """`words` are names that the value at hand may have within an object."""
 
     def __init__(self, cls: ConfigurationClass, given: Mapping[str, Json], resolved: Mapping[str, Json]):
-        self.declared, self.spellings, self.resolved = cls.declared, cls.spellings, resolved
+        self.declared, self.types, self.spellings, self.resolved = cls.declared, cls.types, cls.spellings, resolved
         self.strings = strings_of(given, set())
         self.words: tuple[str, ...] = ()
 
@@ -51,6 +49,12 @@ class Candidates:
 
     def plausible(self, path: Path) -> Iterator[Json]:
         """Values for a key that holds nothing: what the resolved configuration has under that name, then objects of it."""
+        types = self.types.get(str(path[0]), ()) if len(path) == 1 else ()
+        for new in self._plausible(path):
+            if not types or type(new).__name__ in types or (type(new) is int and "float" in types):
+                yield new
+
+    def _plausible(self, path: Path) -> Iterator[Json]:
         name = path[-1]
         yield from values_named(self.resolved, name)
         for attribute, others in self.spellings.items():
@@ -59,9 +63,8 @@ class Candidates:
         if isinstance(name, str) and name in self.declared and self.declared[name] is not None:
             yield self.declared[name]
         if len(path) == 1:
-            objects = [(name, inner) for name, inner in self.resolved.items() if isinstance(inner, Mapping) and inner]
-            for _, inner in sorted(objects, key=lambda item: item[0] in LABELS):
-                if holds_settings(inner):
+            for name, inner in self.resolved.items():
+                if isinstance(inner, Mapping) and inner and name not in INERT and holds_settings(inner):
                     yield from self._objects(inner)
         yield from (2, 0.5, True, "something else", [1], {"something": 1})
 

@@ -136,13 +136,13 @@ class Explorer:
             here = lifted(outcome)
         except Unclear as error:
             return Refused(str(error))
-        if len(fixed) > MAX_DEPTH or len(self.runs.outcomes) > MAX_RUNS:
+        if len(fixed) > MAX_DEPTH or len(self.runs.outcome) > MAX_RUNS:
             return Refused("the configuration class asks more than was followed here")
-        further = (
-            []
-            if self._unrelated(lifted, here, raw, self.runs.further)
-            else [n for n in self.runs.further if n not in raw]
-        )
+        further = [name for name in self.runs.further if name not in raw and outcome.sought(name)]
+        if self._unrelated(lifted, here, raw, further):
+            further = []
+        spelled = {other for top in tops for other in (top, *self.runs.cls.spellings.get(top, ()))}
+        own = [name for name in own if name in raw or name in spelled or outcome.sought(name)]
         for test in self._tests(outcome, here, raw, [*own, *further]):
             if (
                 test[0] in settled
@@ -197,7 +197,7 @@ class Explorer:
         failures: list[str] = []
         unclear: dict[str, Json] | None = None
         fine = 0
-        for variant in self._flips(raw, fixed, test):
+        for variant in self._flips(raw, fixed, test, refusing):
             outcome = self.runs.outcome(variant)
             if outcome.failure is not None:
                 failures.append(outcome.failure)
@@ -220,7 +220,7 @@ class Explorer:
         """The questions of a run and whether keys that matter are null or absent; what is about a whole object first."""
         found: dict[Expr, bool] = {}
         for name in self.runs.further:
-            if isinstance(raw.get(name), (Mapping, type(None))):
+            if isinstance(raw[name], (Mapping, type(None))) if name in raw else outcome.sought(name):
                 self._presence(found, raw, name)
         for test, truth in sorted(
             questions_of(outcome.predicates), key=lambda item: max(map(len, paths_of(item[0])), default=0)
@@ -242,11 +242,13 @@ class Explorer:
         for expr in expressions:
             found.setdefault(expr, bool(value(expr, raw)))
 
-    def _flips(self, raw: dict[str, Json], fixed: list[Test], test: Test) -> Iterator[dict[str, Json]]:
+    def _flips(self, raw: dict[str, Json], fixed: list[Test], test: Test, refusing: bool) -> Iterator[dict[str, Json]]:
         """Changed configurations for which `test` goes the other way and all of `fixed` stay."""
         expr, before = test
         for path in sorted(paths_of(expr), key=repr):
             for candidate in self.runs.candidates(raw, path, expr):
+                if not refusing and self.runs.futile(raw, path, candidate):
+                    continue
                 variant = changed(raw, path, candidate)
                 if variant is None:
                     continue

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 
-from codegen.graph.exploration.candidates import LABELS
 from codegen.graph.exploration.expressions import paths_of
 from codegen.graph.exploration.questions import questions_of
+from codegen.graph.exploration.running import Outcome
 from codegen.graph.exploration.runs import Runs
 from codegen.graph.exploration.variants import disturbed, holds_settings, plain
-from ir.reading import Json, Path
+from ir.reading import INERT, Json, Path
+
+Entry = tuple[dict[str, Json], Outcome, frozenset[str]]
 
 
 class Pool:
@@ -19,6 +20,7 @@ class Pool:
     def __init__(self, runs: Runs, vocabulary: frozenset[str]):
         self.runs, self.vocabulary = runs, vocabulary
         self._variants: list[dict[str, Json]] | None = None
+        self._entries: list[Entry] | None = None
 
     def variants(self) -> list[dict[str, Json]]:
         """Configurations that every reading has to be right about: each key disturbed, objects in each place that may hold them."""
@@ -29,8 +31,17 @@ class Pool:
             ]
             found += [self.runs.filled(variant) for variant in self._respelled()]
             found += list(self._pairs())
-            self._variants = list({json.dumps(raw, default=str): raw for raw in found}.values())
+            self._variants = list({self.runs.outcome.changes(raw): raw for raw in found}.values())
         return self._variants
+
+    def entries(self) -> list[Entry]:
+        """The variants with what the class makes of them, and the keys in which they differ from what is compiled."""
+        if self._entries is None:
+            outcome = self.runs.outcome
+            self._entries = [
+                (raw, outcome(raw), frozenset(name for name, _ in outcome.changes(raw))) for raw in self.variants()
+            ]
+        return self._entries
 
     def _pairs(self) -> Iterator[dict[str, Json]]:
         """Flags that decide more than themselves the other way, each together with every number made small."""
@@ -45,12 +56,12 @@ class Pool:
                     yield {**self.runs.raw, name: not now, other: None}
 
     def _respelled(self) -> Iterator[dict[str, Json]]:
-        places = [name for name, types in self.runs.cls.types.items() if "dict" in types and name not in LABELS]
+        places = [name for name, types in self.runs.cls.types.items() if "dict" in types and name not in INERT]
         places += [name for name in self.runs.further if isinstance(self.runs.given.get(name), (Mapping, type(None)))]
         objects = [
             plain(inner)
             for name, inner in self.runs.base.resolved.items()
-            if isinstance(inner, Mapping) and inner and name not in LABELS and holds_settings(inner)
+            if isinstance(inner, Mapping) and inner and name not in INERT and holds_settings(inner)
         ]
         bare = {key: item for key, item in self.runs.given.items() if key not in places}
         places = [name for name in dict.fromkeys(places) if any(self._takes(bare, name, inner) for inner in objects)]

@@ -25,7 +25,7 @@ def frozen_keys(
         top = path[:1]
         if top in bad:
             continue
-        if path[0] in variant:
+        if path[0] in variant or runs.cls.fills:
             variant = runs.filled(variant)
         outcome = runs.outcome(variant)
         if outcome.failure is not None:

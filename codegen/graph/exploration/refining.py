@@ -12,10 +12,11 @@ from codegen.graph.exploration.running import Outcome
 from codegen.graph.exploration.serving import same
 from codegen.graph.exploration.variants import differing_paths
 from ir.expressions import Apply, Const, Expr, Raw
-from ir.reading import DoesNotRead, Json, Reading, Refused, read
+from ir.reading import DoesNotRead, Json, Reading, Refused, raw_paths, read
 
 if TYPE_CHECKING:
     from codegen.graph.exploration.exploring import Explorer
+    from codegen.graph.exploration.pool import Entry
 
 
 MAX_REFINEMENTS = 24
@@ -34,19 +35,24 @@ class Refinement:
     def refined(self, reading: Reading) -> Reading:
         """The reading with further choices, until it is right for every configuration of the pool."""
         for _ in range(MAX_REFINEMENTS):
+            names = {str(path[0]) if path else "" for path in raw_paths(reading)}
             wrong = [
-                raw for raw in self.explorer.pool.variants() if not self._right(reading, raw) and not self._pinned(raw)
+                entry[0]
+                for entry in self.explorer.pool.entries()
+                if not self._right(reading, names, entry) and not self._pinned(entry[0])
             ]
             if not wrong:
                 break
             reading = self._split(reading, wrong)
         return reading
 
-    def _right(self, reading: Reading, raw: Mapping[str, Json]) -> bool:
-        """Whether a reading refuses a configuration, or agrees with its class."""
-        outcome = self.runs.outcome(raw)
+    def _right(self, reading: Reading, names: set[str], entry: Entry) -> bool:
+        """Whether a reading, of keys with these names, refuses a configuration, or agrees with its class."""
+        raw, outcome, changed = entry
         if outcome.failure is not None:
             return True
+        if (outcome.like or outcome) is self.runs.base and "" not in names and names.isdisjoint(changed):
+            return True  # the class went the same way, and the reading sees nothing new
         try:
             predicted = read(reading, raw)
         except DoesNotRead as refusal:

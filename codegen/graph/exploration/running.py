@@ -11,6 +11,7 @@ from codegen.graph import classes, configuration, construction, operators
 from codegen.graph.exploration.declarations import asked_keys, is_json, json_types
 from codegen.graph.exploration.variants import plain
 from codegen.graph.interpreter import Interpreter, Raised, Unsupported
+from codegen.graph.objects import Function, StaticMethod
 from codegen.graph.predicates import Kind, Predicate, Predicates
 from codegen.graph.scope import Missing
 from codegen.source.files import Library
@@ -27,6 +28,13 @@ class Outcome:
     predicates: tuple[Predicate, ...] = ()
     failure: str | None = None
     raw: Mapping[str, Json] = field(default_factory=dict)
+    reads: frozenset[Expr] = frozenset()  # keys that were looked at, or what was asked of them
+    asked: frozenset[str] = frozenset()
+    like: Outcome | None = None  # the run that went the same way, if this was none
+
+    def sought(self, name: str) -> bool:
+        """Whether the run asked for an argument or attribute of that name, be it there or not."""
+        return name in self.asked or "__dict__" in self.asked
 
 
 _NOT_CHECKED = frozenset({"validate_token_ids", "validate_output_attentions"})
@@ -45,20 +53,23 @@ class ConfigurationClass:
             self.cls = construction._configuration_class(self.interpreter, raw)
             self.declared, self.types = self._fields()
             self.spellings = self._spellings()
+            self.fills = self._fills()
             self.asked = tuple(dict.fromkeys(name for name in asked_keys(self.cls.mro) if not name.startswith("_")))
 
     def __call__(self, raw: Mapping[str, Json]) -> Outcome:
         """Run it on `raw`. Whatever goes wrong with a variant means that it is not known to work."""
+        reads: set[Expr] = set()
         try:
-            return self._run(raw)
+            return self._run(raw, reads)
         except Raised as error:
-            return Outcome(failure=self._text(error), raw=raw)
+            failure = self._text(error)
         except CompileError as error:
-            return Outcome(failure=str(error), raw=raw)
+            failure = str(error)
         except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-            return Outcome(failure=f"{type(error).__name__}: {error}", raw=raw)
+            failure = f"{type(error).__name__}: {error}"
         finally:
             self._reset()
+        return Outcome(failure=failure, raw=raw, reads=frozenset(reads))
 
     def check(self, raw: Mapping[str, Json]) -> None:
         """Run it on the configuration that is to be compiled, with the checks that its source has.
@@ -103,13 +114,14 @@ class ConfigurationClass:
         }
         return predicate.function in before and predicate.span is not None and predicate.span.file in files
 
-    def _run(self, raw: Mapping[str, Json]) -> Outcome:
+    def _run(self, raw: Mapping[str, Json], reads: set[Expr]) -> Outcome:
         with construction.deep_recursion():
-            config = configuration.construct(self.interpreter, self.cls, raw)
+            sought = self.interpreter.sought = set()
+            config = configuration.construct(self.interpreter, self.cls, raw, reads)
+            found, looked = self.interpreter.predicates.all(), frozenset(reads)
             seeding = configuration.Seeding()
-            found = self.interpreter.predicates.all()
             resolved = seeding.seed(config)
-            return Outcome(seeding.definitions, resolved, found, None, raw)
+            return Outcome(seeding.definitions, resolved, found, None, raw, looked, frozenset(sought))
 
     def _validate(self, config: Any) -> None:
         names = {name for cls in config.cls.mro for name in cls.namespace.names() if name.startswith("validate_")}
@@ -130,8 +142,18 @@ class ConfigurationClass:
         interpreter.predicates = Predicates()
         interpreter.stage = 1
         interpreter.scope = interpreter.node = None
+        interpreter.sought = None
         interpreter.loops = 0
         interpreter.stack.clear()
+
+    def _fills(self) -> bool:
+        """Whether a field that is absent is by construction as if its default were given."""
+        first = self.cls.mro[0]
+        own = first.namespace.has("__init__") or isinstance(
+            classes.find(self.interpreter, self.cls, "__new__"), (Function, StaticMethod)
+        )
+        reading = configuration.reads_keys_itself(self.cls)
+        return classes.is_configuration(first) and not own and not reading
 
     def _spellings(self) -> dict[str, tuple[str, ...]]:
         """Other names of attributes."""

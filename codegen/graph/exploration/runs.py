@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-import json
 from collections.abc import Mapping
 
 from codegen.graph.exploration.candidates import Candidates
 from codegen.graph.exploration.lifting import loops_asked
+from codegen.graph.exploration.memory import Memory
 from codegen.graph.exploration.running import ConfigurationClass, Outcome
 from codegen.graph.exploration.variants import ABSENT, changed
 from ir.expressions import Raw
-from ir.reading import INERT, Json
+from ir.reading import INERT, Json, Path
 
 MAX_RUNS = 4000
 MAX_CANDIDATES = 4
@@ -23,22 +22,17 @@ class Runs:
 
     def __init__(self, cls: ConfigurationClass, given: dict[str, Json]):
         self.cls, self.declared, self.given = cls, cls.declared, given
-        self.outcomes: dict[str, Outcome] = {}
         self.raw = self.filled(given)
+        self.outcome = Memory(cls, self.raw)
         self.base = self.outcome(self.raw)
         self.candidates = Candidates(cls, given, self.base.resolved)
         self.further = tuple(name for name in cls.asked if name not in INERT)
         self.effects: dict[str, frozenset[str]] = {}
         self.samples: dict[str, Json] = {}
+        self.numbers: dict[str, bool] = {}
 
     def filled(self, raw: Mapping[str, Json]) -> dict[str, Json]:
         return {**{name: default for name, default in self.declared.items() if name not in raw}, **raw}
-
-    def outcome(self, raw: Mapping[str, Json]) -> Outcome:
-        text = json.dumps(raw, sort_keys=False, default=str)
-        if text not in self.outcomes:
-            self.outcomes[text] = self.cls(copy.deepcopy(dict(raw)))
-        return self.outcomes[text]
 
     def affected(self, name: str) -> frozenset[str]:
         """The attributes that a key decides in the given configuration; FAILS if that goes wrong for some value."""
@@ -65,6 +59,27 @@ class Runs:
             found |= {name for name, item in outcome.resolved.items() if isinstance(item, (list, tuple))}
         return found
 
+    def futile(self, raw: Mapping[str, Json], path: Path, new: Json) -> bool:
+        """Whether a value for a key that holds nothing is refused in the configuration that is compiled, or is an object where
+        the class puts the value of that key among other numbers."""
+        name = path[0]
+        if len(path) > 1 or new is None or new is ABSENT or raw.get(str(name)) is not None or not isinstance(name, str):
+            return False
+        if self.raw.get(name) is not None:
+            return False
+        if self.outcome({**self.raw, name: new}).failure is not None:
+            return True
+        return isinstance(new, (dict, list)) and self._is_number(name)
+
+    def _is_number(self, name: str) -> bool:
+        """Whether a number under an undeclared name ends up in another place of the resolved configuration, just as it is."""
+        if name in self.declared:
+            return False
+        if name not in self.numbers:
+            found = self.outcome({**self.raw, name: 2}).definitions
+            self.numbers[name] = any(expr == Raw((name,)) and path != (name,) for path, expr in found.items())
+        return self.numbers[name]
+
     def harmless(self, name: str) -> Json:
         """A value of an absent key with which the class still runs; None if none is known."""
         if name not in self.samples:
@@ -72,7 +87,7 @@ class Runs:
                 (
                     new
                     for new in self.candidates(self.raw, (name,), Raw((name,)))
-                    if new is not None and new is not ABSENT and self.outcome({**self.raw, name: new}).failure is None
+                    if new is not None and new is not ABSENT and not self.futile(self.raw, (name,), new)
                 ),
                 None,
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ir.reading import Json, Path, lookup
@@ -13,7 +12,7 @@ ABSENT = object()
 
 def differing_paths(a: Mapping[str, Json], b: Mapping[str, Json], path: Path = ()) -> Iterator[Path]:
     """The keys in which two configurations differ."""
-    for name in a.keys() | b.keys():
+    for name in [*a, *(name for name in b if name not in a)]:
         left, right = a.get(name, ABSENT), b.get(name, ABSENT)
         if isinstance(left, Mapping) and isinstance(right, Mapping):
             yield from differing_paths(left, right, (*path, name))
@@ -32,28 +31,25 @@ def is_plain_list(items: Sequence[Json]) -> bool:
 
 
 def changed(raw: Mapping[str, Json], path: Path, new: Json) -> dict[str, Json] | None:
-    """`raw` with another value at `path`; None if there is no such place."""
-    made = copy.deepcopy(dict(raw))
-    owner: Json = made
-    for step in path[:-1]:
-        if isinstance(owner, dict) and isinstance(owner.get(step), (dict, list)):
-            owner = owner[step]
-        elif isinstance(owner, list) and isinstance(step, int) and step < len(owner):
-            owner = owner[step]
-        else:
-            return None
-    last = path[-1]
-    if isinstance(owner, dict):
-        if new is ABSENT:
-            if owner.pop(last, ABSENT) is ABSENT:
+    """`raw` with another value at `path`, sharing everything else with it; None if there is no such place."""
+    made = _changed(raw, path, new)
+    return made if isinstance(made, dict) else None
+
+
+def _changed(owner: Json, path: Path, new: Json) -> Json:
+    step, rest = path[0], path[1:]
+    if isinstance(owner, Mapping):
+        if rest or new is ABSENT:
+            if step not in owner:
                 return None
-        else:
-            owner[last] = copy.deepcopy(new)
-    elif isinstance(owner, list) and isinstance(last, int) and last < len(owner) and new is not ABSENT:
-        owner[last] = copy.deepcopy(new)
-    else:
-        return None
-    return made
+        if not rest and new is ABSENT:
+            return {name: item for name, item in owner.items() if name != step}
+        inner = _changed(owner[step], rest, new) if rest else new
+        return None if rest and inner is None else {**owner, step: inner}
+    if isinstance(owner, list) and isinstance(step, int) and step < len(owner) and (rest or new is not ABSENT):
+        inner = _changed(owner[step], rest, new) if rest else new
+        return None if rest and inner is None else [*owner[:step], inner, *owner[step + 1 :]]
+    return None
 
 
 def disturbed(
@@ -78,7 +74,7 @@ def disturbed(
         )
         for new in candidates:
             if new is not ABSENT:
-                yield (name,), {**copy.deepcopy(dict(raw)), name: new}
+                yield (name,), {**raw, name: new}
 
 
 def _disturbances(now: Json) -> Iterator[Json]:

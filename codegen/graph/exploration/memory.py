@@ -1,0 +1,172 @@
+"""What is known of a configuration without running its class on it: what no run looked at decided nothing.
+
+A run notes which keys it looked at. Another configuration of the same form (the same keys, lists of the same lengths) that has the
+same values under those keys goes the same way, whatever it has under all others; only what follows from those is another value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from codegen.graph.configuration import special_float
+from codegen.graph.exploration.running import Outcome
+from codegen.graph.exploration.variants import ABSENT
+from ir.expressions import Environment, Expr, Raw, evaluate, leaves
+from ir.reading import Json, Path, lookup
+
+Form = Hashable
+
+
+class Memory:
+    """Outcomes of a configuration class on variants of `base`, most of them without running it."""
+
+    def __init__(self, run: Callable[[Mapping[str, Json]], Outcome], base: Mapping[str, Json]):
+        self._run, self.base = run, base
+        self.runs = 0
+        self._exact: dict[Hashable, Outcome] = {}
+        self._known: dict[Form, dict[tuple[Expr, ...], dict[Hashable, Outcome]]] = {}
+        self._users: dict[int, dict[Path, list[Path]]] = {}
+        self._containers: dict[int, tuple[Json, Hashable]] = {}
+        self._frozen = {name: frozen(item) for name, item in base.items()}
+        self._forms = {name: form(item) for name, item in base.items()}
+
+    def __call__(self, raw: Mapping[str, Json]) -> Outcome:
+        changes = self.changes(raw)
+        if changes not in self._exact:
+            self._exact[changes] = self._outcome(raw, [name for name, _ in changes])
+        return self._exact[changes]
+
+    def __len__(self) -> int:
+        return len(self._exact)
+
+    def changes(self, raw: Mapping[str, Json]) -> frozenset[tuple[str, Hashable]]:
+        """In what a configuration differs from the one that is compiled; equal for equal configurations."""
+        return frozenset(self._changes(raw))
+
+    def _changes(self, raw: Mapping[str, Json]) -> Iterator[tuple[str, Hashable]]:
+        base = self.base
+        for name, item in raw.items():
+            if name not in base or item is not base[name]:
+                here = self._freeze(item)
+                if name not in base or here != self._frozen[name]:
+                    yield name, here
+        if len(raw) < len(base) or raw.keys() != base.keys():
+            for name in base.keys() - raw.keys():
+                yield name, ABSENT
+
+    def _freeze(self, item: Json) -> Hashable:
+        """As `frozen`, once for each object that variants share."""
+        if not isinstance(item, (dict, list)):
+            return frozen(item)
+        if id(item) not in self._containers:
+            self._containers[id(item)] = item, frozen(item)
+        return self._containers[id(item)][1]
+
+    def _outcome(self, raw: Mapping[str, Json], changes: Sequence[str]) -> Outcome:
+        known = self._known.setdefault(self._form(raw, changes), {})
+        for reads, table in known.items():
+            like = table.get(_answers(raw, reads))
+            if like is not None:
+                return self._transferred(like, raw)
+        self.runs += 1
+        found = self._run(raw)
+        reads = tuple(sorted(found.reads, key=repr))
+        known.setdefault(reads, {})[_answers(raw, reads)] = found
+        return found
+
+    def _form(self, raw: Mapping[str, Json], changes: Sequence[str]) -> Form:
+        found = []
+        for name in changes:
+            here = form(raw[name]) if name in raw else ABSENT
+            if name not in self.base or here != self._forms[name]:
+                found.append((name, here))
+        return frozenset(found)
+
+    def _transferred(self, like: Outcome, raw: Mapping[str, Json]) -> Outcome:
+        """The outcome for a configuration that differs from that of `like` in keys that it did not look at."""
+        if like.failure is not None:
+            return replace(like, raw=raw)
+        users = self._users.get(id(like))
+        if users is None:
+            users = self._users[id(like)] = _users(like.definitions)
+        resolved: Any = like.resolved
+        env = Environment(raw=raw)
+        for path in _differing(like.raw, raw):
+            for user in users.get(path, ()):
+                if not isinstance(lookup(like.resolved, user), (Mapping, list, tuple)):
+                    resolved = _with(resolved, user, evaluate(like.definitions[user], env))
+        return replace(like, resolved=resolved, raw=raw, like=like.like or like)
+
+
+def frozen(x: Json) -> Hashable:
+    """A value as a key that tells types apart."""
+    kind = type(x)
+    if kind is float:
+        return kind, repr(x)
+    if isinstance(x, dict):
+        return dict, frozenset((name, frozen(item)) for name, item in x.items())
+    if isinstance(x, (list, tuple)):
+        return list, tuple(map(frozen, x))
+    return kind, x
+
+
+def form(x: Json) -> Form:
+    """Which keys there are, and how long the lists are."""
+    if isinstance(x, Mapping):
+        if special_float(dict(x)) is not None:
+            return frozen(x)
+        return dict, tuple((name, form(item)) for name, item in x.items())
+    if isinstance(x, (list, tuple)):
+        return list, tuple(map(form, x))
+    return None
+
+
+def _answers(raw: Mapping[str, Json], questions: tuple[Expr, ...]) -> Hashable:
+    """The answers for a configuration; equal ones mean that a run goes the same way."""
+    env = Environment(raw=raw)
+    return tuple(_answer(question, env) for question in questions)
+
+
+def _answer(question: Expr, env: Environment) -> Hashable:
+    try:
+        return frozen(evaluate(question, env))
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return object()  # equal to no other
+
+
+def _differing(a: Json, b: Json, path: Path = ()) -> Iterator[Path]:
+    """Where two configurations of the same form have other values."""
+    if a is b:
+        return
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        for name, item in a.items():
+            yield from _differing(item, b[name], (*path, name))
+    elif isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        for i, (left, right) in enumerate(zip(a, b, strict=True)):
+            yield from _differing(left, right, (*path, i))
+    elif type(a) is not type(b) or a != b:
+        yield path
+
+
+def _users(definitions: Mapping[Path, Expr]) -> dict[Path, list[Path]]:
+    """The attributes that follow from each key."""
+    found: dict[Path, list[Path]] = {}
+    for path, expr in definitions.items():
+        for leaf in leaves(expr):
+            if isinstance(leaf, Raw):
+                found.setdefault(leaf.path, []).append(path)
+    return found
+
+
+def _with(owner: Any, path: Path, new: Json) -> Any:
+    """A copy of a nested value that has `new` at `path`."""
+    if not path:
+        return new
+    step, rest = path[0], path[1:]
+    inner = _with(owner[step], rest, new)
+    if isinstance(owner, Mapping):
+        return {**owner, step: inner}
+    assert isinstance(step, int)
+    return type(owner)([*owner[:step], inner, *owner[step + 1 :]])
