@@ -56,12 +56,27 @@ class Local:
     name: str
 
 
+class _Known:
+    """What is worked out once for each operation: expressions are large, shared, and looked up often."""
+
+    __slots__ = ("_hash", "_leaves")
+    _hash: int
+    _leaves: frozenset[Expr]
+
+
 @dataclass(frozen=True, slots=True)
-class Apply:
+class Apply(_Known):
     """An operation on expressions; `op` is a key of OPERATIONS."""
 
     op: str
     args: tuple[Expr, ...]
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            object.__setattr__(self, "_hash", hash((self.op, self.args)))
+            return self._hash
 
 
 Expr = Const | Key | Raw | Dim | Index | Local | Apply
@@ -137,6 +152,9 @@ def evaluate(expr: Expr, env: Environment) -> object:
         KeyError: a leaf has no value in `env`.
         ArithmeticError, TypeError, ValueError: as the operation itself.
     """
+    kind = type(expr)
+    if kind is Apply:
+        return OPERATIONS[expr.op](*[evaluate(arg, env) for arg in expr.args])  # type: ignore[union-attr]
     match expr:
         case Const(value):
             return value
@@ -150,8 +168,8 @@ def evaluate(expr: Expr, env: Environment) -> object:
             return env.indices[name]
         case Local(name):
             return env.locals[name]
-        case Apply(op, args):
-            return OPERATIONS[op](*(evaluate(arg, env) for arg in args))
+        case Apply():
+            raise AssertionError("handled above")
         case _:
             assert_never(expr)
 
@@ -162,27 +180,27 @@ def _walk(root: object, path: tuple[str | int, ...]) -> object:
     return root
 
 
-def leaves(expr: Expr) -> set[Expr]:
+_NONE: frozenset[Expr] = frozenset()
+
+
+def leaves(expr: Expr) -> frozenset[Expr]:
     """The keys, dims and indices that `expr` depends on."""
-    match expr:
-        case Const():
-            return set()
-        case Key() | Raw() | Dim() | Index() | Local():
-            return {expr}
-        case Apply(_, args):
-            return set().union(*(leaves(arg) for arg in args)) if args else set()
-        case _:
-            assert_never(expr)
+    if isinstance(expr, Const):
+        return _NONE
+    if not isinstance(expr, Apply):
+        return frozenset((expr,))
+    try:
+        return expr._leaves
+    except AttributeError:
+        object.__setattr__(expr, "_leaves", _NONE.union(*map(leaves, expr.args)))
+        return expr._leaves
 
 
 def substitute(expr: Expr, replacements: Mapping[Expr, Expr]) -> Expr:
     """`expr` with every subexpression that is a key of `replacements` replaced, outermost first."""
     if expr in replacements:
         return replacements[expr]
-    match expr:
-        case Apply(op, args):
-            return Apply(op, tuple(substitute(arg, replacements) for arg in args))
-        case Const() | Key() | Raw() | Dim() | Index() | Local():
-            return expr
-        case _:
-            assert_never(expr)
+    if not isinstance(expr, Apply):
+        return expr
+    args = tuple([substitute(arg, replacements) for arg in expr.args])
+    return expr if all(map(operator.is_, args, expr.args)) else Apply(expr.op, args)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ir.expressions import Apply, Const, Environment, Expr, Index, Key, Raw, evaluate, leaves, substitute
+from ir.expressions import OPERATIONS, Apply, Const, Environment, Expr, Index, Key, Raw, evaluate, leaves
 
 Path = tuple[str | int, ...]
 Json = object
@@ -67,28 +67,33 @@ def read(reading: Reading, raw: Mapping[str, Json]) -> Json:
                 raise ValueError(f"{number!r} elements of a list")
             made = []
             for i in range(number):
-                at: dict[Expr, Expr] = {index: Const(i)}
+                at = {index: i}
                 picked = element
-                if test is not None and otherwise is not None and not value(substitute(test, at), raw):
+                if test is not None and otherwise is not None and not value(test, raw, at):
                     picked = otherwise
-                made.append(value(substitute(picked, at), raw))
+                made.append(value(picked, raw, at))
             return made
         case _:
             return value(reading, raw)
 
 
-def value(expr: Expr, raw: Mapping[str, Json]) -> Json:
+def value(expr: Expr, raw: Mapping[str, Json], indices: Mapping[Index, int] | None = None) -> Json:
     """The value of an expression over Raw, where what is absent is None and nothing is in None."""
+    kind = type(expr)
+    if kind is Raw:
+        return lookup(raw, expr.path)  # type: ignore[union-attr]
+    if kind is Const:
+        return expr.value  # type: ignore[union-attr]
     match expr:
-        case Raw(path):
-            return lookup(raw, path)
         case Apply("in", (item, container)):
-            inside = value(container, raw)
-            return inside is not None and value(item, raw) in inside  # type: ignore[operator]
+            inside = value(container, raw, indices)
+            return inside is not None and value(item, raw, indices) in inside  # type: ignore[operator]
         case Apply("if", (test, then, otherwise)):
-            return value(then if value(test, raw) else otherwise, raw)
+            return value(then if value(test, raw, indices) else otherwise, raw, indices)
         case Apply(op, args):
-            return evaluate(Apply(op, tuple(Const(value(arg, raw)) for arg in args)), Environment())  # type: ignore[arg-type]
+            return OPERATIONS[op](*[value(arg, raw, indices) for arg in args])
+        case Index() if indices is not None and expr in indices:
+            return indices[expr]
         case _:
             return evaluate(expr, Environment())
 
