@@ -17,17 +17,20 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ir.expressions import Const, Dim, Environment, Local
 from ir.expressions import evaluate as evaluate_expr
 from ir.graph import (
+    Branch,
     Call,
     DType,
     DTypeOf,
     Ellipsis_,
     Loop,
     ModuleTarget,
+    Node,
     Number,
     Op,
     Operand,
     Raised,
     Region,
+    Scan,
     SliceOf,
     Value,
 )
@@ -126,7 +129,7 @@ class _Evaluation:
             self.node(node, frame)
         return tuple(frame.operand(result) for result in region.results)
 
-    def node(self, node: Op | Call | Loop | Raised, frame: _Frame) -> None:
+    def node(self, node: Node, frame: _Frame) -> None:
         match node:
             case Op():
                 self.op(node, frame)
@@ -138,6 +141,12 @@ class _Evaluation:
                 frame.bind_all(results, _Evaluation(inner).region(region, [frame.operand(arg) for arg in args]))
             case Loop():
                 self.loop(node, frame)
+            case Scan():
+                self.scan(node, frame)
+            case Branch(condition, then, otherwise, args, results):
+                arm = then if evaluate_expr(condition, frame.environment()) else otherwise
+                inner = replace(frame.context, environment=frame.environment())
+                frame.bind_all(results, _Evaluation(inner).region(arm, [frame.operand(arg) for arg in args]))
             case Raised(args=args, results=results):
                 if frame.context.define is None:
                     raise CannotEvaluate("a raised component without a definition")
@@ -176,6 +185,26 @@ class _Evaluation:
             body = _numbered(node.bodies[kind], index)
             carried = list(_Evaluation(inner).region(body, [*carried, *invariant, *varying]))
         frame.bind_all(node.results, carried)
+
+    def scan(self, node: Scan, frame: _Frame) -> None:
+        args = [frame.operand(arg) for arg in node.args]
+        sliced = node.carries + len(node.axes)
+        carried, whole = args[: node.carries], args[sliced:]
+        environment = frame.environment()
+        stacks: list[list[Any]] = [[] for _ in node.stacked]
+        length = evaluate_expr(node.length, environment)
+        assert isinstance(length, int)
+        for index in range(length):
+            dims = {**environment.dims, node.index: index}
+            inner = replace(frame.context, environment=replace(environment, dims=dims))
+            pairs = zip(args[node.carries : sliced], node.axes, strict=True)
+            slices = [np.take(x, index, axis=axis) for x, axis in pairs]
+            made = _Evaluation(inner).region(node.body, [*carried, *slices, *whole])
+            carried = list(made[: node.carries])
+            for stack, piece in zip(stacks, made[node.carries :], strict=True):
+                stack.append(piece)
+        joined = [np.stack(stack, axis=axis) for stack, axis in zip(stacks, node.stacked, strict=True)]
+        frame.bind_all(node.results, [*carried, *joined])
 
 
 def _path(prefix: str, path: str) -> str:

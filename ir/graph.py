@@ -6,7 +6,8 @@ value came from; they never take part in equality.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -146,7 +147,78 @@ class Raised:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-Node = Op | Call | Loop | Raised
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A loop over time or chunks: every iteration hands the carried values to the next.
+
+    `args` are the first carried values, then tensors of which iteration i takes slice i of the axis in `axes`, then what all
+    iterations take whole. The results of the body are what it carries on, then what is stacked along the axes in `stacked`;
+    so are those of the loop. The body knows the number of the iteration as the size `index`.
+    """
+
+    body: Region
+    args: tuple[Operand, ...]
+    results: tuple[Value, ...]
+    length: Expr
+    carries: int
+    axes: tuple[int, ...]
+    stacked: tuple[int, ...]
+    index: str
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One of two ways to compute the results, chosen by the sizes of the input. Both take all of `args`."""
+
+    condition: Expr
+    then: Region
+    otherwise: Region
+    args: tuple[Operand, ...]
+    results: tuple[Value, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+Node = Op | Call | Loop | Raised | Scan | Branch
+
+
+WRITES = "state_write"
+"""The operation whose result is what later calls find: nothing in the region uses it."""
+
+
+def has_effect(node: Node) -> bool:
+    """Whether a node leaves something behind for later calls, so that it is needed though nobody uses its results."""
+    match node:
+        case Op(name):
+            return name == WRITES
+        case Call(region=inner):
+            return any(has_effect(other) for other in inner.nodes)
+        case Loop(bodies=bodies):
+            return any(has_effect(other) for body in bodies for other in body.nodes)
+        case Scan() | Branch():
+            return any(has_effect(other) for region in within(node) for other in region.nodes)
+        case Raised():
+            return False
+
+
+def within(node: Node) -> tuple[Region, ...]:
+    """The regions of a node that run in the frame of the node itself: a body, or two arms."""
+    match node:
+        case Scan(body=body):
+            return (body,)
+        case Branch(then=then, otherwise=otherwise):
+            return (then, otherwise)
+        case _:
+            return ()
+
+
+def with_regions(node: Scan | Branch, change: Callable[[Region], Region]) -> Scan | Branch:
+    """The node with the regions that run in its frame changed."""
+    match node:
+        case Scan(body=body):
+            return replace(node, body=change(body))
+        case Branch(then=then, otherwise=otherwise):
+            return replace(node, then=change(then), otherwise=change(otherwise))
 
 
 @dataclass(frozen=True, slots=True)

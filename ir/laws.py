@@ -10,22 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ir.graph import (
+    Branch,
     Call,
     DType,
     DTypeOf,
     Ellipsis_,
     Loop,
+    Node,
     Number,
     Op,
     Operand,
     Raised,
     Region,
+    Scan,
     SliceOf,
     Value,
 )
 from ir.ops import OPS
 
-EFFECTS = frozenset({"parameter", "cache_update", "last_only"})
+EFFECTS = frozenset({"parameter", "cache_update", "last_only", "state_read", "state_write", "state_extend"})
 """Operations of the surroundings, which the vocabulary of tensors does not hold."""
 
 
@@ -59,6 +62,14 @@ def _broken(region: Region, seen: set[int]) -> Iterator[str]:
                 yield from _loop(node)
                 for body in node.bodies:
                     yield from _broken(body, seen)
+            case Scan():
+                yield from _scan(node)
+                yield from _broken(node.body, seen)
+            case Branch():
+                for arm in (node.then, node.otherwise):
+                    yield from _passed(arm, node.args, arm.params)
+                    yield from _passed(arm, node.results, arm.results)
+                    yield from _broken(arm, seen)
             case Raised():
                 pass
         for result in node.results:
@@ -104,7 +115,18 @@ def _loop(node: Loop) -> Iterator[str]:
         yield from _passed(body, node.results, body.results)
 
 
-def _operands(node: Op | Call | Loop | Raised) -> tuple[Operand, ...]:
+def _scan(node: Scan) -> Iterator[str]:
+    sliced = len(node.axes)
+    if len(node.args) != len(node.body.params) or len(node.results) != len(node.body.results):
+        yield f"the loop over time in `{node.body.name}` and its body differ in what they take or give"
+    elif len(node.results) != node.carries + len(node.stacked) or len(node.args) < node.carries + sliced:
+        yield f"the loop over time in `{node.body.name}` has a wrong number of axes"
+    else:
+        yield from _passed(node.body, node.args[: node.carries], node.body.params[: node.carries])
+        yield from _passed(node.body, node.results[: node.carries], node.body.results[: node.carries])
+
+
+def _operands(node: Node) -> tuple[Operand, ...]:
     if isinstance(node, Loop):
         return (*node.carried, *node.invariant, *(operand for kind in node.varying for operand in kind))
     return node.args

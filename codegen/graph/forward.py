@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,9 +12,11 @@ from codegen.graph import classes, counting, rope
 from codegen.graph.construction import Built, deep_recursion, failure, module_tree
 from codegen.graph.interpreter import Raised
 from codegen.graph.objects import Function, ModuleObject
+from codegen.graph.recurrent import States, UnknownState
 from codegen.graph.regions import freeze, nodes_of
 from codegen.graph.replay import Recordings
-from codegen.graph.state import B, KeyValueCache, Mask, S, Surroundings, T
+from codegen.graph.sizes import B, S, T
+from codegen.graph.state import KeyValueCache, Mask, Surroundings
 from codegen.graph.values import Frame, Node, Tensor, TensorValue
 from ir.graph import DType, Module, Parameter, Region
 
@@ -57,34 +59,65 @@ def trace_forward(built: Built, *, replay: bool = True) -> Traced:
             raise failure(built.interpreter, error) from None
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One way to call `forward`: on new tokens after those in a cache or on whole sequences; with a mask of all tokens or
+    of the new ones.
+    """
+
+    cached: bool
+    all_tokens: bool = True
+
+
+_CACHES = ("past_key_values", "cache_params")
+_ATTEMPTS = (_Attempt(True), _Attempt(True, all_tokens=False), _Attempt(False))
+
+
 def _trace_either_way(built: Built, *, replay: bool) -> Traced:
-    if not _knows(built, "past_key_values"):
-        return _trace(built, cached=False, replay=replay)
+    """The first attempt whose shapes fit together."""
+    if not any(_knows(built, name) for name in _CACHES):
+        return _trace(built, _Attempt(False), replay=replay)
     interpreter = built.interpreter
-    made, known = list(interpreter.trace.root.body), interpreter.predicates.copy()
-    try:
-        return _trace(built, cached=True, replay=replay)
-    except CompileError as error:
-        if error.diagnostics[0].code != "shape-mismatch":
-            raise
-        trace = interpreter.trace
-        trace.frame, trace.root.body, interpreter.predicates = trace.root, made, known
+    trace, made, known = interpreter.trace, list(interpreter.trace.root.body), interpreter.predicates.copy()
+    first: CompileError | None = None
+
+    def again() -> None:
+        trace.frame, trace.root.body, interpreter.predicates = trace.root, list(made), known.copy()
+
+    for attempt in _ATTEMPTS:
         try:
-            return _trace(built, cached=False, replay=replay)
-        except CompileError as other:
-            raise (error if other.diagnostics[0].code == "shape-mismatch" else other) from None
+            return _trace_with_states(built, attempt, replay=replay, again=again)
+        except CompileError as error:
+            if error.diagnostics[0].code != "shape-mismatch":
+                raise
+            first = first or error
+            again()
+    assert first is not None
+    raise first
 
 
-def _trace(built: Built, *, cached: bool, replay: bool) -> Traced:
-    """Run `forward` once, on new tokens after those in a cache or on whole sequences."""
-    interpreter, model = built.interpreter, built.model
+def _trace_with_states(built: Built, attempt: _Attempt, *, replay: bool, again: Callable[[], None]) -> Traced:
+    """A trace; where it asks for states that are not known yet, after one on an empty cache that tells them."""
+    states = States(learning=True)
+    try:
+        return _trace(built, attempt, replay=replay)
+    except UnknownState:
+        again()
+        _trace(built, attempt, replay=replay, states=states)
+        again()
+        return _trace(built, attempt, replay=replay, states=States(kinds=states.kinds))
+
+
+def _trace(built: Built, attempt: _Attempt, *, replay: bool, states: States | None = None) -> Traced:
+    """Run `forward` once."""
+    interpreter, model, cached = built.interpreter, built.model, attempt.cached
     trace = interpreter.trace
     for _, module in _modules(model, ""):
         rope.prepare(interpreter, module)
     made = list(trace.root.body)  # what filled the buffers
-    surroundings = interpreter.surroundings = Surroundings(cached)
-    ids, positions = Tensor(surroundings.ids), Tensor(surroundings.positions)
-    valid = Tensor(TensorValue((B, S if cached else T), DType.INT64))
+    surroundings = interpreter.surroundings = Surroundings(cached, states=states or States())
+    ids, positions, fresh = Tensor(surroundings.ids), Tensor(surroundings.positions), Tensor(surroundings.fresh)
+    valid = Tensor(TensorValue((B, S if cached else T), DType.INT64)) if attempt.all_tokens else fresh
     parameters, held = _parameters(model), _held(model)
     trace.default_dtype = DType.FLOAT32
     interpreter.framing = True
@@ -98,7 +131,7 @@ def _trace(built: Built, *, cached: bool, replay: bool) -> Traced:
     frame = next(f for f in trace.root.body if isinstance(f, Frame) and f.kind == "module" and f.module_path == "")
     counting.share_the_count(frame, ids.value, positions.value, cached=cached)
     region = freeze(frame, [logits.value], parameters, _constants(model))
-    names = {ids.value: "ids", positions.value: "positions", valid.value: "valid"}
+    names = {ids.value: "ids", positions.value: "positions", valid.value: "valid", fresh.value: "fresh"}
     names |= {value: mask.name for mask, value in surroundings.masks.items()}
     takes = _takes(frame, logits.value, parameters)
     unknown = [value for value in takes if value not in names]
@@ -118,7 +151,7 @@ def _arguments(built: Built, ids: Tensor, positions: Tensor, valid: Tensor, cach
         "input_ids": ids,
         "attention_mask": valid,
         "position_ids": positions,
-        "past_key_values": KeyValueCache() if cached else None,
+        **{name: KeyValueCache() if cached else None for name in _CACHES},
         "use_cache": cached,
     }
     passes_on = _forward(built).args.kwarg is not None

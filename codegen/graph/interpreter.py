@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
-from codegen.graph import builtins, classes, counting, experts, library, operators, rope
+from codegen.graph import builtins, classes, counting, experts, library, operators, rope, scans
 from codegen.graph.objects import (
     Bound,
     Builtin,
@@ -484,6 +484,9 @@ class Interpreter:
     def _for(self, node: ast.For, scope: Scope) -> None:
         source = self.eval(node.iter, scope)
         self.node = node.iter
+        if self.framing and scans.is_over_time(source):
+            scans.run(self, node, source, scope)
+            return
         hook = library.LOOPS.get(type(source))
         if hook is not None:
             hook(self, node, source, scope)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from codegen.graph.values import Scalar, Tensor, TensorValue, value_of
+from codegen.graph.values import Node, Scalar, Size, Tensor, TensorValue, value_of
 from ir.expressions import Apply, Dim, Expr, Index, Key, Raw, leaves
 
 if TYPE_CHECKING:
@@ -310,6 +310,26 @@ class Foreign:
         if op in ("==", "!="):
             return (self is other) == (op == "==")
         raise NotImplementedError
+
+
+class Gathered(Foreign):
+    """A list to which every iteration of a loop over time appended one tensor; `end` is the end of that loop."""
+
+    def __init__(self, name: str, end: Node, piece: TensorValue, length: Size):
+        self.name, self.end, self.piece, self.size = name, end, piece, length
+
+    def length(self, interpreter: Interpreter) -> Any:
+        return self.size
+
+    def along(self, axis: int) -> TensorValue:
+        """The tensors stacked along a new axis."""
+        shape = (*self.piece.shape[:axis], self.size, *self.piece.shape[axis:])
+        result = TensorValue(shape, self.piece.dtype)
+        length, index, nexts, pieces, axes = self.end.args
+        assert isinstance(pieces, tuple) and isinstance(axes, tuple)
+        self.end.args = (length, index, nexts, (*pieces, self.piece), (*axes, axis))
+        self.end.results = (*self.end.results, result)
+        return result
 
 
 def container_expr(value: object) -> Expr | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from codegen.graph.values import Frame, Node, Scalar, TensorValue, expr_of
 from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Local, leaves
 from ir.graph import (
+    WRITES,
+    Branch,
     Call,
     DType,
     Ellipsis_,
@@ -18,13 +20,16 @@ from ir.graph import (
     Op,
     Operand,
     Region,
+    Scan,
     SliceOf,
     Value,
 )
 from ir.graph import Node as GraphNode
 
 PARAMETER = "parameter"
-EFFECTS = frozenset({"cache_update"})
+SCAN, ARMS = "scan", "branch"
+"""Frames of loops over time and of branches on the size of the input: see scans.py and branches.py."""
+SCAN_BEGIN, SCAN_END, BRANCH_END, NARROW = "scan_begin", "scan_end", "branch_end", "narrow"
 
 
 def freeze(
@@ -151,7 +156,7 @@ class _Freezer:
     def _alive(self, nodes: list[tuple[Node, Frame]], outputs: list[TensorValue]) -> set[int]:
         wanted, alive = set(outputs), set()
         for node, _ in reversed(nodes):
-            if any(result in wanted for result in node.results):
+            if node.op == WRITES or any(result in wanted for result in node.results):
                 alive.add(id(node))
                 wanted.update(value for argument in node.args for value in tensors_in(argument))
         return alive
@@ -236,7 +241,7 @@ class _Builder:
     def __init__(self, freezer: _Freezer, frame: Frame):
         self.freezer, self.frame = freezer, frame
         self.values: dict[TensorValue, Value] = {}
-        self.nodes: list[Op | Call | Loop] = []
+        self.nodes: list[GraphNode] = []
         self.names: dict[object, list[str]] = {}
         self.note_names(frame)
         self.is_function = frame.module_path is None and frame.parent is not None
@@ -323,6 +328,12 @@ class _Builder:
             if isinstance(item, Node):
                 self.node(item)
                 at += 1
+            elif item.kind == SCAN:
+                self.scan(item)
+                at += 1
+            elif item.kind == ARMS:
+                self.branch(item)
+                at += 1
             elif item.kind == "iteration":
                 stop = at
                 while stop < len(items) and _same_loop(item, items[stop]):
@@ -335,6 +346,9 @@ class _Builder:
 
     def node(self, node: Node) -> None:
         if id(node) not in self.freezer.alive:
+            return
+        if node.op == NARROW:
+            self.values[node.results[0]] = self.load(node.args[0])  # type: ignore[arg-type]
             return
         if _is_identity(node):
             self.values[node.results[0]] = self.load(node.args[0])  # type: ignore[arg-type]
@@ -366,6 +380,100 @@ class _Builder:
         else:
             target = ModuleTarget(_relative(frame.module_path, self.frame.module_path), frame.name)
         self.nodes.append(Call(target, region, tuple(args), tuple(self.value(v) for v in results), frame.span))
+
+    def inner(self, frame: Frame, numbers: Mapping[Expr, Expr] | None = None) -> _Builder:
+        """A builder of a region that runs in this frame: it shares the numbers that a helper function is passed."""
+        made = _Builder(self.freezer, frame)
+        made.is_function, made.numbers, made.sizes = self.is_function, self.numbers, self.sizes
+        for key, names in self.names.items():
+            if not isinstance(key, TensorValue):
+                made.names.setdefault(key, list(names))
+        return made
+
+    def scan(self, frame: Frame) -> None:
+        """A loop over time, see scans.py. Carried values and stacks that nobody needs are left out."""
+        if not self.freezer._fact(frame).alive:
+            return
+        begin, end = (item for item in frame.body if isinstance(item, Node) and item.op in (SCAN_BEGIN, SCAN_END))
+        inits, wholes, axes = begin.args
+        length, index, nexts, pieces, stacked = end.args
+        assert isinstance(inits, tuple) and isinstance(wholes, tuple) and isinstance(axes, tuple)
+        assert isinstance(nexts, tuple) and isinstance(pieces, tuple) and isinstance(stacked, tuple)
+        items = [item for item in frame.body if item not in (begin, end)]
+        used, given = self._used(items), set(self.freezer.gives(frame))
+        carries = [j for j in range(len(inits)) if begin.results[j] in used or end.results[j] in given]
+        parts = [j for j in range(len(wholes)) if begin.results[len(inits) + j] in used]
+        kept = [j for j in range(len(pieces)) if end.results[len(nexts) + j] in given]
+        made = [*(nexts[j] for j in carries), *(pieces[j] for j in kept)]
+        used |= set(made)
+        invariant = [value for value in self.freezer.takes(frame) if value in used]
+        formals = [*(begin.results[j] for j in carries), *(begin.results[len(inits) + j] for j in parts), *invariant]
+        body = self._within(frame, formals)
+        body.body(items)
+        region = Region(frame.name, tuple(body.values[v] for v in formals), tuple(body.nodes), body.operands(made))
+        args = [*(inits[j] for j in carries), *(wholes[j] for j in parts), *invariant]
+        results = [*(end.results[j] for j in carries), *(end.results[len(nexts) + j] for j in kept)]
+        self.nodes.append(
+            Scan(
+                region,
+                tuple(self.load(value) for value in args),
+                tuple(self.value(value) for value in results),
+                self.expr(expr_of(length)),  # type: ignore[arg-type]
+                len(carries),
+                tuple(axes[j] for j in parts),
+                tuple(stacked[j] for j in kept),
+                str(index),
+                frame.span,
+            )
+        )
+
+    def branch(self, frame: Frame) -> None:
+        """Two ways that the size of the input chooses from, see branches.py."""
+        if not self.freezer._fact(frame).alive:
+            return
+        then, otherwise, end = frame.body
+        assert isinstance(then, Frame) and isinstance(otherwise, Frame) and isinstance(end, Node)
+        condition, yes, no = end.args
+        given = set(self.freezer.gives(frame))
+        kept = [j for j, result in enumerate(end.results) if result in given]
+        takes = self.freezer.takes(frame)
+        arms: list[Region] = []
+        for arm, made in ((then, yes), (otherwise, no)):
+            assert isinstance(made, tuple)
+            body = self._within(arm, takes)
+            body.body(arm.body)
+            outputs = body.operands([made[j] for j in kept])
+            arms.append(Region(frame.name, tuple(body.values[v] for v in takes), tuple(body.nodes), outputs))
+        args = tuple(self.load(value) for value in takes)
+        results = tuple(self.value(end.results[j]) for j in kept)
+        expr = self.expr(expr_of(condition))  # type: ignore[arg-type]
+        self.nodes.append(Branch(expr, arms[0], arms[1], args, results, frame.span))
+
+    def _within(self, frame: Frame, formals: Iterable[TensorValue]) -> _Builder:
+        """A builder of a region that runs in this frame: it shares the numbers that a helper function is passed."""
+        made = _Builder(self.freezer, frame)
+        made.is_function, made.numbers = self.is_function, self.numbers
+        for key, names in self.names.items():
+            for name in names:
+                if name not in made.names.setdefault(key, []):
+                    made.names[key].append(name)
+        made.sizes = self.sizes | {size for value in formals for size in made.value(value).shape}
+        return made
+
+    def _used(self, items: Iterable[Node | Frame]) -> set[TensorValue]:
+        nodes = (n for item in items for n in ((item,) if isinstance(item, Node) else (n for n, _ in nodes_of(item))))
+        return {v for node in nodes if id(node) in self.freezer.alive for v in tensors_in(node.args)}
+
+    def widened(self, operand: Value, like: TensorValue) -> Value:
+        """A value in the type of another."""
+        if operand.dtype is like.dtype:
+            return operand
+        wide = self.value(TensorValue(like.shape, like.dtype))
+        self.nodes.append(Op("cast", (operand, like.dtype), (wide,)))
+        return wide
+
+    def operands(self, values: Iterable[TensorValue]) -> tuple[Operand, ...]:
+        return tuple(self.operand(value) for value in values)
 
     def loop(self, frames: list[Frame]) -> None:
         frames = [frame for frame in frames if self.freezer._fact(frame).alive]
@@ -448,6 +556,7 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
     bodies: list[Region] = []
     outer: list[tuple[Operand, ...]] = []
     kinds: list[int] = []
+    initial = tuple(builder.load(value) for value in carried if value is not None)
     for k, frame in enumerate(frames):
         varying = [value for value in rest[k] if value not in invariant]
         first = [value for chain in chains if (value := chain[k]) is not None]
@@ -461,16 +570,98 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
             bodies.append(region)
             outer.append(passed)
         kinds.append(key)
+    if kinds.count(0) == 1 and len(kinds) > 1 and outer[0] == outer[kinds[1]]:
+        others = [value for chain in chains if (value := chain[1]) is not None]
+        if _same_but_for_types(bodies[0], bodies[kinds[1]], len(initial)):
+            initial = tuple(builder.widened(value, other) for value, other in zip(initial, others, strict=True))
+            del bodies[0], outer[0]
+            kinds = [kinds[1] - 1, *(kind - 1 for kind in kinds[1:])]
     return Loop(
         frames[0].name,
         tuple(bodies),
         tuple(kinds),
-        tuple(builder.load(value) for value in carried if value is not None),
+        initial,
         tuple(builder.load(value) for value in invariant),
         tuple(outer),
         tuple(builder.value(gives[-1][p]) for p in positions),
         frames[0].span,
     )
+
+
+def _same_but_for_types(first: Region, second: Region, carried: int) -> bool:
+    """Whether the first of two bodies takes its carried values in a narrower type, and casts them before anything else.
+
+    The second then computes the same from the values in the wider type, since casting to and fro is exact.
+    """
+    pairs = list(zip(first.params[:carried], second.params[:carried], strict=False))
+    for a, b in pairs:
+        if not isinstance(a, Value) or not isinstance(b, Value):
+            return False
+        if a.dtype is not b.dtype and not ((a.dtype, b.dtype) in _WIDER and _only_cast(first, a)):
+            return False
+    return len(first.params) == len(second.params) and _untyped(first) == _untyped(second)
+
+
+_WIDER = frozenset({(DType.MODEL, DType.PROMOTED)})
+
+
+def _only_cast(region: Region, value: Value) -> bool:
+    """Whether all that is done with a value is to cast it."""
+    for node in region.nodes:
+        for at, arg in enumerate(node.args if isinstance(node, (Op, Call)) else ()):
+            if arg != value:
+                continue
+            if isinstance(node, Call):
+                param = node.region.params[at]
+                if not isinstance(param, Value) or not _only_cast(node.region, param):
+                    return False
+            elif not isinstance(node, Op) or node.name != "cast":
+                return False
+    return True
+
+
+def _untyped(region: Region) -> object:
+    """What a region computes, but for the types of its values and casts between them."""
+    order: dict[int, int] = {}
+
+    def value(x: Value) -> int:
+        return order.setdefault(x.id, len(set(order.values())))
+
+    def operand(x: Operand) -> object:
+        match x:
+            case Value():
+                return value(x)
+            case SliceOf(start, stop, step):
+                return ("slice", operand(start), operand(stop), operand(step))
+            case tuple():
+                return tuple(operand(item) for item in x)
+            case DType():
+                return "type"
+            case _:
+                return x
+
+    for param in region.params:
+        if isinstance(param, Value):
+            value(param)
+    nodes: list[object] = []
+    for node in region.nodes:
+        if isinstance(node, Op) and node.name == "cast" and isinstance(node.args[0], Value):
+            order[node.results[0].id] = value(node.args[0])
+            continue
+        inner: tuple[object, ...] = ()
+        match node:
+            case Op(name):
+                inner = (name,)
+            case Call(target, body):
+                inner = (target, _untyped(body))
+            case Scan(body=body):
+                inner = (node.length, node.carries, node.axes, node.stacked, _untyped(body))
+            case Branch(condition, then, otherwise):
+                inner = (condition, _untyped(then), _untyped(otherwise))
+            case _:
+                return (id(region),)
+        nodes.append((inner, operand(node.args), tuple(value(result) for result in node.results)))
+    return (tuple(nodes), operand(region.results))
 
 
 def _initial(

@@ -8,7 +8,7 @@ from codegen.diagnostics import CompileError
 from codegen.graph import construction, operators
 from codegen.graph.interpreter import Interpreter, Raised
 from codegen.graph.regions import nodes_of
-from codegen.graph.state import B, T
+from codegen.graph.sizes import B, T
 from codegen.graph.values import Tensor, TensorValue
 from codegen.source.files import LIBRARY, Library
 from ir.graph import DType

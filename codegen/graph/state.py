@@ -8,18 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from codegen.graph.library import EXTERNALS, Intrinsic
 from codegen.graph.objects import Builtin, Foreign
-from codegen.graph.values import Scalar, Tensor, TensorValue, expr_of, value_of
-from ir.expressions import Dim, Expr
+from codegen.graph.recurrent import METHODS, States
+from codegen.graph.sizes import B, P, S, T
+from codegen.graph.values import Tensor, TensorValue, expr_of, value_of
+from ir.expressions import Expr
 from ir.graph import DType
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter
-
-BATCH, NEW, PAST = 3, 7, 5
-"""The sizes that a trace runs with: distinct, prime, more than one token, something in the cache."""
-
-B, T, S = Scalar(BATCH, Dim("B")), Scalar(NEW, Dim("T")), Scalar(NEW + PAST, Dim("S"))
-P = Scalar(PAST, Dim("P"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +34,14 @@ class Mask:
 
 @dataclass
 class Surroundings:
-    """The masks that a trace asked for, by what they mean. Without a cache, all tokens are new."""
+    """What a trace asked of its surroundings: masks, by what they mean, and states. Without a cache, all tokens are new."""
 
     cached: bool = True
     masks: dict[Mask, TensorValue] = field(default_factory=dict)
     ids: TensorValue = field(default_factory=lambda: TensorValue((B, T), DType.INT64))
     positions: TensorValue = field(default_factory=lambda: TensorValue((B, T), DType.INT64))
+    fresh: TensorValue = field(default_factory=lambda: TensorValue((B, T), DType.INT64))  # new tokens but for padding
+    states: States = field(default_factory=lambda: States())
 
     def mask(self, description: Mask) -> Tensor:
         if description not in self.masks:
@@ -82,6 +80,12 @@ def _length(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -
     return P
 
 
+def _fresh(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """The mask of a recurrence: which of the new tokens are no padding."""
+    given = {**dict(zip(_MASK_PARAMETERS, args, strict=False)), **kwargs}
+    return None if given.get("attention_mask") is None else Tensor(interpreter.surroundings.fresh)
+
+
 def _mask_sizes(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
     return (S, 0)
 
@@ -91,6 +95,7 @@ _CACHE_METHODS: dict[str, Any] = {
     "get_seq_length": Builtin("get_seq_length", _length),
     "get_query_offset": Builtin("get_query_offset", _length),
     "get_mask_sizes": Builtin("get_mask_sizes", _mask_sizes),
+    **METHODS,
     "is_compileable": False,
     "is_initialized": True,
     "is_sliding": (),
@@ -151,6 +156,7 @@ def register() -> None:
     EXTERNALS[masks + "create_chunked_causal_mask"] = _mask_helper(
         lambda i, config: Mask(chunk=_attribute(i, config, "attention_chunk_size"))
     )
+    EXTERNALS[masks + "create_recurrent_attention_mask"] = _fresh
     EXTERNALS[masks + "create_bidirectional_mask"] = _mask_helper(lambda i, config: Mask(causal=False))
     EXTERNALS[masks + "create_bidirectional_sliding_window_mask"] = _mask_helper(
         lambda i, config: Mask(causal=False, window=_attribute(i, config, "sliding_window"))

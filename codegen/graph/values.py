@@ -7,7 +7,7 @@ result of one recorded operation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, WeakSet
@@ -164,6 +164,7 @@ class Trace:
         self.default_dtype = DType.FLOAT32  # of new float tensors; MODEL while modules are built
         self.views: WeakKeyDictionary[Tensor, WeakSet[Tensor]] = WeakKeyDictionary()  # by what they are views of
         self.constants: WeakKeyDictionary[TensorValue, object] = WeakKeyDictionary()  # the data of literal tensors
+        self.watched: WeakKeyDictionary[Tensor, Callable[[Tensor], None]] = WeakKeyDictionary()  # told of every write
         self.hits = 0  # how many sizes depend on the data
         self.made: WeakKeyDictionary[TensorValue, Node] = WeakKeyDictionary()  # the operation that a value comes from
         self.spent: WeakSet[TensorValue] = WeakSet()  # what was of one turn of such a loop, after it

@@ -9,17 +9,20 @@ from codegen.lowering.instances import CONTAINERS, Instance, without_parameters
 from codegen.lowering.layers import arguments_used
 from ir.expressions import Const, Expr, Index, Key, Local, leaves
 from ir.graph import (
+    Branch,
     Call,
     DTypeOf,
     FunctionTarget,
     Loop,
     Module,
+    Node,
     Number,
     Op,
     Operand,
     Parameter,
     Raised,
     Region,
+    Scan,
     SliceOf,
     Value,
 )
@@ -161,6 +164,12 @@ def _abstract_region(region: Region) -> object:
             case Loop(container, bodies, kinds, carried, invariant, varying, results):
                 body = tuple(_abstract_region(b) for b in bodies)
                 nodes.append((container, body, kinds, _abstract(carried), _abstract(invariant), _abstract(varying)))
+            case Scan(body=inner, args=args, length=length):
+                made = (node.carries, node.axes, node.stacked, node.index, tuple(r.id for r in node.results))
+                nodes.append(("scan", _abstract_region(inner), _abstract(args), _abstract_expr(length), made))
+            case Branch(condition, then, otherwise, args, results):
+                arms = (_abstract_region(then), _abstract_region(otherwise))
+                nodes.append((_abstract_expr(condition), arms, _abstract(args), tuple(r.id for r in results)))
     params = tuple(p.id if isinstance(p, Value) else p.names for p in region.params)
     return (params, tuple(nodes), _abstract(region.results))
 
@@ -183,7 +192,7 @@ def map_numbers(instance: Instance, change: Callable[[str, Expr], Expr]) -> Inst
                 return operand
 
     def in_region(region: Region) -> Region:
-        nodes: list[Op | Call | Loop | Raised] = []
+        nodes: list[Node] = []
         for node in region.nodes:
             match node:
                 case Op() | Raised():
@@ -192,6 +201,15 @@ def map_numbers(instance: Instance, change: Callable[[str, Expr], Expr]) -> Inst
                     nodes.append(replace(node, args=tuple(in_operand(arg, "") for arg in node.args)))
                 case Loop():
                     nodes.append(replace(node, bodies=tuple(in_region(body) for body in node.bodies)))
+                case Scan():
+                    args = tuple(in_operand(arg, "") for arg in node.args)
+                    length = change("length", node.length)
+                    nodes.append(replace(node, body=in_region(node.body), args=args, length=length))
+                case Branch():
+                    args = tuple(in_operand(arg, "") for arg in node.args)
+                    arms = (in_region(node.then), in_region(node.otherwise))
+                    condition = change("condition", node.condition)
+                    nodes.append(Branch(condition, *arms, args, node.results, node.span))
         return replace(region, nodes=tuple(nodes))
 
     module = instance.module

@@ -25,7 +25,7 @@ from ir.arch import (
     Tables,
 )
 from ir.expressions import Expr
-from ir.graph import Call, Loop, Raised, Region, Value
+from ir.graph import Branch, Call, Loop, Raised, Region, Scan, Value, within
 
 _ROPES = ("apply_rope", "apply_rope_full", "apply_rope_halves", "apply_rope_pairs", "apply_rope_full_pairs")
 HELPER_NAMES = frozenset(
@@ -141,6 +141,9 @@ def _components(region: Region, seen: set[int]) -> Iterator[Component]:
             case Loop(bodies=bodies):
                 for body in bodies:
                     yield from _components(body, seen)
+            case Scan() | Branch():
+                for inner in within(node):
+                    yield from _components(inner, seen)
 
 
 def _rope(component: Rotary) -> str:

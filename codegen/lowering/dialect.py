@@ -14,7 +14,7 @@ from ir.graph import Module, Operand, Parameter
 if TYPE_CHECKING:
     from ir.arch import Component
 
-AMBIENT = ("dtype", "cache", "start", "last_only")  # what a body may need beyond its arguments, in this order
+AMBIENT = ("dtype", "cache", "state", "start", "last_only")  # what a body may need beyond its arguments, in this order
 
 
 class Dialect(Target, Protocol):
@@ -24,6 +24,7 @@ class Dialect(Target, Protocol):
     forward: str
     placeholder: str
     functional_cache: bool
+    keys_and_values: str  # of a layer, where the cache is functional
     tensor: str
     ambient_types: Mapping[str, str]
     spelling_helpers: Mapping[str, str]  # name -> text of helpers that spellings call

@@ -10,6 +10,7 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.classes import ClassPlan, Program
 from codegen.lowering.components import HELPER_NAMES
 from codegen.lowering.dialect import Dialect, attribute, lines, name, unparse
+from codegen.lowering.flax_dialect import LEAVES
 from codegen.lowering.functions import (
     Functions,
     ambients,
@@ -26,8 +27,23 @@ from codegen.lowering.instances import CONTAINERS, Instance, absolute, without_p
 from codegen.lowering.loops import LoopWriter
 from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.printing import BodyPrinter, print_body
+from codegen.lowering.recurrent import print_within
 from ir.expressions import Index, Key, Local
-from ir.graph import Call, FunctionTarget, Loop, Module, ModuleTarget, Number, Op, Operand, Parameter, Raised, Region
+from ir.graph import (
+    Branch,
+    Call,
+    FunctionTarget,
+    Loop,
+    Module,
+    ModuleTarget,
+    Number,
+    Op,
+    Operand,
+    Parameter,
+    Raised,
+    Region,
+    Scan,
+)
 
 
 @dataclass
@@ -167,7 +183,8 @@ class ClassWriter:
             if isinstance(n, Call) and isinstance(n.target, FunctionTarget)
         }
         made = set(self.buffers) if self.dialect.functional_cache else set()
-        printer = BodyPrinter(region, self, frozenset({"self", "cfg", *called, *made}), given=inputs)
+        reserved = frozenset({"self", "cfg", *called, *made})
+        printer = BodyPrinter(region, self, reserved, given=inputs, has_dtype="dtype" in ambients(region))
         params, body = print_body(printer)
         annotated = annotate(region, params, self.dialect) + annotate_ambients(ambients(region), self.dialect)
         at_top = self.plan is self.emitter.program.top and self.dialect.functional_cache
@@ -345,7 +362,7 @@ class ClassWriter:
         if buffer is not None and self.dialect.functional_cache:
             self.kept["cfg"] = "cfg"
             return ast.parse(self.constant(buffer, "self.cfg"), mode="eval").body
-        return self.dialect.parameter(path, constant=buffer is not None)
+        return self.dialect.parameter(self.stored(path), constant=buffer is not None)
 
     def buffer_below(self, path: str) -> Parameter | None:
         """The computed tensor of a module that this one holds."""
@@ -359,8 +376,23 @@ class ClassWriter:
         held = {p.name: p for p in module.parameters if p.fill is not None and not p.persistent}
         return held.get(last) if steps else None
 
+    def stored(self, path: str) -> str:
+        """The path of a parameter as the framework's own layers call it."""
+        if not self.dialect.functional_cache:
+            return path
+        *owners, leaf = path.split(".")
+        module: Module | None = self.plan.example.module
+        for step in owners:
+            module = dict(module.children).get(step) if module is not None else None
+        if owners and leaf == "weight" and module is not None:
+            leaf = LEAVES.get(module.kind, leaf)
+        return ".".join([*owners, leaf])
+
     def loop(self, node: Loop, printer: BodyPrinter) -> None:
         LoopWriter(self, node, printer).write()
+
+    def within(self, node: Scan | Branch, printer: BodyPrinter) -> None:
+        print_within(self, node, printer)
 
 
 def _variant(instance: Instance, method: str, region: Region) -> int:

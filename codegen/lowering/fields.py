@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from codegen.lowering.classes import Program, holes
 from ir.expressions import Expr, Key, leaves
-from ir.graph import Call, Loop, Number, Op, Operand, Raised, Region, SliceOf
+from ir.graph import Branch, Call, Loop, Number, Op, Operand, Raised, Region, Scan, SliceOf, within
 
 Path = tuple[str | int, ...]
 
@@ -43,6 +43,11 @@ def numbers_of(region: Region) -> Iterator[Expr]:
             case Loop(bodies=bodies):
                 for body in bodies:
                     yield from numbers_of(body)
+            case Scan() | Branch():
+                yield from numbers_in(node.args)
+                yield node.length if isinstance(node, Scan) else node.condition
+                for inner in within(node):
+                    yield from numbers_of(inner)
 
 
 def numbers_in(operands: Iterable[Operand]) -> Iterator[Expr]:

@@ -10,7 +10,7 @@ from codegen.lowering import flax_spellings
 from codegen.lowering.classes import ClassPlan
 from codegen.lowering.components import flax_component, flax_helper
 from codegen.lowering.layers import LAYERS
-from codegen.lowering.syntax import DTypeOfRendered
+from codegen.lowering.syntax import DTypeOfRendered, dtype_syntax
 from codegen.lowering.torch_dialect import _is_literal, choice
 from ir.arch import Component
 from ir.graph import Module, Op, Operand, Parameter
@@ -21,6 +21,7 @@ LIBRARY = {
     "LayerNorm": "layer_norm",
     "RMSNorm": "rms_norm",
     "Frozen": "frozen",
+    "Conv1d": "conv1d",
 }
 """Templates of the layers that keep the stored axis order."""
 
@@ -37,7 +38,8 @@ class FlaxDialect:
     spelling_helpers: Mapping[str, str] = flax_spellings.HELPERS
     ambient_types: Mapping[str, str] = {"dtype": "jnp.dtype", "kv": "Any", "start": "Array | int", "last_only": "bool"}
 
-    def __init__(self) -> None:
+    def __init__(self, *, states: bool = False) -> None:
+        self.keys_and_values = "kv.k, kv.v" if states else "kv"
         self.helpers: set[str] = set()  # called by components
         self.library: set[str] = set()  # layers of our own
 
@@ -76,6 +78,9 @@ class FlaxDialect:
 
     def dtype_of(self, value: ast.expr) -> object:
         return DTypeOfRendered(value)
+
+    def promoted(self, dtype: object) -> ast.expr:
+        return ast.parse(f"jnp.promote_types({ast.unparse(dtype_syntax(dtype))}, jnp.float32)", mode="eval").body
 
     def signature(self, plan: ClassPlan, scan: bool) -> list[str]:
         head = ["self", "cfg: Config", *(["layer: int"] if plan.needs_layer else []), *plan.parameters, "*"]
@@ -135,5 +140,5 @@ class FlaxDialect:
     def ambient_parameters(self, ambient: Iterable[str]) -> list[str]:
         out: list[str] = []
         for item in ambient:
-            out += ["kv", "start"] if item == "cache" else [item]
+            out += {"cache": ["kv", "start"], "state": ["kv"]}.get(item, [item])
         return list(dict.fromkeys(out))

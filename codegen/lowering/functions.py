@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import keyword
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from codegen.diagnostics import CompileError, Diagnostic
@@ -12,9 +12,26 @@ from codegen.lowering.components import is_statement, sizes_needed, statements_f
 from codegen.lowering.dialect import AMBIENT, Dialect, attribute, lines, name, unparse
 from codegen.lowering.numbers import Leaf
 from codegen.lowering.printing import BodyPrinter, holds_type, print_body, reads_past
+from codegen.lowering.recurrent import STATES, print_state, print_within
+from codegen.lowering.syntax import dtype_syntax
 from ir.arch import Attention, Direction, MaskForm
 from ir.expressions import Index, Key, Local
-from ir.graph import Call, DType, FunctionTarget, Loop, ModuleTarget, Number, Op, Operand, Raised, Region, Value
+from ir.graph import (
+    Branch,
+    Call,
+    DType,
+    FunctionTarget,
+    Loop,
+    ModuleTarget,
+    Number,
+    Op,
+    Operand,
+    Raised,
+    Region,
+    Scan,
+    Value,
+    within,
+)
 
 # ---------------------------------------------------------------------------------------------------- ambients
 
@@ -26,7 +43,7 @@ def ambients(region: Region, cached: dict[int, tuple[Region, tuple[str, ...]]] |
     if known is not None and known[0] is region:
         return known[1]
     found: set[str] = set()
-    holders = any(isinstance(p, Value) and holds_type(p, DType.MODEL) for p in region.params)
+    holders = {p.dtype for p in region.params if isinstance(p, Value) and holds_type(p, p.dtype)}
     for node in region.nodes:
         if not isinstance(node, Loop) and reads_past(node.args):
             found.add("start")
@@ -34,16 +51,22 @@ def ambients(region: Region, cached: dict[int, tuple[Region, tuple[str, ...]]] |
             case Op(op, args):
                 if op == "cache_update":
                     found.add("cache")
+                if op in STATES:
+                    found.add("state")
                 if op == "last_only":
                     found.add("last_only")
-                if not holders and _names_model_dtype(args):
+                asked = set(_types(args if op != "state_read" else (node.results[0].dtype,)))
+                if DType.MODEL not in holders and asked - holders:
                     found.add("dtype")
             case Call(_, inner):
                 found |= _inherited(inner, holders)
             case Loop(bodies=bodies):
                 for body in bodies:
                     found |= _inherited(body, holders)
-        holders = holders or any(holds_type(result, DType.MODEL) for result in node.results)
+            case Scan() | Branch():
+                for inner in within(node):
+                    found |= _inherited(inner, holders)
+        holders |= {result.dtype for result in node.results if holds_type(result, result.dtype)}
     out = tuple(a for a in AMBIENT if a in found)
     cached[id(region)] = (region, out)
     return out
@@ -52,17 +75,22 @@ def ambients(region: Region, cached: dict[int, tuple[Region, tuple[str, ...]]] |
 _AMBIENTS: dict[int, tuple[Region, tuple[str, ...]]] = {}
 
 
-def _inherited(inner: Region, holders: bool) -> set[str]:
-    return {a for a in ambients(inner) if a != "dtype" or not holders}
+def keeps_state(region: Region) -> bool:
+    """Whether the body reads or writes what is kept of the tokens before."""
+    return not {"cache", "state"}.isdisjoint(ambients(region))
 
 
-def _names_model_dtype(operands: Iterable[Operand]) -> bool:
+def _inherited(inner: Region, holders: set[DType]) -> set[str]:
+    return {a for a in ambients(inner) if a != "dtype" or DType.MODEL not in holders}
+
+
+def _types(operands: Iterable[Operand]) -> Iterator[DType]:
+    """The types among operands that depend on that of the model."""
     for operand in operands:
         if operand is DType.MODEL or operand is DType.PROMOTED:
-            return True
-        if isinstance(operand, tuple) and _names_model_dtype(operand):
-            return True
-    return False
+            yield operand
+        if isinstance(operand, tuple):
+            yield from _types(operand)
 
 
 # --------------------------------------------------------------------------------------------------- functions
@@ -118,7 +146,8 @@ class Functions:
     def write(self, region: Region) -> str:
         """The text of a helper after its name."""
         scope = FunctionScope(self)
-        params, body = print_body(BodyPrinter(region, scope, frozenset(self.names)))
+        has_dtype = "dtype" in ambients(region)
+        params, body = print_body(BodyPrinter(region, scope, frozenset(self.names), has_dtype=has_dtype))
         annotated = annotate(region, params, self.dialect) + annotate_ambients(ambients(region), self.dialect)
         result = self.dialect.result_annotation(len(region.results), False)
         text = "\n".join("    " + line for line in lines(body))
@@ -213,6 +242,9 @@ class FunctionScope:
     def loop(self, node: Loop, printer: BodyPrinter) -> None:
         raise CompileError(Diagnostic("module-in-function", "a helper function loops over modules"))
 
+    def within(self, node: Scan | Branch, printer: BodyPrinter) -> None:
+        print_within(self, node, printer)
+
 
 @dataclass
 class ConstantScope(FunctionScope):
@@ -254,28 +286,21 @@ def passed_ambients(dialect: Dialect, region: Region, printer: BodyPrinter) -> l
     for ambient in ambients(region):
         if ambient == "dtype":
             holder = printer.holder_of(DType.MODEL)
-            rendered = dialect.dtype_of(holder) if holder is not None else name("dtype")
-            out.append(rendered if isinstance(rendered, ast.expr) else dtype_expr(rendered))
+            out.append(dtype_syntax(dialect.dtype_of(holder) if holder is not None else name("dtype")))
         else:
             given = {node.id for node in out if isinstance(node, ast.Name)}
             out += [name(text) for text in dialect.ambient_parameters([ambient]) if text not in given]
     return out
 
 
-def dtype_expr(rendered: object) -> ast.expr:
-    value = getattr(rendered, "value", None)
-    assert isinstance(value, ast.expr)
-    return ast.Attribute(value, "dtype", ast.Load())
-
-
 def state(dialect: Dialect, node: Call) -> str | None:
     """Flax hands the cache back; PyTorch writes into it."""
-    return "kv" if dialect.functional_cache and "cache" in ambients(node.region) else None
+    return "kv" if dialect.functional_cache and keeps_state(node.region) else None
 
 
 def state_returned(dialect: Dialect, region: Region) -> bool:
     """Whether the body hands the cache back beside its results."""
-    return dialect.functional_cache and "cache" in ambients(region)
+    return dialect.functional_cache and keeps_state(region)
 
 
 def component(dialect: Dialect, node: Raised, printer: BodyPrinter) -> None:
@@ -299,6 +324,9 @@ def special(dialect: Dialect, node: Op, printer: BodyPrinter) -> bool:
         printer.names[node.results[0].id] = held
         printer.statements += ast.parse(f"if last_only:\n    {held} = {held}[:, -1:]").body
         return True
+    if node.name in STATES:
+        print_state(dialect, node, printer)
+        return True
     if node.name == "cache_update":
         keys, values, slot = node.args
         assert isinstance(keys, Value) and isinstance(values, Value) and isinstance(slot, Number)
@@ -309,7 +337,7 @@ def special(dialect: Dialect, node: Op, printer: BodyPrinter) -> bool:
             printer.names[result.id] = held
         k, v = names
         if dialect.functional_cache:
-            text = f"if kv is not None:\n    kv = update(kv, {k}, {v}, start)\n    {k}, {v} = kv"
+            text = f"if kv is not None:\n    kv = update(kv, {k}, {v}, start)\n    {k}, {v} = {dialect.keys_and_values}"
         else:
             at = unparse(printer.number(slot.expr))
             text = f"if cache is not None:\n    {k}, {v} = cache.update({at}, {k}, {v})"

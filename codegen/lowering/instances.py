@@ -8,18 +8,23 @@ from dataclasses import dataclass, field, replace
 
 from ir.expressions import Const, Expr, Index, Key, Local, leaves, substitute
 from ir.graph import (
+    Branch,
     Call,
     FunctionTarget,
     Loop,
     Module,
     ModuleTarget,
+    Node,
     Number,
     Op,
     Operand,
     Raised,
     Region,
+    Scan,
     SliceOf,
     Value,
+    with_regions,
+    within,
 )
 
 CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential", "ParameterList"})
@@ -73,13 +78,16 @@ def _visit(region: Region, owner: str, instances: dict[str, Instance]) -> None:
             case Loop(container, bodies, kinds):
                 for index, kind in enumerate(kinds):
                     _visit(_at(bodies[kind], container, index), owner, instances)
+            case Scan() | Branch():
+                for inner in within(node):
+                    _visit(inner, owner, instances)
             case Op() | Raised():
                 pass
 
 
 def _at(body: Region, container: str, index: int) -> Region:
     """The body of one iteration, with the module of that iteration."""
-    nodes: list[Op | Call | Loop | Raised] = []
+    nodes: list[Node] = []
     for node in body.nodes:
         match node:
             case Call(ModuleTarget(path, method), inner, args, results):
@@ -118,6 +126,9 @@ def parameters_read(region: Region) -> Iterator[str]:
             case Loop(bodies=bodies):
                 for body in bodies:
                     yield from parameters_read(body)
+            case Scan() | Branch():
+                for inner in within(node):
+                    yield from parameters_read(inner)
             case _:
                 pass
 
@@ -131,7 +142,7 @@ def without_parameters(module: Module) -> bool:
 
 def simplify(region: Region, owner: str, modules: dict[str, Module]) -> Region:
     """Calls of modules without parameters become calls of functions; what is a single operation is inlined."""
-    nodes: list[Op | Call | Loop | Raised] = []
+    nodes: list[Node] = []
     replaced: dict[int, Operand] = {}
     fresh = 1 + max((v.id for v in _all_values(region)), default=-1)
     for node in region.nodes:
@@ -164,6 +175,8 @@ def simplify(region: Region, owner: str, modules: dict[str, Module]) -> Region:
                     for kind, body in enumerate(bodies)
                 )
                 nodes.append(Loop(container, inner_bodies, kinds, carried, invariant, varying, results, span))
+            case Scan() | Branch():
+                nodes.append(with_regions(node, lambda inner: simplify(inner, owner, modules)))
             case Op() | Raised():
                 nodes.append(node)
     if not replaced:
@@ -209,10 +222,22 @@ def lifted(region: Region) -> tuple[Region, tuple[Number, ...]]:
             case _:
                 return operand
 
-    nodes = tuple(
-        replace(node, args=tuple(lift(arg) for arg in node.args)) if isinstance(node, (Op, Call, Raised)) else node
-        for node in region.nodes
-    )
+    def lift_node(node: Node) -> Node:
+        match node:
+            case Op() | Call() | Raised():
+                return replace(node, args=tuple(lift(arg) for arg in node.args))
+            case Scan() | Branch():
+                changed = with_regions(node, lambda r: replace(r, nodes=tuple(lift_node(inner) for inner in r.nodes)))
+                changed = replace(changed, args=tuple(lift(arg) for arg in node.args))
+                size = lift(Number(node.length if isinstance(node, Scan) else node.condition))
+                assert isinstance(size, Number)
+                if isinstance(changed, Scan):
+                    return replace(changed, length=size.expr)
+                return replace(changed, condition=size.expr)
+            case Loop():
+                return node
+
+    nodes = tuple(lift_node(node) for node in region.nodes)
     params = tuple(Number(local, (local.name,)) for local in taken.values())
     return Region(region.name, (*region.params, *params), nodes, region.results), tuple(Number(leaf) for leaf in taken)
 
@@ -236,7 +261,7 @@ def _inline(
     inner: Region,
     args: tuple[Operand, ...],
     results: tuple[Value, ...],
-    nodes: list[Op | Call | Loop | Raised],
+    nodes: list[Node],
     replaced: dict[int, Operand],
     fresh: int,
 ) -> int:
@@ -271,13 +296,13 @@ def _substitute(operand: Operand, mapping: dict[int, Operand]) -> Operand:
             return operand
 
 
-def _substitute_node(node: Op | Call | Loop | Raised, mapping: dict[int, Operand]) -> Op | Call | Loop | Raised:
+def _substitute_node(node: Node, mapping: dict[int, Operand]) -> Node:
     match node:
         case Op(name, args, results, span):
             return Op(name, tuple(_substitute(arg, mapping) for arg in args), results, span)
         case Call(target, region, args, results, span):
             return Call(target, region, tuple(_substitute(arg, mapping) for arg in args), results, span)
-        case Raised():
+        case Raised() | Scan() | Branch():
             return replace(node, args=tuple(_substitute(arg, mapping) for arg in node.args))
         case Loop():
             return node
@@ -286,12 +311,13 @@ def _substitute_node(node: Op | Call | Loop | Raised, mapping: dict[int, Operand
 def _calls_modules(region: Region) -> bool:
     return any(
         isinstance(node, Loop)
+        or any(_calls_modules(inner) for inner in within(node))
         or (isinstance(node, Call) and (isinstance(node.target, ModuleTarget) or _calls_modules(node.region)))
         for node in region.nodes
     )
 
 
-def _is_plain(node: Op | Call | Loop | Raised) -> bool:
+def _is_plain(node: Node) -> bool:
     return isinstance(node, Op) or (isinstance(node, Call) and isinstance(node.target, FunctionTarget))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from codegen.lowering.dialect import attribute, lines, name, unparse
-from codegen.lowering.functions import ambients
+from codegen.lowering.functions import keeps_state
 from codegen.lowering.printing import BodyPrinter
 from ir.graph import Loop, Operand, Value
 
@@ -94,7 +94,7 @@ class LoopWriter:
         held = ", ".join(carried)
         state = carried[0] if len(carried) == 1 else f"({held})"
         items = unparse(attribute(name("self"), self.node.container))
-        touches = any("cache" in ambients(body) for body in self.node.bodies)
+        touches = any(keeps_state(body) for body in self.node.bodies)
         kv = "kv" if touches else "None"
         targets = f"{state}, kv" if touches else f"{state}, _"
         single = statements[0] if len(statements) == 1 else None

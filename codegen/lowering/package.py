@@ -82,7 +82,7 @@ def package_views(
     """The views of every file; `masks` says which its masks are, `stored` how a checkpoint stores a parameter.
     `arch` fills in what `facts` leaves open.
     """
-    torch, flax = lowering.emit(TorchDialect()), lowering.emit(FlaxDialect())
+    torch, flax = lowering.emit(TorchDialect()), lowering.emit(FlaxDialect(states=bool(lowering.states)))
     kinds = [lowering.kinds(loop.kinds) for loop in lowering.loops() if len(loop.bodies) > 1]
     kinds_expr = lowering.sequence(kinds[0]) if kinds else ""
     weights = weights_view(lowering, source, stored, ties.pairs, ties.condition, tuple(ignored))
@@ -161,6 +161,7 @@ def _common(
         "anchor_expr": lowered.anchor,
         "needs_positions": "positions" in inputs,
         "needs_valid": "valid" in inputs,
+        "needs_fresh": "fresh" in inputs,
         "helper_templates": lowered.templates,
     }
 

@@ -14,18 +14,22 @@ from codegen.lowering.numbers import Leaf, apply_syntax, to_syntax
 from codegen.lowering.syntax import Unspellable, expressions_in, stored
 from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Local, Raw, leaves
 from ir.graph import (
+    Branch,
     Call,
     DType,
     DTypeOf,
     Ellipsis_,
     Loop,
+    Node,
     Number,
     Op,
     Operand,
     Raised,
     Region,
+    Scan,
     SliceOf,
     Value,
+    within,
 )
 from ir.ops import FRESH, OPS
 
@@ -80,6 +84,9 @@ class Target(Protocol):
 
     def dtype_of(self, value: ast.expr) -> object: ...
 
+    def promoted(self, dtype: object) -> ast.expr:
+        """A type, or float32 if that holds more."""
+
 
 class Scope(Protocol):
     """What the surrounding class or module knows."""
@@ -114,6 +121,9 @@ class Scope(Protocol):
     def loop(self, node: Loop, printer: BodyPrinter) -> None:
         """Print a loop over modules."""
 
+    def within(self, node: Scan | Branch, printer: BodyPrinter) -> None:
+        """Print a loop over time, or a branch."""
+
 
 @dataclass(slots=True)
 class Pending:
@@ -135,6 +145,7 @@ class BodyPrinter:
     pending: dict[int, Pending] = field(default_factory=dict)
     prefer: dict[int, tuple[str, ...]] = field(default_factory=dict)  # names that a value should have if it can
     given: tuple[str, ...] = ()  # names of the parameters, where the caller fixes them
+    has_dtype: bool = True  # the type of the model is a variable at hand, if it is needed
 
     def __post_init__(self) -> None:
         self.uses: dict[int, int] = {}
@@ -161,7 +172,7 @@ class BodyPrinter:
             asking = [
                 at
                 for at, node in enumerate(self.region.nodes)
-                if isinstance(node, Op) and names_dtype(node.args, dtype)
+                if isinstance(node, Op) and (names_dtype(node.args, dtype) or reads_state(node, dtype))
             ]
             if holder is not None and asking:
                 self.last_use[holder.id] = max(self.last_use.get(holder.id, -1), asking[-1])
@@ -200,6 +211,8 @@ class BodyPrinter:
                     self.scope.component(node, self)
                 case Loop():
                     self.scope.loop(node, self)
+                case Scan() | Branch():
+                    self.scope.within(node, self)
         self.at = len(self.region.nodes)
 
     def op(self, node: Op) -> None:
@@ -315,6 +328,8 @@ class BodyPrinter:
 
     def assignable(self, value: Value) -> ast.Name:
         name = self.name_for(value)
+        if self.first_holder is None and holds_type(value, DType.MODEL):
+            self.first_holder = len(self.statements) + 1, name
         self.names[value.id] = name
         return ast.Name(name, ast.Store())
 
@@ -322,6 +337,9 @@ class BodyPrinter:
 
     def arguments(self, operands: tuple[Operand, ...]) -> tuple[tuple[object, ...], int]:
         """Rendered arguments and the number of operations inlined in them."""
+        for dtype in (DType.MODEL, DType.PROMOTED):
+            if names_dtype(operands, dtype) and not self.names_dtype and self.holder_of(dtype) is None:
+                self.holder_of(DType.MODEL)
         inlined = [v for v in values_in(operands) if v.id in self.pending and self.pending[v.id].weight > 0]
         total = sum(self.pending[v.id].weight for v in inlined)
         for value in inlined:
@@ -382,10 +400,12 @@ class BodyPrinter:
         if self.scope.makes_constants:
             return DType.FLOAT32
         holder = None if self.names_dtype else self.holder_of(dtype)
-        if holder is None:
-            self.names_dtype = True  # from here on the parameter `dtype` is at hand
-            return ast.Name("dtype", ast.Load())
-        return self.scope.target.dtype_of(holder)
+        if holder is not None:
+            return self.scope.target.dtype_of(holder)
+        if dtype is DType.PROMOTED:
+            return self.scope.target.promoted(self.dtype(DType.MODEL))
+        self.names_dtype = True  # from here on the parameter `dtype` is at hand
+        return ast.Name("dtype", ast.Load())
 
     def holder_of(self, dtype: DType) -> ast.expr | None:
         """A variable that has this type; an expression that has it and is not written yet gets one."""
@@ -529,6 +549,7 @@ class BodyPrinter:
 
     names_at_entry: dict[int, str] = field(default_factory=dict)
     names_dtype: bool = False
+    first_holder: tuple[int, str] | None = None  # where a variable first has the type of the model, and which
     dim_sources: dict[int, list[tuple[str, int]]] = field(default_factory=dict)
 
     def candidates(self, value: Value) -> list[str]:
@@ -605,11 +626,24 @@ def print_body(printer: BodyPrinter) -> tuple[list[str], list[ast.stmt]]:
     printer.names_at_entry.update(printer.names)
     printer.run()
     results = printer.results()
+    name_the_type(printer, results)
     body = printer.header() + printer.statements
     if results:
         value = results[0] if len(results) == 1 else ast.Tuple(results, ast.Load())
         body.append(ast.Return(value))
     return params, body
+
+
+def name_the_type(printer: BodyPrinter, results: list[ast.expr]) -> None:
+    """`dtype = x.dtype` where x first has the type of the model, if something later asks for the type by name."""
+    nodes = [found for part in (*printer.statements, *results) for found in ast.walk(part)]
+    if printer.has_dtype or not any(isinstance(found, ast.Name) and found.id == "dtype" for found in nodes):
+        return
+    params = [p for p in printer.region.params if isinstance(p, Value) and holds_type(p, DType.MODEL)]
+    at, holder = (0, printer.names_at_entry[params[0].id]) if params else printer.first_holder or (0, "")
+    assert holder, "nothing at hand has the type of the model"
+    made = ast.Attribute(ast.Name(holder, ast.Load()), "dtype", ast.Load())
+    printer.statements.insert(at, ast.Assign([ast.Name("dtype", ast.Store())], made))
 
 
 def to_expr(rendered: object) -> ast.expr:
@@ -625,7 +659,7 @@ def to_expr(rendered: object) -> ast.expr:
             raise AssertionError(f"{type(rendered).__name__} where an expression is needed")
 
 
-def arguments(node: Op | Call | Loop | Raised) -> tuple[Operand, ...]:
+def arguments(node: Node) -> tuple[Operand, ...]:
     if isinstance(node, Loop):
         return (*node.carried, *node.invariant, *(operand for kind in node.varying for operand in kind))
     return node.args
@@ -678,6 +712,11 @@ def holds_type(value: Value, dtype: DType) -> bool:
     return value.dtype is dtype and not (Dim("T") in value.shape and Dim("S") in value.shape)
 
 
+def reads_state(node: Op, dtype: DType) -> bool:
+    """Whether a state of this type is read, of which there are zeros where there is no cache."""
+    return node.name == "state_read" and node.results[0].dtype is dtype
+
+
 def names_dtype(operands: Iterable[Operand], dtype: DType) -> bool:
     """Whether a type stands among operands."""
     return any(o is dtype or (isinstance(o, tuple) and names_dtype(o, dtype)) for o in operands)
@@ -701,6 +740,11 @@ def name_hints(region: Region) -> dict[int, tuple[str, ...]]:
                 for result, produced in zip(results, bodies[0].results, strict=False):
                     if isinstance(produced, Value):
                         hint(result, produced.names or name_hints(bodies[0]).get(produced.id, ()))
+            case Scan() | Branch():
+                body = within(node)[-1]
+                for result, produced in zip(node.results, body.results, strict=False):
+                    if isinstance(produced, Value):
+                        hint(result, produced.names or name_hints(body).get(produced.id, ()))
             case Op() | Raised():
                 pass
     for node in region.nodes:
@@ -718,6 +762,8 @@ def name_hints(region: Region) -> dict[int, tuple[str, ...]]:
                         arg,
                         param.names or (name_hints(bodies[0]).get(param.id, ()) if isinstance(param, Value) else ()),
                     )
+            case Scan() | Branch():
+                pass
             case Op() | Raised():
                 pass
     for node in reversed(region.nodes):  # what becomes of a value that is used once names it too

@@ -17,10 +17,11 @@ from codegen.lowering.flax_dialect import LEAVES, FlaxDialect
 from codegen.lowering.functions import ambients
 from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, walk, without_unread
 from codegen.lowering.numbers import Leaf, to_syntax
+from codegen.lowering.states import layer_states, sizes_of, states_view
 from codegen.lowering.torch_dialect import TorchDialect, question
 from codegen.lowering.views import CacheView, MaskKind, MaskView
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, evaluate, leaves
-from ir.graph import Call, Loop, Module, ModuleTarget, Number, Op, Region, Value
+from ir.graph import Branch, Call, Loop, Module, ModuleTarget, Number, Op, Region, Scan, Value, within
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ class Lowering:
         for mask in given.masks:
             keys += [key for e in (mask.window, mask.chunk) if e is not None for key in keys_in(e)]
         keys += [key for shape, slot in self.slots() for e in (*shape, slot) for key in keys_in(e)]
+        self.states = layer_states(self.program.instances, self.layers()[1])
+        keys += [key for e in sizes_of(self.states) for key in keys_in(e)]
         keys += [key for e in self.sizes() for key in keys_in(e)]
         keys += [key for path, length in self.lists() for key in keys_in(self.count(path, length))]
         kinds = [self.kinds(loop.kinds) for loop in self.loops() if len(loop.bodies) > 1]
@@ -261,6 +264,9 @@ class Lowering:
         shapes = list(dict.fromkeys(shape for shape, _ in self.slots()))
         lengths = [self.over_cfg(self.count(path, length)) for path, length in self.lists()]
         count = lengths[0] if lengths else "0"
+        if self.states:
+            states, flax = states_view(self.states, self)
+            return CacheView(count if shapes else "0", states=states, flax_expr=flax)
         if not shapes:
             return CacheView("0", "0", "0", "0")
         if len(shapes) > 1:
@@ -339,6 +345,9 @@ def _updates(region: Region) -> Iterator[tuple[tuple[Expr, Expr, Expr], Expr]]:
             case Loop(bodies=bodies):
                 for body in bodies:
                     yield from _updates(body)
+            case Scan() | Branch():
+                for inner in within(node):
+                    yield from _updates(inner)
             case _:
                 pass
 

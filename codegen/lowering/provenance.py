@@ -15,7 +15,7 @@ from codegen.lowering.program import Lowering
 from codegen.lowering.views import RowView, WeightsView
 from ir.arch import Arch, Part
 from ir.expressions import Expr, Raw, leaves
-from ir.graph import Call, Loop, Module, Op, Raised, Region
+from ir.graph import Branch, Call, Loop, Module, Op, Raised, Region, Scan, within
 from ir.spans import Span
 
 Table = dict[str, dict[str, object]]
@@ -158,3 +158,7 @@ def _region_uses(region: Region, note: Callable[[Iterable[Expr], Span | None], N
             case Loop(bodies=bodies):
                 for body in bodies:
                     _region_uses(body, note, seen)
+            case Scan() | Branch():
+                note(numbers_in(node.args), node.span)
+                for inner in within(node):
+                    _region_uses(inner, note, seen)

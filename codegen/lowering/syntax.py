@@ -166,6 +166,14 @@ class Spellings:
         return expression(rendered, self.dtype)
 
 
+def dtype_syntax(rendered: object) -> ast.expr:
+    """A type that follows from the type of a value, or that has a name."""
+    if isinstance(rendered, DTypeOfRendered):
+        return ast.Attribute(rendered.value, "dtype", ast.Load())
+    assert isinstance(rendered, ast.expr)
+    return rendered
+
+
 def is_zero(rendered: Rendered) -> bool:
     return isinstance(rendered, (int, float)) and not isinstance(rendered, bool) and rendered == 0
 

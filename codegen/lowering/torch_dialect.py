@@ -10,7 +10,7 @@ from codegen.lowering import torch_spellings
 from codegen.lowering.classes import ClassPlan
 from codegen.lowering.components import torch_component, torch_helper
 from codegen.lowering.layers import LAYERS
-from codegen.lowering.syntax import DTypeOfRendered
+from codegen.lowering.syntax import DTypeOfRendered, dtype_syntax
 from ir.arch import Component
 from ir.graph import Module, Number, Op, Operand, Parameter
 
@@ -20,6 +20,7 @@ class TorchDialect:
     forward = "forward"
     placeholder = "nn.Identity()"  # of a module without parameters in a list
     functional_cache = False
+    keys_and_values = ""
     tensor = "Tensor"
     spelling_helpers: Mapping[str, str] = torch_spellings.HELPERS
     ambient_types: Mapping[str, str] = {
@@ -65,6 +66,9 @@ class TorchDialect:
 
     def dtype_of(self, value: ast.expr) -> object:
         return DTypeOfRendered(value)
+
+    def promoted(self, dtype: object) -> ast.expr:
+        return ast.parse(f"torch.promote_types({ast.unparse(dtype_syntax(dtype))}, torch.float32)", mode="eval").body
 
     def signature(self, plan: ClassPlan, scan: bool) -> list[str]:
         return ["self", "cfg: Config", *(["layer: int"] if plan.needs_layer else []), *plan.parameters]
@@ -119,7 +123,7 @@ class TorchDialect:
         return f"nn.ModuleList({choice(options, 'kind')} for layer, kind in enumerate({sequence}))"
 
     def ambient_parameters(self, ambient: Iterable[str]) -> list[str]:
-        return list(ambient)
+        return list(dict.fromkeys("cache" if item == "state" else item for item in ambient))
 
 
 def choice(options: Mapping[object, str], subject: str) -> str:

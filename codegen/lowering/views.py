@@ -143,14 +143,40 @@ class MaskView:
 
 
 @dataclass(frozen=True, slots=True)
+class StateView:
+    """What layers keep of the tokens before, beyond keys and values: by layer, zeros at first."""
+
+    name: str
+    note: str  # what it is, and its axes
+    torch_expr: str  # {layer: zeros} over cfg, batch_size and `x`, a parameter of the model's type
+
+
+@dataclass(frozen=True, slots=True)
 class CacheView:
-    """Keys and values of `count_expr` slots. `shapes_expr`, where slots differ, yields (heads, key size, value size)."""
+    """Keys and values of `count_expr` slots. `shapes_expr`, where slots differ, yields (heads, key size, value size).
+
+    With `states`, `flax_expr` yields the state of every layer, keys and values among it, over cfg, batch_size and dtype.
+    """
 
     count_expr: str
     heads_expr: str = ""
     key_size_expr: str = ""
     value_size_expr: str = ""
     shapes_expr: str = ""
+    states: tuple[StateView, ...] = ()
+    flax_expr: str = ""
+
+    @property
+    def has_states(self) -> bool:
+        return bool(self.states)
+
+    @property
+    def has_keys(self) -> bool:
+        return self.count_expr != "0"
+
+    @property
+    def has_both(self) -> bool:
+        return self.has_keys and self.has_states
 
     @property
     def uniform(self) -> bool:
@@ -184,6 +210,7 @@ class ModelView:
     anchor_expr: str
     needs_positions: bool = True
     needs_valid: bool = False
+    needs_fresh: bool = False
     helper_templates: tuple[str, ...] = ()  # of the helpers that components call, see lowering/components.py
 
     def __post_init__(self) -> None:
@@ -193,7 +220,7 @@ class ModelView:
     @property
     def recomputes(self) -> bool:
         """The network keeps nothing of the tokens before: a step runs over all of them."""
-        return self.cache.count_expr == "0"
+        return not self.cache.has_keys and not self.cache.has_states
 
     @property
     def causal(self) -> tuple[MaskView, ...]:
@@ -296,7 +323,10 @@ class ModelView:
         tensor, mask_type = annotations
         pairs = [("positions", tensor)] if self.needs_positions else []
         pairs += [(mask.name, mask_type) for mask in self.masks]
-        return [("ids", tensor), *pairs, *([("valid", tensor)] if self.needs_valid else [])]
+        pairs += [
+            (name, tensor) for name, wanted in (("valid", self.needs_valid), ("fresh", self.needs_fresh)) if wanted
+        ]
+        return [("ids", tensor), *pairs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +391,7 @@ class FlaxView(ModelView):
 
     @property
     def needs_seen(self) -> bool:
-        return self.needs_slots or self.needs_valid
+        return self.needs_slots or self.needs_valid or self.needs_fresh
 
     @property
     def key_shape(self) -> str:

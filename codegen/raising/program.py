@@ -8,7 +8,19 @@ from dataclasses import dataclass, field, replace
 from codegen.raising import attention, masks, norm, rotary, tables
 from codegen.raising.view import Match, View
 from ir.arch import Attention, Cap, Direction, MaskForm, Sinks
-from ir.graph import Call, FunctionTarget, Loop, ModuleTarget, Node, Raised, Region
+from ir.graph import (
+    Branch,
+    Call,
+    FunctionTarget,
+    Loop,
+    ModuleTarget,
+    Node,
+    Raised,
+    Region,
+    Scan,
+    with_regions,
+    within,
+)
 
 Rule = Callable[[View, int], Match | str | None]
 
@@ -92,6 +104,9 @@ def _needs_boolean(region: Region, seen: set[int] | None = None) -> bool:
             case Loop(bodies=bodies):
                 if any(_needs_boolean(body, seen) for body in bodies):
                     return True
+            case Scan() | Branch():
+                if any(_needs_boolean(region, seen) for region in within(node)):
+                    return True
     return False
 
 
@@ -114,11 +129,15 @@ class _Raiser:
         match node:
             case Call(ModuleTarget(path), inner):
                 return replace(node, region=self.region(inner, f"{where}.{path}".strip(".")))
-            case Call(FunctionTarget(), inner) if any(isinstance(n, (Call, Loop)) for n in inner.nodes):
+            case Call(FunctionTarget(), inner) if any(isinstance(n, (Call, Loop, Scan, Branch)) for n in inner.nodes):
                 return replace(node, region=replace(inner, nodes=tuple(self._callees(n, where) for n in inner.nodes)))
             case Loop(container, bodies):
                 return replace(
                     node, bodies=tuple(self.region(body, f"{where}.{container}".strip(".")) for body in bodies)
+                )
+            case Scan() | Branch():
+                return with_regions(
+                    node, lambda r: replace(r, nodes=tuple(self._callees(inner, where) for inner in r.nodes))
                 )
             case _:
                 return node

@@ -272,7 +272,7 @@ def _angles_shared(flow: Flow, table: _Table, good: dict[Place, _Table]) -> bool
         inner = {v.id for v in chain.values[1:]}
         for node in region.nodes:
             if any(v.id in inner for v in values_in(operands_of(node))):
-                if isinstance(node, (Call, Loop)) or (id(region), node.results[0].id) not in changing:
+                if not isinstance(node, (Op, Raised)) or (id(region), node.results[0].id) not in changing:
                     return False
         if any(v.id in inner for v in values_in(region.results)):
             return False

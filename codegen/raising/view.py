@@ -24,6 +24,7 @@ from ir.graph import (
     Region,
     SliceOf,
     Value,
+    has_effect,
 )
 
 
@@ -166,7 +167,7 @@ class View:
         needed = {value.id for value in values_in(self.results)}
         kept: list[Step] = []
         for step in reversed(self.steps):
-            if any(result.id in needed for result in step.node.results):
+            if has_effect(step.node) or any(result.id in needed for result in step.node.results):
                 needed |= {value.id for value in values_in(operands_of(step.node))}
                 kept.append(step)
         self.steps = kept[::-1]
@@ -224,7 +225,7 @@ def pruned(region: Region) -> Region:
     needed = {value.id for value in values_in(region.results)}
     kept: list[Node] = []
     for node in reversed(region.nodes):
-        if any(result.id in needed for result in node.results):
+        if has_effect(node) or any(result.id in needed for result in node.results):
             needed |= {value.id for value in values_in(operands_of(node))}
             kept.append(node)
     return replace(region, nodes=tuple(kept[::-1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codegen.graph.objects import Gathered
 from codegen.graph.scalars import apply, same, total
 from codegen.graph.tensor_ops.binding import (
     Shape,
@@ -253,6 +254,10 @@ def squeeze(trace: Trace, input: object, dim: object = None) -> Tensor:
 
 @rule("cat", "concat", "concatenate")
 def cat(trace: Trace, tensors: object, dim: object = 0) -> Tensor:
+    if isinstance(tensors, Gathered):
+        axis = plain_dim(trace, dim, len(tensors.piece.shape))
+        stacked = Tensor(tensors.along(axis))
+        return flatten(trace, stacked, axis, axis + 1)
     parts = [x for x in _tensors(trace, tensors) if not _is_void(x)]
     if not parts:
         fail(trace, "invalid-op", "`torch.cat` of nothing")
@@ -292,6 +297,8 @@ def vstack(trace: Trace, tensors: object) -> Tensor:
 
 @rule("stack")
 def stack(trace: Trace, tensors: object, dim: object = 0) -> Tensor:
+    if isinstance(tensors, Gathered):
+        return Tensor(tensors.along(plain_dim(trace, dim, len(tensors.piece.shape) + 1)))
     parts = _tensors(trace, tensors)
     if not parts:
         fail(trace, "invalid-op", "`torch.stack` of nothing")

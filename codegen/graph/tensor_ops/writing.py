@@ -29,6 +29,8 @@ def view(trace: Trace, base: Tensor, result: Tensor, derived: Derived) -> Tensor
 def write(trace: Trace, x: Tensor, new: TensorValue) -> Tensor:
     """`x` has the value `new` from here on."""
     x.value = new
+    if x in trace.watched:
+        trace.watched[x](x)
     if x.base is not None:
         derived = x.index
         assert isinstance(derived, Derived)

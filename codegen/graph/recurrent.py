@@ -1,0 +1,211 @@
+"""What a recurrence keeps of the tokens before: the last inputs of its convolutions, the state that it carries.
+
+A state is zeros before the first token, so that a prompt is what comes after nothing: one trace, of new tokens after some
+that have been, serves whole sequences, prompts and single steps. The operations are
+
+    state_read name layer           the state as the tokens before left it
+    state_write name layer x        what the next call will find
+    state_extend name layer x size  x [..., T] behind the last `size` inputs, which become the last of both
+
+A first trace on an empty cache tells shapes and types, since the source may ask for a state before it ever makes one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from codegen.graph import scalars
+from codegen.graph.objects import Builtin
+from codegen.graph.regions import SCAN_END, nodes_of
+from codegen.graph.sizes import NEW
+from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, expr_of, value_of
+from ir.expressions import Dim, Expr
+from ir.graph import WRITES, DType
+
+if TYPE_CHECKING:
+    from codegen.graph.interpreter import Interpreter
+
+READS, EXTENDS = "state_read", "state_extend"
+ZEROS = frozenset({"zeros", "zeros_like"})
+
+Key = tuple[str, object]  # what it is, and of which layer
+Kind = tuple[tuple[Size, ...], DType]
+
+
+class UnknownState(Exception):
+    """A state is read whose shape only a trace on an empty cache tells."""
+
+
+@dataclass
+class States:
+    """The states of all layers in one trace. While `learning`, the cache is empty."""
+
+    learning: bool = False
+    kinds: dict[Key, Kind] = field(default_factory=dict)
+    held: dict[Key, Tensor] = field(default_factory=dict)
+    lengths: dict[Expr, str] = field(
+        default_factory=dict
+    )  # by how many inputs are kept: the axis of those and the new ones
+
+    def kind(self, key: Key) -> Kind:
+        """The shape and type of a state; layers that are copies of others have what those have."""
+        if key in self.kinds:
+            return self.kinds[key]
+        alike = [kind for (name, _), kind in self.kinds.items() if name == key[0]]
+        if not alike:
+            raise UnknownState
+        return alike[-1]
+
+    def extended(self, size: Size) -> Size:
+        """The length of new inputs behind the `size` ones before. Without a cache there are none before."""
+        expr = expr_of(size)
+        name = self.lengths.setdefault(expr, "W" if not self.lengths else f"W{len(self.lengths) + 1}")
+        kept = value_of(size)
+        assert isinstance(kept, int)
+        return Scalar(NEW + kept, Dim(name))
+
+
+def _key(kind: str, layer: Any, state_idx: Any) -> Key:
+    number = value_of(state_idx)
+    assert isinstance(number, int)
+    return (kind if number == 0 else f"{kind}{number + 1}", value_of(layer))
+
+
+def _get(kind: str) -> Builtin:
+    def call(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        given = {"state_idx": 0, **dict(zip(("layer_idx", "state_idx"), args, strict=False)), **kwargs}
+        states: States = interpreter.surroundings.states
+        return None if states.learning else read(interpreter, kind, given["layer_idx"], given["state_idx"])
+
+    return Builtin(f"get_{kind}_state", call)
+
+
+def read(interpreter: Interpreter, kind: str, layer: Any, state_idx: Any) -> Tensor:
+    """The state as it is now."""
+    states: States = interpreter.surroundings.states
+    key = _key(kind, layer, state_idx)
+    if key not in states.held:
+        (tensor,) = interpreter.tensor_span().emit(READS, (key[0], layer), states.kind(key))
+        _hold(interpreter, key, layer, tensor)
+    return states.held[key]
+
+
+def _hold(interpreter: Interpreter, key: Key, layer: Any, tensor: Tensor) -> None:
+    """`tensor` is the state: what is written to it is written to the state."""
+    interpreter.surroundings.states.held[key] = tensor
+    interpreter.trace.watched[tensor] = lambda x: _write(interpreter, key, layer, x)
+
+
+def _write(interpreter: Interpreter, key: Key, layer: Any, x: Tensor) -> None:
+    interpreter.tensor_span().emit(WRITES, (key[0], layer, x))
+
+
+def _update_conv(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """New inputs [..., T] in, those behind the last `conv_kernel_size` ones out."""
+    given = {**dict(zip(("conv_states", "layer_idx", "state_idx"), args, strict=False)), **kwargs}
+    x, layer = given["conv_states"], given["layer_idx"]
+    size = given.get("conv_kernel_size")
+    if not isinstance(x, Tensor) or size is None:
+        interpreter.unsupported("a convolution state that is given something else than inputs and how many to keep")
+    states: States = interpreter.surroundings.states
+    key = _key("conv", layer, given.get("state_idx", 0))
+    states.kinds[key] = ((*x.shape[:-1], size), x.dtype)
+    if states.learning:
+        return x
+    shape = (*x.shape[:-1], states.extended(size))
+    return interpreter.tensor_span().emit(EXTENDS, (key[0], layer, x, size), (shape, x.dtype))[0]
+
+
+def _update_recurrent(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    given = {**dict(zip(("recurrent_states", "layer_idx", "state_idx"), args, strict=False)), **kwargs}
+    x, layer = given["recurrent_states"], given["layer_idx"]
+    if not isinstance(x, Tensor):
+        interpreter.unsupported("a recurrent state that is no tensor")
+    states: States = interpreter.surroundings.states
+    key = _key("recurrent", layer, given.get("state_idx", 0))
+    if states.learning:
+        states.kinds[key] = (x.shape, x.dtype)
+        return x
+    shape, dtype = states.kind(key)
+    if x.dtype is not dtype or not all(map(scalars.same, x.shape, shape)):
+        interpreter.unsupported("a recurrent state whose shape or type depends on whether there were tokens before")
+    _go_on(interpreter, key, layer, x)
+    _write(interpreter, key, layer, x)
+    states.held[key] = Tensor(x.value)
+    return states.held[key]
+
+
+def _go_on(interpreter: Interpreter, key: Key, layer: Any, final: Tensor) -> None:
+    """A loop over time that starts from zeros and leaves its last value as the state goes on from the state: the same where
+    nothing was before, and what the state is for where something was.
+    """
+    frame = interpreter.trace.frame
+    while frame.kind != "module" and frame.parent is not None:
+        frame = frame.parent
+    makers = {result: (node, owner) for node, owner in nodes_of(frame) for result in node.results}
+    end, owner = _source(makers, final.value)
+    if end is None or owner is None or end.op != SCAN_END:
+        return
+    nexts = end.args[2]
+    assert isinstance(nexts, tuple)
+    at = end.results.index(_uncast(makers, final.value))
+    begin = owner.body[0]
+    assert isinstance(begin, Node)
+    inits, *rest = begin.args
+    assert isinstance(inits, tuple)
+    if at >= len(nexts) or not _is_zero(makers, inits[at]):
+        return
+    formal = begin.results[at]
+    shape, dtype = interpreter.surroundings.states.kind(key)
+    if not all(map(scalars.same, shape, formal.shape)):
+        return
+    held = interpreter.surroundings.states.held.get(key)
+    assert owner.parent is not None
+    made: list[Node | Frame] = []
+    if held is None:
+        state = TensorValue(shape, dtype)
+        made.append(Node(READS, (key[0], layer), (state,), owner.span))
+    else:
+        state = held.value
+    if dtype is not formal.dtype:
+        cast = TensorValue(shape, formal.dtype)
+        made.append(Node("cast", (state, formal.dtype), (cast,), owner.span))
+        state = cast
+    before = owner.parent.body.index(owner)
+    owner.parent.body[before:before] = made
+    begin.args = ((*inits[:at], state, *inits[at + 1 :]), *rest)
+
+
+Makers = dict[TensorValue, tuple[Node, Frame]]
+
+
+def _uncast(makers: Makers, value: TensorValue) -> TensorValue:
+    while value in makers and makers[value][0].op == "cast":
+        source = makers[value][0].args[0]
+        assert isinstance(source, TensorValue)
+        value = source
+    return value
+
+
+def _source(makers: Makers, value: TensorValue) -> tuple[Node | None, Frame | None]:
+    return makers.get(_uncast(makers, value), (None, None))
+
+
+def _is_zero(makers: Makers, value: TensorValue) -> bool:
+    node, _ = _source(makers, value)
+    return node is not None and node.op in ZEROS
+
+
+def _has_previous(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    return not interpreter.surroundings.states.learning
+
+
+METHODS: dict[str, Any] = {
+    "get_conv_state": _get("conv"),
+    "get_recurrent_state": _get("recurrent"),
+    "update_conv_state": Builtin("update_conv_state", _update_conv),
+    "update_recurrent_state": Builtin("update_recurrent_state", _update_recurrent),
+    "has_previous_state": Builtin("has_previous_state", _has_previous),
+    "is_recording_past": Builtin("is_recording_past", lambda *_: False),
+}

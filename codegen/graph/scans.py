@@ -1,0 +1,384 @@
+"""Loops of the source over time or chunks: the body is run once, for a number of the iteration that stands for all of them.
+
+What the body takes from the iteration before becomes a carried value; `x[:, i]` a tensor that is passed slice by slice; what
+is written to `y[:, i]` or appended to a list a tensor that is stacked slice by slice. The frame of a loop holds the nodes of
+the body between SCAN_BEGIN (first values, tensors to slice, along which axes) and SCAN_END (how often, what is carried on,
+what is stacked, along which axes), whose results are what the body starts from and what the loop leaves.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from codegen.graph import scalars
+from codegen.graph.objects import Gathered, Range, Unknown
+from codegen.graph.regions import SCAN, SCAN_BEGIN, SCAN_END, nodes_of
+from codegen.graph.scope import Scope, bound_names
+from codegen.graph.tensor_ops import elementwise, layout
+from codegen.graph.tensor_ops.writing import write
+from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, expr_of, value_of
+from ir.expressions import Dim, leaves
+from ir.graph import DType
+
+if TYPE_CHECKING:
+    from codegen.graph.interpreter import Interpreter
+
+MAX_ATTEMPTS = 6  # until types and shapes of the carried values settle
+
+
+def is_over_time(source: object) -> bool:
+    """Whether a loop has as many iterations as the input has tokens or chunks."""
+    return isinstance(source, Range) and source.of_input
+
+
+def run(interpreter: Interpreter, node: ast.For, source: Range, scope: Scope) -> None:
+    """Run the body for all iterations at once.
+
+    Raises:
+        Unsupported: an iteration does something that the next cannot take up.
+    """
+    if value_of(source.start) != 0 or value_of(source.step) != 1 or not isinstance(node.target, ast.Name):
+        interpreter.unsupported("a loop over time that does not count from 0", code="loop-over-time")
+    if node.orelse or not source.host():
+        interpreter.unsupported("a loop over time with an `else`, or without an iteration", code="loop-over-time")
+    _Loop(interpreter, node, source, scope).run()
+
+
+@dataclass
+class _Place:
+    """A variable, or a tensor object that is written in place, before the loop."""
+
+    name: str
+    tensor: Tensor
+    before: TensorValue
+
+
+@dataclass
+class _Loop:
+    interpreter: Interpreter
+    node: ast.For
+    source: Range
+    scope: Scope
+    types: dict[str, tuple[tuple[Size, ...], DType]] = field(default_factory=dict)  # of carried variables, once known
+    inplace: set[int] = field(default_factory=set)  # tensor objects that are carried from one iteration to the next
+
+    def __post_init__(self) -> None:
+        assert isinstance(self.node.target, ast.Name)
+        self.index = f"@{self.node.target.id}"
+        self.length: Size = self.source.stop
+        self.trace = self.interpreter.trace
+
+    def run(self) -> None:
+        for _ in range(MAX_ATTEMPTS):
+            if self.attempt():
+                return
+        self.fail("the type or shape of what a loop carries on never settles")
+
+    def fail(self, message: str) -> Any:
+        self.interpreter.unsupported(message, code="loop-over-time")
+
+    # ------------------------------------------------------------------------------------------------- one attempt
+
+    def attempt(self) -> bool:
+        """Run the body; False where it has to be run again because a carried value changes its type or shape."""
+        scope, trace = self.scope, self.trace
+        held = dict(scope.vars)
+        carried = {n: v for n in dict.fromkeys(bound_names(self.node)) if isinstance(v := held.get(n), Tensor)}
+        objects = {id(t): t for value in held.values() for t in _tensors(value)}
+        values = {key: tensor.value for key, tensor in objects.items()}
+        lists = {name: list(value) for name, value in held.items() if isinstance(value, list)}
+        inits = {name: self.initial(name, tensor) for name, tensor in carried.items()}
+        made = len(trace.frame.body)
+        frame = trace.enter(SCAN, SCAN, trace.frame.module_path)
+        formals = {name: TensorValue(init.shape, init.dtype) for name, init in inits.items()}
+        states = {key: TensorValue(objects[key].shape, objects[key].dtype) for key in self.inplace}
+        for name, formal in formals.items():
+            self.interpreter.bind(name, Tensor(formal), scope)
+        for key, formal in states.items():
+            objects[key].value = formal
+        try:
+            self.body()
+        finally:
+            trace.leave(frame)
+        after = {name: scope.vars.get(name) for name in carried}
+        if not self.settled(frame, after, inits, formals) or not self.written(frame, objects, values, states):
+            self.undo(held, objects, values, lists, made)
+            return False
+        self.finish(frame, inits, formals, objects, values, states, lists, held)
+        return True
+
+    def initial(self, name: str, tensor: Tensor) -> Tensor:
+        """The first value of a carried variable, of the shape and type that every iteration leaves."""
+        shape, dtype = self.types.get(name, (tensor.shape, tensor.dtype))
+        trace = self.interpreter.tensor_span()
+        if dtype is not tensor.dtype:
+            tensor = elementwise.cast(trace, tensor, dtype)
+        if len(shape) != len(tensor.shape) or not all(map(scalars.same, shape, tensor.shape)):
+            expanded = layout.expand(trace, tensor, *shape)
+            assert isinstance(expanded, Tensor)
+            tensor = expanded
+        return tensor
+
+    def body(self) -> None:
+        from codegen.graph.interpreter import _Break, _Continue
+
+        interpreter = self.interpreter
+        interpreter.loops += 1
+        start = value_of(self.source.start)
+        assert isinstance(start, int)
+        try:
+            interpreter.assign(self.node.target, Scalar(start, Dim(self.index)), self.scope)
+            interpreter.exec_body(self.node.body, self.scope)
+        except _Continue:
+            pass
+        except _Break:
+            self.fail("a loop over time that ends early")
+        finally:
+            interpreter.loops -= 1
+
+    def settled(
+        self, frame: Frame, after: dict[str, Any], inits: dict[str, Tensor], formals: dict[str, TensorValue]
+    ) -> bool:
+        """Whether every variable is carried on in the type and shape in which it came."""
+        same = True
+        for name, value in after.items():
+            if not isinstance(value, Tensor):
+                self.fail(f"`{name}` is a tensor before a loop over time and none after it")
+            init = inits[name]
+            equal = len(value.shape) == len(init.shape) and all(map(scalars.same, value.shape, init.shape))
+            if equal and value.dtype is init.dtype:
+                continue
+            if not _reads(frame, formals[name]):  # the name is used again, for something else
+                self.types[name] = (value.shape, value.dtype)
+                del self.scope.vars[name]
+                continue
+            self.types[name] = (value.shape, value.dtype)
+            same = False
+        return same
+
+    def written(
+        self,
+        frame: Frame,
+        objects: dict[int, Tensor],
+        values: dict[int, TensorValue],
+        states: dict[int, TensorValue],
+    ) -> bool:
+        """Whether every tensor that the body writes to is either one slice an iteration or known to be carried."""
+        fresh = {
+            key
+            for key, tensor in objects.items()
+            if key not in states and tensor.value is not values[key] and self.slot(frame, tensor, values[key]) is None
+        }
+        self.inplace |= fresh
+        return not fresh
+
+    def undo(
+        self,
+        held: dict[str, Any],
+        objects: dict[int, Tensor],
+        values: dict[int, TensorValue],
+        lists: dict[str, list[Any]],
+        made: int,
+    ) -> None:
+        self.scope.vars.clear()
+        self.scope.vars.update(held)
+        for key, tensor in objects.items():
+            tensor.value = values[key]
+        for name, items in lists.items():
+            self.scope.vars[name][:] = items
+        del self.trace.frame.body[made:]
+
+    # ---------------------------------------------------------------------------------------------- what is stacked
+
+    def slot(self, frame: Frame, tensor: Tensor, before: TensorValue) -> tuple[Node, int] | None:
+        """The write of one slice of `tensor` in every iteration, and the axis; None if it is written or read otherwise."""
+        makers = [node for node, _ in nodes_of(frame) if tensor.value in node.results]
+        users = [node for node, _ in nodes_of(frame) if _mentions(node.args, before)]
+        if len(makers) != 1 or users != makers or makers[0].op != "setitem" or tensor.base is not None:
+            return None
+        axis = self.axis(makers[0].args[1], len(tensor.shape))
+        if axis is None or not scalars.same(before.shape[axis], self.length):
+            return None
+        return makers[0], axis
+
+    def axis(self, index: object, rank: int) -> int | None:
+        """The axis that an index takes the slice of this iteration of, where it leaves all others whole."""
+        items = list(index) if isinstance(index, tuple) else [index]
+        if any(item is None for item in items):
+            return None
+        if Ellipsis in [item for item in items if not isinstance(item, TensorValue)]:
+            at = next(i for i, item in enumerate(items) if item is Ellipsis)
+            items[at : at + 1] = [slice(None)] * (rank - len(items) + 1)
+        marked = [at for at, item in enumerate(items) if self.is_index(item)]
+        whole = all(item == slice(None) for at, item in enumerate(items) if at not in marked)
+        return marked[0] if len(marked) == 1 and whole else None
+
+    def is_index(self, item: object) -> bool:
+        return isinstance(item, Scalar) and item.expr == Dim(self.index)
+
+    def parts(self, frame: Frame) -> Iterator[tuple[TensorValue, int, TensorValue]]:
+        """Tensors of which the body takes the slice of this iteration: whole, axis, and the slice."""
+        inside = {result for node, _ in nodes_of(frame) for result in node.results}
+        known: dict[tuple[TensorValue, int], TensorValue] = {}
+        for node, owner in list(nodes_of(frame)):
+            if node.op != "getitem" or not isinstance(node.args[0], TensorValue) or node.args[0] in inside:
+                continue
+            axis = self.axis(node.args[1], len(node.args[0].shape))
+            if axis is None or not scalars.same(node.args[0].shape[axis], self.length):
+                continue
+            owner.body.remove(node)
+            (result,) = node.results
+            if (node.args[0], axis) in known:
+                _rename(frame, {result: known[node.args[0], axis]})
+                continue
+            known[node.args[0], axis] = result
+            yield node.args[0], axis, result
+
+    # -------------------------------------------------------------------------------------------------- the outcome
+
+    def finish(
+        self,
+        frame: Frame,
+        inits: dict[str, Tensor],
+        formals: dict[str, TensorValue],
+        objects: dict[int, Tensor],
+        values: dict[int, TensorValue],
+        states: dict[int, TensorValue],
+        lists: dict[str, list[Any]],
+        held: dict[str, Any],
+    ) -> None:
+        scope = self.scope
+        names = [name for name in inits if name in scope.vars]
+        first = [*(inits[name].value for name in names), *(values[key] for key in states)]
+        starts = [*(formals[name] for name in names), *states.values()]
+        nexts = [*(scope.vars[name].value for name in names), *(objects[key].value for key in states)]
+        results = [TensorValue(value.shape, value.dtype) for value in starts]
+        pieces: list[TensorValue] = []
+        axes: list[int] = []
+        outcome: list[tuple[Tensor, TensorValue]] = []
+        for key, tensor in objects.items():
+            if key in states or tensor.value is values[key]:
+                continue
+            found = self.slot(frame, tensor, values[key])
+            assert found is not None
+            node, axis = found
+            piece = self.piece(frame, node, values[key], axis)
+            pieces.append(piece)
+            axes.append(axis)
+            stack = TensorValue(values[key].shape, values[key].dtype)
+            results.append(stack)
+            outcome.append((tensor, stack))
+        gathered: dict[str, int] = {}
+        for name, before in lists.items():
+            items = scope.vars[name] if isinstance(scope.vars.get(name), list) else before
+            if len(items) == len(before):
+                continue
+            if before or len(items) != 1 or not isinstance(items[0], Tensor):
+                self.fail(f"`{name}` grows by something else than one tensor an iteration")
+            pieces.append(items[0].value)
+            axes.append(0)
+            gathered[name] = len(pieces) - 1
+            results.append(TensorValue((self.length, *items[0].shape), items[0].dtype))
+        sliced = list(self.parts(frame))
+        begin = Node(
+            SCAN_BEGIN,
+            (tuple(first), tuple(whole for whole, _, _ in sliced), tuple(axis for _, axis, _ in sliced)),
+            (*starts, *(part for _, _, part in sliced)),
+            frame.span,
+        )
+        end = Node(
+            SCAN_END, (self.length, self.index, tuple(nexts), tuple(pieces), tuple(axes)), tuple(results), frame.span
+        )
+        frame.body[:0] = [begin]
+        frame.body.append(end)
+        for at, name in enumerate(names):
+            self.interpreter.bind(name, Tensor(results[at]), scope)
+        for at, key in enumerate(states):
+            objects[key].value = values[key]
+            write(self.trace, objects[key], results[len(names) + at])
+        for tensor, stack in outcome:
+            tensor.value = next(value for key, value in values.items() if objects[key] is tensor)
+            write(self.trace, tensor, stack)
+        for name, at in gathered.items():
+            scope.vars[name] = Gathered(name, end, pieces[at], self.length)
+        for name in bound_names(self.node):
+            if name not in held and name in scope.vars:
+                scope.vars[name] = Unknown(f"`{name}` is made by every iteration of a loop over time")
+
+    def piece(self, frame: Frame, node: Node, whole: TensorValue, axis: int) -> TensorValue:
+        """What an iteration writes, in the shape and type of the slice; the write itself is gone."""
+        _, _, source = node.args
+        owner = next(owner for other, owner in nodes_of(frame) if other is node)
+        at = owner.body.index(node)
+        shape = (*whole.shape[:axis], *whole.shape[axis + 1 :])
+        del owner.body[at]
+        if isinstance(source, TensorValue):
+            new: list[Node] = []
+            if source.dtype is not whole.dtype:
+                cast = TensorValue(source.shape, whole.dtype)
+                new.append(Node("cast", (source, whole.dtype), (cast,), node.span))
+                source = cast
+            if len(source.shape) != len(shape) or not all(map(scalars.same, source.shape, shape)):
+                wide = TensorValue(shape, whole.dtype)
+                new.append(Node("expand", (source, shape), (wide,), node.span))
+                source = wide
+            owner.body[at:at] = new
+            return source
+        made = TensorValue(shape, whole.dtype)
+        owner.body.insert(at, Node("full", (shape, source, whole.dtype), (made,), node.span))
+        return made
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    """The tensor objects in a variable."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _mentions(argument: object, value: TensorValue) -> bool:
+    if isinstance(argument, (tuple, list)):
+        return any(_mentions(item, value) for item in argument)
+    if isinstance(argument, slice):
+        return _mentions((argument.start, argument.stop, argument.step), value)
+    return argument is value
+
+
+def _reads(frame: Frame, value: TensorValue) -> bool:
+    return any(_mentions(node.args, value) for node, _ in nodes_of(frame))
+
+
+def _rename(frame: Frame, values: dict[TensorValue, TensorValue]) -> None:
+    """Use other values in all nodes of a frame."""
+
+    def renamed(argument: object) -> object:
+        if isinstance(argument, TensorValue):
+            return values.get(argument, argument)
+        if isinstance(argument, tuple):
+            return tuple(renamed(item) for item in argument)
+        if isinstance(argument, slice):
+            return slice(renamed(argument.start), renamed(argument.stop), renamed(argument.step))
+        return argument
+
+    for node, _ in nodes_of(frame):
+        node.args = tuple(renamed(argument) for argument in node.args)
+
+
+def uses_index(frame: Frame, index: str) -> bool:
+    """Whether the number of the iteration is used otherwise than to take a slice."""
+
+    def mentions(x: object) -> bool:
+        if isinstance(x, Scalar):
+            return Dim(index) in leaves(expr_of(x))
+        if isinstance(x, (tuple, list)):
+            return any(mentions(item) for item in x)
+        if isinstance(x, slice):
+            return mentions((x.start, x.stop, x.step))
+        return False
+
+    return any(mentions(node.args) for node, _ in nodes_of(frame))

@@ -1,0 +1,166 @@
+"""What the layers keep of the tokens before, beyond keys and values: which states each has, their shapes and types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from codegen.diagnostics import CompileError, Diagnostic
+from codegen.lowering.instances import Instance
+from codegen.lowering.torch_dialect import question
+from codegen.lowering.views import StateView
+from ir.expressions import Const, Dim, Expr
+from ir.graph import Branch, Call, DType, Loop, Number, Op, Region, Scan, Value, within
+
+if TYPE_CHECKING:
+    from codegen.lowering.program import Lowering
+
+KEYS = ("k", "v")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One state of one layer. The length of keys and values is that of the cache."""
+
+    name: str
+    shape: tuple[Expr, ...]  # the batch first
+    dtype: DType
+
+
+def layer_states(instances: Mapping[str, Instance], count: int) -> tuple[tuple[State, ...], ...]:
+    """The states of every layer, keys and values among them; nothing where no layer has any but those."""
+    found: list[dict[str, State]] = [{} for _ in range(count)]
+    for path, instance in instances.items():
+        layer = next((int(part) for part in path.split(".") if part.isdigit()), None)
+        if layer is None or layer >= count:
+            continue
+        for regions in instance.methods.values():
+            for region in regions:
+                for state in _states(region):
+                    found[layer].setdefault(state.name, state)
+    if all(name in KEYS for layer in found for name in layer):
+        return ()
+    order = list(dict.fromkeys([*KEYS, *(name for layer in found for name in layer)]))
+    return tuple(tuple(layer[name] for name in order if name in layer) for layer in found)
+
+
+def sizes_of(states: Sequence[Sequence[State]]) -> Iterator[Expr]:
+    """The sizes of all states."""
+    for layer in states:
+        for state in layer:
+            yield from (size for size in state.shape if not isinstance(size, Dim))
+
+
+def _states(region: Region) -> Iterator[State]:
+    for node in region.nodes:
+        match node:
+            case Op("state_read", (Number(Const(str() as name)), _), (result,)):
+                yield State(name, result.shape, result.dtype)
+            case Op("state_write", (Number(Const(str() as name)), _, Value(shape=shape, dtype=dtype))):
+                yield State(name, shape, dtype)
+            case Op("state_extend", (Number(Const(str() as name)), _, Value(shape=shape, dtype=dtype), Number(size))):
+                yield State(name, (*shape[:-1], size), dtype)
+            case Op("cache_update", (Value(shape=key, dtype=dtype), Value(shape=value), _)):
+                yield State("k", key, dtype)
+                yield State("v", value, dtype)
+            case Call(region=inner):
+                yield from _states(inner)
+            case Loop() | Scan() | Branch():
+                for inner in within(node):
+                    yield from _states(inner)
+            case _:
+                pass
+
+
+def states_view(states: Sequence[Sequence[State]], lowering: Lowering) -> tuple[tuple[StateView, ...], str]:
+    """The states beyond keys and values, one by one, and the expression of those of all layers in Flax."""
+    options = list(dict.fromkeys(states))
+    names = list(dict.fromkeys(s.name for layer in states for s in layer))
+    path, length = lowering.layers()
+    layers = f"range({lowering.over_cfg(lowering.count(path, length))})"
+    if len(options) == 1:
+        labels: list[object] = [None]
+        each_torch, each_flax = f"for layer in {layers}", f"for _ in {layers}"
+    else:
+        kinds = lowering.kinds_containing(tuple(options.index(layer) for layer in states))
+        labels = list(dict.fromkeys(kinds.labels))
+        options = [states[kinds.labels.index(label)] for label in labels]
+        sequence = lowering.sequence(kinds)
+        each_torch, each_flax = f"for layer, kind in enumerate({sequence})", f"for kind in {sequence}"
+    made = [f"State({', '.join(f'{s.name}={_flax(s, lowering)}' for s in option)})" for option in options]
+    flax = f"[{_choice(labels, made)} {each_flax}]"
+    views = []
+    for name in names:
+        if name in KEYS:
+            continue
+        holders = [(label, s) for label, option in zip(labels, options, strict=True) for s in option if s.name == name]
+        zeros = _choice([label for label, _ in holders], [_torch(s, lowering) for _, s in holders])
+        only = "" if len(holders) == len(options) else f" if {_any([label for label, _ in holders])}"
+        views.append(StateView(name, _note(holders[0][1], lowering), f"{{layer: {zeros} {each_torch}{only}}}"))
+    return tuple(views), flax
+
+
+def _choice(labels: Sequence[object], texts: Sequence[str]) -> str:
+    """`a if kind == "x" else b`; the last without a question."""
+    merged: dict[str, list[object]] = {}
+    for label, text in zip(labels, texts, strict=True):
+        merged.setdefault(text, []).append(label)
+    *others, (result, _) = merged.items()
+    for text, asked in reversed(others):
+        result = f"{text} if {_any(asked)} else {result}"
+    return result
+
+
+def _any(labels: Sequence[object]) -> str:
+    if len(labels) > 1 and all(isinstance(label, str) for label in labels):
+        return f"kind in {tuple(labels)!r}"
+    return " or ".join(question("kind", label) for label in labels)
+
+
+def _shape(state: State, lowering: Lowering) -> list[str]:
+    out = []
+    for axis, size in enumerate(state.shape):
+        if size == Dim("B") and axis == 0:
+            out.append("batch_size")
+        elif state.name in KEYS and axis == 2:
+            out.append("max_length")
+        elif isinstance(size, Dim):
+            message = f"the state `{state.name}` has an axis that depends on the input"
+            raise CompileError(Diagnostic("unknown-state", message))
+        else:
+            out.append(lowering.over_cfg(size))
+    return out
+
+
+def _torch(state: State, lowering: Lowering) -> str:
+    sizes = ", ".join(_shape(state, lowering))
+    match state.dtype:
+        case DType.MODEL:
+            return f"x.new_zeros({sizes})"
+        case DType.PROMOTED:
+            return f"x.new_zeros({sizes}, dtype=torch.promote_types(x.dtype, torch.float32))"
+        case other:
+            return f"x.new_zeros({sizes}, dtype=torch.{other.value})"
+
+
+def _flax(state: State, lowering: Lowering) -> str:
+    sizes = ", ".join(_shape(state, lowering))
+    match state.dtype:
+        case DType.MODEL:
+            dtype = "dtype"
+        case DType.PROMOTED:
+            dtype = "jnp.promote_types(dtype, jnp.float32)"
+        case other:
+            dtype = f"jnp.{other.value}"
+    return f"jnp.zeros(({sizes}), {dtype})"
+
+
+_MEANINGS = {"conv": "the last inputs of the convolution", "recurrent": "the state of the recurrence"}
+
+
+def _note(state: State, lowering: Lowering) -> str:
+    meaning = _MEANINGS.get(state.name.rstrip("0123456789"), "the state")
+    letters = {axis.size: axis.letter for axis in lowering.axes}
+    axes = ["B", *(letters.get(size, "-") for size in state.shape[1:])]
+    return meaning if "-" in axes else f"{meaning}, [{', '.join(axes)}]"
