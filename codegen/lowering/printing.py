@@ -328,10 +328,13 @@ class BodyPrinter:
 
     def assignable(self, value: Value) -> ast.Name:
         name = self.name_for(value)
-        if self.first_holder is None and holds_type(value, DType.MODEL):
-            self.first_holder = len(self.statements) + 1, name
+        self.note_type(value, name)
         self.names[value.id] = name
         return ast.Name(name, ast.Store())
+
+    def note_type(self, value: Value, name: str) -> None:
+        if self.first_holder is None and holds_type(value, DType.MODEL):
+            self.first_holder = len(self.statements) + 1, name
 
     # -------------------------------------------------------------------------------------------------- operands
 
@@ -362,6 +365,7 @@ class BodyPrinter:
             return self.names[value.id]
         expr = self.pending.pop(value.id).expr
         name = self.name_for(value, avoid=self.read_here())
+        self.note_type(value, name)
         self.names[value.id] = name
         if not (isinstance(expr, ast.Name) and expr.id == name):
             self.statements.append(ast.Assign([ast.Name(name, ast.Store())], expr))
