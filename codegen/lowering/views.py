@@ -660,6 +660,13 @@ class WeightsView:
         return tuple({row.path: row for row in self.rows if row.dtype}.values())
 
     @property
+    def kinds(self) -> str:
+        """The types that tensors of a checkpoint may have, as safetensors calls them."""
+        floats, integers = ("F64", "F32", "F16", "BF16"), ("I64", "I32", "I16", "I8", "U8", "BOOL")
+        whole = any(row.dtype and not row.dtype.startswith("float") for row in self.kept)
+        return ", ".join(f'"{kind}"' for kind in (*floats, *(integers if whole else ())))
+
+    @property
     def has_kept(self) -> bool:
         return bool(self.kept)
 

@@ -100,16 +100,77 @@ def test_tied_tensors_that_differ_are_refused(home: Path) -> None:
         import_module("tied_package.torch_model").Model.from_pretrained(folder)
 
 
-def test_broken_files_are_named(home: Path, plain: Path, tmp_path: Path) -> None:
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+
+
+def test_broken_files_are_named_together(home: Path, plain: Path, tmp_path: Path) -> None:
     weights = import_module("untied_package.weights")
     with pytest.raises(ValueError, match=r"model\.safetensors does not exist"):
         weights.files(tmp_path)
-    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
-    with pytest.raises(ValueError, match="Git LFS pointer"):
-        weights.files(tmp_path)
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../model.safetensors"}}))
-    with pytest.raises(ValueError, match="outside its folder"):
-        weights.files(tmp_path)
+    whole = (plain / "model.safetensors").read_bytes()
+    (tmp_path / "pointer.safetensors").write_text(POINTER)
+    (tmp_path / "short.safetensors").write_bytes(whole[:-7])
+    (tmp_path / "shorter.safetensors").write_bytes(whole[:5])
+    (tmp_path / "empty.safetensors").write_bytes(b"")
+    names = ("pointer", "short", "shorter", "empty", "absent")
+    index = {"weight_map": {name: f"{name}.safetensors" for name in names}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    for kind, module in (("torch", "torch_model"), ("flax", "flax_model")):
+        (tmp_path / "config.json").write_text((plain / "config.json").read_text())
+        with pytest.raises(ValueError) as caught:
+            import_module(f"untied_package.{module}").Model.from_pretrained(tmp_path)
+        said = str(caught.value).split("; ")
+        assert len(said) == len(names), kind
+        assert all(any(f"{name}.safetensors" in line for line in said) for name in names)
+        assert "Git LFS pointer" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"weight_map": {"a": "model.safetensors"}}{"weight_map": {}}', "is no index of tensors.*Extra data"),
+        ('{"weight_map": {"a": "../model.safetensors"}}', "outside its folder"),
+        ('{"weight_map": {"a": 3}}', "outside its folder"),
+        ('{"tensors": {}}', "is no index of tensors"),
+        ("[]", "is no index of tensors"),
+        ('{"weight_map"', "is no index of tensors"),
+    ],
+)
+def test_an_index_that_is_none_is_said_to_be(home: Path, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        import_module("untied_package.weights").files(tmp_path)
+
+
+def test_misfits_of_all_kinds_are_named_together(home: Path, plain: Path, tmp_path: Path) -> None:
+    tensors = load_file(plain / "model.safetensors")
+    lost, bent, whole, packed, *_ = sorted(tensors)
+    tensors.pop(lost)
+    tensors |= {bent: np.zeros((1, 2, 3), np.float32), whole: np.zeros(tensors[whole].shape, np.int32)}
+    tensors |= {packed: tensors[packed].astype(ml_dtypes.float8_e4m3fn), "stranger": np.zeros(3, np.float32)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text((plain / "config.json").read_text())
+    for module in ("torch_model", "flax_model"):
+        with pytest.raises(ValueError) as caught:
+            import_module(f"untied_package.{module}").Model.from_pretrained(tmp_path)
+        for name, said in (
+            (lost, "is missing"),
+            (bent, "is [1, 2, 3], not"),
+            (whole, "holds I32"),
+            (packed, "holds F8_E4M3"),
+            ("stranger", "has no place"),
+        ):
+            assert f"{name} {said}" in str(caught.value)
+
+
+def test_a_tensor_in_two_files_is_refused(home: Path, plain: Path, tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"{number}.safetensors").write_bytes((plain / "model.safetensors").read_bytes())
+    index = {"weight_map": {"a": "0.safetensors", "b": "1.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    weights, config = (import_module(f"untied_package.{name}") for name in ("weights", "config"))
+    with pytest.raises(ValueError, match="another file holds too"):
+        list(weights.read(tmp_path, config.Config.from_hf(grouped_query.TINY), "np"))
 
 
 def test_shards_are_read_through_their_index(home: Path, plain: Path, tmp_path: Path) -> None:
