@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from codegen import __version__, graph, raising
 from codegen.diagnostics import CompileError, Diagnostic, printable
+from codegen.graph.agreements import conditions
 from codegen.graph.exploration import ConfigurationClass, explore
-from codegen.graph.predicates import Kind
+from codegen.graph.predicates import Kind, Predicate
 from codegen.lowering.accounting import Naming, departures, ignored_patterns
 from codegen.lowering.config_view import ConfigLowering, unread_keys
 from codegen.lowering.conversion_table import Submodel
@@ -22,8 +23,9 @@ from codegen.lowering.provenance import Origins, provenance
 from codegen.lowering.views import ConfigView, MaskKind, SourceView
 from codegen.repo import Repository
 from codegen.source.files import library_version
+from codegen.variation import Run, deciding
 from ir.arch import Arch, MaskForm
-from ir.expressions import Const, Dim, Expr, Key, leaves
+from ir.expressions import Const, Expr, Key
 from ir.graph import Region
 
 TARGETS = ("torch", "flax")
@@ -77,8 +79,25 @@ def lowering_input(front: Front) -> Input:
     return Input(traced.tree, front.region, traced.inputs, masks, front.built.resolved, counts, flags, conditions)
 
 
+def needs_of(front: Front, compiled: Callable[[Mapping[str, object]], Front]) -> tuple[Predicate, ...]:
+    """What a configuration must be like to be served by what was compiled. `compiled` traces and raises another one."""
+    config = front.repository.config
+    configuration = ConfigurationClass(front.built.interpreter.files, config)
+    return deciding(_run(front, config), lambda raw: _run(compiled(raw), raw), configuration)
+
+
+def _run(front: Front, raw: Mapping[str, object]) -> Run:
+    built, traced = front.built, front.traced
+    ties = tuple((tie.target, tie.source) for tie in built.ties)
+    program = (traced.tree, front.region, traced.inputs, traced.masks, ties)
+    return Run.of(raw, built.resolved, built.interpreter.predicates.all(), built.interpreter.trace.agreements, program)
+
+
 def config_of(
-    front: Front, lowering: Lowering, checkpoints: Mapping[str, Mapping[str, object]]
+    front: Front,
+    lowering: Lowering,
+    needs: Iterable[Predicate],
+    checkpoints: Mapping[str, Mapping[str, object]],
 ) -> tuple[ConfigView, Mapping[str, str]]:
     """Config: the attributes that the emitted code reads, how each follows from config.json, and what is refused; then the
     keys that nothing reads, each with the reason.
@@ -88,10 +107,10 @@ def config_of(
     """
     repository, interpreter = front.repository, front.built.interpreter
     configuration = ConfigurationClass(interpreter.files, repository.config)
-    predicates = [p for p in interpreter.predicates.all() if p.stage == 2 and not _of_the_input(p.expr)]
     keys = [Key(path) for path in lowering.fields]
     guards = configuration.guards(repository.config)
-    explored = explore(configuration, repository.config, keys, [*predicates, *guards])
+    wanted = conditions([*needs, *guards], (), front.built.resolved)
+    explored = explore(configuration, repository.config, keys, wanted)
     made = ConfigLowering(explored, lowering.fields, lowering.letters(), tuple(lowering.numbers()))
     own = made.served(repository.config)
     if isinstance(own, str):
@@ -100,11 +119,6 @@ def config_of(
     name = package_name(repository.config)
     source = SourceView(name, name, repository.name, repository.revision, f"codegen {__version__}")
     return made.view(source, checkpoints), dict(unread_keys(explored, lowering.fields))
-
-
-def _of_the_input(expr: Expr) -> bool:
-    """Whether an expression depends on the size of what the model is given."""
-    return any(isinstance(leaf, Dim) for leaf in leaves(expr))
 
 
 def views_of(

@@ -19,6 +19,7 @@ from codegen.joints import (
     config_of,
     lowering_input,
     naming_of,
+    needs_of,
     package_name,
     record,
     sources,
@@ -64,9 +65,10 @@ def compile_package(
     naming = naming_of(built)
     accounts = check_weights(repository, built, naming)
     front = trace(repository, built, raise_components=raise_components)
+    needs = needs_of(front, lambda config: trace_variant(repository, config, raise_components=raise_components))
     lowering = Lowering(lowering_input(front))
     stored = stored_layouts(accounts, naming) if accounts else recorded_layouts(names or {}, naming)
-    config, unread = config_of(front, lowering, checkpoints or {})
+    config, unread = config_of(front, lowering, needs, checkpoints or {})
     views = views_of(front, lowering, config, naming, stored)
     files = {name: render.fill(template, view) for name, (template, view) in templates(views, targets).items()}
     files |= {"arch.txt": to_text(front.arch) + "\n"} if front.arch is not None else {}
@@ -89,6 +91,12 @@ def trace(repository: Repository, built: graph.Built, *, raise_components: bool 
         return Front(repository, built, traced, None, None)
     raised = raising.raise_program(traced.region, traced.mask_parameters, traced.both_ways, traced.inputs)
     return Front(repository, built, traced, raised, describe(raised.region, traced.tree, raised.masks, windows(traced)))
+
+
+def trace_variant(repository: Repository, config: Mapping[str, object], *, raise_components: bool) -> Front:
+    """What another configuration of the same code computes."""
+    other = replace(repository, config=config)
+    return trace(other, build(other), raise_components=raise_components)
 
 
 def check_weights(repository: Repository, built: graph.Built, naming: Naming) -> Accounts | None:

@@ -21,6 +21,7 @@ class Kind(Enum):
     LAYER = "layer"  # decided for each layer by its index: free as long as the kinds of layers are known
     TIE = "tie"  # tied weights: free
     TYPE = "type"  # the type of a value in the configuration: refuse
+    AGREEMENT = "agreement"  # sizes that an operation needs to be equal: a check
     HELPER = "helper"  # inside a helper on the way to a number: the number is computed by the same helper
 
 

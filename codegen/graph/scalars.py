@@ -33,10 +33,17 @@ def apply(op: str, *args: Plain | Scalar) -> Plain | Scalar:
     value: Plain = OPERATIONS[op](*values)  # type: ignore[assignment]
     if not any(isinstance(arg, Scalar) for arg in args) or _of_different_iterations(args):
         return value
+    if op in ("is", "is not") and None in values and any(map(_computed, args)):
+        return value
     return scalar(value, simplify(op, value, values, tuple(expr_of(arg) for arg in args)))
 
 
 _TESTS = frozenset({"is", "is not", "==", "!=", "<", "<=", ">", ">=", "in", "not", "bool"})
+
+
+def _computed(arg: Plain | Scalar) -> bool:
+    """Whether an argument is the result of an operation that never gives None."""
+    return isinstance(arg, Scalar) and isinstance(arg.expr, Apply) and arg.expr.op not in ("getitem", "if")
 
 
 def _of_different_iterations(args: tuple[Plain | Scalar, ...]) -> bool:
@@ -56,7 +63,7 @@ def same(a: Size, b: Size) -> bool:
     if value_of(a) != value_of(b):
         return False
     x, y = expr_of(a), expr_of(b)
-    return x == y or _polynomial(x) == _polynomial(y)
+    return x == y or polynomial_of(x) == polynomial_of(y)
 
 
 def product(sizes: Iterable[Size]) -> Size:
@@ -153,7 +160,7 @@ def _integer(op: str, value: int, values: list[object], exprs: tuple[Expr, ...])
 def _larger(op: str, exprs: tuple[Expr, ...]) -> Expr | None:
     """`max` or `min` of two, if it is the same one for all inputs: a batch has a token at least, a cache may be empty."""
     a, b = exprs
-    difference = _polynomial(Apply("-", (a, b)))
+    difference = polynomial_of(Apply("-", (a, b)))
     if all_tokens := difference.pop(_monomial(_ALL), 0):
         for part in (_PAST, _NEW):
             difference[_monomial(part)] = difference.get(_monomial(part), 0) + all_tokens
@@ -187,13 +194,13 @@ def _shorter(op: str, a: Expr, b: Expr) -> Expr | None:
     """`a op b` where terms cancel; None where nothing does, so that the source's own form stays."""
     if not (_is_sum(a) or _is_sum(b) or {a, b} in ({_NEW, _PAST}, {_ALL, _NEW}, {_ALL, _PAST})):
         return None
-    left, right = _polynomial(a), _polynomial(b)
+    left, right = polynomial_of(a), polynomial_of(b)
     sign = 1 if op == "+" else -1
     result = dict(left)
     for monomial, factor in right.items():
         result[monomial] = result.get(monomial, 0) + sign * factor
     result = _with_past({m: f for m, f in result.items() if f})
-    return _build(result) if len(result) < len(_with_past(left)) + len(_with_past(right)) else None
+    return built_of(result) if len(result) < len(_with_past(left)) + len(_with_past(right)) else None
 
 
 def _with_past(polynomial: Polynomial) -> Polynomial:
@@ -222,40 +229,42 @@ def _exact_quotient(expr: Expr) -> Expr | None:
 
 
 def _divides(b: Expr, a: Expr) -> bool:
-    divisor = _single(_polynomial(b))
+    divisor = only_term(polynomial_of(b))
     if divisor is None:
         return False
     monomial, factor = divisor
-    return factor != 0 and all(f % factor == 0 and _without(m, monomial) is not None for m, f in _polynomial(a).items())
+    return factor != 0 and all(
+        f % factor == 0 and without_part(m, monomial) is not None for m, f in polynomial_of(a).items()
+    )
 
 
 def _divide(a: Expr, b: Expr) -> Expr | None:
     """`a // b` with equal terms cancelled; None where there are none."""
-    numerator, divisor = _polynomial(a), _single(_polynomial(b))
+    numerator, divisor = polynomial_of(a), only_term(polynomial_of(b))
     if divisor is None or not numerator:
         return None
     monomial, factor = divisor
     common = monomial
     for m in numerator:
-        common = _common(common, m)
+        common = common_part(common, m)
     number = abs(gcd(factor, *numerator.values()))
     if not common and number <= 1 or number == 0:
         return None
-    rest = {_without(m, common) or _ONE: f // number for m, f in numerator.items()}
-    below = {_without(monomial, common) or _ONE: factor // number}
-    return _build(rest) if below == {_ONE: 1} else Apply("//", (_build(rest), _build(below)))
+    rest = {without_part(m, common) or _ONE: f // number for m, f in numerator.items()}
+    below = {without_part(monomial, common) or _ONE: factor // number}
+    return built_of(rest) if below == {_ONE: 1} else Apply("//", (built_of(rest), built_of(below)))
 
 
-def _single(polynomial: Polynomial) -> tuple[Monomial, int] | None:
+def only_term(polynomial: Polynomial) -> tuple[Monomial, int] | None:
     return next(iter(polynomial.items())) if len(polynomial) == 1 else None
 
 
-def _common(a: Monomial, b: Monomial) -> Monomial:
+def common_part(a: Monomial, b: Monomial) -> Monomial:
     powers = dict(b)
     return frozenset((atom, min(power, powers[atom])) for atom, power in a if atom in powers)
 
 
-def _without(a: Monomial, b: Monomial) -> Monomial | None:
+def without_part(a: Monomial, b: Monomial) -> Monomial | None:
     """`a` divided by `b`, None if it is not divisible."""
     powers = dict(a)
     for atom, power in b:
@@ -266,31 +275,31 @@ def _without(a: Monomial, b: Monomial) -> Monomial | None:
     return frozenset((atom, power) for atom, power in powers.items() if power)
 
 
-def _polynomial(expr: Expr) -> Polynomial:
+def polynomial_of(expr: Expr) -> Polynomial:
     match expr:
         case Const(value) if type(value) is int:
             return {_ONE: value} if value else {}
         case Dim("P"):
             return {_monomial(_ALL): 1, _monomial(_NEW): -1}
         case Apply("+" | "-" as op, (a, b)):
-            result = dict(_polynomial(a))
-            for monomial, factor in _polynomial(b).items():
+            result = dict(polynomial_of(a))
+            for monomial, factor in polynomial_of(b).items():
                 result[monomial] = result.get(monomial, 0) + (factor if op == "+" else -factor)
             return {m: f for m, f in result.items() if f}
         case Apply("neg", (a,)):
-            return {m: -f for m, f in _polynomial(a).items()}
+            return {m: -f for m, f in polynomial_of(a).items()}
         case Apply("*", (a, b)):
             result = {}
-            for m, f in _polynomial(a).items():
-                for n, g in _polynomial(b).items():
-                    monomial = _times(m, n)
+            for m, f in polynomial_of(a).items():
+                for n, g in polynomial_of(b).items():
+                    monomial = times(m, n)
                     result[monomial] = result.get(monomial, 0) + f * g
             return {m: f for m, f in result.items() if f}
         case _:
             return {frozenset({(expr, 1)}): 1}
 
 
-def _times(a: Monomial, b: Monomial) -> Monomial:
+def times(a: Monomial, b: Monomial) -> Monomial:
     if not a or not b:
         return a or b
     powers = dict(a)
@@ -299,7 +308,7 @@ def _times(a: Monomial, b: Monomial) -> Monomial:
     return frozenset(powers.items())
 
 
-def _build(polynomial: Polynomial) -> Expr:
+def built_of(polynomial: Polynomial) -> Expr:
     """A readable expression, in an order that does not depend on hashing."""
     polynomial = _with_past(polynomial)
     terms = sorted(polynomial.items(), key=lambda item: (item[0] == _ONE, item[1] < 0, _order(item[0])))

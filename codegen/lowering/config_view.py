@@ -64,14 +64,18 @@ class ConfigLowering:
         self.fields = {path: names[path] for path in self._in_order(names)}
         used = tuple(used)
         self.sizes = tuple(path for path in self.fields if path in self.letters or self._counts(path, used))
-        computed = [*used, *(condition.expr for condition in explored.conditions if condition.reading is None)]
+        plain = [condition for condition in explored.conditions if condition.reading is None]
+        needed = [division for condition in plain if (division := _needed_division(condition)) is not None]
+        computed = [*used, *(condition.expr for condition in plain if _needed_division(condition) is None)]
         divisions = (found for expr in computed for found in _exact_divisions(expr, explored.resolved))
-        self.divisions = tuple(dict.fromkeys(divisions))
+        self.divisions = tuple(dict.fromkeys([*needed, *divisions]))
         positive = {Apply("bool", (Key(path),)) for path in self.sizes}
         self.conditions = tuple(
             c
             for c in _merged(explored.conditions, explored.resolved)
-            if (c.expr not in positive or not c.value) and not self._said_by_a_reading(c)
+            if (c.expr not in positive or not c.value)
+            and not self._said_by_a_reading(c)
+            and (c.reading is not None or _needed_division(c) is None)
         )
         self.names = {**self.fields, **self._further_names()}
         self.merged: dict[tuple[Path, ...], str] = {}
@@ -524,9 +528,9 @@ class ConfigLowering:
             yield RefusalView("min(sizes.values()) < 1", _f("a size is not positive: ", "sizes", ""))
         for numerator, divisor in self.divisions:
             text, by = self._over_names(numerator), self._over_names(divisor)
-            yield RefusalView(
-                f"{_bracketed(text)} % {_bracketed(by)}", _f(f"{by} does not divide {text}: ", f"({text}, {by})", "")
-            )
+            test = _unparse(to_syntax(Apply("%", (numerator, divisor)), lambda leaf: self._leaf(leaf, (), {})))
+            shown = text if isinstance(divisor, Const) else f"({text}, {by})"
+            yield RefusalView(test, _f(f"{by} does not divide {text}: ", shown, ""))
         for condition in self.conditions:
             yield self._refusal(condition, ready)
 
@@ -556,6 +560,14 @@ class ConfigLowering:
             return RefusalView(
                 _truth(name, condition.value), _message(_dotted(condition.keys[0].path), name, condition.value)
             )
+        match condition.kind, condition.expr:
+            case "agreement", Apply("==", (left, right)):
+                a, b = self._over_names(left), self._over_names(right)
+                if len(a) + len(b) <= LONG:
+                    return RefusalView(f"{a} != {b}", _f(f"{a} is not {b}: ", f"({a}, {b})", ""))
+                names = [self.names[key.path] for key in condition.keys]
+                values = ", ".join(f"{name}={{{name}!r}}" for name in names)
+                return RefusalView(f"{a} != {b}", _fstring(f"sizes that have to be equal are not for {values}", names))
         text = self._over_names(condition.expr)
         shown = ", ".join(f"{self.names[key.path]}={{{self.names[key.path]}!r}}" for key in condition.keys)
         said = f"this code was compiled for `{text}` being {condition.value!r}, not for {shown}"
@@ -835,6 +847,14 @@ def _holds(condition: Condition, values: Mapping[Path, Json], filled: Mapping[st
 
 def _about(keys: Sequence[Key], values: Mapping[Path, Json]) -> str:
     return ", ".join(f"{_dotted(key.path)} is {values[key.path]!r}" for key in keys if key.path in values)
+
+
+def _needed_division(condition: Condition) -> tuple[Expr, Expr] | None:
+    """Number and divisor, where a condition says that a division leaves nothing."""
+    match condition.expr, condition.value:
+        case Apply("%", (number, divisor)), 0 if condition.value is not False:
+            return number, divisor
+    return None
 
 
 def _exact_divisions(expr: Expr, resolved: Mapping[str, Json]) -> Iterator[tuple[Expr, Expr]]:

@@ -98,7 +98,7 @@ def _component(view: View, product: Op, scores: Op, found: Found) -> Match | str
         form,
         direction,
         softmax=found.precision,
-        heads=Heads.OWN if k is keys else Heads.GROUPED,
+        heads=Heads.OWN if k is keys and k.shape[1] == q.shape[1] else Heads.GROUPED,
         cap=Cap.ABSENT if found.cap is None else Cap.TANH,
         sinks=Sinks.ABSENT if found.sinks is None else Sinks.COLUMN,
     )
