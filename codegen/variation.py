@@ -9,7 +9,7 @@ from then on. Several questions are let go together only if every combination of
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 from codegen.diagnostics import CompileError
@@ -23,6 +23,7 @@ from ir.reading import INERT, lookup
 Raw = Mapping[str, object]
 MAX_AXES = 3
 MAX_RUNS = 24
+MAX_ALTERNATIVES = 4  # configurations that answer one question otherwise; some have no program
 CHECKED = frozenset({Kind.STRUCTURE, Kind.PRESENCE, Kind.KEY, Kind.TYPE, Kind.GUARD, Kind.AGREEMENT})
 OPEN = frozenset({Kind.STRUCTURE, Kind.TYPE, Kind.PRESENCE})
 COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
@@ -72,13 +73,15 @@ def deciding(first: Run, compiled: Callable[[Raw], Run], cls: ConfigurationClass
     search = _Search(first, compiled, cls)
     axes: list[Axis] = []
     needs = first.needs
-    for axis in search.axes():
+    for alternatives in search.axes():
         if len(axes) == MAX_AXES:
             break
-        fewer = search.without([*axes, axis])
-        if fewer is not None:
-            axes.append(axis)
-            needs = fewer
+        for axis in itertools.islice(alternatives, MAX_ALTERNATIVES):
+            fewer = search.without([*axes, axis])
+            if fewer is not None:
+                axes.append(axis)
+                needs = fewer
+                break
     return needs
 
 
@@ -91,13 +94,12 @@ class _Search:
 
     # ------------------------------------------------------------------------------------------------------- axes
 
-    def axes(self) -> Iterator[Axis]:
-        """Comparisons of numbers; flags that say what is returned, or that `forward` alone asks for."""
+    def axes(self) -> Iterator[Iterable[Axis]]:
+        """Comparisons of numbers; flags that say what is returned, or that `forward` alone asks for. Each in several ways."""
         for predicate in self.first.needs:
             if predicate.kind is Kind.STRUCTURE and self._compares_numbers(predicate.expr):
-                changed = self._answered_otherwise(predicate)
-                if changed is not None:
-                    yield Axis((predicate,), *changed)
+                changes = self._answered_otherwise(predicate)
+                yield (Axis((predicate,), name, (new,)) for name, new in changes)
         keys = dict.fromkeys(leaf for p in self.first.needs for leaf in sorted(leaves(p.expr), key=repr))
         for key in keys:
             if not isinstance(key, Key) or len(key.path) != 1:
@@ -110,7 +112,7 @@ class _Search:
                 spelled = self._spelled(name)
                 others = [new for new in (True, False, None) if new is not now]
                 works = [new for new in others if self.cls({**self.first.raw, spelled: new}).failure is None]
-                yield Axis(asked, spelled, tuple(works), key)
+                yield (Axis(asked, spelled, tuple(works), key),)
 
     def _compares_numbers(self, expr: Expr) -> bool:
         if not isinstance(expr, Apply) or expr.op not in COMPARISONS:
@@ -123,20 +125,25 @@ class _Search:
         spellings = [name, *self.cls.spellings.get(name, ())]
         return next((other for other in spellings if other in self.first.raw), name)
 
-    def _answered_otherwise(self, predicate: Predicate) -> tuple[str, tuple[object, ...]] | None:
-        """A key and a value of it that answer a question otherwise and all others as before, but for what follows from it."""
+    def _answered_otherwise(self, predicate: Predicate) -> Iterator[tuple[str, object]]:
+        """Keys with values that answer a question otherwise; first those that answer all others as before."""
         others = [p for p in self.first.needs if p is not predicate and p.kind in CHECKED]
         firm = [p for p in others if not _is_equation(p)]
         keys = sorted((leaf for leaf in leaves(predicate.expr) if isinstance(leaf, Key)), key=repr)
-        places = [(key, self._spelled(str(key.path[0]))) for key in keys if len(key.path) == 1]
-        changes = [(name, new) for key, name in places for new in self._candidates(key, keys, predicate.expr)]
+        columns = [
+            [(self._spelled(str(key.path[0])), new) for new in self._candidates(key, keys, predicate.expr)]
+            for key in keys
+            if len(key.path) == 1
+        ]
+        changes = [change for row in itertools.zip_longest(*columns) for change in row if change is not None]
+        found: dict[tuple[str, object], None] = {}
         for kept in (others, firm):
             for name, new in changes:
                 outcome = self.cls({**self.first.raw, name: new})
                 env = Environment(config=outcome.resolved)
                 if outcome.failure is None and not predicate.holds(env) and all(p.holds(env) for p in kept):
-                    return name, (new,)
-        return None
+                    found[name, new] = None
+        yield from found
 
     def _candidates(self, key: Key, keys: Sequence[Key], expr: Expr) -> Iterator[object]:
         now = lookup(self.first.resolved, key.path)
@@ -151,9 +158,7 @@ class _Search:
 
     def without(self, axes: Sequence[Axis]) -> tuple[Predicate, ...] | None:
         """What is needed where the questions of all `axes` are open; None if another program may come out."""
-        found: dict[tuple[Expr, object], Predicate] = {
-            (p.expr, p.value): p for p in self.first.needs if not any(axis.covers(p) for axis in axes)
-        }
+        found = {_said(p): p for p in self.first.needs if not any(axis.covers(p) for axis in axes)}
         runs = []
         for combination in itertools.product(*((AS_IT_IS, *axis.values) for axis in axes)):
             changes = {axis.key: new for axis, new in zip(axes, combination, strict=True) if new is not AS_IT_IS}
@@ -162,7 +167,7 @@ class _Search:
                 return None
             runs.append(run)
         for run in runs:
-            found |= {(p.expr, p.value): p for p in run.needs if not any(axis.covers(p) for axis in axes)}
+            found |= {_said(p): p for p in run.needs if not any(axis.covers(p) for axis in axes)}
         for name, need in list(found.items()):
             rest = [other for at, other in found.items() if at != name]
             if _is_equation(need) and all(self._goes_without_saying(need, rest, run, axes) for run in runs):
@@ -174,7 +179,7 @@ class _Search:
     def _goes_without_saying(self, need: Predicate, rest: list[Predicate], run: Run, axes: Sequence[Axis]) -> bool:
         """Whether one run does not need something, or it follows from the rest and from how that run answered."""
         answers = [answered for axis in axes for p in axis.asked if (answered := _answered(p, run)) is not None]
-        return need not in run.needs or follows(need, [*rest, *answers], run.resolved)
+        return _said(need) not in map(_said, run.needs) or follows(need, [*rest, *answers], run.resolved)
 
     def _run(self, changes: Mapping[str, object]) -> Run | None:
         """The program of a changed configuration; None where there is none, or too many were tried."""
@@ -194,6 +199,11 @@ class _Search:
 def _is_equation(predicate: Predicate) -> bool:
     """Whether sizes have to be equal, which may follow from the answer that is to change."""
     return predicate.kind is Kind.AGREEMENT and isinstance(predicate.expr, Apply) and predicate.expr.op == "=="
+
+
+def _said(predicate: Predicate) -> tuple[object, ...]:
+    """What tells one predicate from another, wherever it was asked."""
+    return predicate.kind, predicate.expr, type(predicate.value), predicate.value
 
 
 def _answered(predicate: Predicate, run: Run) -> Predicate | None:

@@ -55,15 +55,25 @@ def conditions(
 ) -> tuple[Predicate, ...]:
     """The predicates with those that the agreements amount to, without those that follow from others."""
     asked = [*predicates, *_of_agreements(agreements)]
+    facts = {i: fact for i, p in enumerate(asked) if (fact := fact_of(p)) is not None}
     known = Facts(resolved)
-    facts = {i: fact for i, p in enumerate(asked) if p.kind in _SETTLED and (fact := fact_of(p)) is not None}
-    kept: dict[int, Predicate] = {}
-    for i in sorted(facts, key=lambda i: (not isinstance(facts[i], Divides), i)):
+    said: dict[int, list[Predicate]] = {i: [p] for i, p in enumerate(asked)}
+    for i in sorted(facts, key=lambda i: (_rank(asked[i], facts[i]), i)):
+        own: list[Predicate] = []
         for fact in known.parts(facts[i]):
             if not known.proves(fact):
                 known.add(fact)
-                kept[i] = _predicate(fact, asked[i])
-    return tuple(kept.get(i, p) for i, p in enumerate(asked) if i in kept or (i not in facts and not known.answers(p)))
+                own.append(_predicate(fact, asked[i]))
+        if asked[i].kind in _SETTLED:
+            said[i] = own
+        elif not own:
+            said[i] = []
+    return tuple(p for i in said for p in said[i] if i in facts or not known.answers(p))
+
+
+def _rank(predicate: Predicate, fact: Fact) -> int:
+    """What is known first: that divisions leave nothing, then how the source branched, then equal sizes."""
+    return (0 if isinstance(fact, Divides) else 2) if predicate.kind in _SETTLED else 1
 
 
 _SETTLED = frozenset({Kind.GUARD, Kind.AGREEMENT})

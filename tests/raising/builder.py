@@ -177,12 +177,12 @@ def apply_rotary(pairs: bool = False) -> Region:
     return b.region(*out)
 
 
-def attention_module(pairs: bool = False, **options: object) -> Region:
-    """Rotary embedding, cache and attention of a module, without its projections."""
+def attention_module(pairs: bool = False, kv: Expr = K, **options: object) -> Region:
+    """Rotary embedding, cache and attention of a module, without its projections; `kv` is the number of heads of keys."""
     b = Builder("forward")
     q = b.param("query_states", B, N, T, H)
-    k = b.param("key_states", B, K, T, H)
-    v = b.param("value_states", B, K, T, H)
+    k = b.param("key_states", B, kv, T, H)
+    v = b.param("value_states", B, kv, T, H)
     cos, sin = b.param("cos", B, T, H), b.param("sin", B, T, H)
     mask = b.param("attention_mask", B, Const(1), T, S)
     q, k = b.call(
@@ -192,19 +192,19 @@ def attention_module(pairs: bool = False, **options: object) -> Region:
         cos,
         sin,
         n(N),
-        n(K),
+        n(kv),
         n(H),
         shapes=(q.shape, k.shape),
         names=(("query_states",), ("key_states",)),
     )
-    k2, v2 = b.value((B, K, S, H), DType.MODEL, "key_states"), b.value((B, K, S, H), DType.MODEL, "value_states")
+    k2, v2 = b.value((B, kv, S, H), DType.MODEL, "key_states"), b.value((B, kv, S, H), DType.MODEL, "value_states")
     b.nodes.append(Op("cache_update", (k, v, n(Key(("layer",)))), (k2, v2)))
     inner = attend(**options)  # type: ignore[arg-type]
     extra = {
         "scaling": Apply("**", (H, Const(-0.5))),
-        "heads": K,
+        "heads": kv,
         "head_dim": H,
-        "groups": Apply("//", (N, K)),
+        "groups": Apply("//", (N, kv)),
         "softcap": Key(("cap",)),
     }
     numbers = [n(extra[p.names[0]]) for p in inner.params if isinstance(p, Number)]

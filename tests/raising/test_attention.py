@@ -31,7 +31,8 @@ def test_grouped_attention_inside_of_a_helper() -> None:
     ("options", "expected"),
     (
         ({"cap": True}, {"cap": Cap.TANH}),
-        ({"grouped": False}, {"heads": Heads.OWN}),
+        ({"grouped": False, "kv": N}, {"heads": Heads.OWN}),
+        ({"grouped": False}, {}),  # as many heads of keys as of queries, but counted by another key
         ({"softmax": None}, {"softmax": Precision.NATIVE}),
         ({"mask": False}, {"mask": MaskForm.ABSENT}),
     ),

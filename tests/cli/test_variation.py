@@ -1,0 +1,77 @@
+"""A package serves the configurations that need its code, whatever the source asked on the way."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codegen.pipeline import compile_package
+from codegen.repo import load
+
+CASES = Path(__file__).resolve().parent.parent / "data" / "cases"
+
+
+def case(name: str, **changes: object) -> dict[str, Any]:
+    found = json.loads((CASES / f"{name}.json").read_text())
+    return {**found.get("config", found), **changes}
+
+
+def config_class(folder: Path, name: str, raise_components: bool = True, changes: str = "{}") -> type:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(case(name, **json.loads(changes))))
+    package = compile_package(load(str(folder)), raise_components=raise_components)
+    module = types.ModuleType("emitted_for_variation")
+    sys.modules[module.__name__] = module
+    exec(compile(package.files["config.py"], "config.py", "exec"), module.__dict__)
+    found = module.__dict__["Config"]
+    assert isinstance(found, type)
+    return found
+
+
+def refusal(config: type, raw: Mapping[str, Any]) -> str:
+    try:
+        config.from_hf(raw)  # type: ignore[attr-defined]
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("heads", (1, 2, 4))
+def test_heads_of_keys_are_free(tmp_path: Path, heads: int) -> None:
+    config = config_class(tmp_path, "llama")
+    assert refusal(config, case("llama", num_key_value_heads=heads)) == ""
+
+
+def test_they_are_free_for_a_checkpoint_without_groups_too(tmp_path: Path) -> None:
+    config = config_class(tmp_path, "llama", changes='{"num_key_value_heads": 4}')
+    assert refusal(config, case("llama", num_key_value_heads=2)) == ""
+    assert "num_key_value_heads does not divide num_attention_heads" in refusal(
+        config, case("llama", num_key_value_heads=3)
+    )
+
+
+def test_without_components_the_arm_of_the_source_is_the_code(tmp_path: Path) -> None:
+    config = config_class(tmp_path, "llama", raise_components=False)
+    assert "num_key_value_heads" in refusal(config, case("llama", num_key_value_heads=4))
+
+
+def test_what_is_returned_and_what_decides_nothing_is_free(tmp_path: Path) -> None:
+    config = config_class(tmp_path, "bloom")
+    for changes in ({"return_dict": False}, {"output_hidden_states": True}, {"pretraining_tp": 2}):
+        assert refusal(config, case("bloom", **changes)) == ""
+    assert "slow_but_exact" in refusal(config, case("bloom", slow_but_exact=True, pretraining_tp=2))
+    assert "apply_residual_connection_post_layernorm" in refusal(
+        config, case("bloom", apply_residual_connection_post_layernorm=True)
+    )
+
+
+def test_sizes_that_an_operation_needs_equal(tmp_path: Path) -> None:
+    config = config_class(tmp_path, "helium")
+    assert "num_attention_heads * head_dim is not hidden_size" in refusal(config, case("helium", head_dim=24))
+    assert "2 does not divide head_dim" in refusal(config, case("helium", head_dim=15))
