@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from codegen import __version__, graph, raising
@@ -13,6 +13,7 @@ from codegen.diagnostics import CompileError, Diagnostic, printable
 from codegen.graph.agreements import conditions
 from codegen.graph.exploration import ConfigurationClass, explore
 from codegen.graph.predicates import Kind, Predicate
+from codegen.lowering import layouts, towers
 from codegen.lowering.accounting import Naming, departures, ignored_patterns
 from codegen.lowering.config_view import ConfigLowering, unread_keys
 from codegen.lowering.conversion_table import Submodel
@@ -76,7 +77,10 @@ def lowering_input(front: Front) -> Input:
     conditions = tuple(p.expr for p in predicates if p.kind is Kind.LAYER)
     masks = tuple(MaskPlan(mask.name, mask.causal, mask.window, mask.chunk) for mask in traced.masks)
     flags = tuple(tie.condition for tie in front.built.ties)
-    return Input(traced.tree, front.region, traced.inputs, masks, front.built.resolved, counts, flags, conditions)
+    submodels = _submodels(front.built)
+    ties = tuple((tie.target, tie.source) for tie in front.built.ties)
+    resolved = front.built.resolved
+    return Input(traced.tree, front.region, traced.inputs, masks, resolved, counts, flags, conditions, submodels, ties)
 
 
 def needs_of(front: Front, compiled: Callable[[Mapping[str, object]], Front]) -> tuple[Predicate, ...]:
@@ -90,7 +94,9 @@ def _run(front: Front, raw: Mapping[str, object]) -> Run:
     built, traced = front.built, front.traced
     ties = tuple((tie.target, tie.source) for tie in built.ties)
     program = (traced.tree, front.region, traced.inputs, traced.masks, ties)
-    return Run.of(raw, built.resolved, built.interpreter.predicates.all(), built.interpreter.trace.agreements, program)
+    left_out = _settings_of(built, towers.towers(traced.tree, traced.region, _submodels(built), ties))
+    asked = tuple(p for p in built.interpreter.predicates.all() if not _only_about(p.expr, left_out))
+    return Run.of(raw, built.resolved, asked, built.interpreter.trace.agreements, program)
 
 
 def config_of(
@@ -121,6 +127,23 @@ def config_of(
     return made.view(source, checkpoints), dict(unread_keys(explored, lowering.fields))
 
 
+def _submodels(built: graph.Built) -> tuple[str, ...]:
+    return tuple(path for path, _, _ in graph.submodels(built))
+
+
+def _settings_of(built: graph.Built, towers_: Sequence[str]) -> list[tuple[str | int, ...]]:
+    """The parts of the configuration that models within the model have for themselves, where these are left out."""
+    parts = graph.submodel_settings(built)
+    kept = {settings for path, settings in parts.items() if not towers.within(path, towers_)}
+    return [settings for path, settings in parts.items() if settings not in kept and settings]
+
+
+def _only_about(expr: Expr, parts: Sequence[tuple[str | int, ...]]) -> bool:
+    """Whether an expression reads the configuration in these parts of it alone."""
+    keys = [leaf.path for leaf in leaves(expr) if isinstance(leaf, Key)]
+    return bool(keys) and all(any(path[: len(part)] == part for part in parts) for path in keys)
+
+
 def views_of(
     front: Front, lowering: Lowering, config: ConfigView, naming: Naming, stored: Callable[[str], Layout]
 ) -> PackageViews:
@@ -137,7 +160,10 @@ def views_of(
         stored=stored,
         tiny=dict(sorted(repository.config.items())),
         vocabulary=int(built.resolved.get("vocab_size", 0)),
-        ignored=ignored_patterns(graph.transient_buffers(built), naming),
+        ignored=(
+            *ignored_patterns(graph.transient_buffers(built), naming),
+            *towers.stored_names(front.traced.tree, lowering.towers, lambda path: layouts.names(stored(path))),
+        ),
         arch=front.arch,
     )
 
@@ -152,7 +178,7 @@ def _mask_form(front: Front) -> MaskKind:
 def _ties(built: graph.Built, lowering: Lowering) -> Ties:
     """Tied tensors, and the flag of the configuration that says whether they are."""
     conditions = [tie.condition for tie in built.ties if not isinstance(tie.condition, Const)]
-    pairs = tuple((tie.target, tie.source) for tie in built.ties)
+    pairs = tuple((t.target, t.source) for t in built.ties if not towers.within(t.target, lowering.towers))
     return Ties(pairs, lowering.over_cfg(conditions[0]) if conditions else "")
 
 

@@ -7,6 +7,7 @@ from codegen.graph.construction import (
     class_places,
     dropped_patterns,
     state_entries,
+    submodel_settings,
     submodels,
     transient_buffers,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "class_places",
     "dropped_patterns",
     "state_entries",
+    "submodel_settings",
     "submodels",
     "trace_forward",
     "transient_buffers",

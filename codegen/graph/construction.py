@@ -325,6 +325,17 @@ def submodels(built: Built) -> list[tuple[str, str, str | None]]:
     return found
 
 
+def submodel_settings(built: Built) -> dict[str, tuple[str | int, ...]]:
+    """For every pretrained model in the tree, the path of its configuration within the whole."""
+    found = {}
+    for path, _, _ in submodels(built):
+        module = next(m for where, m in library.walk_modules(built.model, "", True, set()) if where == path)
+        config = module.dict.get("config")
+        if isinstance(config, Instance) and config.path is not None:
+            found[path] = config.path
+    return found
+
+
 def base_prefix(built: Built) -> str:
     """What the top model calls the model below its head."""
     return str(value_of(built.interpreter.getattr(built.model, "base_model_prefix")))

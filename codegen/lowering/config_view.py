@@ -221,19 +221,16 @@ class ConfigLowering:
 
     def _further_names(self) -> dict[Path, str]:
         """Names for what only refusals read."""
+        read = [key.path for condition in self.conditions if condition.reading is None for key in condition.keys]
+        further = [path for path in dict.fromkeys(read) if path not in self.fields]
+        taken = {*self.fields.values(), *(str(path[0]) for path in further if len(path) == 1)}
         names: dict[Path, str] = {}
-        taken = set(self.fields.values())
-        for condition in self.conditions:
-            if condition.reading is not None:
-                continue
-            for key in condition.keys:
-                if key.path in self.fields or key.path in names:
-                    continue
-                name = str(key.path[-1])
-                if name in taken or not name.isidentifier():
-                    name = "_".join(str(step) for step in key.path)
-                names[key.path] = name
-                taken.add(name)
+        for path in further:
+            name = str(path[-1])
+            if len(path) > 1 and (name in taken or not name.isidentifier()):
+                name = "_".join(str(step) for step in path)
+            names[path] = name
+            taken.add(name)
         return names
 
     def _local_paths(self) -> list[Path]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from codegen.diagnostics import CompileError, Diagnostic
+from codegen.lowering import towers
 from codegen.lowering.axes import Axis, name_axes
 from codegen.lowering.classes import Program, holes, plan
 from codegen.lowering.dialect import Dialect, attribute, name, unparse
@@ -46,6 +47,8 @@ class Input:
     counts: tuple[Expr, ...]  # expressions that the length of a list of modules was taken from
     flags: tuple[Expr, ...] = ()  # conditions that stay free: whether tensors are tied
     conditions: tuple[Expr, ...] = ()  # what the source asked about the index of a layer
+    submodels: tuple[str, ...] = ()  # paths of the modules that are models of their own
+    ties: tuple[tuple[str, str], ...] = ()  # paths of parameters that may be one tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,8 @@ class Lowering:
     """Decisions that both frameworks share: names of fields, kinds of layers, axes."""
 
     def __init__(self, given: Input):
-        self.given = given
+        self.towers = towers.towers(given.tree, given.region, given.submodels, given.ties)
+        given = self.given = replace(given, tree=towers.without(given.tree, self.towers))
         self.region = simplify(given.region, "", dict(walk(given.tree)))
         self.program: Program = plan(collect(without_unread(given.tree, self.region), self.region))
         keys = list(used_keys(self.program))
