@@ -26,7 +26,7 @@ from codegen.repo import Repository
 from codegen.source.files import library_version
 from codegen.variation import Run, deciding
 from ir.arch import Arch, MaskForm
-from ir.expressions import Const, Expr, Key
+from ir.expressions import Const, Expr, Key, leaves
 from ir.graph import Region
 
 TARGETS = ("torch", "flax")
