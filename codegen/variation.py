@@ -17,6 +17,7 @@ from codegen.graph.agreements import Agreement, conditions, follows
 from codegen.graph.exploration import ConfigurationClass
 from codegen.graph.predicates import Kind, Predicate
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Key, evaluate, leaves
+from ir.expressions import Raw as RawKey
 from ir.graph import Region, Value
 from ir.reading import INERT, lookup
 
@@ -39,6 +40,10 @@ class Run:
     needs: tuple[Predicate, ...]
     program: object
 
+    @property
+    def environment(self) -> Environment:
+        return Environment(config=self.resolved, raw=self.raw)
+
     @classmethod
     def of(
         cls,
@@ -60,7 +65,7 @@ class Axis:
     asked: tuple[Predicate, ...]
     key: str
     values: tuple[object, ...]
-    whole: Key | None = None  # a flag of which every value is tried: all questions on it alone are let go
+    whole: Key | RawKey | None = None  # a flag of which every value is tried: all questions on it alone are let go
 
     def covers(self, predicate: Predicate) -> bool:
         if self.whole is not None and leaves(predicate.expr) == {self.whole}:
@@ -102,10 +107,11 @@ class _Search:
                 yield (Axis((predicate,), name, (new,)) for name, new in changes)
         keys = dict.fromkeys(leaf for p in self.first.needs for leaf in sorted(leaves(p.expr), key=repr))
         for key in keys:
-            if not isinstance(key, Key) or len(key.path) != 1:
+            if not isinstance(key, (Key, RawKey)) or len(key.path) != 1:
                 continue
             asked = tuple(p for p in self.first.needs if leaves(p.expr) == {key})
-            now, name = lookup(self.first.resolved, key.path), str(key.path[0])
+            name = str(key.path[0])
+            now = lookup(self.first.resolved if isinstance(key, Key) else self.first.raw, key.path)
             if not isinstance(now, bool) or not all(p.kind in OPEN for p in asked):
                 continue
             if name in INERT or all(p.function != "__init__" for p in asked):
@@ -140,7 +146,7 @@ class _Search:
         for kept in (others, firm):
             for name, new in changes:
                 outcome = self.cls({**self.first.raw, name: new})
-                env = Environment(config=outcome.resolved)
+                env = Environment(config=outcome.resolved, raw=outcome.raw)
                 if outcome.failure is None and not predicate.holds(env) and all(p.holds(env) for p in kept):
                     found[name, new] = None
         yield from found
@@ -161,6 +167,8 @@ class _Search:
         found = {_said(p): p for p in self.first.needs if not any(axis.covers(p) for axis in axes)}
         runs = []
         for combination in itertools.product(*((AS_IT_IS, *axis.values) for axis in axes)):
+            if None in combination and len([new for new in combination if new is not AS_IT_IS]) > 1:
+                continue  # a flag that is null is tried by itself
             changes = {axis.key: new for axis, new in zip(axes, combination, strict=True) if new is not AS_IT_IS}
             run = self._run(changes)
             if run is None or run.program != self.first.program:
@@ -172,7 +180,7 @@ class _Search:
             rest = [other for at, other in found.items() if at != name]
             if _is_equation(need) and all(self._goes_without_saying(need, rest, run, axes) for run in runs):
                 del found[name]
-        own = Environment(config=self.first.resolved)
+        own = self.first.environment
         needs = tuple(found.values())
         return needs if all(p.holds(own) for p in needs if p.kind in CHECKED) else None
 
@@ -209,7 +217,7 @@ def _said(predicate: Predicate) -> tuple[object, ...]:
 def _answered(predicate: Predicate, run: Run) -> Predicate | None:
     """A question with the answer that one run gave."""
     try:
-        return replace(predicate, value=evaluate(predicate.expr, Environment(config=run.resolved)))  # type: ignore[arg-type]
+        return replace(predicate, value=evaluate(predicate.expr, run.environment))  # type: ignore[arg-type]
     except (ArithmeticError, LookupError, TypeError, ValueError):
         return None
 

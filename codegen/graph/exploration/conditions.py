@@ -9,7 +9,7 @@ from codegen.graph.exploration.expressions import indexed_lists, is_scalar
 from codegen.graph.exploration.running import ConfigurationClass
 from codegen.graph.predicates import Kind, Predicate
 from codegen.graph.registry import equivalents
-from ir.expressions import Apply, Const, Key, leaves
+from ir.expressions import Apply, Const, Key, Raw, leaves
 from ir.reading import Condition, lookup
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def conditions_of(explorer: Explorer, predicate: Predicate) -> list[Condition]:
         expr, wanted = inner, True
     if not leaves(expr):
         return []
+    if any(isinstance(leaf, Raw) for leaf in leaves(expr)):  # an attribute that the library keeps for itself
+        return [Condition(predicate.kind.value, expr, wanted, expr)]
     if Key(()) not in leaves(expr) and is_scalar(expr, explorer.runs.base.resolved):
         return [Condition(predicate.kind.value, expr, wanted)]
     reading = explorer.reading(expr)

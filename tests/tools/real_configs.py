@@ -1,0 +1,128 @@
+"""Compile published configurations, and see which of them the package of the first one of their type serves.
+
+    python -m tests.tools.real_configs FOLDER [--out docs/real-configs.md] [--type TYPE ...]
+
+FOLDER holds a folder `organisation__name` with a config.json for each repository. No weights are read. Without --type, the
+types are those of tests/data/cases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codegen.diagnostics import CompileError
+from codegen.pipeline import Package, compile_package
+from codegen.repo import load
+
+CASES = Path(__file__).resolve().parent.parent / "data" / "cases"
+PREFIX = "this configuration does not fit the code of "
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One repository: whether it compiles or why not, and whether the package of the first of its type serves it or why not."""
+
+    repository: str
+    model_type: str
+    refusal: str
+    first: str
+    unserved: str
+
+
+def rows(folder: Path, wanted: frozenset[str]) -> Iterator[Row]:
+    by_type: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*/config.json")):
+        model_type = str(json.loads(path.read_text()).get("model_type"))
+        if model_type in wanted:
+            by_type.setdefault(model_type, []).append(path)
+    for model_type, paths in sorted(by_type.items()):
+        config: Any = None
+        first = ""
+        for path in paths:
+            name = path.parent.name.replace("__", "/", 1)
+            package = compiled(path.parent)
+            refusal = package if isinstance(package, str) else ""
+            unserved = "" if config is None else refused(config, json.loads(path.read_text()))
+            yield Row(name, model_type, refusal, first, unserved)
+            if config is None and isinstance(package, Package):
+                config, first = config_class(package), name
+
+
+def compiled(folder: Path) -> Package | str:
+    """The package, or the first line of each finding."""
+    try:
+        return compile_package(load(str(folder), weights=False))
+    except CompileError as error:
+        return "; ".join(diagnostic.message.splitlines()[0] for diagnostic in error.diagnostics)
+
+
+def config_class(package: Package) -> Any:
+    module = types.ModuleType(f"emitted_{package.name}")
+    sys.modules[module.__name__] = module
+    exec(compile(package.files["config.py"], "config.py", "exec"), module.__dict__)
+    return module.__dict__["Config"]
+
+
+def refused(config: Any, raw: Mapping[str, Any]) -> str:
+    """Why an emitted Config refuses a configuration, empty if it does not."""
+    try:
+        config.from_hf(raw)
+    except ValueError as error:
+        text = str(error)
+        return text.partition(": ")[2] if text.startswith(PREFIX) else text
+    return ""
+
+
+def page(found: Iterable[Row]) -> str:
+    found = list(found)
+    good = [row for row in found if not row.refusal]
+    later = [row for row in found if row.first]
+    lines = [
+        "# Published configurations",
+        "",
+        f"{len(good)} of {len(found)} published configurations compile. Of {len(later)} that are not the first of their type,",
+        f"{sum(not row.unserved for row in later)} are served by the package of the first; the others need other code, for the reason given.",
+        "Written by `python -m tests.tools.real_configs FOLDER --out docs/real-configs.md`, from the configurations alone.",
+        "",
+        "| repository | type | compiles | served by the package of the first |",
+        "|---|---|---|---|",
+    ]
+    for row in found:
+        compiles = "yes" if not row.refusal else f"no: {shown(row.refusal)}"
+        served = "first" if not row.first else "yes" if not row.unserved else f"no: {shown(row.unserved)}"
+        lines.append(f"| {row.repository} | {row.model_type} | {compiles} | {served} |")
+    return "\n".join(lines) + "\n"
+
+
+def shown(text: str) -> str:
+    text = " ".join(text.split()).replace("|", "\\|")
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--type", action="append", default=[])
+    arguments = parser.parse_args()
+    wanted = frozenset(arguments.type or (path.stem for path in CASES.glob("*.json")))
+    found = []
+    for row in rows(arguments.folder, wanted):
+        print(row.model_type, row.repository, row.refusal or "compiles", "|", row.unserved or "served", flush=True)
+        found.append(row)
+    text = page(found)
+    if arguments.out is None:
+        print(text)
+    else:
+        arguments.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
