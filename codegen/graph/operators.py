@@ -817,7 +817,8 @@ def loop_name(interp: Interpreter) -> str:
 
 
 def last(source: Range) -> int:
-    return source.host()[-1]
+    """The last value of the index of a loop over a range."""
+    return len(source.host()) - 1
 
 
 def iterate(interp: Interpreter, value: Any) -> Iterator[Any]:
@@ -888,11 +889,16 @@ def _range_elements(interp: Interpreter, value: Range) -> Iterator[Any]:
         return iter(host)
     if value.of_input:
         interp.unsupported("a loop in Python over the tokens", help="loops over time are scans, see codegen/graph")
-    for bound in (value.start, value.stop, value.step):
-        if isinstance(bound, Scalar):
-            interp.note(Kind.COUNT, bound.expr, bound.value)
+    counts = value_of(value.start) == 0 and value_of(value.step) == 1
+    length = value.stop if counts else _range_length(interp, value)
+    if isinstance(length, Scalar):
+        interp.note(Kind.COUNT, length.expr, length.value)
     index = Index(loop_name(interp))
-    return (Scalar(number, index) for number in host)
+    return (_range_element(interp, value, Scalar(at, index)) for at in range(len(host)))
+
+
+def _range_element(interp: Interpreter, owner: Range, at: Scalar) -> Any:
+    return guarded(interp, "+", owner.start, guarded(interp, "*", owner.step, at))
 
 
 def _note_keys(interp: Interpreter, value: SDict) -> None:
@@ -995,9 +1001,12 @@ def length(interp: Interpreter, value: Any) -> Any:
 
 
 def _range_length(interp: Interpreter, value: Range) -> Any:
+    span = guarded(interp, "-", value.stop, value.start)
     if value_of(value.step) == 1:
-        return guarded(interp, "max", 0, guarded(interp, "-", value.stop, value.start))
-    return len(value.host())
+        return guarded(interp, "max", 0, span)
+    if not value.host() or value_of(value.step) < 0:
+        return len(value.host())
+    return guarded(interp, "//", guarded(interp, "+", span, guarded(interp, "-", value.step, 1)), value.step)
 
 
 def unrolled(interp: Interpreter, items: list[Any], indexed: bool) -> list[Any]:

@@ -148,6 +148,10 @@ def _lookup(
             if len({n.attr for n in nodes if isinstance(n, ast.Attribute)}) != 1:
                 return None
 
+    spread = [name for names in tables for name in set(names)]
+    if len(spread) != len(set(spread)):
+        return None  # what one kind takes in one place, another takes elsewhere
+
     class Rename(ast.NodeTransformer):
         def __init__(self) -> None:
             self.at = {

@@ -69,7 +69,7 @@ class Lowering:
     def __init__(self, given: Input):
         self.towers = towers.towers(given.tree, given.region, given.submodels, given.ties)
         given = self.given = replace(given, tree=towers.without(given.tree, self.towers))
-        self.region = simplify(given.region, "", dict(walk(given.tree)))
+        self.region = simplify(given.region, "", dict(walk(without_unread(given.tree, given.region))))
         self.program: Program = plan(collect(without_unread(given.tree, self.region), self.region))
         keys = list(used_keys(self.program))
         for mask in given.masks:
