@@ -1004,8 +1004,9 @@ def _range_length(interp: Interpreter, value: Range) -> Any:
     span = guarded(interp, "-", value.stop, value.start)
     if value_of(value.step) == 1:
         return guarded(interp, "max", 0, span)
-    if not value.host() or value_of(value.step) < 0:
-        return len(value.host())
+    host = value.host()
+    if not host or host.step < 0:
+        return len(host)
     return guarded(interp, "//", guarded(interp, "+", span, guarded(interp, "-", value.step, 1)), value.step)
 
 
