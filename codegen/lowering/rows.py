@@ -12,7 +12,7 @@ from codegen.lowering.instances import walk
 from codegen.lowering.layouts import Layout, Misfit
 from codegen.lowering.program import Lowering
 from codegen.lowering.views import AxisView, RowView, SourceView, TableView, TieView, WeightsView
-from ir.expressions import Const, Expr, Key
+from ir.expressions import Const, Expr, Index, Key, leaves
 from ir.graph import DType
 
 MESH = {"V": "tp", "D": "fsdp", "F": "tp", "N": "tp", "K": "tp", "Q": "tp", "C": "tp", "E": "ep"}
@@ -60,6 +60,7 @@ def weights_view(
         stack=stack if len(list(lowering.loops())) else "",
         count_expr=lowering.over_cfg(lowering.count(stack, dict(lowering.lists())[stack])) if stack else "",
         kinds_expr=kinds_expr,
+        layered_sizes=any(isinstance(leaf, Index) for axis in lowering.axes for leaf in leaves(axis.size)),
     )
 
 

@@ -701,11 +701,11 @@ class WeightsView:
 
     @property
     def layer_parameter(self) -> str:
-        return ", layer: int | None = None" if self.layered_sizes else ""
+        return ", layer: int = 0" if self.layered_sizes else ""
 
     @property
     def flax_layer(self) -> str:
-        return ", row.layer" if self.layered_sizes else ""
+        return ", row.layer or 0" if self.layered_sizes else ""
 
     @property
     def unknown_expr(self) -> str:
