@@ -4,7 +4,7 @@
 
 OUT_DIR gets a checkpoint of random weights (`config.json`, `model.safetensors`), a checkpoint of the gradients of the
 next-token loss (`gradient/`), and `expected.npz`: token ids, logits alone and padded, and how exact the original itself is.
-NAMES_JSON has module paths and what the package's checkpoints call them, where that is not what transformers writes.
+NAMES_JSON says how the package's checkpoints store parameters, by path, where that is not what transformers writes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 import shutil
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import numpy as np
 LENGTH, PADDING = 17, 4  # tokens of a row; those of a padded row that are none
 
 
-def record(config_file: Path, out: Path, names: Mapping[str, str]) -> None:
+def record(config_file: Path, out: Path, names: Mapping[str, object]) -> None:
     """Build the original with random weights, none of them at its start, and keep checkpoint, ids, logits, gradients."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -64,7 +64,7 @@ def record(config_file: Path, out: Path, names: Mapping[str, str]) -> None:
     save(exact, out / "gradient", config_file, names)
 
 
-def randomize(model: Any) -> None:
+def randomize(model: Any, seed: int = 0) -> None:
     """Fill every parameter and stored buffer, each from a generator of its own: matrices normal, vectors around their start."""
     import torch
 
@@ -74,9 +74,13 @@ def randomize(model: Any) -> None:
             if name not in stored or id(tensor) in seen or not tensor.is_floating_point() or "inv_freq" in name:
                 continue
             seen.add(id(tensor))
-            noise = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
-            matrix = sum(size > 1 for size in tensor.shape) >= 2
-            tensor.copy_(noise * min(0.5, max(0.1, 0.8 / tensor.shape[-1] ** 0.5)) if matrix else tensor + 0.2 * noise)
+            generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+            noise = torch.randn(tensor.shape, generator=generator)
+            if sum(size > 1 for size in tensor.shape) >= 2:
+                tensor.copy_(noise * min(0.5, max(0.2, 0.8 / tensor.shape[-1] ** 0.5)))
+            else:  # what starts at next to nothing, an epsilon, stays of that size
+                tiny = (tensor != 0) & (tensor.abs() < 1e-3)
+                tensor.copy_(torch.where(tiny, tensor * (1 + 0.2 * noise), tensor + 0.2 * noise))
 
 
 def tokens(vocabulary: int) -> Any:
@@ -109,7 +113,7 @@ def differentiate(model: Any, ids: Any) -> None:
                 buffer.fill_(torch.nan)
 
 
-def save(model: Any, out: Path, config_file: Path, names: Mapping[str, str]) -> None:
+def save(model: Any, out: Path, config_file: Path, names: Mapping[str, object]) -> None:
     """A checkpoint as its publisher would have saved it."""
     from safetensors.torch import load_file, save_file
 
@@ -118,16 +122,36 @@ def save(model: Any, out: Path, config_file: Path, names: Mapping[str, str]) -> 
     shutil.copy(config_file, out / "config.json")
     if names:
         file = out / "model.safetensors"
-        save_file({renamed(name, names): tensor for name, tensor in load_file(file).items()}, file)
+        save_file(renamed(model, load_file(file), names), file)
 
 
-def renamed(name: str, names: Mapping[str, str]) -> str:
-    """The name by a table of templates, `{}` for the layer."""
-    for path, published in names.items():
-        found = re.fullmatch(re.escape(path).replace(r"\{\}", r"(\d+)"), name)
-        if found is not None:
-            return published.format(*found.groups())
-    return name
+def renamed(model: Any, saved: dict[str, Any], names: Mapping[str, object]) -> dict[str, Any]:
+    """The tensors that the library saves, those of some parameters stored otherwise; `{}` in paths and names is the layer."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    for template, layout in names.items():
+        pattern = re.compile(re.escape(template).replace(r"\{\}", r"(\d+)"))
+        for path, tensor in model.state_dict().items():
+            if found := pattern.fullmatch(path):
+                for name in revert_weight_conversion(model, {path: tensor.clone()}):
+                    saved.pop(name, None)
+                saved |= stored(layout, tensor, found.groups())
+    return saved
+
+
+def stored(layout: object, tensor: Any, layer: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """The tensors that a parameter lies in, by the record of a package."""
+    match layout:
+        case str():
+            yield layout.format(*layer), tensor.contiguous()
+        case {"Stack": of}:
+            for index, part in enumerate(tensor):
+                yield from ((name.replace("*", str(index)), value) for name, value in stored(of, part, layer))
+        case {"Concat": list() as parts, "axis": int() as axis}:
+            for part, value in zip(parts, tensor.chunk(len(parts), axis), strict=True):
+                yield from stored(part, value, layer)
+        case _:
+            raise NotImplementedError(f"a parameter stored as {layout}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import inspect
 import json
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 from torch import Tensor, nn
+
+from codegen.verify.reference import differentiate, randomize
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
 Result = TypeVar("Result")
@@ -72,24 +73,6 @@ def build(folder: Path, seed: int = 0) -> nn.Module:
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32).float().eval()
     randomize(model, seed)
     return model
-
-
-@torch.no_grad()
-def randomize(model: nn.Module, seed: int) -> None:
-    """Fill every parameter and stored buffer, each from a generator of its own: matrices normal, vectors around their start."""
-    stored = set(model.state_dict())
-    seen: set[int] = set()
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if name not in stored or id(tensor) in seen or not tensor.is_floating_point() or "inv_freq" in name:
-            continue
-        seen.add(id(tensor))
-        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
-        noise = torch.randn(tensor.shape, generator=generator)
-        if sum(size > 1 for size in tensor.shape) >= 2:
-            tensor.copy_(noise * min(0.5, max(0.2, 0.8 / tensor.shape[-1] ** 0.5)))
-        else:  # what starts at next to nothing, an epsilon, stays of that size
-            tiny = (tensor != 0) & (tensor.abs() < 1e-3)
-            tensor.copy_(torch.where(tiny, tensor * (1 + 0.2 * noise), tensor + 0.2 * noise))
 
 
 def tokens(vocabulary: int, batch: int, length: int, seed: int = 1) -> Tensor:
@@ -203,14 +186,7 @@ def padded_error(out: np.ndarray, arrays: Mapping[str, np.ndarray]) -> float:
 
 def record_gradients(model: nn.Module, ids: Tensor, folder: Path) -> None:
     """Save the gradients of the next-token loss as a checkpoint: names and layouts are those of the weights."""
-    out = model(input_ids=ids).logits
-    torch.nn.functional.cross_entropy(out[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
-        for buffer in model.buffers():
-            if buffer.is_floating_point():
-                buffer.fill_(torch.nan)  # has no gradient: not compared
+    differentiate(model, ids)
     model.save_pretrained(folder)
 
 

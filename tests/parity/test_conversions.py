@@ -94,3 +94,37 @@ def test_a_converted_checkpoint_is_read_as_the_library_reads_it(name: str, tmp_p
     for path in accounts.layouts:
         assert stored(path) == naming.published(path)
         assert layouts.from_data(json.loads(json.dumps(layouts.to_data(stored(path))))) == stored(path)
+
+
+def test_the_original_is_saved_as_a_package_records_it(tmp_path: Path) -> None:
+    """What the record does not name stays as the library saves it; the rest is stored as it says."""
+    from safetensors.torch import load_file
+
+    from codegen.verify.reference import save
+    from tests.parity.original import build
+
+    source = DATA / "other_cases" / "mixtral.json"
+    shutil.copy(source, tmp_path / "config.json")
+    model, mlp = build(tmp_path), "model.layers.{}.mlp"
+    names = {
+        "model.norm.weight": "norm.weight",
+        f"{mlp}.experts.down_proj": f"{mlp}.experts.down_proj",
+        f"{mlp}.experts.gate_up_proj": {"Stack": {"Concat": ["l.{}.gate.*", "l.{}.up.*"], "axis": 0}},
+    }
+    save(model, tmp_path / "usual", source, {})
+    save(model, tmp_path / "other", source, names)
+    usual, other, state = (
+        load_file(tmp_path / "usual" / "model.safetensors"),
+        load_file(tmp_path / "other" / "model.safetensors"),
+        model.state_dict(),
+    )
+    same = {name for name in usual if ".experts." not in name and name != "model.norm.weight"}
+    assert all(torch.equal(other.pop(name), usual[name]) for name in same)
+    assert torch.equal(other.pop("norm.weight"), usual["model.norm.weight"])
+    for layer in range(model.config.num_hidden_layers):
+        down, gate_up = (state[f"{mlp}.experts.{name}".format(layer)] for name in ("down_proj", "gate_up_proj"))
+        assert torch.equal(other.pop(f"{mlp}.experts.down_proj".format(layer)), down)
+        for expert, value in enumerate(gate_up):
+            halves = other.pop(f"l.{layer}.gate.{expert}"), other.pop(f"l.{layer}.up.{expert}")
+            assert torch.equal(torch.cat(halves), value)
+    assert not other
