@@ -6,7 +6,7 @@ import builtins as host
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from codegen.graph import operators, scalars
+from codegen.graph import classes, operators, scalars, tensor_ops
 from codegen.graph.objects import (
     Bound,
     Buffer,
@@ -131,28 +131,21 @@ def _len(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
 
 @_function("isinstance")
 def _isinstance(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
-    from codegen.graph.classes import is_instance
-
-    return is_instance(interp, args[0], args[1])
+    return classes.is_instance(interp, args[0], args[1])
 
 
 @_function("issubclass")
 def _issubclass(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
-    from codegen.graph.classes import is_subclass
-
-    return is_subclass(interp, args[0], args[1])
+    return classes.is_subclass(interp, args[0], args[1])
 
 
 @_function("hasattr")
 def _hasattr(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
-    from codegen.graph.classes import has
-
-    return has(interp, args[0], interp.pin(args[1], Kind.KEY))
+    return classes.has(interp, args[0], interp.pin(args[1], Kind.KEY))
 
 
 @_function("getattr")
 def _getattr(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
-    from codegen.graph.classes import is_instance, note_presence
     from codegen.graph.interpreter import Raised
 
     name = interp.pin(args[1], Kind.KEY)
@@ -161,11 +154,11 @@ def _getattr(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     try:
         value = interp.getattr(args[0], name)
     except Raised as error:
-        if not is_instance(interp, error.instance, interp.builtins["AttributeError"]):
+        if not classes.is_instance(interp, error.instance, interp.builtins["AttributeError"]):
             raise
-        note_presence(interp, args[0], name, False)
+        classes.note_presence(interp, args[0], name, False)
         return args[2]
-    note_presence(interp, args[0], name, True)
+    classes.note_presence(interp, args[0], name, True)
     return value
 
 
@@ -176,18 +169,14 @@ def _setattr(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
 
 @_function("delattr")
 def _delattr(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
-    from codegen.graph.classes import delete
-
-    delete(interp, args[0], interp.pin(args[1], Kind.KEY))
+    classes.delete(interp, args[0], interp.pin(args[1], Kind.KEY))
 
 
 @_function("callable")
 def _callable(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     value = args[0]
     if isinstance(value, Instance):
-        from codegen.graph.classes import find
-
-        return isinstance(value, ModuleObject) or find(interp, value.cls, "__call__") is not None
+        return isinstance(value, ModuleObject) or classes.find(interp, value.cls, "__call__") is not None
     return isinstance(value, (Function, Bound, Builtin, Class, Partial, External, StaticMethod))
 
 
@@ -353,8 +342,6 @@ _FUNCTIONS["min"] = _extreme("min")
 @_function("abs")
 def _abs(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     if isinstance(args[0], Tensor):
-        from codegen.graph import tensor_ops
-
         return tensor_ops.method(interp.tensor_span(), args[0], "abs", [], {})
     return operators.guarded(interp, "abs", args[0])
 
@@ -362,8 +349,6 @@ def _abs(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
 @_function("round")
 def _round(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     if isinstance(args[0], Tensor):
-        from codegen.graph import tensor_ops
-
         return tensor_ops.method(interp.tensor_span(), args[0], "round", args[1:], kwargs)
     return operators.guarded(interp, "round", *args, *kwargs.values())
 
@@ -461,8 +446,6 @@ def _make_number(kind: type) -> Callable[[Interpreter, Args, Kwargs], Any]:
 
 def tensor_number(interp: Interpreter, value: Tensor, kind: type) -> Any:
     """`int(tensor)` and `float(tensor)`: a number if the tensor is a constant."""
-    from codegen.graph import tensor_ops
-
     number = tensor_ops.method(interp.tensor_span(), value, "item", [], {})
     if isinstance(number, (int, float, Scalar)):
         return operators.guarded(interp, kind.__name__, number)
@@ -488,9 +471,7 @@ def _make_str(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     if isinstance(value, operators._ATOMS):
         return operators.guarded(interp, "str", value)
     if isinstance(value, Instance):
-        from codegen.graph.classes import find
-
-        method = find(interp, value.cls, "__str__")
+        method = classes.find(interp, value.cls, "__str__")
         if isinstance(method, Function):
             return interp.call(method, [value], {})
     return operators.describe(interp, value)
@@ -799,21 +780,15 @@ def _fromkeys(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
 
 
 def _object_setattr(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
-    from codegen.graph.classes import set_plain
-
-    set_plain(interp, args[0], interp.pin(args[1], Kind.KEY), args[2])
+    classes.set_plain(interp, args[0], interp.pin(args[1], Kind.KEY), args[2])
 
 
 def _object_getattribute(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
-    from codegen.graph.classes import get_plain
-
-    return get_plain(interp, args[0], interp.pin(args[1], Kind.KEY), args[0].cls.mro)
+    return classes.get_plain(interp, args[0], interp.pin(args[1], Kind.KEY), args[0].cls.mro)
 
 
 def _object_new(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
-    from codegen.graph.classes import blank
-
-    return blank(interp, args[0])
+    return classes.blank(interp, args[0])
 
 
 _OBJECT_METHODS: dict[str, Any] = {

@@ -6,7 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError
-from codegen.graph import operators
+from codegen.graph import builtins, library, operators, tensor_ops
 from codegen.graph.objects import (
     Bound,
     Buffer,
@@ -198,8 +198,6 @@ class FieldSpec:
 
 def instantiate(interp: Interpreter, cls: Class, args: list[Any], kwargs: dict[str, Any]) -> Any:
     """`cls(...)`."""
-    from codegen.graph import builtins
-
     if cls.builtin is not None:
         return builtins.construct(interp, cls, args, kwargs)
     if "enum" in cls.marks:
@@ -251,8 +249,6 @@ def initialise_at(
     if issubclass(owner.builtin, BaseException):
         instance.dict["args"] = tuple(args)
     elif owner.builtin is dict and isinstance(instance.payload, dict):
-        from codegen.graph import builtins
-
         instance.payload.update(builtins.make_dict(interp, args, kwargs))
     elif owner.builtin is list and isinstance(instance.payload, list):
         instance.payload.extend(operators.listed(interp, args[0]) if args else [])
@@ -330,8 +326,6 @@ def find(interp: Interpreter, cls: Class, name: str) -> Any:
     """An attribute in the bodies of a class and its bases, None if there is none."""
     if name in cls.cache:
         return cls.cache[name]
-    from codegen.graph import builtins
-
     for owner in cls.mro:
         found = _own(interp, owner, name)
         if found is not Missing:
@@ -392,8 +386,6 @@ def bind(interp: Interpreter, found: Any, instance: Any, cls: Class) -> Any:
 
 def get(interp: Interpreter, owner: Any, name: str) -> Any:
     """`owner.name`."""
-    from codegen.graph import builtins, library
-
     match owner:
         case Instance():
             return get_instance(interp, owner, name)
@@ -476,8 +468,6 @@ def get_plain(interp: Interpreter, owner: Instance, name: str, mro: tuple[Class,
     if name == "__module__":
         return owner.cls.module
     if owner.payload is not None:
-        from codegen.graph import builtins
-
         method = builtins.method(interp, owner.payload, name)
         if method is not None:
             return method
@@ -505,8 +495,6 @@ def _class_has_none(interp: Interpreter, cls: Class, name: str) -> bool:
 
 
 def _find_in(interp: Interpreter, mro: tuple[Class, ...], name: str) -> Any:
-    from codegen.graph import builtins
-
     for owner in mro:
         found = _own(interp, owner, name)
         if found is not Missing:
@@ -519,8 +507,6 @@ def _find_in(interp: Interpreter, mro: tuple[Class, ...], name: str) -> Any:
 
 
 def _get_class(interp: Interpreter, owner: Class, name: str) -> Any:
-    from codegen.graph import builtins
-
     special = {"__name__": owner.name, "__qualname__": owner.name, "__module__": owner.module, "__mro__": owner.mro}
     if name in special:
         return special[name]
@@ -595,8 +581,6 @@ def _get_super(interp: Interpreter, owner: Super, name: str) -> Any:
         if isinstance(receiver, ModuleObject) and name == "__getattr__":
             return Builtin(name, lambda i, a, k: _module_getattr(i, receiver, a[0]))
         if isinstance(receiver, Instance) and receiver.payload is not None:
-            from codegen.graph import builtins
-
             method = builtins.method(interp, receiver.payload, name)
             if method is not None:
                 return method
@@ -693,8 +677,6 @@ _RANDOM = frozenset("uniform_ normal_ random_ exponential_ bernoulli_ log_normal
 
 def _number_of(interp: Interpreter, owner: Tensor, name: str) -> Any:
     """The numbers of a tensor while a model is made: of some it is not known, and then they must not matter."""
-    from codegen.graph import tensor_ops
-
     try:
         return tensor_ops.method(interp.tensor_span(), owner, name, [], {})
     except CompileError:
@@ -711,8 +693,6 @@ def _randomised(interp: Interpreter, owner: Tensor) -> Tensor:
 
 
 def _get_tensor(interp: Interpreter, owner: Tensor, name: str) -> Any:
-    from codegen.graph import tensor_ops
-
     if name == "__class__":
         return External("torch.nn.Parameter" if isinstance(owner, Parameter) else "torch.Tensor")
     if isinstance(owner, Parameter) and name == "requires_grad":
@@ -859,7 +839,6 @@ def _delete_plain(interp: Interpreter, owner: Instance, name: str) -> None:
 
 def has(interp: Interpreter, owner: Any, name: str) -> bool:
     """`hasattr`, noting what the configuration decides."""
-    from codegen.graph import tensor_ops
     from codegen.graph.interpreter import Raised
 
     if isinstance(owner, Tensor):
@@ -890,8 +869,6 @@ def is_instance(interp: Interpreter, value: Any, cls: Any) -> bool:
     """`isinstance`; that a value of the configuration has some type is noted."""
     if isinstance(cls, tuple):
         return any(is_instance(interp, value, item) for item in cls)
-    from codegen.graph import builtins
-
     if isinstance(value, Scalar):
         kind = Apply("type", (value.expr,))
         held = glance(value, kind)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from codegen.graph import scalars
+from codegen.graph import classes, scalars, tensor_ops
 from codegen.graph.objects import (
     Bound,
     Builtin,
@@ -176,12 +176,10 @@ def _of_input(expr: Expr) -> bool:
 
 
 def _instance_truth(interp: Interpreter, value: Instance, kind: Kind) -> bool:
-    from codegen.graph.classes import find
-
     if value.path:
         interp.note(kind, Apply("is not", (Key(value.path), Const(None))), True)
     for name in ("__bool__", "__len__"):
-        method = find(interp, value.cls, name)
+        method = classes.find(interp, value.cls, name)
         if method is not None:
             return truth(interp, interp.call(method, [value], {}), kind)
     if isinstance(value.payload, (list, dict, str)):
@@ -256,18 +254,14 @@ def binary(interp: Interpreter, op: str, left: Any, right: Any) -> Any:
 
 
 def _tensor_binary(interp: Interpreter, op: str, left: Any, right: Any) -> Any:
-    from codegen.graph import tensor_ops
-
     return tensor_ops.binary(interp.tensor_span(), op, left, right)
 
 
 def _instance_binary(interp: Interpreter, op: str, left: Any, right: Any) -> Any:
-    from codegen.graph.classes import find
-
     word = _METHODS[op]
     for owner, other, name in ((left, right, f"__{word}__"), (right, left, f"__r{word}__")):
         if isinstance(owner, Instance):
-            method = find(interp, owner.cls, name)
+            method = classes.find(interp, owner.cls, name)
             if method is not None:
                 result = interp.call(method, [owner, other], {})
                 if result is not NotImplemented:
@@ -336,8 +330,6 @@ def _set_operation(op: str, left: SSet, right: SSet) -> SSet:
 def augmented(interp: Interpreter, op: str, left: Any, right: Any) -> Any:
     """`left op= right`: lists, sets, dicts and tensors change in place."""
     if isinstance(left, Tensor):
-        from codegen.graph import tensor_ops
-
         if op in _INPLACE:
             return tensor_ops.method(interp.tensor_span(), left, _INPLACE[op], [right], {})
     if isinstance(left, list) and op == "+":
@@ -351,9 +343,7 @@ def augmented(interp: Interpreter, op: str, left: Any, right: Any) -> Any:
         left.update(mapping(interp, right))
         return left
     if isinstance(left, Instance):
-        from codegen.graph.classes import find
-
-        method = find(interp, left.cls, f"__i{_METHODS[op]}__")
+        method = classes.find(interp, left.cls, f"__i{_METHODS[op]}__")
         if method is not None:
             return interp.call(method, [left, right], {})
     return binary(interp, op, left, right)
@@ -375,8 +365,6 @@ def unary(interp: Interpreter, op: type[ast.unaryop], value: Any) -> Any:
     if op is ast.Not:
         return negate(interp, value)
     if isinstance(value, Tensor):
-        from codegen.graph import tensor_ops
-
         return tensor_ops.unary(interp.tensor_span(), {ast.USub: "-", ast.UAdd: "+", ast.Invert: "~"}[op], value)
     if isinstance(value, Unknown):
         return value
@@ -540,9 +528,7 @@ def contains(interp: Interpreter, container: Any, item: Any) -> Any:
         case Foreign():
             return container.binary(interp, "in", item, True)
         case Instance():
-            from codegen.graph.classes import find
-
-            method = find(interp, container.cls, "__contains__")
+            method = classes.find(interp, container.cls, "__contains__")
             if method is not None and not (isinstance(method, Builtin) and container.payload is not None):
                 return interp.call(method, [container, item], {})
             if container.payload is not None:
@@ -617,8 +603,6 @@ def reseed(value: Any, expr: Expr) -> Any:
 def getitem(interp: Interpreter, owner: Any, index: Any) -> Any:
     match owner:
         case Tensor():
-            from codegen.graph import tensor_ops
-
             if isinstance(index, Tensor) and index.dtype is DType.BOOL and (held := index.value.everywhere) is not None:
                 return tensor_ops.all_or_none(interp.tensor_span(), owner, index, interp.branch(held))
             return tensor_ops.getitem(interp.tensor_span(), owner, index)
@@ -707,14 +691,12 @@ def _text_item(interp: Interpreter, owner: Any, index: Any) -> Any:
 
 
 def _instance_item(interp: Interpreter, owner: Instance, index: Any) -> Any:
-    from codegen.graph.classes import find
-
-    method = find(interp, owner.cls, "__getitem__")
+    method = classes.find(interp, owner.cls, "__getitem__")
     if method is not None and not (isinstance(method, Builtin) and owner.payload is not None):
         return interp.call(method, [owner, index], {})
     if owner.payload is not None:
         if isinstance(owner.payload, dict) and plain_key(index) not in owner.payload:
-            missing = find(interp, owner.cls, "__missing__")
+            missing = classes.find(interp, owner.cls, "__missing__")
             if missing is not None:
                 return interp.call(missing, [owner, index], {})
         return getitem(interp, owner.payload, index)
@@ -723,9 +705,7 @@ def _instance_item(interp: Interpreter, owner: Instance, index: Any) -> Any:
 
 def _class_item(interp: Interpreter, owner: Any, index: Any) -> Any:
     if isinstance(owner, Class):
-        from codegen.graph.classes import enum_members
-
-        members = enum_members(interp, owner)
+        members = classes.enum_members(interp, owner)
         if members and isinstance(value_of(index), str):
             if index in members:
                 return members[index]
@@ -744,8 +724,6 @@ def _range_item(interp: Interpreter, owner: Range, index: Any) -> Any:
 def setitem(interp: Interpreter, owner: Any, index: Any, value: Any) -> None:
     match owner:
         case Tensor():
-            from codegen.graph import tensor_ops
-
             if isinstance(index, Tensor) and index.dtype is DType.BOOL and (held := index.value.everywhere) is not None:
                 if not interp.branch(held):
                     return
@@ -769,9 +747,7 @@ def setitem(interp: Interpreter, owner: Any, index: Any, value: Any) -> None:
         case Foreign():
             owner.set_item(interp, index, value)
         case Instance():
-            from codegen.graph.classes import find
-
-            method = find(interp, owner.cls, "__setitem__")
+            method = classes.find(interp, owner.cls, "__setitem__")
             if method is not None and not (isinstance(method, Builtin) and owner.payload is not None):
                 interp.call(method, [owner, index, value], {})
             elif owner.payload is not None:
@@ -797,9 +773,7 @@ def delitem(interp: Interpreter, owner: Any, index: Any) -> None:
             forget(owner)
             del owner[plain_slice(index) if isinstance(index, slice) else interp.pin(index)]
         case Instance():
-            from codegen.graph.classes import find
-
-            method = find(interp, owner.cls, "__delitem__")
+            method = classes.find(interp, owner.cls, "__delitem__")
             if method is not None and not (isinstance(method, Builtin) and owner.payload is not None):
                 interp.call(method, [owner, index], {})
             else:
@@ -846,8 +820,6 @@ def iterate(interp: Interpreter, value: Any) -> Iterator[Any]:
         case Scalar() if isinstance(value.value, str):
             return iter(interp.pin(value))
         case Tensor():
-            from codegen.graph import tensor_ops
-
             size = value_of(value.shape[0])
             assert isinstance(size, int)
             return (tensor_ops.getitem(interp.tensor_span(), value, i) for i in range(size))
@@ -856,9 +828,7 @@ def iterate(interp: Interpreter, value: Any) -> Iterator[Any]:
         case Instance():
             return _instance_elements(interp, value)
         case Class():
-            from codegen.graph.classes import enum_members
-
-            return iter(list(enum_members(interp, value).values()))
+            return iter(list(classes.enum_members(interp, value).values()))
         case Unknown():
             interp.unsupported(f"a loop over what is not known: {value.reason}")
     interp.throw("TypeError", f"'{type_name(value)}' object is not iterable")
@@ -921,14 +891,15 @@ def _view(interp: Interpreter, value: View) -> Iterator[Any]:
 
 
 def _instance_elements(interp: Interpreter, value: Instance) -> Iterator[Any]:
-    from codegen.graph.classes import find
-
-    method = find(interp, value.cls, "__iter__")
+    method = classes.find(interp, value.cls, "__iter__")
     if method is not None and not (isinstance(method, Builtin) and value.payload is not None):
         return iterate(interp, interp.call(method, [value], {}))
     if value.payload is not None:
         return iterate(interp, value.payload)
-    if find(interp, value.cls, "__getitem__") is not None and find(interp, value.cls, "__len__") is not None:
+    if (
+        classes.find(interp, value.cls, "__getitem__") is not None
+        and classes.find(interp, value.cls, "__len__") is not None
+    ):
         count = value_of(length(interp, value))
         assert isinstance(count, int)
         return (getitem(interp, value, i) for i in range(count))
@@ -988,9 +959,7 @@ def length(interp: Interpreter, value: Any) -> Any:
         case Unknown():
             return value
         case Instance():
-            from codegen.graph.classes import find
-
-            method = find(interp, value.cls, "__len__")
+            method = classes.find(interp, value.cls, "__len__")
             if method is not None and not (isinstance(method, Builtin) and value.payload is not None):
                 return interp.call(method, [value], {})
             if value.payload is not None:
