@@ -9,7 +9,7 @@ from codegen.graph import construction, operators
 from codegen.graph.interpreter import Interpreter, Raised
 from codegen.graph.regions import nodes_of
 from codegen.graph.sizes import B, T
-from codegen.graph.values import Tensor, TensorValue
+from codegen.graph.values import Tensor, TensorValue, Trace
 from codegen.source.files import LIBRARY, Library
 from ir.graph import DType
 
@@ -19,22 +19,18 @@ Computation = tuple[tuple[tuple[str, Any], ...], int | None]
 
 def equivalents(files: Library, name: str) -> tuple[str, ...]:
     """`name` and the other names of the registry whose functions do the same operations in the same order."""
+    interpreter = Interpreter(files)
     with construction.deep_recursion():
-        wanted = _computation(files, name)
+        wanted = _computation(interpreter, name)
         if wanted is None:
             return (name,)
-        return (name, *(other for other in _names(files) if other != name and _computation(files, other) == wanted))
+        names = [str(key) for key in operators.mapping(interpreter, interpreter.find(REGISTRY)) if key != name]
+        return (name, *(other for other in names if _computation(interpreter, other) == wanted))
 
 
-def _names(files: Library) -> list[str]:
-    interpreter = Interpreter(files)
-    return [str(key) for key in operators.mapping(interpreter, interpreter.find(REGISTRY))]
-
-
-def _computation(files: Library, name: str) -> Computation | None:
+def _computation(interpreter: Interpreter, name: str) -> Computation | None:
     """The operations of a function of the registry, None if there is none or if it does not run on one tensor alone."""
-    interpreter = Interpreter(files)
-    interpreter.stage = 2
+    interpreter.stage, interpreter.trace = 2, Trace()
     argument = Tensor(TensorValue((B, T), DType.MODEL))
     try:
         function = operators.getitem(interpreter, interpreter.find(REGISTRY), name)

@@ -20,6 +20,7 @@ from ir.reading import Condition, Json, Path, Reading, Refused, raw_paths, value
 MAX_DEPTH = 14  # choices below each other
 # configurations that answer a question otherwise and change nothing, before it is taken not to matter
 MAX_WITNESSES = 2
+MAX_IDLE = 2  # branches in which an absent key may prove not to matter, before that is taken to hold in all
 
 
 class Explorer:
@@ -28,6 +29,9 @@ class Explorer:
     def __init__(self, runs: Runs, pool: Pool):
         self.runs, self.pool = runs, pool
         self.pinned: dict[Path, None] = {}
+        self.idle: dict[
+            Expr, int
+        ] = {}  # in how many branches it did not matter for the value at hand that a key is absent
 
     def reading(self, target: Expr) -> Reading:
         tops = frozenset(str(leaf.path[0]) for leaf in leaves(target) if isinstance(leaf, Key) and leaf.path)
@@ -42,6 +46,7 @@ class Explorer:
             else []
         )
         self.runs.candidates.words = tuple(sorted({*steps, *constants}))
+        self.idle.clear()
         own = self._names(target)
 
         def lifted(outcome: Outcome) -> Reading:
@@ -151,8 +156,12 @@ class Explorer:
             ):
                 continue
             settled |= {test[0]}
+            absent = _absent(test, raw)
+            if absent and self.idle.get(test[0], 0) >= MAX_IDLE:
+                continue
             there = self._other(lifted, here, raw, fixed, test, FAILS in tops)
             if there is None:
+                self.idle[test[0]] = self.idle.get(test[0], 0) + absent
                 continue
             same = self.explore(lifted, raw, [*fixed, test], own, tops, settled)
             expr, outcome_here = test
@@ -257,6 +266,15 @@ class Explorer:
                     holds(known, variant) is truth for known, truth in fixed
                 ):
                     yield variant
+
+
+def _absent(test: Test, raw: Mapping[str, Json]) -> bool:
+    """Whether a question is whether some key is there that is not."""
+    match test[0]:
+        case Apply("in", (Const(str() as name), Raw(()))) | Apply("is", (Raw((str() as name,)), Const(None))):
+            return name not in raw
+        case _:
+            return False
 
 
 def _only_key(target: Expr) -> Expr | None:
