@@ -20,7 +20,9 @@ from ir.reading import Condition, Json, Path, Reading, Refused, raw_paths, value
 MAX_DEPTH = 14  # choices below each other
 # configurations that answer a question otherwise and change nothing, before it is taken not to matter
 MAX_WITNESSES = 2
-MAX_IDLE = 2  # branches in which an absent key may prove not to matter, before that is taken to hold in all
+MAX_IDLE = (
+    2  # branches in which an absent key of another name may prove not to matter, before that is taken to hold in all
+)
 
 
 class Explorer:
@@ -156,7 +158,7 @@ class Explorer:
             ):
                 continue
             settled |= {test[0]}
-            absent = _absent(test, raw)
+            absent = _absent(test, raw) and not {str(path[0]) for path in paths_of(test[0])} & {*own}
             if absent and self.idle.get(test[0], 0) >= MAX_IDLE:
                 continue
             there = self._other(lifted, here, raw, fixed, test, FAILS in tops)
