@@ -1,0 +1,82 @@
+"""What is known of a configuration without a run is what a run makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from codegen.graph.exploration import ConfigurationClass, Outcome
+from codegen.graph.exploration.memory import Memory
+from codegen.graph.exploration.variants import ABSENT, changed
+from tests.config.law import case, library
+
+CASES = ("llama", "gpt2", "mpt", "gemma3_text", "falcon", "phi3")
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 9), st.sampled_from([0.5, 1.0, 10000.0, "x", "default", "yarn"])
+)
+OBJECTS = st.dictionaries(
+    st.sampled_from(["rope_type", "type", "rope_theta", "factor", "full_attention"]), SCALARS, max_size=3
+)
+VALUES = st.one_of(SCALARS, SCALARS, SCALARS, OBJECTS, st.lists(SCALARS, max_size=2), st.just(ABSENT))
+
+
+@cache
+def known(name: str) -> tuple[ConfigurationClass, dict[str, Any], Memory]:
+    """A class, the configuration with its defaults, and a memory that all examples share."""
+    raw = case(name)
+    cls = ConfigurationClass(library(), raw)
+    filled = {**cls.declared, **raw}
+    return cls, filled, Memory(cls, filled)
+
+
+def said(outcome: Outcome) -> tuple[object, ...]:
+    asked = [(p.kind, p.expr, repr(p.value)) for p in outcome.predicates]
+    return repr(outcome.definitions), repr(outcome.resolved), outcome.failure, asked, outcome.asked
+
+
+@pytest.mark.parametrize("name", CASES)
+@settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
+@given(data=st.data())
+def test_what_is_remembered_is_what_a_run_gives(name: str, data: st.DataObject) -> None:
+    cls, filled, memory = known(name)
+    names = st.sampled_from([*filled, *cls.asked])
+    raw: Mapping[str, Any] = filled
+    for key in data.draw(st.lists(names, min_size=1, max_size=3, unique=True)):
+        raw = changed(raw, (key,), data.draw(VALUES)) or raw
+    before = memory.runs
+    found = memory(raw)
+    if memory.runs == before:
+        assert said(found) == said(cls(raw))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_most_variants_need_no_run(name: str) -> None:
+    """A key that nobody asks for may hold any number."""
+    cls, filled, _ = known(name)
+    memory = Memory(cls, filled)
+    first = memory(filled)
+    for number in (3, 5, 7.5):
+        other = changed(filled, ("initializer_range",), number)
+        assert other is not None
+        assert memory(other).resolved == {**first.resolved, "initializer_range": number}
+    assert memory.runs == 1
+
+
+def test_a_question_is_all_that_is_used() -> None:
+    """`x is None` tells nothing else of x."""
+    cls, filled, _ = known("llama")
+    memory = Memory(cls, filled)
+    given_heads = changed(filled, ("num_key_value_heads",), 2)
+    other_heads = changed(filled, ("num_key_value_heads",), 4)
+    none = changed(filled, ("num_key_value_heads",), None)
+    assert given_heads is not None and other_heads is not None and none is not None
+    assert memory(given_heads).resolved["num_key_value_heads"] == 2
+    assert memory(other_heads).resolved["num_key_value_heads"] == 4
+    assert memory.runs == 1
+    assert memory(none).resolved["num_key_value_heads"] == filled["num_attention_heads"]
+    assert memory.runs == 2
