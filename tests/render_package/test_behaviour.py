@@ -78,6 +78,28 @@ def test_a_checkpoint_of_any_type_comes_back_bit_for_bit(home: Path, dtype: str)
         assert same_bits(import_module("untied_package.weights").to_hf(model), theirs)
 
 
+WITHOUT = """
+import sys
+sys.modules["ml_dtypes"] = None
+sys.path.insert(0, {home!r})
+import numpy as np, torch
+from safetensors import safe_open
+from tied_package import torch_model, weights
+held = weights.to_hf(torch_model.Model.from_pretrained({folder!r}, dtype=torch.bfloat16))
+file = safe_open({folder!r} + "/model.safetensors", "pt")
+assert held.keys() == set(file.keys())
+for name in file.keys():
+    assert held[name]["bfloat16"].tobytes() == file.get_tensor(name).view(torch.uint16).numpy().tobytes()
+"""
+
+
+def test_pytorch_alone_is_enough_for_bfloat16(home: Path) -> None:
+    folder = checkpoint(home / "alone", "tied_package", learned_positions.TINY, ml_dtypes.bfloat16, store_ties=True)
+    script = WITHOUT.format(home=str(home), folder=str(folder))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+
+
 def test_a_tied_head_is_one_parameter_and_comes_back_if_it_was_stored(home: Path) -> None:
     weights = import_module("tied_package.weights")
     for stored in (True, False):
