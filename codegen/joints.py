@@ -73,14 +73,17 @@ def windows(traced: graph.Traced) -> dict[int, Expr]:
 
 def lowering_input(front: Front) -> Input:
     traced, predicates = front.traced, front.built.interpreter.predicates.all()
-    counts = tuple(p.expr for p in predicates if p.kind is Kind.COUNT)
+    counts = tuple((p.expr, p.span) for p in predicates if p.kind is Kind.COUNT)
     conditions = tuple(p.expr for p in predicates if p.kind is Kind.LAYER)
     masks = tuple(MaskPlan(mask.name, mask.causal, mask.window, mask.chunk) for mask in traced.masks)
     flags = tuple(tie.condition for tie in front.built.ties)
     submodels = _submodels(front.built)
     ties = tuple((tie.target, tie.source) for tie in front.built.ties)
     resolved = front.built.resolved
-    return Input(traced.tree, front.region, traced.inputs, masks, resolved, counts, flags, conditions, submodels, ties)
+    answers = graph.kept_answers(front.built)
+    return Input(
+        traced.tree, front.region, traced.inputs, masks, resolved, counts, flags, conditions, submodels, ties, answers
+    )
 
 
 def needs_of(front: Front, compiled: Callable[[Mapping[str, object]], Front]) -> tuple[Predicate, ...]:

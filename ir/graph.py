@@ -123,7 +123,8 @@ class Loop:
     """A loop over a list of modules. Every iteration runs the body of its kind.
 
     The parameters of a body are the carried values, then the invariant ones, then those that differ by kind. The results of
-    a body are the carried values of the next iteration; those of the last are the results of the loop.
+    a body are the carried values of the next iteration; those of the last are the results of the loop. A carried value is
+    None where an iteration makes it for later ones: until then no body reads it.
     """
 
     container: str

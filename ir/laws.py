@@ -111,8 +111,19 @@ def _loop(node: Loop) -> Iterator[str]:
         yield f"the loop over `{node.container}` has kinds without a body"
         return
     for body, varying in zip(node.bodies, node.varying, strict=True):
-        yield from _passed(body, (*node.carried, *node.invariant, *varying), body.params)
+        filled = [param if arg is None else arg for arg, param in zip(node.carried, body.params, strict=False)]
+        yield from _passed(body, (*filled, *node.invariant, *varying), body.params)
         yield from _passed(body, node.results, body.results)
+    empty = {at for at, arg in enumerate(node.carried) if arg is None}
+    for kind in node.kinds:
+        body = node.bodies[kind]
+        read = {v.id for n in body.nodes for v in _values(_operands(n))}
+        for at in sorted(empty):
+            param, result = body.params[at], body.results[at]
+            if isinstance(param, Value) and param.id in read:
+                yield f"the loop over `{node.container}` reads what no iteration before has made"
+            if result != param:
+                empty = empty - {at}
 
 
 def _scan(node: Scan) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from codegen.diagnostics import CompileError, Diagnostic, Label
 from codegen.graph import classes, configuration, library, operators
 from codegen.graph.interpreter import Interpreter, Raised
-from codegen.graph.objects import Buffer, Class, Instance, ModuleObject, Parameter
+from codegen.graph.objects import Buffer, Class, Instance, ModuleObject, Parameter, per_layer
 from codegen.graph.predicates import Kind, Predicate
 from codegen.graph.scope import Missing
 from codegen.graph.values import Scalar, Tensor, expr_of, value_of
@@ -280,6 +280,16 @@ def transient_buffers(built: Built) -> list[Entry]:
             if tensor is not None and name in module.transient:
                 full = f"{path}.{name}" if path else name
                 found.append(Entry(full, tensor.shape, tensor.dtype, "transient", None))
+    return found
+
+
+def kept_answers(built: Built) -> dict[Expr, str]:
+    """Flags and kinds that modules keep and that depend on the index of their layer, with the name that they keep them under."""
+    found: dict[Expr, str] = {}
+    for _, module in library.walk_modules(built.model, "", False, set()):
+        for name, value in module.dict.items():
+            if isinstance(value, Scalar) and isinstance(value.value, (bool, str)) and per_layer(value.expr):
+                found.setdefault(value.expr, name)
     return found
 
 

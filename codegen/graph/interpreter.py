@@ -22,6 +22,7 @@ from codegen.graph.objects import (
     Foreign,
     Function,
     Further,
+    Grown,
     Instance,
     ModuleObject,
     Partial,
@@ -64,6 +65,13 @@ class Unsupported(CompileError):
 def is_sequence(x: object) -> bool:
     """Whether calling a module is calling its items one after the other."""
     return isinstance(x, ModuleObject) and x.cls.qualified == f"{STUBS}nn.Sequential"
+
+
+def _is_path(node: ast.expr) -> bool:
+    """Whether an expression is `self.a.b`."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name) and node.id == "self"
 
 
 def is_item(module: ModuleObject) -> bool:
@@ -405,7 +413,9 @@ class Interpreter:
             left = operators.getitem(self, owner, index)
             right = self.eval(node.value, scope)
             self.node = node
-            operators.setitem(self, owner, index, operators.augmented(self, op, left, right))
+            result = operators.augmented(self, op, left, right)
+            if not (isinstance(result, Tensor) and result is left and result.base is owner):  # it was written in place
+                operators.setitem(self, owner, index, result)
 
     def assign(self, target: ast.expr, value: Any, scope: Scope) -> None:
         if isinstance(target, ast.Name):
@@ -494,14 +504,16 @@ class Interpreter:
         if experts.is_loop(self, source):
             experts.run_loop(self, node, source, scope)
             return
-        items = operators.iterate(self, source)
+        container = self._indexed_modules(node, scope) if isinstance(source, Range) else None
+        lengths = {name: len(value) for name, value in scope.vars.items() if type(value) is list}
+        items = operators.iterate(self, source, repeats=container is not None)
         count = 0
         self.loops += 1
         try:
             for item in items:
                 self.steps += 1
                 self.node = node.iter
-                frame = self._enter_iteration(item, count)
+                frame = self._enter_iteration(item if container is None else container[value_of(item)], count)
                 try:
                     self.assign(node.target, item, scope)
                     self.exec_body(node.body, scope)
@@ -517,6 +529,8 @@ class Interpreter:
         finally:
             self.loops -= 1
         if isinstance(source, Range) and count:
+            if not broken:
+                self._note_growth(scope, lengths, source)
             self._settle(node, scope, Index(operators.loop_name(self)), operators.last(source))
         if not broken:
             self.exec_body(node.orelse, scope)
@@ -552,6 +566,28 @@ class Interpreter:
         owner, _, container = path.rpartition(".")
         self.trace.span = self.span()
         return self.trace.enter("iteration", container, owner, int(last) if last.isdigit() else count)
+
+    def _indexed_modules(self, node: ast.For, scope: Scope) -> dict[Any, ModuleObject] | None:
+        """The modules of the list that the body of a loop over indices takes one module from, by index."""
+        if not self.framing or not isinstance(node.target, ast.Name):
+            return None
+        for inner in (inner for statement in node.body for inner in ast.walk(statement)):
+            match inner:
+                case ast.Subscript(value=ast.Attribute() as owner, slice=ast.Name(id=index)) if _is_path(owner):
+                    found = self.eval(owner, scope) if index == node.target.id else None
+                    if isinstance(found, ModuleObject) and found.cls.qualified == f"{STUBS}nn.ModuleList":
+                        return {i: module for i, module in enumerate(found.modules.values()) if module is not None}
+        return None
+
+    def _note_growth(self, scope: Scope, lengths: dict[str, int], source: Range) -> None:
+        """Lists that got one element with every index of a loop are as long as that loop is."""
+        if value_of(source.step) != 1:
+            return
+        size = operators.binary(self, "-", source.stop, source.start)
+        for name, before in lengths.items():
+            found = scope.vars.get(name)
+            if isinstance(size, Scalar) and type(found) is list and len(found) == before + len(source.host()):
+                scope.vars[name] = Grown(found, operators.binary(self, "+", before, size))
 
     def _settle(self, node: ast.For, scope: Scope, loop: Index, last: int) -> None:
         """After a loop, its index is the last one in what the loop leaves behind."""

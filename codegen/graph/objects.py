@@ -33,6 +33,16 @@ class SList(list[Any]):
         self.loop = loop
 
 
+class Grown(list[Any]):
+    """A list that a loop of symbolic length filled; `size` says its length as long as nothing is added or taken out."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, items: Iterable[Any], size: Any):
+        super().__init__(items)
+        self.size = size
+
+
 class SDict(dict[Any, Any]):
     """A dict whose keys follow from the configuration; `expr` as for an SList.
 

@@ -669,6 +669,8 @@ def _list_item(interp: Interpreter, owner: Any, index: Any) -> Any:
             return reseed(item, Apply("getitem", (expr, index.expr)))
         if not any(isinstance(leaf, Index) for leaf in leaves(index.expr)):
             interp.pin(index)
+        elif all(isinstance(other, (str, int, type(None))) for other in owner):
+            return Scalar(item, Apply("getitem", (Apply("list", tuple(map(Const, owner))), index.expr)))
         return item
     return item
 
@@ -795,8 +797,11 @@ def last(source: Range) -> int:
     return len(source.host()) - 1
 
 
-def iterate(interp: Interpreter, value: Any) -> Iterator[Any]:
-    """The elements of a value one after the other; a length that the configuration decides is noted."""
+def iterate(interp: Interpreter, value: Any, *, repeats: bool = False) -> Iterator[Any]:
+    """The elements of a value one after the other; a length that the configuration decides is noted.
+
+    Every index of a range stands for other code when `forward` runs, unless a loop `repeats` the same for every module of a list.
+    """
     match value:
         case list() | tuple():
             if isinstance(value, SList) and value.expr is not None:
@@ -810,7 +815,7 @@ def iterate(interp: Interpreter, value: Any) -> Iterator[Any]:
         case SSet():
             return iter(value)
         case Range():
-            return _range_elements(interp, value)
+            return _range_elements(interp, value, repeats or not interp.framing or _of_a_configuration(interp))
         case Stream():
             return value.host
         case View():
@@ -851,18 +856,27 @@ def _list_elements(interp: Interpreter, value: SList) -> Iterator[Any]:
     return iter(list(value))
 
 
-def _range_elements(interp: Interpreter, value: Range) -> Iterator[Any]:
+def _of_a_configuration(interp: Interpreter) -> bool:
+    """Whether a method of the configuration runs."""
+    owner = interp.scope.vars.get("self") if interp.scope is not None else None
+    return isinstance(owner, Instance) and owner.path is not None
+
+
+def _range_elements(interp: Interpreter, value: Range, free: bool) -> Iterator[Any]:
     host = value.host()
     if len(host) > MAX_ITEMS:
         interp.unsupported("a loop of unreasonable length", code="step-limit")
-    if not any(isinstance(bound, Scalar) for bound in (value.start, value.stop, value.step)):
+    symbolic = [bound for bound in (value.start, value.stop, value.step) if isinstance(bound, Scalar)]
+    if not symbolic:
         return iter(host)
     if value.of_input:
         interp.unsupported("a loop in Python over the tokens", help="loops over time are scans, see codegen/graph")
     counts = value_of(value.start) == 0 and value_of(value.step) == 1
     length = value.stop if counts else _range_length(interp, value)
-    if isinstance(length, Scalar):
-        interp.note(Kind.COUNT, length.expr, length.value)
+    for bound in symbolic if not free else [length] if isinstance(length, Scalar) else []:
+        interp.note(Kind.COUNT if free else Kind.STRUCTURE, bound.expr, bound.value)
+    if not free:
+        return iter(host)
     index = Index(loop_name(interp))
     return (_range_element(interp, value, Scalar(at, index)) for at in range(len(host)))
 

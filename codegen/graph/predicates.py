@@ -48,12 +48,14 @@ class Predicates:
     """A growing list without repetitions."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[Kind, Expr, Plain, type], Predicate] = {}
+        self._found: dict[tuple[Kind, Expr, Plain, type, Span | None], Predicate] = {}
 
     def add(self, kind: Kind, expr: Expr, value: Plain, span: Span | None, function: str, stage: int) -> None:
         if per_layer(expr) and kind is not Kind.COUNT:
             kind = Kind.LAYER
-        self._found.setdefault((kind, expr, value, type(value)), Predicate(kind, expr, value, span, function, stage))
+        place = span if kind is Kind.COUNT else None  # what is repeated there is as often there
+        found = Predicate(kind, expr, value, span, function, stage)
+        self._found.setdefault((kind, expr, value, type(value), place), found)
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter(self._found.values())

@@ -74,6 +74,19 @@ def nodes_of(frame: Frame) -> Iterator[tuple[Node, Frame]]:
             yield item, frame
 
 
+def _names_in(frame: Frame) -> dict[TensorValue, set[str]]:
+    """What the methods of modules call values. Helper functions have names of their own for whatever they are given."""
+    names: dict[TensorValue, set[str]] = {}
+    frames = [frame]
+    while frames:
+        at = frames.pop()
+        frames += [item for item in at.body if isinstance(item, Frame)]
+        for name, bound in at.bindings if at.module_path is not None else ():
+            if isinstance(bound, TensorValue):
+                names.setdefault(bound, set()).add(name)
+    return names
+
+
 def _dims(x: object) -> Iterator[Dim]:
     """The axes of the input that numbers among the arguments of a node depend on."""
     if isinstance(x, Scalar):
@@ -110,6 +123,8 @@ class _Freezer:
         self.facts: dict[int, _Facts] = {}
         self.defined_in: dict[TensorValue, Frame] = {}
         self.root = root
+        self.users: dict[TensorValue, list[Frame]] = {}
+        self.names = _names_in(root)
         nodes = list(nodes_of(root))
         self.order = {result: at for at, (node, _) in enumerate(nodes) for result in node.results}
         self.alive = self._alive(nodes, outputs)
@@ -177,6 +192,7 @@ class _Freezer:
 
     def _flow(self, value: TensorValue, user: Frame) -> None:
         """`value` reaches `user`: every frame that it leaves gives it, every frame that it enters takes it."""
+        self.users.setdefault(value, []).append(user)
         home = self.defined_in.get(value)
         inside = _chain(home) if home is not None else []
         at: Frame | None = user
@@ -185,6 +201,13 @@ class _Freezer:
             at = at.parent if at is not self.root else None
         for frame in inside:
             if frame is at:
+                return
+            self._fact(frame).gives[value] = None
+
+    def give(self, value: TensorValue, outside: Frame) -> None:
+        """Let every frame between where `value` is made and `outside` give it."""
+        for frame in _chain(self.defined_in[value]):
+            if frame is outside:
                 return
             self._fact(frame).gives[value] = None
 
@@ -525,44 +548,183 @@ def _relative(path: str, owner: str | None) -> str:
     return "^" + path  # a module elsewhere in the tree
 
 
+MAX_CARRIED = 12
+"""Values that a loop carries, beyond which its iterations are written out."""
+
+
+@dataclass
+class _Slots:
+    """What a loop carries: for every slot its content before each iteration, and after the last; None where nothing is in it yet."""
+
+    contents: list[list[TensorValue | None]]
+
+    def before(self, k: int) -> list[TensorValue]:
+        return [self._at(slot, k) for slot in self.contents]
+
+    def _at(self, slot: list[TensorValue | None], k: int) -> TensorValue:
+        """The content, or one like what comes into the slot later."""
+        found = slot[k]
+        if found is not None:
+            return found
+        later = next(value for value in slot if value is not None)
+        return TensorValue(later.shape, later.dtype)
+
+
+class _Lives:
+    """Values that iterations hand to each other and to what follows the loop: when each is made, and when it is used last."""
+
+    def __init__(self, freezer: _Freezer, frames: list[Frame], heirs: Mapping[TensorValue, TensorValue] | None = None):
+        self.frames, self.heirs = frames, heirs or {}
+        self.takes = [freezer.takes(frame) for frame in frames]
+        self.gives = [freezer.gives(frame) for frame in frames]
+        self.names = freezer.names
+        inside = {id(frame) for frame in frames}
+        self.last: dict[TensorValue, int] = {v: -1 for given in self.gives for v in given}
+        for k, taken in enumerate(self.takes):
+            for value in taken:
+                if value in self.last:
+                    self.last[value] = k
+        for value in self.last:
+            if any(not any(id(f) in inside for f in _chain(user)) for user in freezer.users.get(value, ())):
+                self.last[value] = len(frames)
+
+    def slots(self) -> _Slots | None:
+        """Every value in a slot until it is used last; a value takes the place of the one that it follows from."""
+        contents: list[list[TensorValue | None]] = []
+        for k, given in enumerate(self.gives):
+            after: dict[int, TensorValue] = {}
+            for value in given:
+                free = [s for s, slot in enumerate(contents) if s not in after and self.follows(slot[k], value, k)]
+                if free:
+                    after[max(free, key=lambda s, v=value: self.kinship(contents[s][k], v, k))] = value  # type: ignore[misc]
+                else:
+                    first = self.initial(value, [slot[0] for slot in contents]) if k == 0 else None
+                    contents.append([first, *[None] * k])
+                    after[len(contents) - 1] = value
+            if len(contents) > MAX_CARRIED:
+                return None
+            for s, slot in enumerate(contents):
+                slot.append(after.get(s, slot[k]))
+        return _Slots(contents)
+
+    def follows(self, held: TensorValue | None, value: TensorValue, k: int) -> bool:
+        """Whether `value`, which iteration `k` makes, may take the place of what a slot holds."""
+        if held is None or self.last.get(held, k) > k:
+            return False
+        if held in self.heirs:
+            return self.heirs.get(value, value) is self.heirs[held]
+        return _alike(held, value) and self.kinship(held, value, k) != (False, False)
+
+    def kinship(self, held: TensorValue | None, value: TensorValue, k: int) -> tuple[bool, bool]:
+        """Whether the next iteration takes `value` where this one took `held`; whether the source calls both the same."""
+        assert held is not None
+        return self.at(held, k) is not None and self.at(held, k) == self.at(value, k + 1), self._share_a_name(
+            held, value
+        )
+
+    def at(self, value: TensorValue, k: int) -> int | None:
+        taken = self.takes[k] if k < len(self.takes) else ()
+        return taken.index(value) if value in taken else None
+
+    def initial(self, value: TensorValue, known: list[TensorValue | None]) -> TensorValue | None:
+        """What the first iteration takes from outside where a later one takes `value`, which the first made."""
+        outer = [v for v in self.takes[0] if v not in known and (_alike(v, value) or _widens(v, value))]
+        if len(self.frames) == 1:
+            return next((v for v in outer if self._share_a_name(v, value)), next(iter(outer), None))
+        aligned = [v for v in outer if self.at(v, 0) is not None and self.at(v, 0) == self.at(value, 1)]
+        return next((v for v in outer if self._share_a_name(v, value)), next(iter(aligned), None))
+
+    def _share_a_name(self, a: TensorValue, b: TensorValue) -> bool:
+        return bool(self.names.get(a, set()) & self.names.get(b, set()))
+
+
+def _alike(a: TensorValue, b: TensorValue) -> bool:
+    return a.dtype is b.dtype and _sizes(a) == _sizes(b)
+
+
+def _widens(a: TensorValue, b: TensorValue) -> bool:
+    return (a.dtype, b.dtype) in _WIDER and _sizes(a) == _sizes(b)
+
+
+def _early_makers(
+    freezer: _Freezer, frames: list[Frame], lives: _Lives, slots: _Slots
+) -> dict[TensorValue, TensorValue]:
+    """What later iterations take, as iterations make it that come before the first one whose result they take.
+
+    These compute the same and keep it to themselves. Nobody reads what they would hand on before it is replaced, so they may
+    hand it on too: then they are of the kind of those that do.
+    """
+    firsts = [next(k for k, v in enumerate(slot) if v is not None) - 1 for slot in slots.contents if slot[0] is None]
+    found: dict[TensorValue, TensorValue] = {}
+    made = set(lives.last) | {slot[0] for slot in slots.contents if slot[0] is not None}
+    for slot in slots.contents:
+        first = next(k for k, v in enumerate(slot) if v is not None) - 1
+        value = slot[first + 1]
+        if slot[0] is not None or value is None:
+            continue
+        taken = [v for v in lives.takes[first] if v not in made]
+        for k in range(min(firsts)):
+            same = _counterpart(freezer, value, frames[first], frames[k])
+            if same is not None and [v for v in lives.takes[k] if v not in made] == taken and _alike(same, value):
+                found[same] = value
+    return found
+
+
+def _counterpart(freezer: _Freezer, value: TensorValue, frame: Frame, other: Frame) -> TensorValue | None:
+    """What `other` computes in the place where `frame` computes `value`."""
+    home = freezer.defined_in[value]
+    while home is not frame and home.parent is not None:
+        home = home.parent
+    if home is not frame:
+        return None
+    path = [f for f in _chain(freezer.defined_in[value]) if frame in _chain(f) and f is not frame]
+    at, there = frame, other
+    for inner in reversed(path):
+        place = next(i for i, item in enumerate(at.body) if item is inner)
+        if len(there.body) <= place or not isinstance(found := there.body[place], Frame) or found.name != inner.name:
+            return None
+        at, there = inner, found
+    for mine, theirs in zip(at.body, there.body, strict=False):
+        if isinstance(mine, Node) and value in mine.results:
+            if not isinstance(theirs, Node) or theirs.op != mine.op:
+                return None
+            return theirs.results[mine.results.index(value)]
+    return None
+
+
 def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
-    """One loop instead of its iterations, if each hands its results to the next."""
+    """One loop instead of its iterations; None where these have too little in common."""
+    if not frames:
+        return None
     freezer = builder.freezer
-    gives = [freezer.gives(frame) for frame in frames]
-    takes = [freezer.takes(frame) for frame in frames]
-    made = set().union(*gives)
-    # what an iteration takes from the one before, by position among that one's results
-    carried_at: set[int] = {
-        gives[k - 1].index(value) for k in range(1, len(frames)) for value in takes[k] if value in gives[k - 1]
-    }
-    if not carried_at:
-        carried_at = set(range(len(gives[-1])))
-    positions = sorted(carried_at)
-    if any(len(given) != len(gives[0]) for given in gives) or len(positions) != len(gives[0]):
+    lives = _Lives(freezer, frames)
+    slots = lives.slots()
+    heirs = _early_makers(freezer, frames, lives, slots) if slots is not None else {}
+    if heirs:
+        for value in heirs:
+            freezer.give(value, builder.frame)
+        lives = _Lives(freezer, frames, heirs)
+        slots = lives.slots()
+    if slots is None:
         return None
-    carried = [_initial(builder, frames, takes, gives, position) for position in positions]
-    if any(value is None for value in carried):
+    made = set(lives.last)
+    befores = [slots.before(k) for k in range(len(frames) + 1)]
+    rest = [[v for v in taken if v not in befores[k]] for k, taken in enumerate(lives.takes)]
+    if any(value in made for values in rest for value in values):
         return None
-    chains = [[carried[j], *(given[positions[j]] for given in gives[:-1])] for j in range(len(positions))]
-    rest: list[list[TensorValue]] = []
-    for k in range(len(frames)):
-        heads = {chain[k] for chain in chains}
-        others = [value for value in takes[k] if value not in heads]
-        if any(value in made for value in others):
-            return None  # skips an iteration: values shared across layers
-        rest.append(others)
     invariant = [value for value in rest[0] if all(value in others for others in rest)]
 
     bodies: list[Region] = []
     outer: list[tuple[Operand, ...]] = []
     kinds: list[int] = []
-    initial = tuple(builder.load(value) for value in carried if value is not None)
+    initial: tuple[Operand, ...] = tuple(None if s[0] is None else builder.load(s[0]) for s in slots.contents)
     for k, frame in enumerate(frames):
         varying = [value for value in rest[k] if value not in invariant]
-        first = [value for chain in chains if (value := chain[k]) is not None]
-        order = [*first, *invariant, *varying]
-        region = _Builder(freezer, frame).build(tuple(order), tuple(gives[k][p] for p in positions))
-        region = _generic_item(region, frame)
+        order = (*befores[k], *invariant, *varying)
+        after = tuple(
+            befores[k][s] if slot[k + 1] is slot[k] else befores[k + 1][s] for s, slot in enumerate(slots.contents)
+        )
+        region = _generic_item(_Builder(freezer, frame).build(order, after), frame)
         passed = tuple(builder.load(value) for value in varying)
         key = next((i for i, (b, o) in enumerate(zip(bodies, outer, strict=True)) if b == region and o == passed), None)
         if key is None:
@@ -571,9 +733,11 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
             outer.append(passed)
         kinds.append(key)
     if kinds.count(0) == 1 and len(kinds) > 1 and outer[0] == outer[kinds[1]]:
-        others = [value for chain in chains if (value := chain[1]) is not None]
         if _same_but_for_types(bodies[0], bodies[kinds[1]], len(initial)):
-            initial = tuple(builder.widened(value, other) for value, other in zip(initial, others, strict=True))
+            initial = tuple(
+                builder.widened(value, other) if isinstance(value, Value) else value
+                for value, other in zip(initial, befores[1], strict=True)
+            )
             del bodies[0], outer[0]
             kinds = [kinds[1] - 1, *(kind - 1 for kind in kinds[1:])]
     return Loop(
@@ -583,7 +747,7 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
         initial,
         tuple(builder.load(value) for value in invariant),
         tuple(outer),
-        tuple(builder.value(gives[-1][p]) for p in positions),
+        tuple(builder.value(value) for value in befores[-1]),
         frames[0].span,
     )
 
@@ -662,23 +826,6 @@ def _untyped(region: Region) -> object:
                 return (id(region),)
         nodes.append((inner, operand(node.args), tuple(value(result) for result in node.results)))
     return (tuple(nodes), operand(region.results))
-
-
-def _initial(
-    builder: _Builder,
-    frames: list[Frame],
-    takes: list[tuple[TensorValue, ...]],
-    gives: list[tuple[TensorValue, ...]],
-    position: int,
-) -> TensorValue | None:
-    """What the first iteration takes where the second takes result `position` of the first."""
-    if len(frames) == 1:
-        return takes[0][0] if takes[0] else None
-    value = gives[0][position]
-    if value not in takes[1]:
-        return None
-    at = takes[1].index(value)
-    return takes[0][at] if at < len(takes[0]) else None
 
 
 def _generic_item(region: Region, frame: Frame) -> Region:

@@ -313,7 +313,9 @@ def _plan_class(members: list[Instance], by_path: dict[str, ClassPlan]) -> Class
             if any(e != exprs[0] for e in exprs):
                 parameter(name, exprs)
     arguments = {m.path: tuple(column[i] for column in columns) for i, m in enumerate(members)}
-    needs_layer = any(isinstance(leaf, Index) for _, expr in holes(example) for leaf in leaves(expr)) or any(
+    needs_layer = any(
+        isinstance(leaf, Index) for _, expr in holes(_outside_loops(example)) for leaf in leaves(expr)
+    ) or any(
         p.needs_layer for where, p in _child_classes(members[0], by_path) if not _in_list(where, members[0], by_path)
     )
     return ClassPlan(
@@ -326,6 +328,15 @@ def _plan_class(members: list[Instance], by_path: dict[str, ClassPlan]) -> Class
         needs_layer,
         {where: p for where, p in _child_classes(members[0], by_path)},
     )
+
+
+def _outside_loops(instance: Instance) -> Instance:
+    """The instance without its loops over modules, whose index is that of the loop."""
+    methods = {
+        name: [replace(r, nodes=tuple(n for n in r.nodes if not isinstance(n, Loop))) for r in regions]
+        for name, regions in instance.methods.items()
+    }
+    return Instance(instance.path, instance.module, methods)
 
 
 def _in_list(where: str, owner: Instance, by_path: dict[str, ClassPlan]) -> bool:

@@ -26,9 +26,11 @@ from codegen.lowering.functions import (
 from codegen.lowering.instances import CONTAINERS, Instance, absolute, without_parameters
 from codegen.lowering.loops import LoopWriter
 from codegen.lowering.numbers import Leaf, to_syntax
+from codegen.lowering.patterns import LayerKinds, Patterns, decided
 from codegen.lowering.printing import BodyPrinter, print_body
 from codegen.lowering.recurrent import print_within
-from ir.expressions import Index, Key, Local
+from codegen.lowering.torch_dialect import question
+from ir.expressions import Apply, Index, Key, Local
 from ir.graph import (
     Branch,
     Call,
@@ -47,15 +49,6 @@ from ir.graph import (
 
 
 @dataclass
-class Kinds:
-    """What tells the layers of a list apart: an expression over cfg that yields one label per layer."""
-
-    sequence: str  # "cfg.layer_types"
-    element: str  # "cfg.layer_types[layer]"
-    labels: tuple[object, ...]  # of each layer of the compiled checkpoint
-
-
-@dataclass
 class Emitter:
     """Prints the classes of one program."""
 
@@ -63,12 +56,17 @@ class Emitter:
     dialect: Dialect
     fields: dict[tuple[str | int, ...], str]  # configuration path -> field of Config
     count_of: Callable[[str, int], str]  # path of a module list, its length -> expression over cfg
-    kinds_of: Callable[[tuple[int, ...]], Kinds]  # partition of the layers -> what tells them apart
+    patterns: Patterns
+    spelled: Callable[[LayerKinds], str]  # a question about `layer`, over cfg
+    sequence: Callable[[LayerKinds], str]  # its answers, one a layer, over cfg
     functions: Functions = field(init=False)
-    item_kinds: dict[int, Kinds] = field(default_factory=dict)  # class -> what its instances call their kind
+    indexed: bool = False  # whether the body of a loop over modules reads the number of the iteration
+    kept: dict[int, dict[str, LayerKinds]] = field(
+        default_factory=dict
+    )  # class -> what its instances know of their layer
 
     def __post_init__(self) -> None:
-        self.note_kinds()
+        self.looped = {path for made in self.program.plans for path in _lists_run(made)}
         reserved = {
             *self.dialect.spelling_helpers,
             "weights",
@@ -85,6 +83,7 @@ class Emitter:
             "Model",
             "Cache",
         } | HELPER_NAMES
+        self.note_kinds(reserved)
         self.functions = Functions(self.dialect, reserved=reserved)
 
     def classes(self) -> list[str]:
@@ -109,20 +108,25 @@ class Emitter:
         called = {node.id for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
         return [text.strip() for name, text in self.dialect.spelling_helpers.items() if name in called]
 
-    def note_kinds(self) -> None:
-        """Layers whose loop treats them by kind know their kind, so their class needs the layer's index."""
+    def note_kinds(self, reserved: set[str]) -> None:
+        """Layers whose loop treats them by kind know their kind: what loops ask of them is found by printing these once."""
         for made in self.program.plans:
-            loops = [n for rs in made.example.methods.values() for r in rs for n in r.nodes if isinstance(n, Loop)]
-            for loop in loops:
-                if len(loop.bodies) == 1:
-                    continue
-                kinds = self.kinds_of(loop.kinds)
-                prefix = f"{made.instances[0].path}.{loop.container}".lstrip(".")
-                for item in {
-                    id(p): p for path, p in self.program.by_path.items() if path.rpartition(".")[0] == prefix
-                }.values():
-                    item.needs_layer = True
-                    self.item_kinds[id(item)] = kinds
+            for method, regions in made.example.methods.items():
+                for region in regions:
+                    if any(isinstance(node, Loop) and len(node.bodies) > 1 for node in region.nodes):
+                        self.functions = Functions(self.dialect, reserved=set(reserved))
+                        ClassWriter(self, made).method_lines(method, region)
+
+    def keep(self, owner: ClassPlan, container: str, kinds: LayerKinds) -> str:
+        """What the modules of a list of `owner` call the answer to a question about their layer."""
+        prefix = f"{owner.instances[0].path}.{container}".lstrip(".")
+        items = {id(p): p for path, p in self.program.by_path.items() if path.rpartition(".")[0] == prefix}
+        known = {kinds.element: name for item in items for name, kinds in self.kept.get(item, {}).items()}
+        wanted = known.get(kinds.element) or _attribute_name(kinds, known.values())
+        for at, item in items.items():
+            item.needs_layer = True
+            self.kept.setdefault(at, {})[wanted] = kinds
+        return wanted
 
     def field(self, leaf: Key) -> str:
         if leaf.path not in self.fields:
@@ -195,9 +199,8 @@ class ClassWriter:
     def init_lines(self) -> list[str]:
         example = self.plan.example
         out: list[str] = []
-        kinds = self.emitter.item_kinds.get(id(self.plan))
-        if kinds is not None:
-            out.append(f"self.kind = {kinds.element}")
+        for text, kinds in self.emitter.kept.get(id(self.plan), {}).items():
+            out.append(f"self.{text} = {self.emitter.spelled(kinds)}")
         for attribute_name, expr in self.kept.items():
             out.append(f"self.{attribute_name} = {expr}")
         for parameter in example.module.parameters:
@@ -295,11 +298,22 @@ class ClassWriter:
             return self.dialect.module_list(f"[{', '.join(texts)}]", "list")
         if all(text == texts[0] for text in texts):
             count = self.emitter.count_of(where, len(texts))
-            return self.dialect.module_list(f"{texts[0]} for layer in range({count})", "layers")
+            kind = "layers" if where in self.emitter.looped else "items"
+            return self.dialect.module_list(f"{texts[0]} for layer in range({count})", kind)
         partition = tuple(list(dict.fromkeys(texts)).index(text) for text in texts)
-        kinds = self.emitter.kinds_of(partition)
-        return self.dialect.module_list_by_kind(
-            dict(zip(kinds.labels, texts, strict=True)), kinds.element, kinds.sequence
+        decision = self.emitter.patterns.decision(partition)
+        items = list(dict.fromkeys(texts))
+        if all(isinstance(arm, int) for _, arm in decision.arms):
+            options = {label: items[arm] for label, arm in decision.arms if isinstance(arm, int)}
+            sequence = self.emitter.sequence(decision.kinds)
+            return self.dialect.module_list_by_kind(options, self.emitter.spelled(decision.kinds), sequence)
+
+        def asked(kinds: LayerKinds, label: object, then: str, otherwise: str) -> str:
+            return f"{then} if {question(self.emitter.spelled(kinds), label)} else {otherwise}"
+
+        item = decided(decision, items.__getitem__, asked)
+        return self.dialect.module_list(
+            f"{item} for layer in range({self.emitter.count_of(where, len(texts))})", "layers"
         )
 
     # ------------------------------------------------------------------------------------------------ scope
@@ -361,7 +375,10 @@ class ClassWriter:
         buffer = self.buffers.get(path) or self.buffer_below(path)
         if buffer is not None and self.dialect.functional_cache:
             self.kept["cfg"] = "cfg"
-            return ast.parse(self.constant(buffer, "self.cfg"), mode="eval").body
+            constant = self.constant(buffer, "self.cfg")
+            assert buffer.fill is not None
+            self.kept |= {text: text for text in self.emitter.functions.taken(buffer.name, buffer.fill)}
+            return ast.parse(constant, mode="eval").body
         return self.dialect.parameter(self.stored(path), constant=buffer is not None)
 
     def buffer_below(self, path: str) -> Parameter | None:
@@ -393,6 +410,28 @@ class ClassWriter:
 
     def within(self, node: Scan | Branch, printer: BodyPrinter) -> None:
         print_within(self, node, printer)
+
+
+def _lists_run(made: ClassPlan) -> Iterable[str]:
+    """The lists of modules that the methods of a class run through, by their paths."""
+    for instance in made.instances:
+        for regions in instance.methods.values():
+            for node in (node for region in regions for node in region.nodes):
+                if isinstance(node, Loop):
+                    yield absolute(node.container, instance.path)
+
+
+def _attribute_name(kinds: LayerKinds, taken: Iterable[str]) -> str:
+    """What a layer keeps the answer to a question as: `kind` for its entry in a list, else what the source calls it."""
+    match kinds.element:
+        case Apply("getitem", (Key(), Index())):
+            wanted = "kind"
+        case _:
+            wanted = kinds.name.lstrip("_") or "kind"
+    used, number = set(taken), 2
+    while wanted in used:
+        wanted, number = f"{wanted.rstrip('0123456789')}{number}", number + 1
+    return wanted
 
 
 def _variant(instance: Instance, method: str, region: Region) -> int:

@@ -141,7 +141,13 @@ class Functions:
             extra = "".join(f", {local}" for local in scope.locals)
             self.texts[unique] = f"def {unique}(cfg: Config{extra}) -> {self.dialect.tensor}:\n{text}\n"
             self.extras[unique] = tuple(scope.locals)
-        return f"{unique}({', '.join([cfg, *self.extras[unique]])})"
+        owner = cfg.removesuffix("cfg")  # where the constant is computed after construction, what it takes was kept
+        return f"{unique}({', '.join([cfg, *(owner + extra for extra in self.extras[unique])])})"
+
+    def taken(self, wanted: str, region: Region) -> tuple[str, ...]:
+        """What the helper of a constant takes beside the configuration."""
+        known = self.names.get(wanted if wanted not in self.reserved else f"{wanted}_", [])
+        return next((self.extras[u] for other, u in known if other is region or other == region), ())
 
     def write(self, region: Region) -> str:
         """The text of a helper after its name."""

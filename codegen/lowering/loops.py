@@ -4,16 +4,48 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from codegen.lowering.dialect import attribute, lines, name, unparse
 from codegen.lowering.functions import keeps_state
-from codegen.lowering.printing import BodyPrinter
-from ir.graph import Loop, Operand, Value
+from codegen.lowering.numbers import Leaf
+from codegen.lowering.patterns import LayerKinds, decided
+from codegen.lowering.printing import SHORT_NAMES, BodyPrinter, name_hints
+from ir.expressions import Index
+from ir.graph import Loop, Value
 
 if TYPE_CHECKING:
     from codegen.lowering.emission import ClassWriter
+
+INDEX = "i"
+
+
+class LoopScope:
+    """What the body of a loop knows: what the class around it does, and the number of the iteration."""
+
+    def __init__(self, writer: ClassWriter):
+        self.writer, self.counts = writer, False
+
+    def __getattr__(self, text: str) -> object:
+        return getattr(self.writer, text)
+
+    def number(self, leaf: Leaf) -> ast.expr:
+        if isinstance(leaf, Index):
+            self.counts = True
+            return name(INDEX)
+        return self.writer.number(leaf)
+
+
+@dataclass
+class Shared:
+    """Variables of several kinds of layers that are one table: `shared_k[layer.kind]`."""
+
+    table: str
+    kinds: LayerKinds
+    labels: dict[str, object]  # variable -> the kind that it belongs to
+    attribute: str = field(default="")
 
 
 class LoopWriter:
@@ -21,39 +53,75 @@ class LoopWriter:
 
     def __init__(self, writer: ClassWriter, node: Loop, printer: BodyPrinter):
         self.writer, self.node, self.printer = writer, node, printer
+        self.scope = LoopScope(writer)
+        self.shared: list[Shared] = []
 
     def write(self) -> None:
         node, printer = self.node, self.printer
-        carried = [self.carry(index, operand) for index, operand in enumerate(node.carried)]
+        carried = [self.carry(index) for index in range(len(node.carried))]
         invariant = [printer.materialize(value) for value in node.invariant if isinstance(value, Value)]
         bodies = [self.body(kind, carried, invariant) for kind in range(len(node.bodies))]
-        statements = self.merge(bodies, node)
+        self.share(bodies, carried)
+        statements = self.merge(bodies, list(range(len(bodies))))
+        held = self.open(carried)
+        self.writer.emitter.indexed |= self.scope.counts
         if self.writer.dialect.functional_cache:
-            self.flax(statements, carried)
+            self.flax(statements, held)
         else:
             items = attribute(name("self"), node.container)
-            printer.statements.append(ast.For(ast.Name("layer", ast.Store()), items, statements, []))
-        for operand, result, held in zip(node.carried, node.results, carried, strict=True):
+            target: ast.expr = ast.Name("layer", ast.Store())
+            if self.scope.counts:
+                target = ast.Tuple([ast.Name(INDEX, ast.Store()), target], ast.Store())
+                items = ast.Call(name("enumerate"), [items], [])
+            printer.statements.append(ast.For(target, items, statements, []))
+        for operand, result, variable in zip(node.carried, node.results, carried, strict=True):
             if isinstance(operand, Value):
                 printer.names.pop(operand.id, None)
-            printer.release(held)
-            printer.names[result.id] = held
+            printer.release(variable)
+            printer.names[result.id] = variable
 
-    def carry(self, index: int, operand: Operand) -> str:
-        assert isinstance(operand, Value)
-        printer = self.printer
+    # ------------------------------------------------------------------------------------------- what is carried
+
+    def carry(self, index: int) -> str:
+        """The variable of a carried value."""
+        printer, operand, result = self.printer, self.node.carried[index], self.node.results[index]
+        if not isinstance(operand, Value):
+            variable = self.fresh(index)
+            printer.names[result.id] = variable
+            return variable
         held = printer.materialize(operand)
         if not printer.needed(operand.id, held) and operand not in self.node.invariant:
             return held
-        result = self.node.results[index]
-        fresh = printer.name_for(result)
-        printer.statements.append(ast.Assign([ast.Name(fresh, ast.Store())], name(held)))
-        return fresh
+        variable = printer.name_for(result)
+        printer.statements.append(ast.Assign([ast.Name(variable, ast.Store())], name(held)))
+        return variable
+
+    def fresh(self, index: int) -> str:
+        """A name for what an iteration makes for later ones: as those call it that take it."""
+        wanted: list[str] = []
+        for body in self.node.bodies:
+            param = body.params[index]
+            if isinstance(param, Value):
+                wanted += [*param.names, *name_hints(body).get(param.id, ())]
+        short = SHORT_NAMES.get(wanted[0], wanted[0]) if wanted else "value"
+        return self.printer.free_name([f"shared_{short}" if len(short) == 1 else short])
+
+    def open(self, carried: list[str]) -> list[str]:
+        """Statements that begin with nothing what only later iterations have; the variables that are carried then."""
+        tables = {variable: shared.table for shared in self.shared for variable in shared.labels}
+        held: dict[str, None] = {}
+        for variable, operand in zip(carried, self.node.carried, strict=True):
+            own = tables.get(variable, variable)
+            if not isinstance(operand, Value) and own not in held:
+                empty: ast.expr = ast.Dict([], []) if variable in tables else ast.Constant(None)
+                self.printer.statements.append(ast.Assign([ast.Name(own, ast.Store())], empty))
+            held[own] = None
+        return list(held)
 
     def body(self, kind: int, carried: list[str], invariant: list[str]) -> list[ast.stmt]:
         region = self.node.bodies[kind]
         outer = {held for vid, held in self.printer.names.items()}
-        inner = BodyPrinter(region, self.writer, frozenset({*outer, "layer", "self"} - {*carried, *invariant}))
+        inner = BodyPrinter(region, self.scope, frozenset({*outer, "layer", "self", INDEX} - {*carried, *invariant}))  # type: ignore[arg-type]
         params = [param for param in region.params if isinstance(param, Value)]
         varying = [self.printer.materialize(v) for v in self.node.varying[kind] if isinstance(v, Value)]
         for param, held in zip(params, [*carried, *invariant, *varying], strict=True):
@@ -73,22 +141,97 @@ class LoopWriter:
             statements.append(ast.Assign([targets], ast.Tuple([r for _, r in changed], ast.Load())))
         return statements
 
-    def merge(self, bodies: list[list[ast.stmt]], node: Loop) -> list[ast.stmt]:
-        """One body for all kinds: names that differ are looked up by the layer's kind, other differences are a branch."""
-        if len(bodies) == 1 or len({tuple(lines(body)) for body in bodies}) == 1:
-            return bodies[0]
-        kinds = self.writer.emitter.kinds_of(node.kinds)
-        labels = [kinds.labels[node.kinds.index(kind)] for kind in range(len(bodies))]
-        loop_kind = ast.Attribute(name("layer"), "kind", ast.Load())
-        merged = _lookup(bodies, labels, loop_kind)
-        if merged is not None:
-            tables, body = merged
-            self.printer.statements += tables
-            return body
-        branch: list[ast.stmt] = bodies[-1]
-        for label, body in reversed(list(zip(labels, bodies, strict=True))[:-1]):
-            branch = [ast.If(ast.Compare(loop_kind, [ast.Eq()], [literal(label)]), body, branch)]
-        return branch
+    # ------------------------------------------------------------------------------------------ kinds of layers
+
+    def parts(self, groups: Sequence[Iterable[int]]) -> list[int | None]:
+        """Which group of kinds each layer is of."""
+        of = {kind: number for number, group in enumerate(groups) for kind in group}
+        return [of.get(kind) for kind in self.node.kinds]
+
+    def kept(self, kinds: LayerKinds) -> ast.expr:
+        """`layer.kind`"""
+        text = self.writer.emitter.keep(self.writer.plan, self.node.container, kinds)
+        return ast.Attribute(name("layer"), text, ast.Load())
+
+    def share(self, bodies: list[list[ast.stmt]], carried: list[str]) -> None:
+        """Variables that play the same role in bodies which are otherwise the same become a table by the kind of layer."""
+        made = {v for v, operand in zip(carried, self.node.carried, strict=True) if not isinstance(operand, Value)}
+        used = {v for v, result in zip(carried, self.node.results, strict=True) if self.printer.uses.get(result.id)}
+        free = made - used
+        for kinds, tables in self.tables(bodies):
+            for names in tables:
+                roles = dict(zip(names, (self.label(kinds, kind) for kind in tables[names]), strict=True))
+                if set(names) <= free and len(roles) > 1 and not any(set(names) & set(s.labels) for s in self.shared):
+                    self.shared.append(Shared(self.table_name(names), kinds, roles))
+        for statements in bodies:
+            for statement in statements:
+                _Subscripts(self.shared, self.kept).visit(statement)
+
+    def label(self, kinds: LayerKinds, kind: int) -> object:
+        return kinds.labels[self.node.kinds.index(kind)]
+
+    def table_name(self, names: Sequence[str]) -> str:
+        taken = {shared.table for shared in self.shared}
+        return _fresh(names[0].rstrip("0123456789"), taken)
+
+    def tables(self, bodies: list[list[ast.stmt]]) -> Iterator[tuple[LayerKinds, dict[tuple[str, ...], list[int]]]]:
+        """For bodies that differ in their variables alone: the question that tells them apart, and the variables of each role."""
+        for kinds_alike in self.groups(bodies, list(range(len(bodies)))):
+            same = _same(bodies, kinds_alike)
+            group = [kinds[0] for kinds in same]
+            trees = [ast.Module(bodies[kind], []) for kind in group]
+            roles = {
+                names: group
+                for nodes in zip(*(ast.walk(tree) for tree in trees), strict=True)
+                if len(set(names := tuple(n.id for n in nodes if isinstance(n, ast.Name)))) > 1
+            }
+            kinds = self.question(same) if roles else None
+            if kinds is not None:
+                yield kinds, roles
+
+    def question(self, groups: Sequence[Sequence[int]]) -> LayerKinds | None:
+        """The one question that tells groups of kinds apart; None if one is not enough."""
+        decision = self.writer.emitter.patterns.decision(self.parts(groups))
+        return decision.kinds if all(isinstance(arm, int) for _, arm in decision.arms) else None
+
+    def groups(self, bodies: list[list[ast.stmt]], kinds: list[int]) -> list[list[int]]:
+        """Kinds whose bodies differ in the names of variables alone."""
+        found: dict[str, list[int]] = {}
+        for kind in kinds:
+            found.setdefault(_shape(bodies[kind], {shared.table for shared in self.shared}), []).append(kind)
+        return list(found.values())
+
+    def merge(self, bodies: list[list[ast.stmt]], kinds: list[int]) -> list[ast.stmt]:
+        """One body for several kinds: names that differ are looked up by the layer's kind, other differences are a branch."""
+        same = _same(bodies, kinds)
+        if len(same) == 1:
+            return bodies[kinds[0]]
+        groups = self.groups(bodies, kinds)
+        asked = self.question(same) if len(groups) == 1 else None
+        if asked is not None:
+            first = [group[0] for group in same]
+            labels = [self.label(asked, k) for k in first]
+            order = sorted(range(len(first)), key=lambda at: asked.labels.index(labels[at]))
+            merged = _lookup([bodies[k] for k in first], labels, order, self.kept(asked))
+            if merged is not None:
+                tables, body = merged
+                self.add(tables)
+                return body
+        if len(groups) == 1:
+            groups = same
+
+        def asks(asked: LayerKinds, label: object, then: list[ast.stmt], otherwise: list[ast.stmt]) -> list[ast.stmt]:
+            return [ast.If(_is(self.kept(asked), label), then, otherwise)]
+
+        decision = self.writer.emitter.patterns.decision(self.parts(groups))
+        return decided(decision, lambda group: self.merge(bodies, groups[group]), asks)
+
+    def add(self, tables: list[ast.stmt]) -> None:
+        """Tables before the loop; one that is there already is not written again."""
+        known = set(lines(self.printer.statements))
+        self.printer.statements += [table for table in tables if not set(lines([table])) <= known]
+
+    # --------------------------------------------------------------------------------------------------- in Flax
 
     def flax(self, statements: list[ast.stmt], carried: list[str]) -> None:
         held = ", ".join(carried)
@@ -97,6 +240,7 @@ class LoopWriter:
         touches = any(keeps_state(body) for body in self.node.bodies)
         kv = "kv" if touches else "None"
         targets = f"{state}, kv" if touches else f"{state}, _"
+        index = f"{INDEX}, " if self.scope.counts else ""
         single = statements[0] if len(statements) == 1 else None
         if (
             single is not None
@@ -105,15 +249,15 @@ class LoopWriter:
             and len(carried) == 1
             and touches
         ):
-            text = f"{targets} = run_layers({items}, lambda layer, {state}, kv: {unparse(single.value)}, {state}, {kv})"
-            self.printer.statements += ast.parse(text).body
+            call = f"lambda layer, {index}{state}, kv: {unparse(single.value)}"
+            self.printer.statements += ast.parse(f"{targets} = run_layers({items}, {call}, {state}, {kv})").body
             return
         body = lines(statements)
         unpack = [f"{held} = state"] if len(carried) > 1 else []
         argument = "state" if len(carried) > 1 else state
         text = "\n".join(
             [
-                f"def apply(layer, {argument}, kv):",
+                f"def apply(layer, {index}{argument}, kv):",
                 *("    " + line for line in [*unpack, *body]),
                 f"    return {state}, kv",
             ]
@@ -122,8 +266,48 @@ class LoopWriter:
         self.printer.statements += ast.parse(f"{targets} = run_layers({items}, apply, {state}, {kv})").body
 
 
+class _Subscripts(ast.NodeTransformer):
+    """Variables that are entries of a table as such."""
+
+    def __init__(self, shared: Sequence[Shared], kept: object):
+        self.shared, self.kept = shared, kept
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        for shared in self.shared:
+            if node.id in shared.labels:
+                return ast.Subscript(name(shared.table), literal(shared.labels[node.id]), node.ctx)
+        return node
+
+
+def _same(bodies: list[list[ast.stmt]], kinds: Iterable[int]) -> list[list[int]]:
+    """Kinds whose bodies read the same."""
+    found: dict[tuple[str, ...], list[int]] = {}
+    for kind in kinds:
+        found.setdefault(tuple(lines(bodies[kind])), []).append(kind)
+    return list(found.values())
+
+
+def _shape(statements: list[ast.stmt], tables: set[str]) -> str:
+    """What statements do, whatever their variables are called and whichever entry of a table they take."""
+    tree = copy.deepcopy(ast.Module(statements, []))
+    for node in ast.walk(tree):
+        match node:
+            case ast.Subscript(value=ast.Name(id=table), slice=ast.Constant()) if table in tables:
+                node.slice = ast.Constant("_")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id != "layer":
+            node.id = "_"
+    return ast.dump(tree)
+
+
+def _is(subject: ast.expr, label: object) -> ast.expr:
+    if isinstance(label, bool):
+        return subject if label else ast.UnaryOp(ast.Not(), subject)
+    return ast.Compare(subject, [ast.Eq()], [literal(label)])
+
+
 def _lookup(
-    bodies: list[list[ast.stmt]], labels: list[object], kind: ast.expr
+    bodies: list[list[ast.stmt]], labels: list[object], order: list[int], kind: ast.expr
 ) -> tuple[list[ast.stmt], list[ast.stmt]] | None:
     """The first body with `table[layer.kind]` where the bodies name different variables; None if they differ otherwise."""
     first, *others = [ast.Module(copy.deepcopy(body), []) for body in bodies]
@@ -131,6 +315,7 @@ def _lookup(
     if len({len(d) for d in dumps}) != 1:
         return None
     tables: dict[tuple[str, ...], str] = {}
+    entries: set[int] = set()  # keys of tables that every body reads at its own kind
     for nodes in zip(*dumps, strict=True):
         if len({type(n) for n in nodes}) != 1:
             return None
@@ -142,7 +327,10 @@ def _lookup(
                     return None
                 tables.setdefault(names, _fresh(f"{_common(names)}_by_kind", tables.values()))
         elif isinstance(head, ast.Constant):
-            if len({repr(n.value) for n in nodes if isinstance(n, ast.Constant)}) != 1:
+            values = [n.value for n in nodes if isinstance(n, ast.Constant)]
+            if values == labels and len(set(labels)) > 1:
+                entries.add(id(head))
+            elif len({repr(value) for value in values}) != 1:
                 return None
         elif isinstance(head, ast.Attribute):
             if len({n.attr for n in nodes if isinstance(n, ast.Attribute)}) != 1:
@@ -166,11 +354,14 @@ def _lookup(
                 return node
             return ast.Subscript(name(tables[names]), copy.deepcopy(kind), ast.Load())
 
+        def visit_Constant(self, node: ast.Constant) -> ast.expr:
+            return copy.deepcopy(kind) if id(node) in entries else node
+
     body = Rename().visit(first).body
     made = [
         ast.Assign(
             [ast.Name(table, ast.Store())],
-            ast.Dict([literal(label) for label in labels], [name(n) for n in names]),
+            ast.Dict([literal(labels[k]) for k in order], [name(names[k]) for k in order]),
         )
         for names, table in tables.items()
     ]

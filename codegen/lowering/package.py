@@ -96,7 +96,9 @@ def package_views(
     once = all(
         len(plan.instances) == 1 for plan in owners
     )  # a list that another one like it is run beside keeps its form
-    scannable = len(list(lowering.loops())) == 1 and once and bool(weights.stack)
+    loops = list(lowering.loops())
+    handed_on = any(operand is None for loop in loops for operand in loop.carried)
+    scannable = len(loops) == 1 and once and bool(weights.stack) and not handed_on
     cache = lowering.cache()
     torch_view = TorchView(
         **_common(lowering, source, config, facts.summary, torch, cache, masks, _torch_ties(ties)),
@@ -109,6 +111,8 @@ def package_views(
         kinds_expr=kinds_expr,
         has_buffers=_mentions(flax, "Buffer("),
         count_expr=weights.count_expr,
+        indexed=flax.indexed,
+        unscanned="Some hand on what later ones take" if handed_on else "They differ",
     )
     card = CardView(
         source, facts.summary, facts.diagram, facts.facts, facts.size_columns, facts.sizes, weights.axes, scannable

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import ast
-import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import towers
 from codegen.lowering.axes import Axis, name_axes
 from codegen.lowering.classes import Program, holes, plan
 from codegen.lowering.dialect import Dialect, attribute, name, unparse
-from codegen.lowering.emission import Emitter, Kinds
+from codegen.lowering.emission import Emitter
 from codegen.lowering.fields import Path, field_names, keys_in, used_keys
 from codegen.lowering.flax_dialect import LEAVES, FlaxDialect
 from codegen.lowering.functions import ambients
 from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, walk, without_unread
 from codegen.lowering.numbers import Leaf, to_syntax
+from codegen.lowering.patterns import LayerKinds, Patterns
 from codegen.lowering.states import layer_states, sizes_of, states_view
 from codegen.lowering.torch_dialect import TorchDialect, question
 from codegen.lowering.views import CacheView, MaskKind, MaskView
-from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, evaluate, leaves
+from ir.expressions import Apply, Const, Environment, Expr, Index, Key, Raw, evaluate, leaves
 from ir.graph import Branch, Call, Loop, Module, ModuleTarget, Number, Op, Region, Scan, Value, within
+from ir.spans import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,12 @@ class Input:
     inputs: tuple[str, ...]
     masks: tuple[MaskPlan, ...]
     resolved: Mapping[str, object]
-    counts: tuple[Expr, ...]  # expressions that the length of a list of modules was taken from
+    counts: tuple[tuple[Expr, Span | None], ...]  # how often something is repeated, and where the source says so
     flags: tuple[Expr, ...] = ()  # conditions that stay free: whether tensors are tied
     conditions: tuple[Expr, ...] = ()  # what the source asked about the index of a layer
     submodels: tuple[str, ...] = ()  # paths of the modules that are models of their own
     ties: tuple[tuple[str, str], ...] = ()  # paths of parameters that may be one tensor
+    answers: Mapping[Expr, str] = field(default_factory=dict)  # what its modules keep the answers as
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Lowered:
     run_body: tuple[str, ...]
     anchor: str
     templates: tuple[str, ...] = ()  # of helpers that the text calls
+    indexed: bool = False  # the body of a loop over modules reads the number of the iteration
 
 
 class Lowering:
@@ -69,6 +72,8 @@ class Lowering:
     def __init__(self, given: Input):
         self.towers = towers.towers(given.tree, given.region, given.submodels, given.ties)
         given = self.given = replace(given, tree=towers.without(given.tree, self.towers))
+        self.patterns = Patterns(given.resolved, given.conditions, given.answers)
+        self.modules = dict(walk(given.tree))
         self.region = simplify(given.region, "", dict(walk(without_unread(given.tree, given.region))))
         self.program: Program = plan(collect(without_unread(given.tree, self.region), self.region))
         keys = list(used_keys(self.program))
@@ -79,9 +84,8 @@ class Lowering:
         keys += [key for e in sizes_of(self.states) for key in keys_in(e)]
         keys += [key for e in self.sizes() for key in keys_in(e)]
         keys += [key for path, length in self.lists() for key in keys_in(self.count(path, length))]
-        kinds = [self.kinds(loop.kinds) for loop in self.loops() if len(loop.bodies) > 1]
-        kinds += [self.kinds(partition) for partition in self.mixed_lists()]
-        keys += [key for kind in kinds for key in keys_in(kind.element)]
+        mixed = [*(loop.kinds for loop in self.loops() if len(loop.bodies) > 1), *self.mixed_lists()]
+        keys += [key for parts in mixed for kinds in self.patterns.asked(parts) for key in keys_in(kinds.element)]
         keys += [key for expr in given.flags for key in keys_in(expr)]
         self.fields: dict[Path, str] = field_names(dict.fromkeys(keys))
         self.axes: tuple[Axis, ...] = name_axes(self.sizes())
@@ -107,12 +111,18 @@ class Lowering:
         return max(outer.items(), key=lambda pair: pair[1], default=("", 0))
 
     def count(self, path: str, length: int) -> Expr:
-        """How long a list of modules is, over the configuration."""
+        """How long a list of modules is, over the configuration: what its items were counted by, where it was made."""
         env = Environment(config=self.given.resolved)
-        for expr in self.given.counts:
+        made = self.modules[path].span
+        ranked = sorted(self.given.counts, key=lambda counted: _distance(counted[1], made))
+        for expr, _ in ranked:
             try:
-                if evaluate(expr, env) == length:
-                    return expr
+                if not any(isinstance(leaf, Raw) for leaf in leaves(expr)) and evaluate(expr, env) == length:
+                    return (
+                        expr.args[1]
+                        if isinstance(expr, Apply) and expr.op == "max" and expr.args[0] == _NONE_AT_LEAST
+                        else expr
+                    )
             except (KeyError, TypeError, IndexError, ArithmeticError):
                 continue
         return Const(length)
@@ -132,58 +142,18 @@ class Lowering:
                     yield from (node for node in region.nodes if isinstance(node, Loop))
 
     def kinds(self, partition: tuple[int, ...]) -> LayerKinds:
-        """What of the configuration tells the layers apart in exactly this way."""
-        for kinds in self.patterns(len(partition)):
-            labels = list(dict.fromkeys(kinds.labels))
-            if tuple(labels.index(v) for v in kinds.labels) == _canonical(partition):
-                return kinds
-        raise CompileError(
-            Diagnostic(
-                "unknown-pattern", f"layers differ in a pattern that nothing in the configuration has: {partition}"
-            )
-        )
-
-    def kinds_containing(self, partition: tuple[int, ...]) -> LayerKinds:
-        """What of the configuration tells the layers apart at least as finely as `partition`."""
-        for kinds in self.patterns(len(partition)):
-            seen: dict[object, int] = {}
-            if (
-                all(seen.setdefault(v, part) == part for v, part in zip(kinds.labels, partition, strict=True))
-                and len(seen) > 1
-            ):
-                return kinds
-        raise CompileError(
-            Diagnostic("unknown-pattern", "tensors exist in a pattern of layers that nothing in the configuration has")
-        )
-
-    def patterns(self, length: int) -> Iterator[LayerKinds]:
-        """Lists of the configuration with one entry a layer, then conditions on the layer's index, then pairs of those."""
-        for path, values in _lists_of(self.given.resolved):
-            if len(values) == length:
-                yield LayerKinds(Apply("getitem", (Key(path), Index("layer"))), tuple(values))
-        conditions = [kinds for expr in self.given.conditions if (kinds := self._condition(expr, length)) is not None]
-        yield from conditions
-        for first, second in itertools.combinations(conditions, 2):
-            labels = tuple(zip(first.labels, second.labels, strict=True))
-            yield LayerKinds(Apply("tuple", (first.element, second.element)), labels)
-
-    def _condition(self, expr: Expr, length: int) -> LayerKinds | None:
-        if {leaf for leaf in leaves(expr) if isinstance(leaf, (Index, Dim))} != {Index("layer")}:
-            return None
-        try:
-            values = [evaluate(expr, Environment(self.given.resolved, indices={"layer": i})) for i in range(length)]
-        except (KeyError, TypeError, IndexError, ArithmeticError):
-            return None
-        return LayerKinds(expr, tuple(bool(value) for value in values)) if len(set(values)) > 1 else None
+        """What of the configuration tells the layers apart in exactly this way, or in a finer one."""
+        return self.patterns.kinds(partition)
 
     def sequence(self, kinds: LayerKinds) -> str:
         """One label a layer, over `cfg`."""
         match kinds.element:
             case Apply("getitem", (Key() as key, Index())):
                 return self.over_cfg(key)
-            case element:
+            case _:
                 path, length = self.layers()
-                return f"[{self.over_cfg(element)} for layer in range({self.over_cfg(self.count(path, length))})]"
+                count = self.over_cfg(self.count(path, length))
+                return f"[{self.over_cfg(self.patterns.spelled(kinds))} for layer in range({count})]"
 
     def slots(self) -> Iterator[tuple[tuple[Expr, Expr, Expr], Expr]]:
         """Heads, key size and value size of every cache update, with the slot that it goes to."""
@@ -207,14 +177,13 @@ class Lowering:
         return unparse(to_syntax(expr, resolve))
 
     def emit(self, dialect: Dialect) -> Lowered:
-        def kinds_of(partition: tuple[int, ...]) -> Kinds:
-            found = self.kinds(partition)
-            return Kinds(self.sequence(found), self.over_cfg(found.element), found.labels)
-
         def count_of(path: str, length: int) -> str:
             return self.over_cfg(self.count(path, length))
 
-        emitter = Emitter(self.program, dialect, self.fields, count_of, kinds_of)
+        def spelled(kinds: LayerKinds) -> str:
+            return self.over_cfg(self.patterns.spelled(kinds))
+
+        emitter = Emitter(self.program, dialect, self.fields, count_of, self.patterns, spelled, self.sequence)
         classes = emitter.classes()
         init_body, run_body = emitter.top(self.given.inputs)
         if "dtype" in ambients(self.program.top.example.methods["forward"][0]):
@@ -231,6 +200,7 @@ class Lowering:
             tuple(run_body),
             self.anchor(dialect),
             tuple(emitter.templates()),
+            emitter.indexed,
         )
 
     def leaf_path(self, path: str) -> str:
@@ -289,7 +259,7 @@ class Lowering:
         first = next(iter(by_layer.values()))
         rows = [by_layer.get(layer, first) for layer in range(self.layers()[1])]
         options = list(dict.fromkeys(rows))
-        kinds = self.kinds_containing(tuple(options.index(row) for row in rows))
+        kinds = self.patterns.finer(tuple(options.index(row) for row in rows))
         texts = {label: ", ".join(self.over_cfg(e) for e in row) for label, row in zip(kinds.labels, rows, strict=True)}
         *others, (_, text) = texts.items()
         text = f"({text})"
@@ -317,25 +287,17 @@ class Lowering:
         return _wrap("Axes: B batch, T new tokens, S attended tokens, ", named)
 
 
-@dataclass(frozen=True, slots=True)
-class LayerKinds:
-    """What tells layers apart: an expression over the layer's index, and its value for each layer of this checkpoint."""
-
-    element: Expr
-    labels: tuple[object, ...]
+_NONE_AT_LEAST = Const(0)
+"""As in `max(0, n)`, which a range takes care of."""
 
 
-def _canonical(partition: tuple[int, ...]) -> tuple[int, ...]:
-    order = list(dict.fromkeys(partition))
-    return tuple(order.index(kind) for kind in partition)
-
-
-def _lists_of(value: object, path: Path = ()) -> Iterator[tuple[Path, list[object]]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _lists_of(inner, (*path, key))
-    elif isinstance(value, (list, tuple)) and value and all(isinstance(v, (str, int, bool)) for v in value):
-        yield path, list(value)
+def _distance(place: Span | None, made: Span | None) -> tuple[int, int]:
+    """How far what was counted at `place` is from a list that was made at another: within it, near it, elsewhere."""
+    if place is None or made is None or place.file != made.file:
+        return (2, 0)
+    if (made.line, made.column) <= (place.line, place.column) and place.end_line <= made.end_line:
+        return (0, 0)
+    return (1, abs(place.line - made.line))
 
 
 def _updates(region: Region) -> Iterator[tuple[tuple[Expr, Expr, Expr], Expr]]:

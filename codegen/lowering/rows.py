@@ -149,8 +149,11 @@ def _layers_expr(lowering: Lowering, at: tuple[int, ...], stack: str, count: Exp
     if len(at) == length:
         return f"range({total})"
     partition = tuple(int(layer in at) for layer in range(length))
-    kinds = lowering.kinds_containing(partition)
+    kinds = lowering.patterns.finer(partition)
     wanted = tuple(dict.fromkeys(kinds.labels[layer] for layer in at))
+    if kinds.is_condition and not isinstance(kinds.element, Key):
+        test = lowering.over_cfg(lowering.patterns.spelled(kinds))
+        return f"[layer for layer in range({total}) if {test if wanted == (True,) else f'not ({test})'}]"
     test = f"== {wanted[0]!r}" if len(wanted) == 1 else f"in {wanted!r}"
     return f"[layer for layer, kind in enumerate({lowering.sequence(kinds)}) if kind {test}]"
 

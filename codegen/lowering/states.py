@@ -83,7 +83,7 @@ def states_view(states: Sequence[Sequence[State]], lowering: Lowering) -> tuple[
         labels: list[object] = [None]
         each_torch, each_flax = f"for layer in {layers}", f"for _ in {layers}"
     else:
-        kinds = lowering.kinds_containing(tuple(options.index(layer) for layer in states))
+        kinds = lowering.patterns.finer(tuple(options.index(layer) for layer in states))
         labels = list(dict.fromkeys(kinds.labels))
         options = [states[kinds.labels.index(label)] for label in labels]
         sequence = lowering.sequence(kinds)

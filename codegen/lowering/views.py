@@ -380,6 +380,20 @@ class FlaxView(ModelView):
     kinds_expr: str = ""
     has_buffers: bool = False
     count_expr: str = ""  # number of layers, where it is not the number of cache slots
+    indexed: bool = False  # what is done with a layer depends on its index
+    unscanned: str = "They differ"  # why layers cannot be stacked, where they cannot
+
+    @property
+    def index_argument(self) -> str:
+        return "i, " if self.indexed else ""
+
+    @property
+    def offset_argument(self) -> str:
+        return "first + i, " if self.indexed else ""
+
+    @property
+    def zero_argument(self) -> str:
+        return "0, " if self.indexed else ""
 
     @property
     def layers_expr(self) -> str:

@@ -163,7 +163,12 @@ def _trimmed(items: Index) -> Index:
 
 
 def _is_full(item: object) -> bool:
-    return isinstance(item, slice) and (item.start, item.stop, item.step) == (None, None, None)
+    return isinstance(item, slice) and item.stop is None and _is(item.start, 0) and _is(item.step, 1)
+
+
+def _is(bound: object, default: int) -> bool:
+    """Whether a bound of a slice is what it is when it is left out."""
+    return bound is None or (type(bound) is int and bound == default)
 
 
 def _expanded(items: Index, rank: int) -> Index:

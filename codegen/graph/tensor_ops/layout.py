@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codegen.graph.objects import Gathered
+from codegen.graph.objects import Gathered, Grown
 from codegen.graph.scalars import apply, same, total
 from codegen.graph.tensor_ops.binding import (
     Shape,
@@ -36,7 +36,7 @@ from codegen.graph.tensor_ops.shapes import (
     sub,
 )
 from codegen.graph.tensor_ops.writing import Derived, view
-from codegen.graph.values import Size, Tensor, Trace
+from codegen.graph.values import Size, Tensor, Trace, value_of
 from ir.graph import DType
 
 
@@ -309,7 +309,8 @@ def stack(trace: Trace, tensors: object, dim: object = 0) -> Tensor:
         if len(other.shape) != len(shape):
             fail(trace, "shape-mismatch", "`torch.stack` of tensors that differ in their number of axes")
         shape = tuple(agree(trace, a, b) for a, b in zip(shape, other.shape, strict=True))
-    made = (*shape[:axis], len(parts), *shape[axis:])
+    grown = isinstance(tensors, Grown) and value_of(tensors.size) == len(parts)
+    made = (*shape[:axis], tensors.size if grown else len(parts), *shape[axis:])  # type: ignore[attr-defined]
     return emit(trace, "stack", (parts, canonical(axis, rank)), made, result(trace, parts))
 
 
