@@ -72,7 +72,7 @@ def build(files: Library, raw_config: Mapping[str, Any], repository_files: Mappi
         CompileError: a class cannot be found, the source raises, or it uses something that has no meaning here.
     """
     if repository_files:
-        files = Library(files.root, repository_files)
+        files = files.with_repository(repository_files)
     interpreter = Interpreter(files)
     with deep_recursion():
         try:
@@ -87,7 +87,7 @@ def resolve(
     files: Library, raw_config: Mapping[str, Any], repository_files: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """The configuration alone, as plain values."""
-    interpreter = Interpreter(Library(files.root, repository_files) if repository_files else files)
+    interpreter = Interpreter(files.with_repository(repository_files) if repository_files else files)
     with deep_recursion():
         try:
             config = configuration.construct(interpreter, _configuration_class(interpreter, raw_config), raw_config)

@@ -7,6 +7,7 @@ megabyte of library source behind one model, a few hundred lines matter.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import re
 from collections.abc import Mapping
@@ -116,17 +117,24 @@ def _parse(text: str, file: str) -> list[ast.stmt]:
 class Library:
     """All modules that can be read, by their dotted names."""
 
-    def __init__(self, root: Path, repository: Mapping[str, str] | None = None):
+    def __init__(self, root: Path, repository: Mapping[str, str] | None = None, shared: Library | None = None):
         self.root = root
         self.repository = dict(repository or {})
+        self._shared = shared  # where the modules that are not the repository's are kept
         self._modules: dict[str, SourceFile | None] = {}
         self._directories: dict[Path, frozenset[str]] = {}
 
     def module(self, dotted: str) -> SourceFile | None:
         """The module of that name, None if there is no such file."""
+        if self._shared is not None and dotted.partition(".")[0] != REPOSITORY:
+            return self._shared.module(dotted)
         if dotted not in self._modules:
             self._modules[dotted] = self._load(dotted)
         return self._modules[dotted]
+
+    def with_repository(self, files: Mapping[str, str]) -> Library:
+        """The same library together with the files of a repository."""
+        return Library(self.root, files, self)
 
     def _load(self, dotted: str) -> SourceFile | None:
         head, _, rest = dotted.partition(".")
@@ -168,7 +176,14 @@ def find_library(repository: Mapping[str, str] | None = None) -> Library:
         raise CompileError(
             Diagnostic("no-transformers", "the transformers package is not installed", help="pip install transformers")
         )
-    return Library(Path(spec.submodule_search_locations[0]), repository)
+    library = _library(Path(spec.submodule_search_locations[0]))
+    return library.with_repository(repository) if repository else library
+
+
+@functools.cache
+def _library(root: Path) -> Library:
+    """Its files are parsed once in a process, however many models are compiled."""
+    return Library(root)
 
 
 def library_version() -> str:

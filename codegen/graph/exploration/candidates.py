@@ -63,7 +63,7 @@ class Candidates:
         if isinstance(name, str) and name in self.declared and self.declared[name] is not None:
             yield self.declared[name]
         if len(path) == 1:
-            for name, inner in self.resolved.items():
+            for name, inner in self.resolved.items() if path[0] not in INERT else ():
                 if isinstance(inner, Mapping) and inner and name not in INERT and holds_settings(inner):
                     yield from self._objects(inner)
         yield from (2, 0.5, True, "something else", [1], {"something": 1})

@@ -64,7 +64,8 @@ class Pool:
             if isinstance(inner, Mapping) and inner and name not in INERT and holds_settings(inner)
         ]
         bare = {key: item for key, item in self.runs.given.items() if key not in places}
-        places = [name for name in dict.fromkeys(places) if any(self._takes(bare, name, inner) for inner in objects)]
+        places = [name for name in dict.fromkeys(places) if name in self.runs.given or not self.runs.is_number(name)]
+        places = [name for name in places if any(self._takes(bare, name, inner) for inner in objects)]
         words = {path[-1] for path in self._asked_inside(self.runs.raw)} | self.vocabulary
         for place in places:
             for cleared in (False, True):

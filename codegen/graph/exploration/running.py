@@ -48,7 +48,7 @@ class ConfigurationClass:
     """
 
     def __init__(self, files: Library, raw: Mapping[str, Json], repository_files: Mapping[str, str] | None = None):
-        self.interpreter = Interpreter(Library(files.root, repository_files) if repository_files else files)
+        self.interpreter = Interpreter(files.with_repository(repository_files) if repository_files else files)
         with construction.deep_recursion():
             self.cls = construction._configuration_class(self.interpreter, raw)
             self.declared, self.types = self._fields()

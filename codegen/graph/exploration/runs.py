@@ -67,11 +67,18 @@ class Runs:
             return False
         if self.raw.get(name) is not None:
             return False
+        if isinstance(new, (int, float)) and self._is_container(name):
+            return True
         if self.outcome({**self.raw, name: new}).failure is not None:
             return True
-        return isinstance(new, (dict, list)) and self._is_number(name)
+        return isinstance(new, (dict, list)) and self.is_number(name)
 
-    def _is_number(self, name: str) -> bool:
+    def _is_container(self, name: str) -> bool:
+        """Whether the class does with the value of a key what no number can do."""
+        failure = self.outcome({**self.raw, name: 2}).failure
+        return failure is not None and failure.startswith(("TypeError", "AttributeError"))
+
+    def is_number(self, name: str) -> bool:
         """Whether a number under an undeclared name ends up in another place of the resolved configuration, just as it is."""
         if name in self.declared:
             return False
