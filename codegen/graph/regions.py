@@ -296,15 +296,15 @@ class _Builder:
         what a tensor at hand has as a size is read from it, all else becomes a parameter."""
         if not self.is_function or not _is_config(expr):
             return expr
-        if expr in self.names:
+        if expr in self.names and not any(isinstance(leaf, Dim) for leaf in leaves(expr)):
             local = Local(self.names[expr][0])
             self.numbers.setdefault(expr, Number(local, (local.name,), kind))
             return local
         if expr in self.sizes:
             return expr
         if isinstance(expr, Apply):
-            return Apply(expr.op, tuple(self.expr(arg) for arg in expr.args))
-        name = expr.name if isinstance(expr, Index) else str(expr.path[-1])  # type: ignore[union-attr]
+            return Apply(expr.op, tuple(self.expr(arg, kind if kind == "int" else "") for arg in expr.args))
+        name = expr.name if isinstance(expr, Index) else _parameter_name(expr)
         self.numbers.setdefault(expr, Number(Local(name), (name,), kind))
         return Local(name)
 
@@ -524,6 +524,13 @@ def _runs_modules(frame: Frame) -> bool:
         for item in frame.body
         if isinstance(item, Frame)
     )
+
+
+def _parameter_name(expr: Expr) -> str:
+    """What a helper function calls a number of the configuration; an element of a list by the list and its place."""
+    assert isinstance(expr, Key)
+    *_, last = expr.path
+    return f"{expr.path[-2]}_{last}" if isinstance(last, int) else last
 
 
 def _is_config(bound: object) -> bool:

@@ -129,6 +129,7 @@ class ConfigLowering:
             tuple(dict.fromkeys(refusals)),
             self._checkpoints(source.repository, checkpoints or {}),
             any("math." in text for text in texts),
+            any(re.search(r"\binf\b", text) for text in texts),
         )
 
     def _least(self, path: Path) -> str:

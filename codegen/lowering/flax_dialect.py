@@ -59,11 +59,12 @@ class FlaxDialect:
 
     repeats: Mapping[str, tuple[str, ...]] = flax_spellings.REPEATS
     writes_in_place = False
+    places = False
 
     def settles(self, node: Op) -> bool:
         return len(node.results) == 1 and flax_spellings.settles(node.name, node.args, node.results[0].dtype)
 
-    def spell(self, op: str, args: tuple[object, ...]) -> ast.expr:
+    def spell(self, op: str, args: tuple[object, ...], device: ast.expr | None = None) -> ast.expr:
         return flax_spellings.spell(op, args)  # type: ignore[arg-type]
 
     def parameter(self, path: str, constant: bool = False) -> ast.expr:

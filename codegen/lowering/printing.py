@@ -12,7 +12,7 @@ from typing import Protocol
 from codegen.diagnostics import CompileError, Diagnostic, Label
 from codegen.lowering.numbers import Leaf, apply_syntax, to_syntax
 from codegen.lowering.syntax import Unspellable, expressions_in, stored
-from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Local, Raw, leaves
+from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Local, Raw, leaves, substitute
 from ir.graph import (
     Branch,
     Call,
@@ -31,7 +31,7 @@ from ir.graph import (
     Value,
     within,
 )
-from ir.ops import FRESH, OPS
+from ir.ops import CREATES, FRESH, OPS
 
 # The names that the field uses, for those that model code spells out
 SHORT_NAMES = {
@@ -75,7 +75,9 @@ class Target(Protocol):
     repeats: Mapping[str, tuple[str, ...]]  # operation -> parameters that its spelling mentions more than once
     writes_in_place: bool
 
-    def spell(self, op: str, args: tuple[object, ...]) -> ast.expr: ...
+    places: bool  # tensors lie on a device that must be said where they are made out of nothing
+
+    def spell(self, op: str, args: tuple[object, ...], device: ast.expr | None = None) -> ast.expr: ...
 
     def settles(self, node: Op) -> bool:
         """Whether the result needs a cast to be of the type it has in the source."""
@@ -161,6 +163,7 @@ class BodyPrinter:
             self.uses[value.id] = self.uses.get(value.id, 0) + 1
             self.last_use[value.id] = len(self.region.nodes)
         self.keep_dtype_holder()
+        self.named_numbers = named_numbers(self.region)
         self.at = -1
         self.dims_header: dict[str, tuple[str, int]] = {}
         self.used_dims: list[str] = []
@@ -227,7 +230,7 @@ class BodyPrinter:
             node = replace(node, args=self.from_start(node))
         args, weight = self.arguments(node.args)
         try:
-            expr = target.spell(node.name, args)
+            expr = target.spell(node.name, args, self.device() if node.name in CREATES else None)
             if node.name == "arange" and reads_past(node.args) and not target.writes_in_place:
                 expr = self.arange_from_start(node)
             if target.settles(node):
@@ -238,6 +241,13 @@ class BodyPrinter:
         if node.name in FRESH:
             self.made_here.add(node.results[0].id)
         self.define(node.results, expr, weight + 1)
+
+    def device(self) -> ast.expr | None:
+        """Where a tensor that is made out of nothing goes: to where those at hand are."""
+        if not self.scope.target.places or self.scope.makes_constants:
+            return None
+        holder = next((self.names[value.id] for value in self.known_values()), None)
+        return None if holder is None else ast.Attribute(ast.Name(holder, ast.Load()), "device", ast.Load())
 
     def from_start(self, node: Op) -> tuple[Operand, ...]:
         """The operands of `node`, where a range from what is in the cache has a length that is known beforehand."""
@@ -432,6 +442,22 @@ class BodyPrinter:
     # --------------------------------------------------------------------------------------------------- numbers
 
     def number(self, expr: Expr) -> ast.expr:
+        for whole, wanted in self.named_numbers.items():
+            if contains(expr, whole):
+                expr = substitute(expr, {whole: Dim(self.named(whole, wanted))})
+        return self.plain_number(expr)
+
+    def named(self, expr: Expr, wanted: str) -> str:
+        """The variable of a number that has a name; it is bound where it is first needed."""
+        known = self.number_names.get(expr)
+        if known is None:
+            value = self.plain_number(expr)
+            known = self.number_names[expr] = self.free_name([wanted])
+            self.dims_header[known] = (known, 0)
+            self.statements.append(ast.Assign([ast.Name(known, ast.Store())], value))
+        return known
+
+    def plain_number(self, expr: Expr) -> ast.expr:
         if self.reads_sizes(expr) and not isinstance(expr, Dim):
             found = self.size_of(expr)
             if found is not None:
@@ -488,15 +514,23 @@ class BodyPrinter:
             return ast.Name(self.dims_header[dim.name][0], ast.Load())
         for param in self.region.params:
             if isinstance(param, Value) and dim in param.shape and param.id in self.names_at_entry:
-                self.dims_header[dim.name] = (dim.name, param.shape.index(dim))
-                self.dim_sources.setdefault(param.id, []).append((dim.name, param.shape.index(dim)))
-                return ast.Name(dim.name, ast.Load())
+                self.dims_header[dim.name] = (self.size_name(dim), param.shape.index(dim))
+                self.dim_sources.setdefault(param.id, []).append(self.dims_header[dim.name])
+                return ast.Name(self.dims_header[dim.name][0], ast.Load())
         found = self.size_of(dim) or self.factor_of(dim) or self.term_of(dim)
         if found is None and dim == ALL and any(reads_past(arguments(node)) for node in self.region.nodes):
             return ast.BinOp(self.dim(PAST), ast.Add(), self.dim(NEW))
         if found is None:
             raise AssertionError(f"no value at hand has the axis {dim.name}")
         return found
+
+    def size_name(self, dim: Dim) -> str:
+        """The letter of an axis, or a word where a tensor of the source is called that."""
+        used = {*self.names_at_entry.values(), *self.names.values(), *(name for name, _ in self.dims_header.values())}
+        stored = (node for statement in self.statements for node in ast.walk(statement) if isinstance(node, ast.Name))
+        used |= {node.id for node in stored}
+        word = {"B": "batch", "T": "length"}.get(dim.name, f"{dim.name.lower()}_size")
+        return next(name for name in (dim.name, word, f"{word}2") if name not in used)
 
     def term_of(self, dim: Dim) -> ast.expr | None:
         """`x.shape[1] - n` for an axis that is longer by a number that is known."""
@@ -553,6 +587,7 @@ class BodyPrinter:
 
     names_at_entry: dict[int, str] = field(default_factory=dict)
     names_dtype: bool = False
+    number_names: dict[Expr, str] = field(default_factory=dict)
     first_holder: tuple[int, str] | None = None  # where a variable first has the type of the model, and which
     dim_sources: dict[int, list[tuple[str, int]]] = field(default_factory=dict)
 
@@ -562,7 +597,8 @@ class BodyPrinter:
         return [name for name in dict.fromkeys(out) if name.isidentifier() and not keyword.iskeyword(name)] or ["h"]
 
     def taken(self, name: str) -> bool:
-        return name in self.reserved or name in self.dims_header or name == "start"
+        sizes = {held for held, _ in self.dims_header.values()}
+        return name in self.reserved or name in sizes or name == "start"
 
     def free_name(self, candidates: Iterable[str]) -> str:
         used = set(self.names.values())
@@ -714,6 +750,36 @@ def _factors(expr: Expr) -> Iterator[Expr]:
 def holds_type(value: Value, dtype: DType) -> bool:
     """Whether `value.dtype` spells `dtype`. Masks do not count: a mask may be absent, or boolean."""
     return value.dtype is dtype and not (Dim("T") in value.shape and Dim("S") in value.shape)
+
+
+def named_numbers(region: Region) -> dict[Expr, str]:
+    """Numbers that follow from the sizes of the input, have a name in the source and are used more than once."""
+    found = [number for node in region.nodes for number in numbers_in(arguments(node))]
+    out: dict[Expr, str] = {}
+    for number in found:
+        expr = number.expr
+        if number.names and isinstance(expr, Apply) and any(isinstance(leaf, Dim) for leaf in leaves(expr)):
+            if PAST not in leaves(expr) and sum(contains(other.expr, expr) for other in found) > 1:
+                out.setdefault(expr, number.names[0])
+    return out
+
+
+def numbers_in(operands: Iterable[Operand]) -> Iterator[Number]:
+    for operand in operands:
+        match operand:
+            case Number():
+                yield operand
+            case SliceOf(start, stop, step):
+                yield from numbers_in((start, stop, step))
+            case tuple():
+                yield from numbers_in(operand)
+            case _:
+                pass
+
+
+def contains(expr: Expr, part: Expr) -> bool:
+    """Whether an expression is or has `part`."""
+    return expr == part or (isinstance(expr, Apply) and any(contains(arg, part) for arg in expr.args))
 
 
 def reads_state(node: Op, dtype: DType) -> bool:

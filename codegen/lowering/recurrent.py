@@ -27,7 +27,7 @@ def print_state(dialect: Dialect, node: Op, printer: BodyPrinter) -> None:
     match node:
         case Op("state_read", _, (result,)):
             shape = tuple(printer.number(size) for size in result.shape)
-            zeros = unparse(dialect.spell("zeros", (shape, printer.dtype(result.dtype))))
+            zeros = unparse(dialect.spell("zeros", (shape, printer.dtype(result.dtype)), printer.device()))
             printer.assign(result, ast.parse(f"{zeros} if {held} is None else {place}", mode="eval").body)
         case Op("state_write", (_, _, value)):
             new = unparse(to_expr(printer.operand(value)))

@@ -47,12 +47,13 @@ class TorchDialect:
 
     repeats: Mapping[str, tuple[str, ...]] = torch_spellings.REPEATS
     writes_in_place = True
+    places = True
 
     def settles(self, node: Op) -> bool:
         return False
 
-    def spell(self, op: str, args: tuple[object, ...]) -> ast.expr:
-        return torch_spellings.spell(op, args)  # type: ignore[arg-type]
+    def spell(self, op: str, args: tuple[object, ...], device: ast.expr | None = None) -> ast.expr:
+        return torch_spellings.spell(op, args, device=device)  # type: ignore[arg-type]
 
     def parameter(self, path: str, constant: bool = False) -> ast.expr:
         expr: ast.expr = ast.Name("self", ast.Load())

@@ -101,6 +101,7 @@ class ConfigView:
     refusals: tuple[RefusalView, ...]
     checkpoints: tuple[CheckpointView, ...]
     uses_math: bool = False
+    uses_infinity: bool = False
 
     @property
     def required(self) -> tuple[KeyView, ...]:

@@ -59,7 +59,7 @@ def boolean(top: Region, masks: Collection[int], both_ways: Collection[int]) -> 
         return replace(v, dtype=DType.BOOL) if place in forms.direction else v
 
     def node(region: Region, n: Node) -> tuple[Node, ...]:
-        place = (id(region), n.results[0].id)
+        place = (id(region), n.results[0].id if n.results else -1)  # a write to a state has no result
         match n:
             case Raised(Attention() as component):
                 mask = n.args[MASK]
