@@ -118,7 +118,8 @@ def config_of(
     configuration = ConfigurationClass(interpreter.files, repository.config)
     keys = [Key(path) for path in lowering.fields]
     guards = configuration.guards(repository.config)
-    wanted = conditions([*needs, *guards], (), front.built.resolved)
+    pins = [Predicate(Kind.STRUCTURE, expr, True, None) for expr in lowering.pins]
+    wanted = conditions([*needs, *pins, *guards], (), front.built.resolved)
     explored = explore(configuration, repository.config, keys, wanted)
     made = ConfigLowering(explored, lowering.fields, lowering.letters(), tuple(lowering.numbers()))
     own = made.served(repository.config)

@@ -104,12 +104,21 @@ class Patterns:
             case Apply("tuple", elements):
                 single = {own.element: own for own in self.questions(len(kinds.labels))}
                 return Apply("tuple", tuple(self.spelled(single[e]) if e in single else e for e in elements))
-            case element if _is_recorded(element) and kinds.is_condition:
+            case element if is_recorded(element) and kinds.is_condition:
                 return Apply(
                     "in", (LAYER, Apply("tuple", tuple(Const(i) for i, own in enumerate(kinds.labels) if own)))
                 )
             case element:
                 return element
+
+    def pins(self) -> tuple[Expr, ...]:
+        """What must hold where kinds of layers were written down: the lists that the source asks about stay as they are."""
+        lists = {path: values for path, values in _lists_of(self.resolved)}
+        keys = {leaf.path for expr in self.conditions for leaf in leaves(expr) if isinstance(leaf, Key)}
+        return tuple(
+            Apply("==", (Key(path), Apply("list", tuple(Const(value) for value in lists[path]))))  # type: ignore[arg-type]
+            for path in sorted(keys & lists.keys(), key=repr)
+        )
 
     def questions(self, length: int) -> list[LayerKinds]:
         """Lists of the configuration with one entry a layer, then conditions on the index; of those that say the same the first."""
@@ -129,7 +138,7 @@ class Patterns:
         asked = [
             kinds for expr in (*self.conditions, *self.names) if (kinds := self._answers(expr, length)) is not None
         ]
-        yield from sorted(asked, key=lambda kinds: _is_recorded(kinds.element))
+        yield from sorted(asked, key=lambda kinds: is_recorded(kinds.element))
 
     def _answers(self, expr: Expr, length: int) -> LayerKinds | None:
         """An expression over one loop's index, for every layer; None if it depends on more, or on less."""
@@ -245,13 +254,13 @@ def _negated(expr: Expr) -> Expr:
             return Apply("not", (expr,))
 
 
-def _is_recorded(expr: Expr) -> bool:
+def is_recorded(expr: Expr) -> bool:
     """Whether an expression takes a layer's entry out of a list that the compiler wrote down."""
     match expr:
         case Apply("getitem", (Apply("list", _), _)):
             return True
         case Apply(_, args):
-            return any(_is_recorded(arg) for arg in args)
+            return any(is_recorded(arg) for arg in args)
         case _:
             return False
 

@@ -17,7 +17,7 @@ from codegen.lowering.flax_dialect import LEAVES, FlaxDialect
 from codegen.lowering.functions import ambients
 from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, walk, without_unread
 from codegen.lowering.numbers import Leaf, to_syntax
-from codegen.lowering.patterns import LayerKinds, Patterns
+from codegen.lowering.patterns import LayerKinds, Patterns, is_recorded
 from codegen.lowering.states import layer_states, sizes_of, states_view
 from codegen.lowering.torch_dialect import TorchDialect, question
 from codegen.lowering.views import CacheView, MaskKind, MaskView
@@ -85,7 +85,9 @@ class Lowering:
         keys += [key for e in self.sizes() for key in keys_in(e)]
         keys += [key for path, length in self.lists() for key in keys_in(self.count(path, length))]
         mixed = [*(loop.kinds for loop in self.loops() if len(loop.bodies) > 1), *self.mixed_lists()]
-        keys += [key for parts in mixed for kinds in self.patterns.asked(parts) for key in keys_in(kinds.element)]
+        asked = [kinds for parts in mixed for kinds in self.patterns.asked(parts)]
+        keys += [key for kinds in asked for key in keys_in(kinds.element)]
+        self.pins = self.patterns.pins() if any(is_recorded(kinds.element) for kinds in asked) else ()
         keys += [key for expr in given.flags for key in keys_in(expr)]
         self.fields: dict[Path, str] = field_names(dict.fromkeys(keys))
         self.axes: tuple[Axis, ...] = name_axes(self.sizes())
