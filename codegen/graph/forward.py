@@ -74,12 +74,12 @@ _ATTEMPTS = (_Attempt(True), _Attempt(True, all_tokens=False), _Attempt(False))
 
 
 def _trace_either_way(built: Built, *, replay: bool) -> Traced:
-    """The first attempt whose shapes fit together."""
+    """The first attempt whose shapes fit together, and that the source does not refuse."""
     if not any(_knows(built, name) for name in _CACHES):
         return _trace(built, _Attempt(False), replay=replay)
     interpreter = built.interpreter
     trace, made, known = interpreter.trace, list(interpreter.trace.root.body), interpreter.predicates.copy()
-    first: CompileError | None = None
+    first: CompileError | Raised | None = None
 
     def again() -> None:
         trace.frame, trace.root.body, interpreter.predicates = trace.root, list(made), known.copy()
@@ -87,8 +87,8 @@ def _trace_either_way(built: Built, *, replay: bool) -> Traced:
     for attempt in _ATTEMPTS:
         try:
             return _trace_with_states(built, attempt, replay=replay, again=again)
-        except CompileError as error:
-            if error.diagnostics[0].code != "shape-mismatch":
+        except (CompileError, Raised) as error:
+            if isinstance(error, CompileError) and error.diagnostics[0].code != "shape-mismatch":
                 raise
             first = first or error
             again()

@@ -199,6 +199,12 @@ class Interpreter:
             return self.member(namespace, name)
         return library.external(self, dotted)
 
+    def instead(self, namespace: Namespace, name: str) -> Any:
+        """What stands for a name of a module that is not interpreted; None for all others."""
+        dotted = f"{namespace.name}.{name}"
+        found = self.externals.get(dotted)
+        return found if found is None or isinstance(found, Foreign) else External(dotted)
+
     def member(self, namespace: Namespace, name: str) -> Any:
         """A name of a module.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from codegen.graph.values import Frame, Node, Scalar, TensorValue, expr_of
 from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Local, leaves
@@ -12,6 +13,7 @@ from ir.graph import (
     Branch,
     Call,
     DType,
+    DTypeOf,
     Ellipsis_,
     FunctionTarget,
     Loop,
@@ -143,15 +145,16 @@ class _Freezer:
             takes = self._fact(frame).takes
             if any(dim in _sizes(value) for value in takes) or self._makes(frame, node, dim):
                 continue
-            known = next((v for _, v in frame.bindings if isinstance(v, TensorValue) and dim in _sizes(v)), None)
-            holder = known or self._earlier(Dim("T") if dim == Dim("S") else dim, frame, node)
+            holder = self._earlier(dim, [frame], node)
+            if holder is None:  # all tokens are those in the cache and the new ones
+                holder = self._earlier(Dim("T") if dim == Dim("S") else dim, _chain(frame), node)
             if holder is not None and self.defined_in.get(holder) is not frame:
                 self._flow(holder, frame)
 
-    def _earlier(self, dim: Dim, frame: Frame, node: Node) -> TensorValue | None:
-        """What has the axis and was made before `node`, or is in the frame already: of the nearest caller that names it."""
-        for caller in _chain(frame):
-            for _, value in caller.bindings:
+    def _earlier(self, dim: Dim, frames: list[Frame], node: Node) -> TensorValue | None:
+        """What has the axis, was made before `node`, and has a name in one of the frames."""
+        for frame in frames:
+            for _, value in frame.bindings:
                 if isinstance(value, TensorValue) and dim in _sizes(value) and self._precedes(value, node):
                     return value
         return None
@@ -733,7 +736,8 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
         )
         region = _generic_item(_Builder(freezer, frame).build(order, after), frame)
         passed = tuple(builder.load(value) for value in varying)
-        key = next((i for i, (b, o) in enumerate(zip(bodies, outer, strict=True)) if b == region and o == passed), None)
+        same = (i for i, (b, o) in enumerate(zip(bodies, outer, strict=True)) if o == passed and _same(b, region))
+        key = next(same, None)
         if key is None:
             key = len(bodies)
             bodies.append(region)
@@ -833,6 +837,33 @@ def _untyped(region: Region) -> object:
                 return (id(region),)
         nodes.append((inner, operand(node.args), tuple(value(result) for result in node.results)))
     return (tuple(nodes), operand(region.results))
+
+
+def _same(a: Region, b: Region) -> bool:
+    """Whether two bodies do the same. The first layer may take in the type of the model what the others take as it was
+    promoted by the first."""
+    return a == b or _unpromoted(a) == _unpromoted(b)
+
+
+def _unpromoted(x: Any) -> Any:
+    """A region with the type of the model for every value that is at least float32."""
+    match x:
+        case Value():
+            return replace(x, dtype=DType.MODEL) if x.dtype is DType.PROMOTED else x
+        case tuple():
+            return tuple(_unpromoted(item) for item in x)
+        case DTypeOf(value):
+            return DTypeOf(_unpromoted(value))
+        case SliceOf(start, stop, step):
+            return SliceOf(_unpromoted(start), _unpromoted(stop), _unpromoted(step))
+        case Op():
+            return replace(x, args=_unpromoted(x.args), results=_unpromoted(x.results))
+        case Call():
+            return replace(x, args=_unpromoted(x.args), results=_unpromoted(x.results), region=_unpromoted(x.region))
+        case Region():
+            return Region(x.name, _unpromoted(x.params), _unpromoted(x.nodes), _unpromoted(x.results))
+        case _:
+            return x
 
 
 def _generic_item(region: Region, frame: Frame) -> Region:

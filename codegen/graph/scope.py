@@ -89,7 +89,9 @@ class Namespace:
         definitions = self.definitions.get(name)
         if definitions is None:
             return self._elsewhere(interpreter, name)
-        value = self._evaluate(interpreter, name, definitions, len(definitions) if limit is None else limit)
+        value = interpreter.instead(self, name)  # a helper's meaning is the same for the other functions of its file
+        if value is None:
+            value = self._evaluate(interpreter, name, definitions, len(definitions) if limit is None else limit)
         if limit is None:
             self.values[name] = value
         return value

@@ -397,7 +397,7 @@ def _prefix(top: str, names: list[str]) -> str:
         start = top[:end]
         if end < len(top) and not top[end].isupper():
             continue
-        shared = [n for n in names if n.startswith(start) and len(n) > len(start)]
+        shared = [n for n in names if n.startswith(start) and n[len(start) :][:1].isupper()]
         if len(shared) >= max(2, len(names) // 3):
             best = start
     return best

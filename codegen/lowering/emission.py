@@ -350,7 +350,8 @@ class ClassWriter:
         owner = self.item(path)
         where = absolute(path.replace("{}", "0"), self.plan.instances[0].path)
         instance = self.emitter.program.instances.get(where)
-        number = _variant(instance, target.method, region) if instance is not None else 0
+        is_own = instance is not None and not instance.is_layer  # a layer of the library is one for all shapes
+        number = _variant(instance, target.method, region) if instance is not None and is_own else 0
         if target.method == "forward" and number == 0 and path:
             return owner
         return ast.Attribute(owner, self.method_name(target.method, number), ast.Load())

@@ -734,6 +734,20 @@ class WeightsView:
         return "; a shared one once, where its checkpoint tensor belongs" if self.ties else ""
 
     @property
+    def torch_ties(self) -> tuple[tuple[str, str], ...]:
+        """Every parameter that others are tied to, directly or by way of another, and where all of them are loaded."""
+        source = {tie.alias_path: tie.target_path for tie in self.ties}
+        groups: dict[str, list[str]] = {}
+        for path in source:
+            root = path
+            while root in source:
+                root = source[root]
+            groups.setdefault(root, []).append(path)
+        return tuple(
+            (root, " = ".join(f'state["{path}"]' for path in [*paths, root])) for root, paths in groups.items()
+        )
+
+    @property
     def flax_ties(self) -> tuple[tuple[str, str], ...]:
         """Paths in Flax of tied parameters that exist on their own when they are not tied, and of what they are tied to."""
         leaves = {row.path: row.leaf for row in self.rows}
