@@ -6,6 +6,7 @@ that have been, serves whole sequences, prompts and single steps. The operations
     state_read name layer           the state as the tokens before left it
     state_write name layer x        what the next call will find
     state_extend name layer x size  x [..., T] behind the last `size` inputs, which become the last of both
+    state_append name layer x       x [B, T, ...] behind that of all tokens before
 
 A first trace on an empty cache tells shapes and types, since the source may ask for a state before it ever makes one.
 """
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from codegen.graph import scalars
 from codegen.graph.objects import Builtin
 from codegen.graph.regions import SCAN_END, nodes_of
-from codegen.graph.sizes import NEW
+from codegen.graph.sizes import NEW, S
 from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, expr_of, value_of
 from ir.expressions import Dim, Expr
 from ir.graph import WRITES, DType
@@ -26,7 +27,7 @@ from ir.graph import WRITES, DType
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter
 
-READS, EXTENDS = "state_read", "state_extend"
+READS, EXTENDS, APPENDS = "state_read", "state_extend", "state_append"
 ZEROS = frozenset({"zeros", "zeros_like"})
 
 Key = tuple[str, object]  # what it is, and of which layer
@@ -136,6 +137,16 @@ def _update_recurrent(interpreter: Interpreter, args: list[Any], kwargs: dict[st
     return states.held[key]
 
 
+def _update_indexer(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """Something of the new tokens [B, T, H] in, that of all tokens [B, S, H] out."""
+    given = {**dict(zip(("indexer_key_states", "layer_idx"), args, strict=False)), **kwargs}
+    x, layer = given["indexer_key_states"], given["layer_idx"]
+    if not isinstance(x, Tensor) or len(x.shape) < 2 or value_of(x.shape[1]) != NEW:
+        interpreter.unsupported("what is kept of all tokens is no tensor with an axis for them")
+    shape = (x.shape[0], S, *x.shape[2:])
+    return interpreter.tensor_span().emit(APPENDS, ("indexer", layer, x), (shape, x.dtype))[0]
+
+
 def _go_on(interpreter: Interpreter, key: Key, layer: Any, final: Tensor) -> None:
     """A loop over time that starts from zeros and leaves its last value as the state goes on from the state: the same where
     nothing was before, and what the state is for where something was.
@@ -206,6 +217,7 @@ METHODS: dict[str, Any] = {
     "get_recurrent_state": _get("recurrent"),
     "update_conv_state": Builtin("update_conv_state", _update_conv),
     "update_recurrent_state": Builtin("update_recurrent_state", _update_recurrent),
+    "update_indexer": Builtin("update_indexer", _update_indexer),
     "has_previous_state": Builtin("has_previous_state", _has_previous),
     "is_recording_past": Builtin("is_recording_past", lambda *_: False),
 }

@@ -49,9 +49,9 @@ def ambients(region: Region, cached: dict[int, tuple[Region, tuple[str, ...]]] |
             found.add("start")
         match node:
             case Op(op, args):
-                if op == "cache_update":
+                if op in ("cache_update", "state_append"):
                     found.add("cache")
-                if op in STATES:
+                elif op in STATES:
                     found.add("state")
                 if op == "last_only":
                     found.add("last_only")

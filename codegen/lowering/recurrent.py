@@ -14,7 +14,7 @@ from ir.graph import Branch, Number, Op, Region, Scan, Value, has_effect
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-STATES = frozenset({"state_read", "state_write", "state_extend"})
+STATES = frozenset({"state_read", "state_write", "state_extend", "state_append"})
 """Operations on what is kept of the tokens before, see graph/recurrent.py."""
 
 
@@ -40,6 +40,13 @@ def print_state(dialect: Dialect, node: Op, printer: BodyPrinter) -> None:
             )
             last = f"{x}[..., -{_bracketed(kept)}:]" + ("" if held == "kv" else ".clone()")
             printer.statements += _guarded(held, [f"{x} = {joined}", _stored(dialect, field, place, last)])
+        case Op("state_append", (_, _, Value() as value), (result,)):
+            x = _renamed(printer, value, result)
+            if held == "kv":
+                written = f"jax.lax.dynamic_update_slice_in_dim({place}, {x}.astype({place}.dtype), start, axis=1)"
+                printer.statements += _guarded(held, [_stored(dialect, field, place, written), f"{x} = {place}"])
+            else:
+                printer.statements += _guarded(held, [f"{x} = cache.append({place}, {x})"])
         case _:
             raise AssertionError(node.name)
 

@@ -61,6 +61,8 @@ def _states(region: Region) -> Iterator[State]:
                 yield State(name, shape, dtype)
             case Op("state_extend", (Number(Const(str() as name)), _, Value(shape=shape, dtype=dtype), Number(size))):
                 yield State(name, (*shape[:-1], size), dtype)
+            case Op("state_append", (Number(Const(str() as name)), *_), (Value(shape=shape, dtype=dtype),)):
+                yield State(name, shape, dtype)
             case Op("cache_update", (Value(shape=key, dtype=dtype), Value(shape=value), _)):
                 yield State("k", key, dtype)
                 yield State("v", value, dtype)
@@ -97,7 +99,8 @@ def states_view(states: Sequence[Sequence[State]], lowering: Lowering) -> tuple[
         holders = [(label, s) for label, option in zip(labels, options, strict=True) for s in option if s.name == name]
         zeros = _choice([label for label, _ in holders], [_torch(s, lowering) for _, s in holders])
         only = "" if len(holders) == len(options) else f" if {_any([label for label, _ in holders])}"
-        views.append(StateView(name, _note(holders[0][1], lowering), f"{{layer: {zeros} {each_torch}{only}}}"))
+        grows = Dim("S") in holders[0][1].shape
+        views.append(StateView(name, _note(holders[0][1], lowering), f"{{layer: {zeros} {each_torch}{only}}}", grows))
     return tuple(views), flax
 
 
@@ -123,7 +126,7 @@ def _shape(state: State, lowering: Lowering) -> list[str]:
     for axis, size in enumerate(state.shape):
         if size == Dim("B") and axis == 0:
             out.append("batch_size")
-        elif state.name in KEYS and axis == 2:
+        elif (state.name in KEYS and axis == 2) or size == Dim("S"):
             out.append("max_length")
         elif isinstance(size, Dim):
             message = f"the state `{state.name}` has an axis that depends on the input"
@@ -156,11 +159,15 @@ def _flax(state: State, lowering: Lowering) -> str:
     return f"jnp.zeros(({sizes}), {dtype})"
 
 
-_MEANINGS = {"conv": "the last inputs of the convolution", "recurrent": "the state of the recurrence"}
+_MEANINGS = {
+    "indexer": "the keys by which tokens are selected",
+    "conv": "the last inputs of the convolution",
+    "recurrent": "the state of the recurrence",
+}
 
 
 def _note(state: State, lowering: Lowering) -> str:
     meaning = _MEANINGS.get(state.name.rstrip("0123456789"), "the state")
-    letters = {axis.size: axis.letter for axis in lowering.axes}
+    letters = {axis.size: axis.letter for axis in lowering.axes} | {Dim("S"): "S"}
     axes = ["B", *(letters.get(size, "-") for size in state.shape[1:])]
     return meaning if "-" in axes else f"{meaning}, [{', '.join(axes)}]"

@@ -150,6 +150,7 @@ class StateView:
     name: str
     note: str  # what it is, and its axes
     torch_expr: str  # {layer: zeros} over cfg, batch_size and `x`, a parameter of the model's type
+    grows: bool = False  # there is one for every token
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,11 @@ class CacheView:
     @property
     def has_states(self) -> bool:
         return bool(self.states)
+
+    @property
+    def appends(self) -> bool:
+        """Some state has an axis of all tokens."""
+        return any(state.grows for state in self.states)
 
     @property
     def has_keys(self) -> bool:
