@@ -8,7 +8,7 @@ are not padding, on from those in the cache, is the same count of the emitted mo
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError
 from codegen.graph.regions import nodes_of, tensors_in
@@ -43,7 +43,10 @@ def take_default(interpreter: Interpreter, body: list[ast.stmt], scope: Scope) -
         interpreter.exec_body(body, scope)
     except (Jump, Raised, CompileError) as error:
         left = error  # what does not read the tokens need not be understood
-    if any(ids in tensors_in(node.args) for node in _nodes(frame.body[made:])):
+    failed = left is not None and not isinstance(left, Jump)
+    if any(ids in tensors_in(node.args) for node in _nodes(frame.body[made:])) or (
+        failed and _hands_on(body, ids, variables)
+    ):
         if left is not None:
             raise left
         return True
@@ -53,6 +56,15 @@ def take_default(interpreter: Interpreter, body: list[ast.stmt], scope: Scope) -
     scope.vars.update(variables)
     interpreter.predicates = predicates
     return False
+
+
+def _hands_on(body: list[ast.stmt], ids: TensorValue, variables: dict[str, Any]) -> bool:
+    """Whether a block passes the tokens to something, rather than asking for their shape or whether they are there."""
+    nodes = [node for statement in body for node in ast.walk(statement)]
+    asked = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+    asked |= {id(node.left) for node in nodes if isinstance(node, ast.Compare)}
+    names = {name for name, value in variables.items() if isinstance(value, Tensor) and value.value is ids}
+    return any(isinstance(node, ast.Name) and node.id in names and id(node) not in asked for node in nodes)
 
 
 def _nodes(items: list[Node | Frame]) -> list[Node]:
