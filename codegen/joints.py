@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import keyword
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from codegen import __version__, graph, raising
@@ -30,6 +32,18 @@ from ir.expressions import Const, Expr, Key, leaves
 from ir.graph import Region
 
 TARGETS = ("torch", "flax")
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage is looked for meanwhile: nearly all that is made is needed to the end, and to look through all of it takes long."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @dataclass(frozen=True, slots=True)

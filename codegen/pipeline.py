@@ -24,6 +24,7 @@ from codegen.joints import (
     record,
     sources,
     templates,
+    uncollected,
     views_of,
     windows,
 )
@@ -47,6 +48,7 @@ class Package:
     notes: tuple[Diagnostic, ...] = ()
 
 
+@uncollected()
 def compile_package(
     repository: Repository,
     *,
