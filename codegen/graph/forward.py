@@ -17,7 +17,7 @@ from codegen.graph.regions import freeze, nodes_of
 from codegen.graph.replay import Recordings
 from codegen.graph.sizes import B, S, T
 from codegen.graph.state import KeyValueCache, Mask, Surroundings
-from codegen.graph.values import Frame, Node, Tensor, TensorValue
+from codegen.graph.values import Frame, Tensor, TensorValue
 from ir.graph import DType, Module, Parameter, Region
 
 
@@ -114,7 +114,7 @@ def _trace(built: Built, attempt: _Attempt, *, replay: bool, states: States | No
     trace = interpreter.trace
     for _, module in _modules(model, ""):
         rope.prepare(interpreter, module)
-    made = list(trace.root.body)  # what filled the buffers
+    made, bound = list(trace.root.body), list(trace.root.bindings)  # what filled the buffers
     surroundings = interpreter.surroundings = Surroundings(cached, states=states or States())
     ids, positions, fresh = Tensor(surroundings.ids), Tensor(surroundings.positions), Tensor(surroundings.fresh)
     valid = Tensor(TensorValue((B, S if cached else T), DType.INT64)) if attempt.all_tokens else fresh
@@ -141,7 +141,9 @@ def _trace(built: Built, attempt: _Attempt, *, replay: bool, states: States | No
         )
     inputs = tuple(names[value] for value in takes)
     masks = tuple(mask for mask, value in surroundings.masks.items() if value in takes)
-    tree, constants = _with_constants(module_tree(built), model, parameters, made)
+    tree, constants = _with_constants(
+        module_tree(built), model, parameters, replace(trace.root, body=made, bindings=bound)
+    )
     return Traced(tree, region, inputs, masks, constants)
 
 
@@ -241,12 +243,12 @@ def _takes(frame: Frame, logits: TensorValue, parameters: dict[TensorValue, list
 
 
 def _with_constants(
-    tree: Module, model: ModuleObject, parameters: dict[TensorValue, list[str]], made: list[Node | Frame]
+    tree: Module, model: ModuleObject, parameters: dict[TensorValue, list[str]], setup: Frame
 ) -> tuple[Module, frozenset[str]]:
     """The tree with, for every tensor that no checkpoint holds, the code that computes it."""
-    setup = Frame("function", "constants", None, None, None, body=made)
     defined = {result for node, _ in nodes_of(setup) for result in node.results}
     flat = Frame("module", "constants", "", None, None, body=[node for node, _ in nodes_of(setup)])
+    flat.bindings += _tensor_bindings(setup)
     constants: set[str] = set()
 
     def visit(node: Module, source: ModuleObject, path: str) -> Module:
@@ -274,6 +276,14 @@ def _with_constants(
         return replace(node, parameters=(*fills, *order), children=children)
 
     return visit(tree, model, ""), frozenset(constants)
+
+
+def _tensor_bindings(frame: Frame) -> Iterator[tuple[str, TensorValue]]:
+    """The local variables below `frame` that hold tensors."""
+    yield from ((name, value) for name, value in frame.bindings if isinstance(value, TensorValue))
+    for item in frame.body:
+        if isinstance(item, Frame):
+            yield from _tensor_bindings(item)
 
 
 def _expr(size: Any) -> Any:

@@ -470,7 +470,7 @@ class Interpreter:
                 target.vars[name] = value
             return
         scope.vars[name] = value
-        if self.framing and scope.kind == "function":
+        if scope.kind == "function" and (self.framing or isinstance(value, Tensor)):
             self.trace.bind(name, value)
 
     def _delete(self, node: ast.Delete, scope: Scope) -> None:

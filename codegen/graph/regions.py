@@ -269,6 +269,7 @@ class _Builder:
         self.values: dict[TensorValue, Value] = {}
         self.nodes: list[GraphNode] = []
         self.names: dict[object, list[str]] = {}
+        self.kinds: dict[object, str] = {}  # types of the numbers that have names
         self.note_names(frame)
         self.is_function = frame.module_path is None and frame.parent is not None
         self.numbers: dict[Expr, Number] = {}  # of a function: what its caller passes
@@ -277,6 +278,8 @@ class _Builder:
     def note_names(self, frame: Frame) -> None:
         for name, bound in frame.bindings:
             key = bound if isinstance(bound, TensorValue) else bound.expr
+            if isinstance(bound, Scalar):
+                self.kinds.setdefault(key, type(bound.value).__name__)
             if name not in self.names.setdefault(key, []):
                 self.names[key].append(name)
 
@@ -299,6 +302,7 @@ class _Builder:
         what a tensor at hand has as a size is read from it, all else becomes a parameter."""
         if not self.is_function or not _is_config(expr):
             return expr
+        kind = self.kinds.get(expr, kind)
         if expr in self.names and not any(isinstance(leaf, Dim) for leaf in leaves(expr)):
             local = Local(self.names[expr][0])
             self.numbers.setdefault(expr, Number(local, (local.name,), kind))

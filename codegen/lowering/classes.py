@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from codegen.lowering.instances import CONTAINERS, Instance, without_parameters
 from codegen.lowering.layers import arguments_used
-from ir.expressions import Const, Expr, Index, Key, Local, leaves
+from ir.expressions import Const, Environment, Expr, Index, Key, Local, evaluate, leaves
 from ir.graph import (
     Branch,
     Call,
@@ -42,6 +42,18 @@ class ClassPlan:
     arguments: dict[str, tuple[Expr, ...]]  # what each instance passes for them, by its path
     needs_layer: bool
     children: dict[str, ClassPlan] = field(default_factory=dict)  # by the child's name, where it has a class of its own
+    types: tuple[str, ...] = ()  # of the parameters, where they are known
+
+    @property
+    def typed_parameters(self) -> list[str]:
+        if not self.types:
+            return list(self.parameters)
+        return [f"{name}: {kind}" if kind else name for name, kind in zip(self.parameters, self.types, strict=True)]
+
+    def with_types(self, resolved: Mapping[str, object]) -> None:
+        """Note what the parameters are for the compiled checkpoint."""
+        passed = list(zip(*self.arguments.values(), strict=True)) or [()] * len(self.parameters)
+        self.types = tuple(_type_of(exprs, resolved) for exprs in passed)
 
 
 @dataclass(frozen=True)
@@ -337,6 +349,19 @@ def _outside_loops(instance: Instance) -> Instance:
         for name, regions in instance.methods.items()
     }
     return Instance(instance.path, instance.module, methods)
+
+
+def _type_of(exprs: tuple[Expr, ...], resolved: Mapping[str, object]) -> str:
+    """The type of what instances pass for a parameter; nothing where the index of the layer decides."""
+    found: dict[str, None] = {}
+    for expr in exprs:
+        if any(not isinstance(leaf, (Key, Const)) for leaf in leaves(expr)):
+            return ""
+        value = evaluate(expr, Environment(config=resolved))
+        found["None" if value is None else type(value).__name__] = None
+    if set(found) == {"int", "float"}:
+        return "float"
+    return " | ".join(sorted(found, key="None".__eq__)) if set(found) <= {"int", "float", "bool", "str", "None"} else ""
 
 
 def _in_list(where: str, owner: Instance, by_path: dict[str, ClassPlan]) -> bool:

@@ -14,7 +14,14 @@ from ir.graph import Module, Operand, Parameter
 if TYPE_CHECKING:
     from ir.arch import Component
 
-AMBIENT = ("dtype", "cache", "state", "start", "last_only")  # what a body may need beyond its arguments, in this order
+AMBIENT = (
+    "dtype",
+    "device",
+    "cache",
+    "state",
+    "start",
+    "last_only",
+)  # what a body needs beyond its arguments, in order
 
 
 class Dialect(Target, Protocol):

@@ -9,7 +9,7 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import flax_spellings
 from codegen.lowering.classes import ClassPlan
 from codegen.lowering.components import flax_component, flax_helper
-from codegen.lowering.layers import LAYERS
+from codegen.lowering.layers import LAYERS, LayerOption
 from codegen.lowering.syntax import DTypeOfRendered, dtype_syntax
 from codegen.lowering.torch_dialect import _is_literal, choice
 from ir.arch import Component
@@ -38,7 +38,8 @@ class FlaxDialect:
     spelling_helpers: Mapping[str, str] = flax_spellings.HELPERS
     ambient_types: Mapping[str, str] = {"dtype": "jnp.dtype", "kv": "Any", "start": "Array | int", "last_only": "bool"}
 
-    def __init__(self, *, states: bool = False) -> None:
+    def __init__(self, options: Mapping[tuple[str, str], LayerOption] | None = None, *, states: bool = False) -> None:
+        self.options = options or {}  # by layer and option: flags that all layers of a kind agree on are not passed
         self.keys_and_values = "kv.k, kv.v" if states else "kv"
         self.helpers: set[str] = set()  # called by components
         self.library: set[str] = set()  # layers of our own
@@ -84,7 +85,7 @@ class FlaxDialect:
         return ast.parse(f"jnp.promote_types({ast.unparse(dtype_syntax(dtype))}, jnp.float32)", mode="eval").body
 
     def signature(self, plan: ClassPlan, scan: bool) -> list[str]:
-        head = ["self", "cfg: Config", *(["layer: int"] if plan.needs_layer else []), *plan.parameters, "*"]
+        head = ["self", "cfg: Config", *(["layer: int"] if plan.needs_layer else []), *plan.typed_parameters, "*"]
         return [*head, *(["scan_layers: bool"] if scan else []), "dtype: jnp.dtype", "rngs: nnx.Rngs"]
 
     def constructor_tail(self) -> list[str]:
@@ -107,7 +108,8 @@ class FlaxDialect:
         arguments = dict(module.arguments)
         parts = [ast.unparse(ast.fix_missing_locations(number(arguments[key]))) for key in positional]
         for key, default in named.items():
-            if key not in arguments or _is_literal(arguments[key], default):
+            option = self.options.get((module.kind, key))
+            if key not in arguments or _is_literal(arguments[key], default) or option is not None and not option.asked:
                 continue
             parts.append(f"{key}={ast.unparse(ast.fix_missing_locations(number(arguments[key])))}")
         kind = "Embed" if module.kind == "Embedding" else module.kind
@@ -141,5 +143,7 @@ class FlaxDialect:
     def ambient_parameters(self, ambient: Iterable[str]) -> list[str]:
         out: list[str] = []
         for item in ambient:
+            if item == "device":
+                continue  # a traced function has no place
             out += {"cache": ["kv", "start"], "state": ["kv"]}.get(item, [item])
         return list(dict.fromkeys(out))

@@ -11,7 +11,7 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.components import is_statement, sizes_needed, statements_first
 from codegen.lowering.dialect import AMBIENT, Dialect, attribute, lines, name, unparse
 from codegen.lowering.numbers import Leaf
-from codegen.lowering.printing import BodyPrinter, holds_type, print_body, reads_past
+from codegen.lowering.printing import BodyPrinter, holds_type, placed, print_body, reads_past
 from codegen.lowering.recurrent import STATES, print_state, print_within
 from codegen.lowering.syntax import dtype_syntax
 from ir.arch import Attention, Direction, MaskForm
@@ -32,6 +32,7 @@ from ir.graph import (
     Value,
     within,
 )
+from ir.ops import CREATES
 
 # ---------------------------------------------------------------------------------------------------- ambients
 
@@ -44,6 +45,7 @@ def ambients(region: Region, cached: dict[int, tuple[Region, tuple[str, ...]]] |
         return known[1]
     found: set[str] = set()
     holders = {p.dtype for p in region.params if isinstance(p, Value) and holds_type(p, p.dtype)}
+    here = placed(region) is not None
     for node in region.nodes:
         if not isinstance(node, Loop) and reads_past(node.args):
             found.add("start")
@@ -55,17 +57,19 @@ def ambients(region: Region, cached: dict[int, tuple[Region, tuple[str, ...]]] |
                     found.add("state")
                 if op == "last_only":
                     found.add("last_only")
+                if op in CREATES and not here:
+                    found.add("device")
                 asked = set(_types(args if op != "state_read" else (node.results[0].dtype,)))
                 if DType.MODEL not in holders and asked - holders:
                     found.add("dtype")
             case Call(_, inner):
-                found |= _inherited(inner, holders)
+                found |= _inherited(inner, holders, here)
             case Loop(bodies=bodies):
                 for body in bodies:
-                    found |= _inherited(body, holders)
+                    found |= _inherited(body, holders, here)
             case Scan() | Branch():
                 for inner in within(node):
-                    found |= _inherited(inner, holders)
+                    found |= _inherited(inner, holders, here)
         holders |= {result.dtype for result in node.results if holds_type(result, result.dtype)}
     out = tuple(a for a in AMBIENT if a in found)
     cached[id(region)] = (region, out)
@@ -80,8 +84,9 @@ def keeps_state(region: Region) -> bool:
     return not {"cache", "state"}.isdisjoint(ambients(region))
 
 
-def _inherited(inner: Region, holders: set[DType]) -> set[str]:
-    return {a for a in ambients(inner) if a != "dtype" or DType.MODEL not in holders}
+def _inherited(inner: Region, holders: set[DType], here: bool) -> set[str]:
+    known = ({"dtype"} if DType.MODEL in holders else set()) | ({"device"} if here else set())
+    return {a for a in ambients(inner) if a not in known}
 
 
 def _types(operands: Iterable[Operand]) -> Iterator[DType]:
@@ -293,6 +298,8 @@ def passed_ambients(dialect: Dialect, region: Region, printer: BodyPrinter) -> l
         if ambient == "dtype":
             holder = printer.holder_of(DType.MODEL)
             out.append(dtype_syntax(dialect.dtype_of(holder) if holder is not None else name("dtype")))
+        elif ambient == "device" and (place := printer.device()) is not None:
+            out.append(place)
         else:
             given = {node.id for node in out if isinstance(node, ast.Name)}
             out += [name(text) for text in dialect.ambient_parameters([ambient]) if text not in given]

@@ -11,6 +11,7 @@ from codegen.lowering.classes import ClassPlan
 from codegen.lowering.fields import keys_in
 from codegen.lowering.flax_dialect import FlaxDialect
 from codegen.lowering.instances import walk
+from codegen.lowering.layers import layer_option
 from codegen.lowering.layouts import Layout
 from codegen.lowering.program import Lowered, Lowering
 from codegen.lowering.rows import weights_view
@@ -65,6 +66,10 @@ class Ties:
     condition: str = ""
 
 
+FLAX_OPTIONS = (("Linear", "bias"), ("LayerNorm", "elementwise_affine"), ("LayerNorm", "bias"))
+"""Flags of the layers that Flax files define."""
+
+
 def package_views(
     lowering: Lowering,
     source: SourceView,
@@ -82,7 +87,9 @@ def package_views(
     """The views of every file; `masks` says which its masks are, `stored` how a checkpoint stores a parameter.
     `arch` fills in what `facts` leaves open.
     """
-    torch, flax = lowering.emit(TorchDialect()), lowering.emit(FlaxDialect(states=bool(lowering.states)))
+    modules = [module for _, module in walk(lowering.given.tree)]
+    options = {pair: layer_option(modules, *pair) for pair in FLAX_OPTIONS}
+    torch, flax = lowering.emit(TorchDialect()), lowering.emit(FlaxDialect(options, states=bool(lowering.states)))
     kinds = [lowering.kinds(loop.kinds) for loop in lowering.loops() if len(loop.bodies) > 1]
     kinds_expr = lowering.sequence(kinds[0]) if kinds else ""
     weights = weights_view(lowering, source, stored, ties.pairs, ties.condition, tuple(ignored))
@@ -113,6 +120,9 @@ def package_views(
         count_expr=weights.count_expr,
         indexed=flax.indexed,
         unscanned="Some hand on what later ones take" if handed_on else "They differ",
+        linear_bias=options["Linear", "bias"],
+        norm_weight=options["LayerNorm", "elementwise_affine"],
+        norm_bias=options["LayerNorm", "bias"],
     )
     card = CardView(
         source, facts.summary, facts.diagram, facts.facts, facts.size_columns, facts.sizes, weights.axes, scannable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import keyword
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -20,6 +21,7 @@ from ir.graph import (
     DTypeOf,
     Ellipsis_,
     Loop,
+    ModuleTarget,
     Node,
     Number,
     Op,
@@ -63,6 +65,20 @@ SHORT_NAMES = {
     "q_embed": "q",
     "k_embed": "k",
 }
+# What the results of operations are called that have no name in the source
+NOUNS = {
+    "arange": "steps",
+    "cat": "joined",
+    "gather": "picked",
+    "index_select": "picked",
+    "matmul": "product",
+    "mean": "mean",
+    "softmax": "weights",
+    "stack": "stacked",
+    "sum": "total",
+    "var": "variance",
+}
+NORM = re.compile(r"norm|^ln(_|$)")  # in the name of a module that normalises
 MAX_INLINE = 4  # operations in one expression
 WIDTH = 100
 PAST = Dim("P")  # how many tokens are in the cache: `start` where it is read
@@ -74,7 +90,6 @@ class Target(Protocol):
 
     repeats: Mapping[str, tuple[str, ...]]  # operation -> parameters that its spelling mentions more than once
     writes_in_place: bool
-
     places: bool  # tensors lie on a device that must be said where they are made out of nothing
 
     def spell(self, op: str, args: tuple[object, ...], device: ast.expr | None = None) -> ast.expr: ...
@@ -155,6 +170,10 @@ class BodyPrinter:
         self.hints = name_hints(self.region)
         self.values = {v.id: v for v in self.region.params if isinstance(v, Value)}
         self.values |= {result.id: result for node in self.region.nodes for result in node.results}
+        self.nouns: dict[int, str] = {}
+        for node in self.region.nodes:
+            if (noun := noun_for(node, self.nouns)) is not None:
+                self.nouns[node.results[0].id] = noun
         for at, node in enumerate(self.region.nodes):
             for value in values_in(arguments(node)):
                 self.uses[value.id] = self.uses.get(value.id, 0) + 1
@@ -243,11 +262,14 @@ class BodyPrinter:
         self.define(node.results, expr, weight + 1)
 
     def device(self) -> ast.expr | None:
-        """Where a tensor that is made out of nothing goes: to where those at hand are."""
+        """Where a tensor that is made out of nothing goes: to where the arguments of the function are."""
         if not self.scope.target.places or self.scope.makes_constants:
             return None
-        holder = next((self.names[value.id] for value in self.known_values()), None)
-        return None if holder is None else ast.Attribute(ast.Name(holder, ast.Load()), "device", ast.Load())
+        holder = placed(self.region)
+        if holder is None:
+            return ast.Name("device", ast.Load())
+        held = self.names_at_entry.get(holder.id) or self.names[holder.id]
+        return ast.Attribute(ast.Name(held, ast.Load()), "device", ast.Load())
 
     def from_start(self, node: Op) -> tuple[Operand, ...]:
         """The operands of `node`, where a range from what is in the cache has a length that is known beforehand."""
@@ -594,7 +616,8 @@ class BodyPrinter:
     def candidates(self, value: Value) -> list[str]:
         wanted = [*value.names, *self.hints.get(value.id, ())]
         out = [SHORT_NAMES.get(name, name) for name in wanted]
-        return [name for name in dict.fromkeys(out) if name.isidentifier() and not keyword.iskeyword(name)] or ["h"]
+        usable = [name for name in dict.fromkeys(out) if name.isidentifier() and not keyword.iskeyword(name)]
+        return usable or [self.nouns.get(value.id, "h")]
 
     def taken(self, name: str) -> bool:
         sizes = {held for held, _ in self.dims_header.values()}
@@ -617,7 +640,7 @@ class BodyPrinter:
         for pending in self.pending.values():
             held |= {node.id for node in ast.walk(pending.expr) if isinstance(node, ast.Name)}
         options = [*self.prefer.get(value.id, ()), *self.candidates(value)]
-        for name in [*options, *(["h"] if "h" not in options and options[0] == "x" else [])]:
+        for name in [*options, *([self.nouns.get(value.id, "h")] if options[0] == "x" else [])]:
             if name not in held and not self.taken(name):
                 self.release(name)
                 return name
@@ -745,6 +768,25 @@ def _factors(expr: Expr) -> Iterator[Expr]:
             yield from _factors(arg)
     else:
         yield expr
+
+
+def noun_for(node: Node, nouns: Mapping[int, str]) -> str | None:
+    """What the result of a node is called where the source has no name for it; `nouns` holds what others are called."""
+    match node:
+        case Op("cast" | "reshape" | "contiguous", (Value(id=number), *_)):
+            return nouns.get(number)
+        case Op(name):
+            return NOUNS.get(name)
+        case Call(ModuleTarget(path)) if NORM.search(path.rpartition(".")[2]):
+            return "normed"
+        case _:
+            return None
+
+
+def placed(region: Region) -> Value | None:
+    """The parameter of a region that says on which device it runs; a mask may be None."""
+    tensors = (p for p in region.params if isinstance(p, Value))
+    return next((p for p in tensors if p.dtype is not DType.BOOL or len(p.shape) != 4), None)
 
 
 def holds_type(value: Value, dtype: DType) -> bool:

@@ -76,6 +76,8 @@ class Lowering:
         self.modules = dict(walk(given.tree))
         self.region = simplify(given.region, "", dict(walk(without_unread(given.tree, given.region))))
         self.program: Program = plan(collect(without_unread(given.tree, self.region), self.region))
+        for made in self.program.plans:
+            made.with_types(given.resolved)
         keys = list(used_keys(self.program))
         for mask in given.masks:
             keys += [key for e in (mask.window, mask.chunk) if e is not None for key in keys_in(e)]

@@ -25,6 +25,7 @@ class TorchDialect:
     spelling_helpers: Mapping[str, str] = torch_spellings.HELPERS
     ambient_types: Mapping[str, str] = {
         "dtype": "torch.dtype",
+        "device": "torch.device",
         "cache": "Cache | None",
         "start": "int",
         "last_only": "bool",
@@ -72,7 +73,7 @@ class TorchDialect:
         return ast.parse(f"torch.promote_types({ast.unparse(dtype_syntax(dtype))}, torch.float32)", mode="eval").body
 
     def signature(self, plan: ClassPlan, scan: bool) -> list[str]:
-        return ["self", "cfg: Config", *(["layer: int"] if plan.needs_layer else []), *plan.parameters]
+        return ["self", "cfg: Config", *(["layer: int"] if plan.needs_layer else []), *plan.typed_parameters]
 
     def constructor_tail(self) -> list[str]:
         return []

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from codegen.lowering import layouts
+from codegen.lowering.layers import LayerOption
 from codegen.lowering.layouts import Chunk, Concat, Deinterleaved, Layout, Stack, Transposed
 
 
@@ -387,6 +388,9 @@ class FlaxView(ModelView):
     kinds_expr: str = ""
     has_buffers: bool = False
     count_expr: str = ""  # number of layers, where it is not the number of cache slots
+    linear_bias: LayerOption = LayerOption(True, True)
+    norm_weight: LayerOption = LayerOption(True, True)
+    norm_bias: LayerOption = LayerOption(True, True)
     indexed: bool = False  # what is done with a layer depends on its index
     unscanned: str = "They differ"  # why layers cannot be stacked, where they cannot
 
@@ -401,6 +405,11 @@ class FlaxView(ModelView):
     @property
     def zero_argument(self) -> str:
         return "0, " if self.indexed else ""
+
+    @property
+    def plainly_causal(self) -> bool:
+        """The causal mask says no more than causality unless something is padded."""
+        return self.lazy and not self.has_window and not self.has_chunk
 
     @property
     def layers_expr(self) -> str:
