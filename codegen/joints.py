@@ -69,12 +69,12 @@ def sources(repository: Repository) -> dict[str, str]:
 
 
 def naming_of(built: graph.Built) -> Naming:
-    """How checkpoints name tensors: the library's conversion mapping, read as data."""
+    """How checkpoints name tensors: the library's conversion mapping, read as data. It is for models of the library alone."""
     base, dropped = graph.base_prefix(built), graph.dropped_patterns(built)
     file = built.interpreter.files.module("transformers.conversion_mapping")
     if file is None:
         return Naming(base=base, dropped=dropped)
-    submodels = [Submodel(*part) for part in graph.submodels(built)]
+    submodels = [Submodel(*part) for part in graph.submodels(built, own_code=False)]
     parameters = {entry.name: entry.sizes for entry in graph.state_entries(built)}
     return Naming.read(file.text, file.name, submodels, base, dropped, built.resolved, parameters)
 

@@ -324,10 +324,14 @@ def _groups(built: Built) -> dict[str, str]:
     return {name: root(name) for name in order}
 
 
-def submodels(built: Built) -> list[tuple[str, str, str | None]]:
-    """Path, class and model_type of every pretrained model in the tree, the top one first."""
+def submodels(built: Built, *, own_code: bool = True) -> list[tuple[str, str, str | None]]:
+    """Path, class and model_type of every pretrained model in the tree, the top one first; without `own_code` only those
+    whose class the library has.
+    """
     found = []
     for path, module in library.walk_modules(built.model, "", True, set()):
+        if not own_code and not module.cls.module.startswith(f"{LIBRARY}."):
+            continue
         if any(cls.name == "PreTrainedModel" for cls in module.cls.mro):
             config = module.dict.get("config")
             kind = value_of(built.interpreter.getattr(config, "model_type")) if config is not None else None

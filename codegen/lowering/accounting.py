@@ -324,8 +324,18 @@ def _template(name: str, layer: str, nth: int) -> str:
 
 
 def recorded_layouts(recorded: Mapping[str, object], naming: Naming) -> Callable[[str], Layout]:
-    """As `stored_layouts`, from what `departures` said when the package was compiled."""
-    return lambda path: layouts.from_data(recorded[path]) if path in recorded else naming.published(path)
+    """As `stored_layouts`, from what `departures` said when the package was compiled.
+
+    Raises:
+        CompileError: `not-a-package` if that is not what it says.
+    """
+    try:
+        known = {path: layouts.from_data(data) for path, data in recorded.items()}
+    except (TypeError, ValueError) as error:
+        raise CompileError(
+            Diagnostic("not-a-package", f"the record of how parameters are stored is broken: {error}")
+        ) from None
+    return lambda path: known[path] if path in known else naming.published(path)
 
 
 def departures(stored: Callable[[str], Layout], naming: Naming, paths: Iterable[str]) -> dict[str, object]:

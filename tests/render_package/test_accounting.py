@@ -14,7 +14,7 @@ from codegen import graph, pipeline
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.joints import naming_of
 from codegen.lowering import layouts
-from codegen.lowering.accounting import Accounts, account
+from codegen.lowering.accounting import Accounts, account, recorded_layouts
 from codegen.repo.load import from_record
 from codegen.repo.repository import TensorHeader
 
@@ -139,3 +139,10 @@ def test_an_expert_that_is_absent_or_too_many_is_named() -> None:
 def test_half_of_a_parameter_is_not_enough() -> None:
     tensors = {name: header for name, header in sound().items() if not re.search(r"experts\.\d+\.w3", name)}
     assert "w3" in findings(tensors)["missing-tensor"].message
+
+
+@pytest.mark.parametrize("data", [3, {"Stack": "a", "more": 1}, {"Nothing": "a"}, {"Concat": ["a"]}, {}])
+def test_a_broken_record_is_said_to_be_broken(data: object) -> None:
+    naming = naming_of(pipeline.build(from_record("some", "", CONFIG)))
+    with pytest.raises(CompileError, match="is broken"):
+        recorded_layouts({"model.norm.weight": data}, naming)

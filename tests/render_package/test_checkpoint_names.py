@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
 
+from codegen import pipeline
 from codegen.diagnostics import CompileError
+from codegen.joints import naming_of
 from codegen.lowering.checkpoint_names import Model, match_checkpoint, places, published
 from codegen.lowering.conversion_table import Submodel, conversions_of, read_conversions
 from codegen.lowering.layouts import Stack
+from codegen.repo import load
+from codegen.repo.load import from_record
 
 TABLE = """
 _MODEL_TO_CONVERSION_PATTERN = {"second": "first"}
@@ -127,3 +132,36 @@ def test_transforms_match_as_the_library_does(class_name: str, model_type: str, 
         path, converted = loading.rename_source_key(name, renames, converters)
         place = places([name], Model(ours))[name]
         assert place.path == path and (place.pattern or None) == converted
+
+
+OWN_CODE = """
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+
+class OwnConfig(PretrainedConfig):
+    model_type = "mixtral"
+
+    def __init__(self, hidden_size=8, **kwargs):
+        self.hidden_size = hidden_size
+        super().__init__(**kwargs)
+
+
+class MixtralForCausalLM(PreTrainedModel):
+    config_class = OwnConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.hidden_size)
+"""
+
+
+def test_code_of_a_repository_is_converted_by_nothing(tmp_path: Path) -> None:
+    """The library's conversions are not for models that only share a name with one of its own."""
+    (tmp_path / "modeling_own.py").write_text(OWN_CODE)
+    classes = {"AutoConfig": "modeling_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.MixtralForCausalLM"}
+    config = {"model_type": "mixtral", "architectures": ["MixtralForCausalLM"], "auto_map": classes, "hidden_size": 8}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert naming_of(pipeline.build(load(str(tmp_path)))).conversions == ()
+    library = json.loads((Path(__file__).parents[1] / "data" / "other_cases" / "mixtral.json").read_text())
+    assert naming_of(pipeline.build(from_record("some", "", library))).conversions
