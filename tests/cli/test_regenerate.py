@@ -10,7 +10,7 @@ import pytest
 
 from codegen import regenerate
 from tests.cli.fake import checkout, compiled, fake_pipeline, source
-from tests.cli.runner import run
+from tests.cli.test_cli import run
 
 __all__ = ["checkout", "fake_pipeline"]  # fixtures
 pytestmark = pytest.mark.usefixtures("fake_pipeline")

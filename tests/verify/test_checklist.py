@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from codegen.verify import checklist
-from tests.cli.runner import run
 from tests.cli.small import TENSORS, small_source
+from tests.cli.test_cli import run
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from codegen.verify import generation
-from tests.cli.runner import run
 from tests.cli.small import small_source
+from tests.cli.test_cli import run
 
 WORDS = ["<end>", "once", "upon", "a", "time", "there", "was", "user", ":"]
 

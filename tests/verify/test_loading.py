@@ -11,8 +11,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tests.cli.runner import run
 from tests.cli.small import TENSORS, small_source
+from tests.cli.test_cli import run
 
 
 @pytest.fixture(scope="module")
