@@ -114,6 +114,7 @@ def _trace(built: Built, attempt: _Attempt, *, replay: bool, states: States | No
     trace = interpreter.trace
     for _, module in _modules(model, ""):
         rope.prepare(interpreter, module)
+        _keep_wide(module)
     made, bound = list(trace.root.body), list(trace.root.bindings)  # what filled the buffers
     surroundings = interpreter.surroundings = Surroundings(cached, states=states or States())
     ids, positions, fresh = Tensor(surroundings.ids), Tensor(surroundings.positions), Tensor(surroundings.fresh)
@@ -196,6 +197,13 @@ def _tensors(module: ModuleObject) -> Iterator[tuple[str, Tensor]]:
         for name, value in source.items():
             if isinstance(value, Tensor):
                 yield name, value
+
+
+def _keep_wide(module: ModuleObject) -> None:
+    """What a checkpoint holds of tensors that are made in float32 stays so in a narrower model, and widens with a wider one."""
+    for name, tensor in (*module.parameters.items(), *module.buffers.items()):
+        if tensor is not None and name not in module.transient and tensor.dtype is DType.FLOAT32:
+            tensor.value.dtype = DType.PROMOTED
 
 
 def _constants(model: ModuleObject) -> frozenset[TensorValue]:

@@ -37,7 +37,7 @@ from codegen.graph.objects import (
 )
 from codegen.graph.predicates import Kind
 from codegen.graph.scope import Missing, Namespace, Scope
-from codegen.graph.values import Scalar, Tensor, TensorValue, value_of
+from codegen.graph.values import Scalar, Tensor, value_of
 from codegen.source.files import LIBRARY, REPOSITORY, SourceFile
 from ir.expressions import OPERATIONS
 from ir.graph import DType
@@ -866,10 +866,7 @@ def _parameter(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
         return Parameter(fresh(Tensor(_empty(interp))))
     if not isinstance(data, Tensor):
         interp.throw("TypeError", "Parameter data must be a tensor")
-    made = fresh(data)
-    if made.dtype is DType.FLOAT32 and interp.trace.default_dtype is DType.MODEL:
-        made = TensorValue(made.shape, DType.MODEL)  # it is loaded in the type of the model, whatever it was made in
-    return Parameter(made, requires_grad=bool(value_of(requires_grad)))
+    return Parameter(fresh(data), requires_grad=bool(value_of(requires_grad)))
 
 
 def _empty(interp: Interpreter) -> Any:

@@ -439,6 +439,13 @@ def equal(interp: Interpreter, op: str, left: Any, right: Any) -> Any:
         return _tensor_binary(interp, op, left, right)
     if isinstance(left, Foreign):
         return left.binary(interp, op, right, False)
+    if (
+        {left, right} == {DType.PROMOTED, DType.FLOAT32}
+        if isinstance(left, DType) and isinstance(right, DType)
+        else False
+    ):
+        interp.trace.widening = interp.trace.frame  # from here on float32 is what the tensor is: at least that
+        return op == "=="
     a, b = _expression(left), _expression(right)
     if a is not None and b is not None and not (isinstance(a, Const) and isinstance(b, Const)):
         same = plain(left) == plain(right)

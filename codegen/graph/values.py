@@ -160,6 +160,7 @@ class Trace:
     def __init__(self) -> None:
         self.root = Frame("function", "", None, None, None)
         self.frame = self.root
+        self.widening: Frame | None = None  # in which float32 means the type of a tensor that has at least that
         self.span: Span | None = None  # of the expression that is being evaluated; kept by the interpreter
         self.default_dtype = DType.FLOAT32  # of new float tensors; MODEL while modules are built
         self.views: WeakKeyDictionary[Tensor, WeakSet[Tensor]] = WeakKeyDictionary()  # by what they are views of

@@ -92,8 +92,11 @@ def _tensors(lowering: Lowering, stacks: tuple[str, ...]) -> Iterator[_Tensor]:
             generic, layer = _generic(where, stack)
             leaf = LEAVES.get(module.kind, parameter.name) if parameter.name == "weight" else parameter.name
             axes = "".join(_letter(size, letters) for size in parameter.shape)
-            kept = parameter.dtype.value if parameter.dtype not in (DType.MODEL, DType.FLOAT32) else ""
+            kept = "" if parameter.dtype is DType.MODEL else _KEPT.get(parameter.dtype, parameter.dtype.value)
             yield _Tensor(generic, stack, layer, leaf, axes, kept)
+
+
+_KEPT = {DType.PROMOTED: DType.FLOAT32.value}  # at least
 
 
 def _letter(size: Expr, letters: Mapping[Expr, str]) -> str:

@@ -778,11 +778,13 @@ class WeightsView:
 
     @property
     def torch_dtype_expr(self) -> str:
-        return "(getattr(torch, row.dtype) if row.dtype else dtype)" if self.kept else "dtype"
+        return (
+            "(torch.promote_types(dtype, getattr(torch, row.dtype)) if row.dtype else dtype)" if self.kept else "dtype"
+        )
 
     @property
     def flax_dtype_expr(self) -> str:
-        return "(row.dtype or dtype)" if self.kept else "dtype"
+        return "(np.promote_types(dtype, row.dtype) if row.dtype else dtype)" if self.kept else "dtype"
 
     @property
     def axes_legend(self) -> str:

@@ -339,6 +339,8 @@ def masked_fill(trace: Trace, input: object, mask: object, value: object) -> Ten
 
 def cast(trace: Trace, x: Tensor, to: DType) -> Tensor:
     """`x` as another type; `x` itself where nothing changes for any type of the model."""
+    if to is DType.FLOAT32 and trace.widening is trace.frame:
+        to = DType.PROMOTED
     return x if x.dtype is to else emit(trace, "cast", (x, to), x.shape, to)
 
 
