@@ -189,9 +189,20 @@ class Seeding:
         if isinstance(value, SDict) and value.expr is not None and not value.added:
             self.definitions[path] = value.expr
         pairs = {key: self.value(item, (*path, key)) for key, item in value.items()}
+        if value and all(isinstance(key, int) for key in value):
+            pairs = self._shared(pairs, path)
         return SDict({key: pair[0] for key, pair in pairs.items()}, Key(path)), {
             key: pair[1] for key, pair in pairs.items()
         }
+
+    def _shared(self, pairs: dict[Any, tuple[Any, Any]], path: Path) -> dict[Any, tuple[Any, Any]]:
+        """Entries by layer: those that were computed in the same way are one, whichever layer they are taken for."""
+        known: dict[object, tuple[Any, Any]] = {}
+        for key, pair in pairs.items():
+            own = (*path, key)
+            made = frozenset((p[len(own) :], e) for p, e in self.definitions.items() if p[: len(own)] == own)
+            pairs[key] = known.setdefault(made, pair)
+        return pairs
 
     def _list(self, value: Any, path: Path) -> tuple[Any, Any]:
         expr = operators._expression(list(value) if isinstance(value, tuple) else value)

@@ -645,6 +645,8 @@ def _dict_item(interp: Interpreter, owner: dict[Any, Any], index: Any) -> Any:
     if isinstance(owner, Further):
         owner.sought.add(key)
     if isinstance(owner, SDict) and owner.expr is not None and key not in owner.added:
+        if isinstance(index, Scalar) and present and isinstance(owner[key], dict) and isinstance(key, int):
+            return owner[key]  # which entries there are was asked before, and what differs between them has other keys
         if isinstance(index, Scalar) and present:
             return reseed(owner[key], Apply("getitem", (owner.expr, index.expr)))
         if not present:

@@ -309,7 +309,8 @@ class ClassWriter:
             return self.dialect.module_list_by_kind(options, self.emitter.spelled(decision.kinds), sequence)
 
         def asked(kinds: LayerKinds, label: object, then: str, otherwise: str) -> str:
-            return f"{then} if {question(self.emitter.spelled(kinds), label)} else {otherwise}"
+            first = then if then in items else f"({then})"
+            return f"{first} if {question(self.emitter.spelled(kinds), label)} else {otherwise}"
 
         item = decided(decision, items.__getitem__, asked)
         return self.dialect.module_list(

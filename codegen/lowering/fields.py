@@ -74,7 +74,8 @@ def field_names(keys: Iterable[Key]) -> dict[Path, str]:
         else:
             nested.append(key.path)
     for path in dict.fromkeys(nested):
-        tail = [step for step in path[1:]]
+        steps = [step for step in path[1:] if isinstance(step, str)]
+        tail = steps if steps and len(steps) < len(path) - 1 else [step for step in path[1:]]
         short = "_".join(str(step) for step in reversed(tail)) if len(tail) > 1 else str(tail[0])
         if short in names.values() or not short.isidentifier():
             short = "_".join(str(step) for step in path)

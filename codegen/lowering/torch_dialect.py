@@ -136,13 +136,32 @@ def choice(options: Mapping[object, str], subject: str) -> str:
     return text
 
 
+_OPPOSITES: dict[type[ast.cmpop], ast.cmpop] = {
+    ast.Lt: ast.GtE(),
+    ast.LtE: ast.Gt(),
+    ast.Gt: ast.LtE(),
+    ast.GtE: ast.Lt(),
+    ast.Eq: ast.NotEq(),
+    ast.NotEq: ast.Eq(),
+    ast.In: ast.NotIn(),
+    ast.NotIn: ast.In(),
+}
+
+
 def question(subject: str, label: object) -> str:
     """Whether `subject` is `label`; a condition is asked as it is."""
-    if label is True:
-        return f"({subject})"
-    if label is False:
-        return f"not ({subject})"
-    return f"({subject}) == {label!r}"
+    asked = ast.parse(subject, mode="eval").body
+    match asked:
+        case ast.Compare(ops=[operator]) if label is False:
+            asked.ops = [_OPPOSITES.get(type(operator), operator)]
+            return ast.unparse(asked) if type(operator) in _OPPOSITES else f"not ({subject})"
+        case ast.Name() | ast.Attribute() | ast.Subscript() | ast.Compare() | ast.Call():
+            plain = subject
+        case _:
+            plain = f"({subject})"
+    if isinstance(label, bool):
+        return plain if label else f"not {plain}"
+    return f"({subject}) == {label!r}" if isinstance(asked, ast.Compare) else f"{plain} == {label!r}"
 
 
 def _is_literal(operand: Operand, value: object) -> bool:
