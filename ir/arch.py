@@ -187,6 +187,17 @@ class Mlp:
 
 
 @dataclass(frozen=True, slots=True)
+class Experts:
+    """`count` networks of which every token goes through `chosen`; it gets the sum of what they make of it, each with its
+    weight. `activation` is as for an Mlp, or empty where the source has one of its own."""
+
+    count: Expr
+    chosen: Expr
+    gate: Gate
+    activation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Embedding:
     """Rows of a table; `factor` multiplies them."""
 
@@ -223,7 +234,7 @@ class RotaryScheme:
     factor: Expr | None = None
 
 
-Fact = Norm | Mlp | Embedding | Head | Mixer | RotaryScheme
+Fact = Norm | Mlp | Experts | Embedding | Head | Mixer | RotaryScheme
 
 
 @dataclass(frozen=True, slots=True)

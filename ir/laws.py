@@ -28,7 +28,9 @@ from ir.graph import (
 )
 from ir.ops import OPS
 
-EFFECTS = frozenset({"parameter", "cache_update", "last_only", "state_read", "state_write", "state_extend", "state_append"})
+EFFECTS = frozenset(
+    {"parameter", "cache_update", "last_only", "state_read", "state_write", "state_extend", "state_append"}
+)
 """Operations of the surroundings, which the vocabulary of tensors does not hold."""
 
 

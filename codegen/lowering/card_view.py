@@ -15,6 +15,7 @@ from ir.arch import (
     Cap,
     Direction,
     Embedding,
+    Experts,
     Fact,
     Gate,
     Head,
@@ -66,6 +67,7 @@ def summary(arch: Arch) -> str:
     named = " and ".join(wiring.value for wiring in wirings if wiring is not Wiring.OTHER)
     clauses += [norm_name(norms[0]) + (f" ({named})" if named else "")] if norms else []
     clauses += list(dict.fromkeys(network_name(network) for network in networks))
+    clauses += list(dict.fromkeys(experts_name(fact) for fact in facts if isinstance(fact, Experts)))
     kinds = max((len(stack.kinds) for stack in arch.stacks), default=1)
     clauses += [f"{kinds} kinds of layers"] if kinds > 1 else []
     if not clauses:
@@ -97,6 +99,8 @@ def phrase(fact: Fact) -> str:
             return norm_name(fact) + _norm_details(fact)
         case Mlp():
             return network_name(fact) + (" with biases" if fact.bias else "")
+        case Experts(count, chosen):
+            return f"{experts_name(fact)}, {spell(chosen)} of {spell(count)} for a token"
         case Embedding(factor):
             return "embedding" + (f", times {spell(factor)}" if factor is not None else "")
         case Head(cap, factor):
@@ -139,6 +143,11 @@ def _norm_details(norm: Norm) -> str:
 def network_name(network: Mlp) -> str:
     gated = {Gate.ABSENT: "MLP", Gate.SEPARATE: "gated MLP", Gate.FUSED: "gated MLP with one matrix for gate and up"}
     return f"{gated[network.gate]} ({network.activation})"
+
+
+def experts_name(experts: Experts) -> str:
+    kind = "experts" if experts.gate is Gate.ABSENT else "gated experts"
+    return f"{kind} ({experts.activation})" if experts.activation else kind
 
 
 # The modules in order

@@ -8,12 +8,27 @@ from enum import Enum
 
 from codegen.lowering.card_view import phrase, spell
 from codegen.report import Report, columns
-from ir.arch import Arch, Attention, Embedding, Fact, Head, LayerKind, Mixer, Mlp, Norm, Part, Rotary, RotaryScheme
+from ir.arch import (
+    Arch,
+    Attention,
+    Embedding,
+    Experts,
+    Fact,
+    Head,
+    LayerKind,
+    Mixer,
+    Mlp,
+    Norm,
+    Part,
+    Rotary,
+    RotaryScheme,
+)
 from ir.expressions import Const, Environment, Expr, Key, evaluate
 
 ROLES: dict[type, str] = {
     Mixer: "attention",
     Mlp: "feed-forward",
+    Experts: "experts",
     Norm: "norm",
     Embedding: "embedding",
     Head: "head",

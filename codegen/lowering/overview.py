@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from codegen.lowering.card_view import mixer_name, network_name, norm_name
-from ir.arch import Arch, Embedding, Fact, Head, Mixer, Mlp, Norm, NormWeight, Part, RotaryScheme, Wiring
+from codegen.lowering.card_view import experts_name, mixer_name, network_name, norm_name
+from ir.arch import Arch, Embedding, Experts, Fact, Head, Mixer, Mlp, Norm, NormWeight, Part, RotaryScheme, Wiring
 
 Features = Mapping[str, tuple[str, ...]]
 """What an architecture has for each aspect; several where its layers differ."""
@@ -82,6 +82,8 @@ def _of_fact(fact: Fact) -> Iterator[tuple[str, str]]:
             yield "rounding of norms", f"{fact.precision.value}, {fact.scaling.value}"
         case Mlp():
             yield "feed-forward", network_name(fact) + (" with biases" if fact.bias else "")
+        case Experts():
+            yield "feed-forward", experts_name(fact)
         case Mixer():
             yield "mixer", mixer_name(fact)
             yield "windows", "a window" if fact.window is not None else "none"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from codegen.raising import mlp, norm, wiring
+from codegen.raising import experts, mlp, norm, wiring
 from codegen.raising.flow import Flow, Place
 from codegen.raising.masks import MASK
 from codegen.raising.view import View, number
@@ -14,6 +14,7 @@ from ir.arch import (
     Arch,
     Attention,
     Embedding,
+    Experts,
     Fact,
     Head,
     LayerKind,
@@ -97,6 +98,9 @@ class _Describer:
         normed = norm.describe(region)
         if isinstance(normed, Norm):
             return normed
+        several = experts.describe(region)
+        if isinstance(several, Experts):
+            return several
         network = mlp.describe(region, lambda path: _activation(module_at(self.tree, _join(where, path)), path))
         if isinstance(network, Mlp):
             return network
