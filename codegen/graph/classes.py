@@ -16,12 +16,14 @@ from codegen.graph.objects import (
     External,
     Foreign,
     Function,
+    Further,
     Instance,
     ModuleObject,
     Parameter,
     Partial,
     Property,
     SDict,
+    SList,
     SourceModule,
     SSet,
     StaticMethod,
@@ -31,7 +33,7 @@ from codegen.graph.objects import (
 )
 from codegen.graph.predicates import Kind
 from codegen.graph.scope import Missing, Namespace
-from codegen.graph.values import Scalar, Tensor, glance, value_of
+from codegen.graph.values import Scalar, Tensor, Watched, glance, value_of
 from ir.expressions import Apply, Const, Key
 from ir.graph import DType
 
@@ -384,8 +386,13 @@ def bind(interp: Interpreter, found: Any, instance: Any, cls: Class) -> Any:
             return found
 
 
+_PLAIN = frozenset({dict, list, tuple, str, int, float, bool, SDict, SList, Further, Scalar, Watched})
+
+
 def get(interp: Interpreter, owner: Any, name: str) -> Any:
     """`owner.name`."""
+    if type(owner) in _PLAIN:
+        return builtins.attribute(interp, owner, name)
     match owner:
         case Instance():
             return get_instance(interp, owner, name)

@@ -138,7 +138,11 @@ class Interpreter:
         if self.scope is None or node is None or not hasattr(node, "lineno"):
             return None
         file = self.scope.namespace.file.name
-        return Span(file, node.lineno, node.col_offset, node.end_lineno or node.lineno, node.end_col_offset or 0)  # type: ignore[attr-defined]
+        known: Span | None = node.__dict__.get("span")
+        if known is None or known.file != file:
+            known = Span(file, node.lineno, node.col_offset, node.end_lineno or node.lineno, node.end_col_offset or 0)  # type: ignore[attr-defined]
+            node.__dict__["span"] = known
+        return known
 
     def place(self) -> Span | None:
         """The innermost place outside of the stub layers."""
@@ -769,8 +773,9 @@ class Interpreter:
     # -- expressions ------------------------------------------------------------------------------------------------------------
 
     def eval(self, node: ast.expr, scope: Scope) -> Any:
-        method = _EXPRESSIONS.get(type(node))
-        if method is None:
+        try:
+            method = _EXPRESSIONS[type(node)]
+        except KeyError:
             self.node = node
             self.unsupported(f"`{type(node).__name__}` expressions have no meaning here")
         return method(self, node, scope)
@@ -780,7 +785,8 @@ class Interpreter:
 
     def _name(self, node: ast.Name, scope: Scope) -> Any:
         self.node = node
-        return self.lookup(node.id, scope)
+        found = scope.vars.get(node.id, Missing)
+        return self.lookup(node.id, scope) if found is Missing else found
 
     def _attribute(self, node: ast.Attribute, scope: Scope) -> Any:
         owner = self.eval(node.value, scope)
