@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from codegen import __version__, graph, raising
 from codegen.diagnostics import CompileError, Diagnostic, printable
-from codegen.graph.agreements import conditions
+from codegen.graph.agreements import conditions, division_follows
 from codegen.graph.exploration import ConfigurationClass, explore
 from codegen.graph.predicates import Kind, Predicate
 from codegen.lowering import layouts, towers
@@ -135,7 +135,14 @@ def config_of(
     pins = [Predicate(Kind.STRUCTURE, expr, True, None) for expr in lowering.pins]
     wanted = conditions([*needs, *pins, *guards], (), front.built.resolved)
     explored = explore(configuration, repository.config, keys, wanted)
-    made = ConfigLowering(explored, lowering.fields, lowering.letters(), tuple(lowering.numbers()))
+    resolved = front.built.resolved
+    made = ConfigLowering(
+        explored,
+        lowering.fields,
+        lowering.letters(),
+        tuple(lowering.numbers()),
+        lambda division, others: division_follows(division, others, resolved),
+    )
     own = made.served(repository.config)
     if isinstance(own, str):
         message = f"no emitted code could serve this configuration: {printable(own, 500)}"

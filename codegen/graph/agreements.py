@@ -91,6 +91,16 @@ def follows(predicate: Predicate, others: Iterable[Predicate], resolved: Mapping
     return known.proves(wanted)
 
 
+def division_follows(
+    pair: tuple[Expr, Expr], others: Iterable[tuple[Expr, Expr]], resolved: Mapping[str, object]
+) -> bool:
+    """Whether a division, of number and divisor, leaves nothing because others do not."""
+    known = Facts(resolved)
+    for number, divisor in others:
+        known.add(Divides(divisor, number))
+    return known.proves(Divides(pair[1], pair[0]))
+
+
 def _of_agreements(agreements: Iterable[Agreement]) -> list[Predicate]:
     found: dict[tuple[Expr, Expr], Predicate] = {}
     for a, b, span in agreements:
@@ -165,11 +175,13 @@ class Facts:
     resolved: Mapping[str, object]
     known: dict[Expr, Expr] = field(default_factory=dict)
     values: dict[str, object] = field(default_factory=dict)
+    origins: dict[Expr, Expr] = field(default_factory=dict)  # what the further numbers are in terms of the sizes
     nothing: set[frozenset[tuple[Monomial, int]]] = field(default_factory=set)  # differences that are known to be none
 
     def add(self, fact: Fact) -> None:
         match fact:
             case Divides(divisor, number):
+                quotient = Apply("//", (number, divisor))
                 number, divisor = self.reduced(number), self.reduced(divisor)
                 term = only_term(canonical(number))
                 if term is None or term[1] != 1 or len(term[0]) != 1:
@@ -177,6 +189,7 @@ class Facts:
                 name = f"q{len(self.values)}"
                 self.values[name] = self._value(Apply("//", (number, divisor)))
                 self.known[number] = Apply("*", (divisor, Local(name)))
+                self.origins[Local(name)] = quotient
             case Equation(left, right):
                 left, right = self.reduced(left), self.reduced(right)
                 for a, b in ((left, right), (right, left)):
@@ -199,7 +212,7 @@ class Facts:
         for monomial, number in minus(self._canonical(fact.left), self._canonical(fact.right)).items():
             dims = frozenset((atom, power) for atom, power in monomial if isinstance(atom, Dim))
             groups.setdefault(dims, {})[monomial - dims] = number
-        found = [_nothing(group) for group in groups.values()]
+        found = [_nothing(group, self.origins) for group in groups.values()]
         return [] if any(map(_has_dims, found)) else found
 
     def proves(self, fact: Fact) -> bool:
@@ -249,10 +262,10 @@ def _has_dims(fact: Fact) -> bool:
     return any(isinstance(leaf, Dim) for expr in exprs for leaf in leaves(expr))
 
 
-def _nothing(difference: Polynomial) -> Fact:
-    """That a polynomial is nothing, as an equation."""
-    left = built_of({m: n for m, n in difference.items() if n > 0})
-    right = built_of({m: -n for m, n in difference.items() if n < 0})
+def _nothing(difference: Polynomial, origins: Mapping[Expr, Expr]) -> Fact:
+    """That a polynomial is nothing, as an equation between sizes."""
+    left = substitute(built_of({m: n for m, n in difference.items() if n > 0}), origins)
+    right = substitute(built_of({m: -n for m, n in difference.items() if n < 0}), origins)
     return divisibility(left, right) or Equation(left, right)
 
 
@@ -294,6 +307,9 @@ def canonical(expr: Expr) -> Polynomial:
 
 def _quotient(number: Polynomial, divisor: Polynomial) -> Polynomial:
     """The whole of a division: what the divisor divides, and an atom for the rest."""
+    factor_ = _multiple(number, divisor)
+    if factor_ is not None:
+        return factor_
     term = only_term(divisor)
     if term is None or term[1] <= 0:
         return {frozenset({(Apply("//", (built_of(number), built_of(divisor))), 1)}): 1}
@@ -320,6 +336,18 @@ def _quotient(number: Polynomial, divisor: Polynomial) -> Polynomial:
     below = {without_part(by, shared) or ONE: factor}
     above = {without_part(monomial, shared) or ONE: count for monomial, count in rest.items()}
     return plus(whole, {frozenset({(Apply("//", (built_of(above), built_of(below))), 1)}): 1})
+
+
+def _multiple(number: Polynomial, divisor: Polynomial) -> Polynomial | None:
+    """The one term that a divisor of several terms has to be multiplied by; None if there is none."""
+    if len(divisor) < 2 or len(number) != len(divisor):
+        return None
+    by, factor = next(iter(divisor.items()))
+    for monomial, count in number.items():
+        inner = without_part(monomial, by)
+        if inner is not None and count % factor == 0 and product({inner: count // factor}, divisor) == number:
+            return {inner: count // factor}
+    return None
 
 
 def plus(a: Polynomial, b: Polynomial) -> Polynomial:

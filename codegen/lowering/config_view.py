@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from codegen.diagnostics import CompileError, Diagnostic
@@ -35,6 +35,7 @@ LONG = 80  # characters of a message before it is broken
 MISSING = "the configuration has no "  # how a reading says that an attribute is not there
 COUNT = re.compile(r"(num|n|d)_.*|.*_(size|dim|heads|layers)|head_dim")
 NUMBERS = ("int", "float")
+Division = tuple[Expr, Expr]  # number and divisor
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ class ConfigLowering:
     """Config for one checkpoint.
 
     `names` are the fields by the attributes that the emitted code reads; `letters` are the axes that they are the size of;
-    `used` are the expressions that the emitted code computes of them.
+    `used` are the expressions that the emitted code computes of them. `implied` says whether a division, of number and
+    divisor, leaves nothing because others leave nothing.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class ConfigLowering:
         names: Mapping[Path, str],
         letters: Mapping[Path, str] | None = None,
         used: Iterable[Expr] = (),
+        implied: Callable[[Division, Sequence[Division]], bool] = lambda division, others: False,
     ):
         self.explored = explored
         self.letters = dict(letters or {})
@@ -68,12 +71,14 @@ class ConfigLowering:
         needed = [division for condition in plain if (division := _needed_division(condition)) is not None]
         computed = [*used, *(condition.expr for condition in plain if _needed_division(condition) is None)]
         divisions = (found for expr in computed for found in _exact_divisions(expr, explored.resolved))
-        self.divisions = tuple(dict.fromkeys([*needed, *divisions]))
-        positive = {Apply("bool", (Key(path),)) for path in self.sizes}
+        self.divisions: tuple[Division, ...] = ()
+        for division in dict.fromkeys([*needed, *divisions]):
+            if not implied(division, self.divisions):
+                self.divisions = (*self.divisions, division)
         self.conditions = tuple(
             c
             for c in _merged(explored.conditions, explored.resolved)
-            if (c.expr not in positive or not c.value)
+            if not (c.value is True and self._says_positive(c.expr))
             and not self._said_by_a_reading(c)
             and (c.reading is not None or _needed_division(c) is None)
         )
@@ -81,7 +86,22 @@ class ConfigLowering:
         self.merged: dict[tuple[Path, ...], str] = {}
         self.never_null: set[Path] = set()
         self.readings = {path: self._shortened(self._pruned(explored.readings[path], ())) for path in self.names}
+        self.validity = self._pruned(_as_compiled(explored.validity, explored), ())
         self.types = self._types()
+
+    def _says_positive(self, expr: Expr) -> bool:
+        """Whether an expression asks if something is there that is made of sizes, which are at least one."""
+        return isinstance(expr, Apply) and expr.op == "bool" and self._positive(expr.args[0])
+
+    def _positive(self, expr: Expr) -> bool:
+        match expr:
+            case Key(path):
+                return path in self.sizes
+            case Apply("*" | "+", (a, b)):
+                return self._positive(a) and self._positive(b)
+            case Apply("//", (a, b)):
+                return (a, b) in self.divisions and self._positive(a) and self._positive(b)
+        return False
 
     def _said_by_a_reading(self, condition: Condition) -> bool:
         """Whether a condition is that something is there which a field reads, and so refuses the absence of."""
@@ -455,7 +475,7 @@ class ConfigLowering:
             condition = f"{found} != {_plain_literal(known)}" if known is not None else f"{found} is not None"
             yield RefusalView(condition, _message(_dotted(path), found, known))
         frozen = {f"{_dotted(path)!r} in raw" for path in self.explored.frozen}
-        for condition_expr, reason in self._impossible(self.explored.validity):
+        for condition_expr, reason in self._impossible(self.validity):
             if condition_expr in frozen:
                 continue
             yield RefusalView(condition_expr, repr(f"the configuration class refuses this: {_brief(reason)}"))
@@ -648,6 +668,9 @@ class ConfigLowering:
         now = lookup(self.explored.raw, path)
         if now is not None:
             own.add("list" if isinstance(now, (list, tuple)) else type(now).__name__)
+        resolved = lookup(self.explored.resolved, path)
+        if not own and path in self.never_null and isinstance(resolved, (bool, int, float, str)):
+            own.add(type(resolved).__name__)
         return tuple(sorted(own - {"NoneType"}))
 
     def _attribute_types(self, path: Path) -> set[str]:
@@ -845,6 +868,18 @@ def _holds(condition: Condition, values: Mapping[Path, Json], filled: Mapping[st
 
 def _about(keys: Sequence[Key], values: Mapping[Path, Json]) -> str:
     return ", ".join(f"{_dotted(key.path)} is {values[key.path]!r}" for key in keys if key.path in values)
+
+
+def _as_compiled(reading: Reading, explored: Explored) -> Reading:
+    """A reading without questions on keys that must be as they were."""
+    match reading:
+        case Choice(test, then, otherwise):
+            then, otherwise = _as_compiled(then, explored), _as_compiled(otherwise, explored)
+            if all(path[:1] in explored.frozen for path in raw_paths(test)):
+                return then if value(test, explored.filled(explored.raw)) else otherwise
+            return then if then == otherwise else Choice(test, then, otherwise)
+        case _:
+            return reading
 
 
 def _needed_division(condition: Condition) -> tuple[Expr, Expr] | None:
@@ -1058,7 +1093,7 @@ def _compiled_without(condition: Condition) -> str:
         case Apply("in", (Const(name), Key(path))) if condition.value is False:
             return f"{_dotted((*path, name))} is given; this code was compiled without it"  # type: ignore[arg-type]
         case Apply("in", (Const(name), Key(path))):
-            return f"{_dotted((*path, name))} is missing"  # type: ignore[arg-type]
+            return f"{_dotted((*path, name))} is missing; this code was compiled with it"  # type: ignore[arg-type]
     return f"this code was compiled for `{_readable(condition.expr)}` being {condition.value!r}"
 
 

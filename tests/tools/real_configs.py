@@ -1,4 +1,4 @@
-"""Compile published configurations, and see which of them the package of the first one of their type serves.
+"""Compile published configurations, and see how many of a type one package serves.
 
     python -m tests.tools.real_configs FOLDER [--out docs/real-configs.md] [--type TYPE ...]
 
@@ -27,32 +27,38 @@ PREFIX = "this configuration does not fit the code of "
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One repository: whether it compiles or why not, and whether the package of the first of its type serves it or why not."""
+    """One repository: whether it compiles or why not, and whether the package of another of its type serves it or why not."""
 
     repository: str
     model_type: str
     refusal: str
-    first: str
-    unserved: str
+    package: str = ""
+    unserved: str = ""
 
 
 def rows(folder: Path, wanted: frozenset[str]) -> Iterator[Row]:
-    by_type: dict[str, list[Path]] = {}
+    by_type: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob("*/config.json")):
         model_type = str(json.loads(path.read_text()).get("model_type"))
         if model_type in wanted:
-            by_type.setdefault(model_type, []).append(path)
+            by_type.setdefault(model_type, {})[path.parent.name.replace("__", "/", 1)] = path
     for model_type, paths in sorted(by_type.items()):
-        config: Any = None
-        first = ""
-        for path in paths:
-            name = path.parent.name.replace("__", "/", 1)
-            package = compiled(path.parent)
-            refusal = package if isinstance(package, str) else ""
-            unserved = "" if config is None else refused(config, json.loads(path.read_text()))
-            yield Row(name, model_type, refusal, first, unserved)
-            if config is None and isinstance(package, Package):
-                config, first = config_class(package), name
+        yield from rows_of(model_type, paths)
+
+
+def rows_of(model_type: str, paths: Mapping[str, Path]) -> Iterator[Row]:
+    """All of one type, with the package that serves most of them."""
+    made = {name: compiled(path.parent) for name, path in paths.items()}
+    raw = {name: json.loads(path.read_text()) for name, path in paths.items()}
+    answers: dict[str, dict[str, str]] = {}
+    for name, package in made.items():
+        if isinstance(package, Package):
+            config = config_class(package)
+            answers[name] = {other: refused(config, raw[other]) for other in paths}
+    best = min(answers, key=lambda name: sum(map(bool, answers[name].values())), default="")
+    for name, package in made.items():
+        refusal = package if isinstance(package, str) else ""
+        yield Row(name, model_type, refusal, best, answers[best][name] if best else "")
 
 
 def compiled(folder: Path) -> Package | str:
@@ -83,21 +89,24 @@ def refused(config: Any, raw: Mapping[str, Any]) -> str:
 def page(found: Iterable[Row]) -> str:
     found = list(found)
     good = [row for row in found if not row.refusal]
-    later = [row for row in found if row.first]
+    types_ = {row.model_type for row in found}
+    served = [row for row in found if row.package and not row.unserved]
     lines = [
         "# Published configurations",
         "",
-        f"{len(good)} of {len(found)} published configurations compile. Of {len(later)} that are not the first of their type,",
-        f"{sum(not row.unserved for row in later)} are served by the package of the first; the others need other code, for the reason given.",
+        f"{len(good)} of {len(found)} published configurations, of {len(types_)} types, compile. One package for each type, that which serves",
+        f"most, serves {len(served)} of them; the others need other code, for the reason given.",
+        "",
         "Written by `python -m tests.tools.real_configs FOLDER --out docs/real-configs.md`, from the configurations alone.",
         "",
-        "| repository | type | compiles | served by the package of the first |",
+        "| repository | type | compiles | served by one package for the type |",
         "|---|---|---|---|",
     ]
     for row in found:
         compiles = "yes" if not row.refusal else f"no: {shown(row.refusal)}"
-        served = "first" if not row.first else "yes" if not row.unserved else f"no: {shown(row.unserved)}"
-        lines.append(f"| {row.repository} | {row.model_type} | {compiles} | {served} |")
+        answer = "" if not row.package else "yes" if not row.unserved else f"no: {shown(row.unserved)}"
+        answer = "yes, its own" if row.package == row.repository else answer
+        lines.append(f"| {row.repository} | {row.model_type} | {compiles} | {answer} |")
     return "\n".join(lines) + "\n"
 
 

@@ -12,10 +12,22 @@ from codegen.graph.exploration.refining import MAX_COMPARED, Refinement
 from codegen.graph.exploration.running import Outcome
 from codegen.graph.exploration.runs import FAILS, MAX_CANDIDATES, MAX_RUNS, Runs
 from codegen.graph.exploration.serving import accepted
-from codegen.graph.exploration.variants import changed, differing_paths
+from codegen.graph.exploration.variants import changed, differing_paths, strings_at
 from codegen.graph.predicates import Kind
 from ir.expressions import Apply, Const, Expr, Key, Raw, leaves
-from ir.reading import Condition, Json, Path, Reading, Refused, raw_paths, value
+from ir.reading import (
+    INERT,
+    Choice,
+    Condition,
+    Json,
+    Path,
+    Reading,
+    Refused,
+    choice,
+    lookup,
+    raw_paths,
+    value,
+)
 
 MAX_DEPTH = 14  # choices below each other
 # configurations that answer a question otherwise and change nothing, before it is taken not to matter
@@ -65,16 +77,35 @@ class Explorer:
             outcome = self.runs.outcome(raw)
             if outcome.failure is not None and end_of(found, raw) == Const(True):
                 found = self._refusing(found, raw, outcome.failure, passing)
-        return found
+        return self._about_the_model(found)
+
+    def _about_the_model(self, validity: Reading) -> Reading:
+        """A validity that asks nothing of keys that are no part of the model."""
+        match validity:
+            case Choice(test, then, otherwise):
+                then, otherwise = self._about_the_model(then), self._about_the_model(otherwise)
+                if all(path[0] in INERT for path in paths_of(test)):
+                    return then if holds(test, self.runs.raw) else otherwise
+                return choice(test, then, otherwise)
+            case _:
+                return validity
 
     def _refusing(
         self, validity: Reading, raw: Mapping[str, Json], failure: str, passing: Sequence[Mapping[str, Json]]
     ) -> Reading:
-        """A validity that refuses `raw` for a key that is missing or null in it alone; as before if there is no such key."""
+        """A validity that refuses `raw` for a name that is another in it alone, or for a key that is missing or null; as before
+        if there is no such key.
+        """
+        works = [other for other in passing if self.runs.outcome(other).failure is None]
+        for path, now in strings_at(raw):
+            here = lookup(self.runs.base.resolved, path)
+            inside = Apply("in", (Const(path[-1]), Raw(path[:-1])))
+            if isinstance(here, str) and now != here:
+                named = ((inside, True), (Apply("==", (Raw(path), Const(here))), False))
+                if not any(_all_hold(named, other) for other in works):
+                    return unless(named[::-1], validity, Refused(f"{'.'.join(map(str, path))} is not {here!r}"))
         way = way_of(validity, raw)
-        good = [
-            other for other in passing if self.runs.outcome(other).failure is None and way_of(validity, other) == way
-        ]
+        good = [other for other in works if way_of(validity, other) == way]
         paths = {path for other in good[:MAX_COMPARED] for path in differing_paths(raw, other)}
         paths |= {
             (name, word) for name, inner in raw.items() if isinstance(inner, Mapping) for word in self.pool.vocabulary
@@ -83,9 +114,7 @@ class Explorer:
             inside, owner = Apply("in", (Const(path[-1]), Raw(path[:-1]))), Apply("bool", (Raw(path[:-1]),))
             null = Apply("is", (Raw(path), Const(None)))
             for tests in (((inside, False), (owner, True)), ((null, True), (inside, True))):
-                if all(holds(test, raw) is truth for test, truth in tests) and not any(
-                    all(holds(test, other) is truth for test, truth in tests) for other in good
-                ):
+                if _all_hold(tests, raw) and not any(_all_hold(tests, other) for other in good):
                     further = tuple(test for test in tests if test not in way)
                     return at_end(validity, way, lambda end, tests=further: unless(tests, end, Refused(failure)))  # type: ignore[misc]
         return validity
@@ -277,6 +306,10 @@ def _absent(test: Test, raw: Mapping[str, Json]) -> bool:
             return name not in raw
         case _:
             return False
+
+
+def _all_hold(tests: Sequence[Test], raw: Mapping[str, Json]) -> bool:
+    return all(holds(test, raw) is truth for test, truth in tests)
 
 
 def _only_key(target: Expr) -> Expr | None:

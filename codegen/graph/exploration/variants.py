@@ -129,6 +129,15 @@ def values_named(resolved: Json, name: str | int) -> Iterator[Json]:
             yield from values_named(inner, name)
 
 
+def strings_at(raw: Json, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Where strings stand in the objects of a configuration."""
+    if isinstance(raw, Mapping):
+        for name, inner in raw.items():
+            yield from strings_at(inner, (*path, name))
+    elif isinstance(raw, str) and path:
+        yield path, raw
+
+
 def strings_of(raw: Json, found: set[str]) -> set[str]:
     if isinstance(raw, str) and len(raw) < 40:
         found.add(raw)
