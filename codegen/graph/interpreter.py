@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
-from codegen.graph import builtins, classes, counting, experts, library, operators, rope, scans
+from codegen.graph import branches, builtins, classes, counting, experts, library, operators, rope, scans
 from codegen.graph.objects import (
     Bound,
     Builtin,
@@ -127,6 +127,7 @@ class Interpreter:
         self.sought: set[Any] | None = (
             None  # of configurations: further arguments and attributes that were asked for, where that is noted
         )
+        self.rest: list[tuple[list[ast.stmt] | None, int, int]] = []  # what follows in the blocks being run, in loops
         self.asked: list[tuple[Expr, object]] = []  # about the index of a layer
         self.externals: dict[str, Callable[[Interpreter, list[Any], dict[str, Any]], Any]] = library.EXTERNALS
 
@@ -375,9 +376,30 @@ class Interpreter:
 
     # -- statements ----------------------------------------------------------------------------------------------------------
 
-    def exec_body(self, body: list[ast.stmt], scope: Scope) -> None:
-        for statement in body:
-            self.exec(statement, scope)
+    def exec_body(self, body: list[ast.stmt], scope: Scope, start: int = 0) -> None:
+        for at in range(start, len(body)):
+            if not self.framing:
+                self.exec(body[at], scope)
+                continue
+            self.rest.append((body, at + 1, self.loops))
+            try:
+                self.exec(body[at], scope)
+            finally:
+                self.rest.pop()
+
+    def exec_rest(self, scope: Scope) -> None:
+        """Run what follows the statement that is being run, up to the end of the function."""
+        rest = self.rest
+        end = next(level for level in range(len(rest) - 1, -1, -1) if rest[level][0] is None)
+        for level in range(len(rest) - 1, end, -1):
+            body, start, loops = rest[level]
+            if loops != rest[end][2] or body is None:
+                self.unsupported("a branch inside of a loop that one of its arms leaves", code="branch-on-length")
+            self.rest = rest[:level]
+            try:
+                self.exec_body(body, scope, start)
+            finally:
+                self.rest = rest
 
     def exec(self, node: ast.stmt, scope: Scope) -> None:
         self.steps += 1
@@ -492,6 +514,9 @@ class Interpreter:
         test = self.eval(node.test, scope)
         self.node = node.test
         if isinstance(test, Tensor) and experts.branches(self, node, test, scope):
+            return
+        if branches.asks_for_one(self, test):
+            branches.run(self, node, scope, test)
             return
         if self.branch(test, kind):
             self.exec_body(node.body, scope)
@@ -864,6 +889,9 @@ class Interpreter:
             self.node = operand
             if position + 1 < len(node.values) and experts.undecided(self, value):
                 return self._rest_of_bool_op(node, position, value, scope)
+            if position + 1 < len(node.values) and branches.asks_for_one(self, value) and value.value is wanted:
+                others = (self.eval(other, scope) for other in node.values[position + 1 :])
+                return next((other for other in others if self.branch(other) is wanted), value)
             if position + 1 < len(node.values) and self.branch(value) is wanted:
                 return value
         return value
@@ -1107,11 +1135,13 @@ class Interpreter:
         return self._body(node.body, scope)
 
     def _body(self, body: list[ast.stmt], scope: Scope) -> Any:
+        self.rest.append((None, 0, self.loops))  # the end of the function
         try:
-            for statement in body:
-                self.exec(statement, scope)
+            self.exec_body(body, scope)
         except _Return as result:
             return result.value
+        finally:
+            self.rest.pop()
         return None
 
     def _bind_arguments(self, function: Function, args: list[Any], kwargs: dict[str, Any], scope: Scope) -> None:

@@ -129,6 +129,7 @@ class _Freezer:
         self.names = _names_in(root)
         nodes = list(nodes_of(root))
         self.order = {result: at for at, (node, _) in enumerate(nodes) for result in node.results}
+        self.ends: dict[int, tuple[TensorValue, ...]] = {}  # what is needed of the arms, by the end of a branch
         self.alive = self._alive(nodes, outputs)
         for node, frame in nodes:
             if id(node) in self.alive:
@@ -174,7 +175,14 @@ class _Freezer:
     def _alive(self, nodes: list[tuple[Node, Frame]], outputs: list[TensorValue]) -> set[int]:
         wanted, alive = set(outputs), set()
         for node, _ in reversed(nodes):
-            if node.op == WRITES or any(result in wanted for result in node.results):
+            if node.op == BRANCH_END:
+                kept = [j for j, result in enumerate(node.results) if result in wanted]
+                _, one, several = node.args
+                assert isinstance(one, tuple) and isinstance(several, tuple)
+                self.ends[id(node)] = tuple(arm[j] for arm in (one, several) for j in kept)
+                wanted.update(self.ends[id(node)])
+                alive |= {id(node)} if kept else set()
+            elif node.op == WRITES or any(result in wanted for result in node.results):
                 alive.add(id(node))
                 wanted.update(value for argument in node.args for value in tensors_in(argument))
         return alive
@@ -189,7 +197,7 @@ class _Freezer:
         while outer is not None:
             self._fact(outer).alive = True
             outer = outer.parent
-        for argument in node.args:
+        for argument in self.ends.get(id(node), node.args):
             for value in tensors_in(argument):
                 self._flow(value, frame)
 

@@ -19,6 +19,7 @@ from codegen.lowering.functions import (
     call_function,
     component,
     passed_ambients,
+    return_state,
     special,
     state,
     state_returned,
@@ -193,7 +194,7 @@ class ClassWriter:
         annotated = annotate(region, params, self.dialect) + annotate_ambients(ambients(region), self.dialect)
         at_top = self.plan is self.emitter.program.top and self.dialect.functional_cache
         if state_returned(self.dialect, region) or at_top:
-            _return_state(body)
+            return_state(body)
         return annotated, lines(body)
 
     def init_lines(self) -> list[str]:
@@ -453,11 +454,3 @@ def holds_layers(made: ClassPlan, program: Program) -> bool:
         for where, child in made.children.items()
         if not any(p.isdigit() for p in where.split("."))
     )
-
-
-def _return_state(body: list[ast.stmt]) -> None:
-    """Hand the cache back beside the result."""
-    last = body[-1]
-    assert isinstance(last, ast.Return) and last.value is not None
-    values = last.value.elts if isinstance(last.value, ast.Tuple) else [last.value]
-    last.value = ast.Tuple([*values, name("kv")], ast.Load())

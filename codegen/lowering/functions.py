@@ -160,7 +160,10 @@ class Functions:
         has_dtype = "dtype" in ambients(region)
         params, body = print_body(BodyPrinter(region, scope, frozenset(self.names), has_dtype=has_dtype))
         annotated = annotate(region, params, self.dialect) + annotate_ambients(ambients(region), self.dialect)
-        result = self.dialect.result_annotation(len(region.results), False)
+        returned = state_returned(self.dialect, region)
+        if returned:
+            return_state(body)
+        result = self.dialect.result_annotation(len(region.results), returned)
         text = "\n".join("    " + line for line in lines(body))
         return f"({', '.join(annotated)}) -> {result}:\n{text}\n"
 
@@ -314,6 +317,14 @@ def state(dialect: Dialect, node: Call) -> str | None:
 def state_returned(dialect: Dialect, region: Region) -> bool:
     """Whether the body hands the cache back beside its results."""
     return dialect.functional_cache and keeps_state(region)
+
+
+def return_state(body: list[ast.stmt]) -> None:
+    """Hand the cache back beside the result."""
+    last = body[-1]
+    assert isinstance(last, ast.Return) and last.value is not None
+    values = last.value.elts if isinstance(last.value, ast.Tuple) else [last.value]
+    last.value = ast.Tuple([*values, name("kv")], ast.Load())
 
 
 def component(dialect: Dialect, node: Raised, printer: BodyPrinter) -> None:
