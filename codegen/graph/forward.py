@@ -17,7 +17,7 @@ from codegen.graph.regions import freeze, nodes_of
 from codegen.graph.replay import Recordings
 from codegen.graph.sizes import B, S, T
 from codegen.graph.state import KeyValueCache, Mask, Surroundings
-from codegen.graph.values import Frame, Tensor, TensorValue
+from codegen.graph.values import Frame, Node, Tensor, TensorValue, value_of
 from ir.graph import DType, Module, Parameter, Region
 
 
@@ -69,6 +69,7 @@ class _Attempt:
     all_tokens: bool = True
 
 
+_REFUSALS = frozenset({"AssertionError", "NotImplementedError", "ValueError"})  # of steps of several tokens
 _CACHES = ("past_key_values", "cache_params")
 _ATTEMPTS = (_Attempt(True), _Attempt(True, all_tokens=False), _Attempt(False))
 
@@ -90,6 +91,8 @@ def _trace_either_way(built: Built, *, replay: bool) -> Traced:
         except (CompileError, Raised) as error:
             if isinstance(error, CompileError) and error.diagnostics[0].code != "shape-mismatch":
                 raise
+            if isinstance(error, Raised) and error.instance.cls.name not in _REFUSALS:
+                raise
             first = first or error
             again()
     assert first is not None
@@ -101,6 +104,13 @@ def _trace_with_states(built: Built, attempt: _Attempt, *, replay: bool, again: 
     states = States(learning=True)
     try:
         return _trace(built, attempt, replay=replay)
+    except _FilledLater as found:
+        again()
+        traced = _trace(built, attempt, replay=replay, filled=found.slots)
+        if traced != found.traced:  # the first step would take another path than the others
+            message = "the source takes another path where the cache of a layer is empty"
+            raise CompileError(Diagnostic("filled-later", message)) from None
+        return traced
     except UnknownState:
         again()
         _trace(built, attempt, replay=replay, states=states)
@@ -108,7 +118,14 @@ def _trace_with_states(built: Built, attempt: _Attempt, *, replay: bool, again: 
         return _trace(built, attempt, replay=replay, states=States(kinds=states.kinds))
 
 
-def _trace(built: Built, attempt: _Attempt, *, replay: bool, states: States | None = None) -> Traced:
+def _trace(
+    built: Built,
+    attempt: _Attempt,
+    *,
+    replay: bool,
+    states: States | None = None,
+    filled: frozenset[object] = frozenset(),
+) -> Traced:
     """Run `forward` once."""
     interpreter, model, cached = built.interpreter, built.model, attempt.cached
     trace = interpreter.trace
@@ -116,7 +133,7 @@ def _trace(built: Built, attempt: _Attempt, *, replay: bool, states: States | No
         rope.prepare(interpreter, module)
         _keep_wide(module)
     made, bound = list(trace.root.body), list(trace.root.bindings)  # what filled the buffers
-    surroundings = interpreter.surroundings = Surroundings(cached, states=states or States())
+    surroundings = interpreter.surroundings = Surroundings(cached, states=states or States(), filled=filled)
     ids, positions, fresh = Tensor(surroundings.ids), Tensor(surroundings.positions), Tensor(surroundings.fresh)
     valid = Tensor(TensorValue((B, S if cached else T), DType.INT64)) if attempt.all_tokens else fresh
     parameters, held = _parameters(model), _held(model)
@@ -145,7 +162,30 @@ def _trace(built: Built, attempt: _Attempt, *, replay: bool, states: States | No
     tree, constants = _with_constants(
         module_tree(built), model, parameters, replace(trace.root, body=made, bindings=bound)
     )
-    return Traced(tree, region, inputs, masks, constants)
+    traced = Traced(tree, region, inputs, masks, constants)
+    if surroundings.asked & (_filled(frame) - surroundings.filled):
+        raise _FilledLater(traced, _filled(frame))
+    return traced
+
+
+@dataclass(frozen=True)
+class _FilledLater(Exception):
+    """A trace fills slots of the cache that it was told are empty."""
+
+    traced: Traced
+    slots: frozenset[object]
+
+
+def _filled(root: Frame) -> frozenset[object]:
+    """The slots of the cache that a trace fills."""
+    return frozenset(_slot(node, frame) for node, frame in nodes_of(root) if node.op == "cache_update")
+
+
+def _slot(node: Node, frame: Frame | None) -> object:
+    """Which slot of the cache a layer fills. A copy of a traced layer has the number of its iteration."""
+    while frame is not None and frame.kind != "iteration":
+        frame = frame.parent
+    return value_of(node.args[2]) if frame is None else frame.index
 
 
 def _arguments(built: Built, ids: Tensor, positions: Tensor, valid: Tensor, cached: bool) -> dict[str, Any]:

@@ -514,8 +514,9 @@ class _Builder:
         return tuple(self.operand(value) for value in values)
 
     def loop(self, frames: list[Frame]) -> None:
-        frames = [frame for frame in frames if self.freezer._fact(frame).alive]
-        folded = _fold(self, frames) if len(frames) > 0 else None
+        if not any(self.freezer._fact(frame).alive for frame in frames):
+            return
+        folded = _fold(self, frames)  # an iteration that does nothing has its place too
         if folded is not None:
             self.nodes.append(folded)
             return

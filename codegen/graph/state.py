@@ -39,6 +39,8 @@ class Surroundings:
     cached: bool = True
     masks: dict[Mask, TensorValue] = field(default_factory=dict)
     ids: TensorValue = field(default_factory=lambda: TensorValue((B, T), DType.INT64))
+    filled: frozenset[object] = frozenset()  # slots of the cache that are said to hold something
+    asked: set[object] = field(default_factory=set)  # those that the source asked about
     positions: TensorValue = field(default_factory=lambda: TensorValue((B, T), DType.INT64))
     fresh: TensorValue = field(default_factory=lambda: TensorValue((B, T), DType.INT64))  # new tokens but for padding
     states: States = field(default_factory=lambda: States())
@@ -63,6 +65,45 @@ class KeyValueCache(Foreign):
 
     def length(self, interpreter: Interpreter) -> Any:
         return 1
+
+
+class CacheLayers(Foreign):
+    """The slots of a cache, as many as are asked for."""
+
+    stateless = True
+
+    def item(self, interpreter: Interpreter, index: Any) -> Any:
+        return CacheLayer(value_of(index))
+
+    def length(self, interpreter: Interpreter) -> Any:
+        return _MANY
+
+
+_MANY = 1 << 16
+
+
+@dataclass(eq=False)
+class CacheLayer(Foreign):
+    """One slot, which holds something if a trace before this one filled it."""
+
+    index: object
+
+    def get(self, interpreter: Interpreter, name: str) -> Any:
+        if name == "keys":
+            return CacheContent()
+        if name != "is_initialized":
+            raise KeyError(name)
+        interpreter.surroundings.asked.add(self.index)
+        return self.index in interpreter.surroundings.filled
+
+
+class CacheContent(Foreign):
+    """What is in a slot that is filled: something."""
+
+    def get(self, interpreter: Interpreter, name: str) -> Any:
+        if name != "numel":
+            raise KeyError(name)
+        return Builtin(name, lambda _, args, kwargs: 1)
 
 
 def _update(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
@@ -99,6 +140,7 @@ _CACHE_METHODS: dict[str, Any] = {
     "is_compileable": False,
     "is_initialized": True,
     "is_sliding": (),
+    "layers": CacheLayers(),
 }
 
 

@@ -221,7 +221,7 @@ class LoopWriter:
             groups = same
 
         def asks(asked: LayerKinds, label: object, then: list[ast.stmt], otherwise: list[ast.stmt]) -> list[ast.stmt]:
-            return [ast.If(_is(self.kept(asked), label), then, otherwise)]
+            return [ast.If(_is(self.kept(asked), label), then or [ast.Pass()], otherwise)]
 
         decision = self.writer.emitter.patterns.decision(self.parts(groups))
         return decided(decision, lambda group: self.merge(bodies, groups[group]), asks)
