@@ -122,7 +122,9 @@ class FlaxDialect:
     def parameter_fill(self, parameter: Parameter, shape: list[str]) -> str:
         fill = "zeros" if "bias" in parameter.name else "ones"
         sizes = f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
-        kind = "nnx.Param" if parameter.trainable and not parameter.buffer else "nnx.Variable"  # what is no Param has no gradient
+        kind = (
+            "nnx.Param" if parameter.trainable and not parameter.buffer else "nnx.Variable"
+        )  # what is no Param has no gradient
         if len(shape) > 1:
             return f"{kind}(nnx.initializers.normal(0.02)(rngs.params(), {sizes}, dtype))"
         return f"{kind}(jnp.{fill}({sizes}, dtype))"
