@@ -96,7 +96,18 @@ def lowering_input(front: Front) -> Input:
     resolved = front.built.resolved
     answers = graph.kept_answers(front.built)
     return Input(
-        traced.tree, front.region, traced.inputs, masks, resolved, counts, flags, conditions, submodels, ties, answers
+        traced.tree,
+        front.region,
+        traced.inputs,
+        masks,
+        resolved,
+        counts,
+        flags,
+        conditions,
+        submodels,
+        ties,
+        answers,
+        limits=traced.limits,
     )
 
 

@@ -18,6 +18,7 @@ from codegen.graph.replay import Recordings
 from codegen.graph.sizes import B, S, T
 from codegen.graph.state import KeyValueCache, Mask, Surroundings
 from codegen.graph.values import Frame, Node, Tensor, TensorValue, value_of
+from ir.expressions import Expr
 from ir.graph import DType, Module, Parameter, Region
 
 
@@ -30,6 +31,7 @@ class Traced:
     inputs: tuple[str, ...]  # names of the region's parameters: "ids", "positions", "valid" or a mask's name
     masks: tuple[Mask, ...]
     constants: frozenset[str]  # paths of tensors that are computed from the configuration
+    limits: tuple[Expr, ...] = ()  # how many tokens at once it is for, each over the configuration
 
     @property
     def mask_parameters(self) -> tuple[int, ...]:
@@ -162,7 +164,7 @@ def _trace(
     tree, constants = _with_constants(
         module_tree(built), model, parameters, replace(trace.root, body=made, bindings=bound)
     )
-    traced = Traced(tree, region, inputs, masks, constants)
+    traced = Traced(tree, region, inputs, masks, constants, tuple(surroundings.limits))
     if surroundings.asked & (_filled(frame) - surroundings.filled):
         raise _FilledLater(traced, _filled(frame))
     return traced

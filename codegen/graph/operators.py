@@ -130,8 +130,8 @@ def truth(interp: Interpreter, value: Any, kind: Kind = Kind.STRUCTURE) -> bool:
             held = glance(value, asked, Apply("is", (value.expr, asked)))
             outcome = bool(held)
             expr = value.expr if isinstance(held, bool) else asked
-            if interp.framing and not outcome:
-                _check_length(interp, expr)
+            if interp.framing:
+                _check_length(interp, expr, outcome)
             interp.note(kind, expr, outcome)
             return outcome
         case SList() | SDict() if (origin_of := container_expr(value)) is not None:
@@ -153,14 +153,18 @@ def truth(interp: Interpreter, value: Any, kind: Kind = Kind.STRUCTURE) -> bool:
             return bool(value)
 
 
-def _check_length(interp: Interpreter, expr: Expr) -> None:
+def _check_length(interp: Interpreter, expr: Expr, outcome: bool) -> None:
     """A sequence that is longer than the configuration says takes another path, which a trace of a short one does not show.
 
-    Positions beyond the rows of a table that the module holds are the caller's mistake.
+    Positions beyond the rows of a table that the module holds are the caller's mistake. Where the source has a path of its own
+    for short inputs, what is emitted takes no longer ones.
     """
     match expr:
-        case Apply(">" | ">=", (left, right)) | Apply("<" | "<=", (right, left)) if _of_input(left) and not _of_input(
-            right
+        case Apply("<=", (Dim("T"), right)) | Apply(">=", (right, Dim("T"))) if outcome and not _of_input(right):
+            if leaves(right):
+                interp.surroundings.limits[right] = None
+        case Apply(">" | ">=", (left, right)) | Apply("<" | "<=", (right, left)) if (
+            not outcome and _of_input(left) and not _of_input(right)
         ):
             owner = interp.scope.vars.get("self") if interp.scope is not None else None
             held = [*owner.parameters.values(), *owner.buffers.values()] if isinstance(owner, ModuleObject) else []

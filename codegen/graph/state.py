@@ -39,6 +39,7 @@ class Surroundings:
     cached: bool = True
     masks: dict[Mask, TensorValue] = field(default_factory=dict)
     ids: TensorValue = field(default_factory=lambda: TensorValue((B, T), DType.INT64))
+    limits: dict[Expr, None] = field(default_factory=dict)  # how many new tokens the path that was traced is for
     filled: frozenset[object] = frozenset()  # slots of the cache that are said to hold something
     asked: set[object] = field(default_factory=set)  # those that the source asked about
     positions: TensorValue = field(default_factory=lambda: TensorValue((B, T), DType.INT64))

@@ -51,6 +51,7 @@ class Input:
     submodels: tuple[str, ...] = ()  # paths of the modules that are models of their own
     ties: tuple[tuple[str, str], ...] = ()  # paths of parameters that may be one tensor
     answers: Mapping[Expr, str] = field(default_factory=dict)  # what its modules keep the answers as
+    limits: tuple[Expr, ...] = ()  # how many tokens at once the model is for
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Lowering:
         asked = [kinds for parts in mixed for kinds in self.patterns.asked(parts)]
         keys += [key for kinds in asked for key in keys_in(kinds.element)]
         self.pins = self.patterns.pins() if any(is_recorded(kinds.element) for kinds in asked) else ()
-        keys += [key for expr in given.flags for key in keys_in(expr)]
+        keys += [key for expr in (*given.flags, *given.limits) for key in keys_in(expr)]
         self.fields: dict[Path, str] = field_names(dict.fromkeys(keys))
         self.axes: tuple[Axis, ...] = name_axes(self.sizes())
 
@@ -193,6 +194,7 @@ class Lowering:
         if "dtype" in ambients(self.program.top.example.methods["forward"][0]):
             read = f"{self.anchor(dialect)}[...]" if dialect.functional_cache else self.anchor(dialect)
             run_body.insert(0, f"dtype = {read}.dtype")
+        run_body = [*self.guards(), *run_body]
         functions = list(emitter.functions.texts.values())
         bodies = [
             "\n".join(["def body():", "    pass", *("    " + line for line in body)]) for body in (init_body, run_body)
@@ -206,6 +208,12 @@ class Lowering:
             tuple(emitter.templates()),
             emitter.indexed,
         )
+
+    def guards(self) -> Iterator[str]:
+        """Refusals of inputs that the source has another path for."""
+        for limit in self.given.limits:
+            yield f"if ids.shape[1] > (limit := {self.over_cfg(limit, 'self.cfg')}):"
+            yield '    raise ValueError(f"{ids.shape[1]} tokens at once: beyond {limit} the network is another one")'
 
     def leaf_path(self, path: str) -> str:
         """The path of a parameter in Flax."""

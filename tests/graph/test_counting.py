@@ -107,3 +107,23 @@ def test_a_model_of_the_library_that_starts_after_its_padding() -> None:
     case = Path(__file__).resolve().parent.parent / "data" / "other_cases" / "roberta.json"
     made = trace_forward(build(find_library(), json.loads(case.read_text())))
     assert "positions" in made.inputs and "cumsum" not in {op.name for op in operations(made.region)}
+
+
+SHORT = PLAIN + """
+        if input_ids.shape[1] {test}:
+            position_ids = position_ids + 1"""
+
+
+@pytest.mark.parametrize("test", ["<= self.config.size", "<= 2 * self.config.size"])
+def test_a_path_for_short_inputs_is_for_no_longer_ones(test: str) -> None:
+    made = traced(SHORT.replace("{test}", test))
+    assert len(made.limits) == 1
+
+
+def test_a_path_for_long_inputs_alone_is_an_error() -> None:
+    with pytest.raises(CompileError, match="longer sequences"):
+        traced(SHORT.replace("{test}", "> self.config.size"))
+
+
+def test_other_models_have_no_limits() -> None:
+    assert traced(PLAIN).limits == ()
