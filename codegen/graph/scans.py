@@ -19,8 +19,8 @@ from codegen.graph.regions import SCAN, SCAN_BEGIN, SCAN_END, nodes_of
 from codegen.graph.scope import Scope, bound_names
 from codegen.graph.tensor_ops import elementwise, layout
 from codegen.graph.tensor_ops.writing import write
-from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, expr_of, value_of
-from ir.expressions import Dim, leaves
+from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, value_of
+from ir.expressions import Dim
 from ir.graph import DType
 
 if TYPE_CHECKING:
@@ -200,15 +200,13 @@ class _Loop:
         if len(makers) != 1 or users != makers or makers[0].op != "setitem" or tensor.base is not None:
             return None
         axis = self.axis(makers[0].args[1], len(tensor.shape))
-        if axis is None or not scalars.same(before.shape[axis], self.length):
+        if axis is None or _adds_axes(makers[0].args[1]) or not scalars.same(before.shape[axis], self.length):
             return None
         return makers[0], axis
 
     def axis(self, index: object, rank: int) -> int | None:
         """The axis that an index takes the slice of this iteration of, where it leaves all others whole."""
-        items = list(index) if isinstance(index, tuple) else [index]
-        if any(item is None for item in items):
-            return None
+        items = [item for item in (index if isinstance(index, tuple) else (index,)) if item is not None]
         if Ellipsis in [item for item in items if not isinstance(item, TensorValue)]:
             at = next(i for i, item in enumerate(items) if item is Ellipsis)
             items[at : at + 1] = [slice(None)] * (rank - len(items) + 1)
@@ -226,16 +224,24 @@ class _Loop:
         for node, owner in list(nodes_of(frame)):
             if node.op != "getitem" or not isinstance(node.args[0], TensorValue) or node.args[0] in inside:
                 continue
-            axis = self.axis(node.args[1], len(node.args[0].shape))
-            if axis is None or not scalars.same(node.args[0].shape[axis], self.length):
+            whole, index = node.args
+            assert isinstance(whole, TensorValue)
+            axis = self.axis(index, len(whole.shape))
+            if axis is None or not scalars.same(whole.shape[axis], self.length):
                 continue
-            owner.body.remove(node)
-            (result,) = node.results
-            if (node.args[0], axis) in known:
-                _rename(frame, {result: known[node.args[0], axis]})
-                continue
-            known[node.args[0], axis] = result
-            yield node.args[0], axis, result
+            part = known.get((whole, axis))
+            if _adds_axes(index):
+                made = part or TensorValue((*whole.shape[:axis], *whole.shape[axis + 1 :]), whole.dtype)
+                assert isinstance(index, tuple)
+                node.args = (made, tuple(item for item in index if not self.is_index(item)))
+            else:
+                owner.body.remove(node)
+                (made,) = node.results
+                if part is not None:
+                    _rename(frame, {made: part})
+            if part is None:
+                known[whole, axis] = made
+                yield whole, axis, made
 
     # -------------------------------------------------------------------------------------------------- the outcome
 
@@ -302,6 +308,9 @@ class _Loop:
         for tensor, stack in outcome:
             tensor.value = next(value for key, value in values.items() if objects[key] is tensor)
             write(self.trace, tensor, stack)
+            for name, value in scope.vars.items():
+                if value is tensor:
+                    self.trace.bind(name, tensor)
         for name, at in gathered.items():
             scope.vars[name] = Gathered(name, end, pieces[at], self.length)
         for name in bound_names(self.node):
@@ -341,6 +350,10 @@ def _tensors(value: object) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
+def _adds_axes(index: object) -> bool:
+    return isinstance(index, tuple) and any(item is None for item in index)
+
+
 def _mentions(argument: object, value: TensorValue) -> bool:
     if isinstance(argument, (tuple, list)):
         return any(_mentions(item, value) for item in argument)
@@ -367,18 +380,3 @@ def _rename(frame: Frame, values: dict[TensorValue, TensorValue]) -> None:
 
     for node, _ in nodes_of(frame):
         node.args = tuple(renamed(argument) for argument in node.args)
-
-
-def uses_index(frame: Frame, index: str) -> bool:
-    """Whether the number of the iteration is used otherwise than to take a slice."""
-
-    def mentions(x: object) -> bool:
-        if isinstance(x, Scalar):
-            return Dim(index) in leaves(expr_of(x))
-        if isinstance(x, (tuple, list)):
-            return any(mentions(item) for item in x)
-        if isinstance(x, slice):
-            return mentions((x.start, x.stop, x.step))
-        return False
-
-    return any(mentions(node.args) for node, _ in nodes_of(frame))

@@ -111,17 +111,18 @@ def _carried(printer: BodyPrinter, node: Scan) -> list[str]:
     """The variables that hold the carried values, before and after."""
     whole = {arg.id for arg in node.args[node.carries :] if isinstance(arg, Value)}
     held: list[str] = []
-    for operand, result in zip(node.args[: node.carries], node.results, strict=False):
-        assert isinstance(operand, Value)
+    first = [operand for operand in node.args[: node.carries] if isinstance(operand, Value)]
+    for operand, result in zip(first, node.results, strict=False):
         variable = printer.materialize(operand)
         if printer.needed(operand.id, variable) or operand.id in whole or variable in held:
-            fresh = printer.name_for(result, avoid=frozenset(held))
+            fresh = printer.name_for(result, avoid=frozenset({*held, variable}))
             printer.statements.append(ast.Assign([ast.Name(fresh, ast.Store())], name(variable)))
             variable = fresh
-        else:
-            printer.names.pop(operand.id, None)
-        printer.names[result.id] = variable
         held.append(variable)
+    for operand in first:
+        if printer.names.get(operand.id) in held:
+            del printer.names[operand.id]
+    printer.names |= {result.id: variable for result, variable in zip(node.results, held, strict=False)}
     return held
 
 
