@@ -270,7 +270,7 @@ def dtype(of: DType) -> ast.expr:
 
 
 def _linear(x: Rendered, w: Rendered, b: Rendered) -> ast.expr:
-    product = template("x @ w.T", x=_expr(x), w=_expr(w))
+    product = template('jnp.einsum("...D,FD->...F", x, w)', x=_expr(x), w=_expr(w))  # w.T would be copied by XLA
     return product if b is None else template("p + b", p=product, b=_expr(b))
 
 
