@@ -20,6 +20,7 @@ from codegen.graph import scalars
 from codegen.graph.objects import Builtin
 from codegen.graph.regions import SCAN_END, nodes_of
 from codegen.graph.sizes import NEW, S
+from codegen.graph.tensor_ops.shapes import of_input
 from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, expr_of, value_of
 from ir.expressions import Dim, Expr
 from ir.graph import WRITES, DType
@@ -107,15 +108,28 @@ def _update_conv(interpreter: Interpreter, args: list[Any], kwargs: dict[str, An
     given = {**dict(zip(("conv_states", "layer_idx", "state_idx"), args, strict=False)), **kwargs}
     x, layer = given["conv_states"], given["layer_idx"]
     size = given.get("conv_kernel_size")
-    if not isinstance(x, Tensor) or size is None:
+    if not isinstance(x, Tensor) or (size is None and of_input(x.shape[-1])):
         interpreter.unsupported("a convolution state that is given something else than inputs and how many to keep")
     states: States = interpreter.surroundings.states
     key = _key("conv", layer, given.get("state_idx", 0))
+    if size is None:
+        return _replace_conv(interpreter, key, layer, x)
     states.kinds[key] = ((*x.shape[:-1], size), x.dtype)
     if states.learning:
         return x
     shape = (*x.shape[:-1], states.extended(size))
     return interpreter.tensor_span().emit(EXTENDS, (key[0], layer, x, size), (shape, x.dtype))[0]
+
+
+def _replace_conv(interpreter: Interpreter, key: Key, layer: Any, x: Tensor) -> None:
+    """As many inputs as the state holds: they are the state. What comes back, those before and these, is for no one."""
+    states: States = interpreter.surroundings.states
+    if key in states.kinds and not all(map(scalars.same, states.kinds[key][0], x.shape)):
+        interpreter.unsupported("a convolution state that is given as many inputs as it does not hold")
+    states.kinds[key] = (x.shape, x.dtype)
+    if not states.learning:
+        _write(interpreter, key, layer, x)
+        states.held[key] = Tensor(x.value)
 
 
 def _update_recurrent(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:

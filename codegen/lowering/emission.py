@@ -30,7 +30,7 @@ from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.patterns import LayerKinds, Patterns, decided
 from codegen.lowering.printing import BodyPrinter, print_body
 from codegen.lowering.recurrent import print_within
-from codegen.lowering.torch_dialect import question
+from codegen.lowering.torch_dialect import choice, question
 from ir.expressions import Apply, Index, Key, Local
 from ir.graph import (
     Branch,
@@ -307,6 +307,9 @@ class ClassWriter:
         if all(isinstance(arm, int) for _, arm in decision.arms):
             options = {label: items[arm] for label, arm in decision.arms if isinstance(arm, int)}
             sequence = self.emitter.sequence(decision.kinds)
+            if where not in self.emitter.looped:
+                item = choice(options, "kind")
+                return self.dialect.module_list(f"{item} for layer, kind in enumerate({sequence})", "items")
             return self.dialect.module_list_by_kind(options, self.emitter.spelled(decision.kinds), sequence)
 
         def asked(kinds: LayerKinds, label: object, then: str, otherwise: str) -> str:
@@ -314,8 +317,9 @@ class ClassWriter:
             return f"{first} if {question(self.emitter.spelled(kinds), label)} else {otherwise}"
 
         item = decided(decision, items.__getitem__, asked)
+        kind = "layers" if where in self.emitter.looped else "items"
         return self.dialect.module_list(
-            f"{item} for layer in range({self.emitter.count_of(where, len(texts))})", "layers"
+            f"{item} for layer in range({self.emitter.count_of(where, len(texts))})", kind
         )
 
     # ------------------------------------------------------------------------------------------------ scope
