@@ -318,9 +318,7 @@ class ClassWriter:
 
         item = decided(decision, items.__getitem__, asked)
         kind = "layers" if where in self.emitter.looped else "items"
-        return self.dialect.module_list(
-            f"{item} for layer in range({self.emitter.count_of(where, len(texts))})", kind
-        )
+        return self.dialect.module_list(f"{item} for layer in range({self.emitter.count_of(where, len(texts))})", kind)
 
     # ------------------------------------------------------------------------------------------------ scope
 

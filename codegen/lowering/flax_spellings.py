@@ -137,7 +137,6 @@ TEMPLATES = {
     "view_as_real": "jnp.stack((x.real, x.imag), axis=-1)",
     "chunk": "jnp.split(x, chunks, axis=dim)",
     "unbind": "jnp.unstack(x, axis=dim)",
-    "argsort": "jnp.argsort(x, axis=dim, descending=descending)",
 }
 
 DEFAULTS: dict[str, object] = {
@@ -206,7 +205,7 @@ def attention(q, k, v, mask=None, *, is_causal=False, scale=None):
     return jax.nn.softmax(scores.astype(jnp.promote_types(q.dtype, jnp.float32)), axis=-1).astype(q.dtype) @ v
 ''',
     "grouped_linear": '''
-def grouped_linear(x, weight, sizes):
+def grouped_linear(x: Array, weight: Array, sizes: Array) -> Array:
     """Groups of rows, each with its own weight; rows after the last group give zero: [N, D], [E, F, D], [E] -> [N, F]."""
     last_axes = jax.lax.RaggedDotDimensionNumbers(
         dot_dimension_numbers=(((1,), (2,)), ((), ())), lhs_ragged_dimensions=[0], rhs_group_dimensions=[0]
@@ -489,7 +488,13 @@ def _pair(first: str, second: str, op: str, *args: Rendered) -> ast.expr:
     return ast.Tuple([SPELLINGS.fill(first, op, args), SPELLINGS.fill(second, op, args)], ast.Load())
 
 
+def _argsort(x: Rendered, dim: Rendered, descending: Rendered, stable: Rendered) -> ast.expr:
+    text = "jnp.argsort(x, descending=descending)" if dim == -1 else "jnp.argsort(x, axis=dim, descending=descending)"
+    return SPELLINGS.fill(text, "argsort", (x, dim, descending, stable))
+
+
 FUNCTIONS: dict[str, Speller] = {
+    "argsort": _argsort,
     "linear": _linear,
     "baddbmm": _baddbmm,
     "einsum": _einsum,

@@ -62,6 +62,8 @@ SHORT_NAMES = {
     "causal_mask": "mask",
     "attention_mask": "mask",
     "input": "x",
+    "current_hidden_states": "h",
+    "final_hidden_states": "out",
     "q_embed": "q",
     "k_embed": "k",
 }

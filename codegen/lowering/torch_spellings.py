@@ -22,7 +22,7 @@ from codegen.lowering.syntax import (
     template,
 )
 from ir.graph import DType
-from ir.ops import CREATES
+from ir.ops import CREATES, OPS
 
 TEMPLATES = {
     "add": "a + b",
@@ -139,9 +139,6 @@ TEMPLATES = {
     "complex": "torch.complex(real, imag)",
     "chunk": "x.chunk(chunks, dim=dim)",
     "unbind": "x.unbind(dim=dim)",
-    "topk": "x.topk(k, dim=dim, largest=largest, sorted=sorted)",
-    "sort": "x.sort(dim=dim, descending=descending, stable=stable)",
-    "argsort": "x.argsort(dim=dim, descending=descending, stable=stable)",
     "max_dim": "x.max(dim=dim, keepdim=keepdim)",
     "min_dim": "x.min(dim=dim, keepdim=keepdim)",
     "cummax": "x.cummax(dim=dim)",
@@ -287,7 +284,26 @@ def _einsum(equation: Rendered, xs: Rendered) -> ast.expr:
     return call("torch.einsum", _expr(equation), *(_expr(x) for x in xs))
 
 
+_ORDERING = {
+    "argsort": "x.argsort(dim=dim, descending=descending, stable=stable)",
+    "topk": "x.topk(k, dim=dim, largest=largest, sorted=sorted)",
+    "sort": "x.sort(dim=dim, descending=descending, stable=stable)",
+}
+
+
+def _ordered(op: str) -> Speller:
+    """Along the last axis unless another is named."""
+
+    def spell_op(*args: Rendered) -> ast.expr:
+        at = OPS[op].position("dim")
+        text = _ORDERING[op].replace("dim=dim, ", "") if args[at] == -1 else _ORDERING[op]
+        return SPELLINGS.fill(text, op, args)
+
+    return spell_op
+
+
 FUNCTIONS: dict[str, Speller] = {
+    **{op: _ordered(op) for op in _ORDERING},
     "cast": _cast,
     "linear": _linear,
     "conv1d": lambda *args: _conv("F.conv1d", *args),

@@ -280,7 +280,7 @@ def by_spelling(recorded: Recorded, args: list[Any], framework: str) -> list[Any
     """Execute what a spelling prints, statement by statement."""
     table: Any = torch_spellings if framework == "torch" else flax_spellings
     scope: dict[str, Any] = {"torch": torch, "F": F, "jax": jax, "jnp": jnp}
-    scope["Tensor"] = torch.Tensor
+    scope |= {"Tensor": torch.Tensor, "Array": jax.Array}
     for text in table.HELPERS.values():
         exec(text, scope)  # the project's own text
     names: dict[TensorValue, str] = {}

@@ -64,7 +64,7 @@ IDIOMS: list[tuple[str, tuple[Any, ...], str, str]] = [
         "pad(x, ((0, 0), (0, 0), (k - 1, 0)))",
     ),
     ("masked_fill", (x, y, float("-inf")), "x.masked_fill(y, float('-inf'))", "jnp.where(y, float('-inf'), x)"),
-    ("topk", (x, 4, -1, True, False), "x.topk(4, dim=-1, sorted=False)", "jax.lax.top_k(x, 4)"),
+    ("topk", (x, 4, -1, True, False), "x.topk(4, sorted=False)", "jax.lax.top_k(x, 4)"),
     ("arange", (0, e("T"), 1, None), "torch.arange(T)", "jnp.arange(T)"),
     ("index_add", (x, 0, e("i"), y), "x.index_add(0, i, y)", "x.at[i].add(y)"),
     ("finfo_min", (DTypeOfRendered(x),), "torch.finfo(x.dtype).min", "jnp.finfo(x.dtype).min"),
