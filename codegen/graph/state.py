@@ -210,13 +210,12 @@ _MASK_PARAMETERS = ("config", "inputs_embeds", "attention_mask", "past_key_value
 
 
 def _is_causal(interpreter: Interpreter, config: Any) -> bool:
-    try:
-        value = interpreter.getattr(config, "is_causal")
-    except Exception as error:
-        if type(error).__name__ != "Raised":
-            raise
+    """As the configuration says; it need not say it."""
+    from codegen.graph import classes
+
+    if not classes.has(interpreter, config, "is_causal"):
         return True
-    return bool(interpreter.branch(value))
+    return bool(interpreter.branch(interpreter.getattr(config, "is_causal")))
 
 
 def _attribute(interpreter: Interpreter, config: Any, name: str) -> Expr:

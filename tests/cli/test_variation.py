@@ -75,3 +75,9 @@ def test_sizes_that_an_operation_needs_equal(tmp_path: Path) -> None:
     config = config_class(tmp_path, "helium")
     assert "num_attention_heads * head_dim is not hidden_size" in refusal(config, case("helium", head_dim=24))
     assert "2 does not divide head_dim" in refusal(config, case("helium", head_dim=15))
+
+
+def test_what_only_the_library_asks_for_is_no_less_asked_for(tmp_path: Path) -> None:
+    """Masks that look both ways are another program, though no class declares the key that says so."""
+    config = config_class(tmp_path, "qwen2")
+    assert "is_causal" in refusal(config, case("qwen2", is_causal=False))

@@ -109,9 +109,12 @@ def test_a_model_of_the_library_that_starts_after_its_padding() -> None:
     assert "positions" in made.inputs and "cumsum" not in {op.name for op in operations(made.region)}
 
 
-SHORT = PLAIN + """
+SHORT = (
+    PLAIN
+    + """
         if input_ids.shape[1] {test}:
             position_ids = position_ids + 1"""
+)
 
 
 @pytest.mark.parametrize("test", ["<= self.config.size", "<= 2 * self.config.size"])
