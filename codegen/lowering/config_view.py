@@ -659,6 +659,7 @@ class ConfigLowering:
             own = self._attribute_types(path)
             concrete = tuple(name for name in found if name != "NoneType")
             if own and len(concrete) > 1 and not set(concrete) <= set(NUMBERS):
+                own |= self._asked_types(path)
                 kept = tuple(name for name in concrete if name in own or (name in NUMBERS and own & set(NUMBERS)))
                 return (*(kept or concrete), *(("NoneType",) if "NoneType" in found else ()))
             return found
@@ -681,6 +682,12 @@ class ConfigLowering:
                 now = self._resolved(at)
                 found.add("list" if isinstance(now, (list, tuple)) else type(now).__name__)
         return found - {"NoneType"}
+
+    def _asked_types(self, path: Path) -> set[str]:
+        """Types of the values that a reading asks for in particular: `"auto"` where a number is read otherwise."""
+        tests = (test for reading in self._all_readings() for test in _tests(reading))
+        equal = (test.args for test in tests if isinstance(test, Apply) and test.op == "==")
+        return {type(b.value).__name__ for a, b in equal if a == Raw(path) and isinstance(b, Const)} - {"NoneType"}
 
     def _is_size(self, path: Path) -> bool:
         return any(Raw(path) in _ends(self.explored.readings[at]) for at in self.sizes)
