@@ -168,6 +168,7 @@ class Trace:
         self.watched: WeakKeyDictionary[Tensor, Callable[[Tensor], None]] = WeakKeyDictionary()  # told of every write
         self.hits = 0  # how many sizes depend on the data
         self.made: WeakKeyDictionary[TensorValue, Node] = WeakKeyDictionary()  # the operation that a value comes from
+        self.parts: WeakKeyDictionary[TensorValue, Any] = WeakKeyDictionary()  # of rows split by the data, see groups
         self.spent: WeakSet[TensorValue] = WeakSet()  # what was of one turn of such a loop, after it
         self.lifting: Lifting | None = None  # of the loop whose body runs once for all its iterations
         self.agreements: list[tuple[Size, Size, Span | None]] = []  # sizes whose equality an operation relied on
@@ -179,11 +180,22 @@ class Trace:
             label = None if self.span is None else Label(self.span)
             message = "what was made of the tokens of one expert is read after the loop over experts"
             raise CompileError(Diagnostic("data-dependent-loop", message, label))
+        if self.parts:
+            joined = self.join(op, plain, results)
+            if joined is not None:
+                return joined
         if self.lifting is not None:
             lifted = self.lifting.lift(op, plain, results)
             if lifted is not None:
                 return lifted
         return self.record(op, plain, *results)
+
+    def join(
+        self, op: str, args: tuple[object, ...], results: tuple[tuple[tuple[Size, ...], DType], ...]
+    ) -> tuple[Tensor, ...] | None:
+        from codegen.graph import groups
+
+        return groups.lift(self, op, args, results)
 
     def record(self, op: str, args: tuple[object, ...], *results: tuple[tuple[Size, ...], DType]) -> tuple[Tensor, ...]:
         """Record an operation as it is."""

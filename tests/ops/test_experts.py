@@ -106,7 +106,22 @@ def f(x, scores, gate_up, down, up_bias, out_bias):
 """,
 }
 
+SPLIT = """
+def f(x, scores, gate_up, down, up_bias, out_bias):
+    k, experts = 2, scores.shape[-1]
+    weights, index = scores.topk(k, dim=-1)
+    sizes = torch.zeros_like(scores).scatter(1, index, 1).long().sum(0).tolist()
+    _, order = index.flatten().sort(0)
+    token = order.div(k, rounding_mode="trunc")
+    parts = x[token].split(sizes, dim=0)
+    h = torch.cat([F.linear(parts[e], gate_up[e]) for e in range(experts)], dim=0)
+    gate, up = h.chunk(2, dim=-1)
+    parts = (F.silu(gate) * up).split(sizes, dim=0)
+    y = torch.cat([F.linear(parts[e], down[e]) for e in range(experts)], dim=0)
+    return torch.zeros_like(x).index_add(0, token, y * weights.flatten()[order][:, None])
+"""
 PROGRAMS = {
+    "rows split by sizes": HEAD + SPLIT,
     **{name: HEAD + LOOP.format(k=2, sentinel=1, body=body) for name, body in BODIES.items()},
     "one expert a token": HEAD + LOOP.format(k=1, sentinel=0, body=GATED),
     **{name: HEAD + text for name, text in OTHER_FORMS.items()},
@@ -187,6 +202,24 @@ def test_what_is_no_sum_over_experts_is_refused(name: str) -> None:
         record(source, arguments(0, 5, 4))
     (diagnostic,) = caught.value.diagnostics
     assert diagnostic.code == "data-dependent-loop" and diagnostic.primary is not None
+
+
+SPLIT_MISUSES = {
+    "parts out of order": ("for e in range(experts)", "for e in reversed(range(experts))"),
+    "some parts only": ("range(experts)", "range(experts - 1)"),
+    "the weights of another": ("down[e]", "down[experts - 1 - e]"),
+    "something else than a product": ("F.linear(parts[e], down[e])", "F.relu(parts[e])"),
+    "sizes as numbers": ("h.chunk(2, dim=-1)", "h.chunk(sizes[0], dim=-1)"),
+}
+
+
+@pytest.mark.parametrize("name", SPLIT_MISUSES)
+def test_parts_that_are_not_joined_in_order_are_refused(name: str) -> None:
+    old, new = SPLIT_MISUSES[name]
+    assert old in SPLIT
+    with pytest.raises(CompileError) as caught:
+        record(HEAD + SPLIT.replace(old, new), arguments(0, 5, 4))
+    assert caught.value.diagnostics[0].code == "data-dependent"
 
 
 def test_what_one_expert_made_is_not_read_after_the_loop() -> None:

@@ -23,6 +23,7 @@ from codegen.graph.tensor_ops.shapes import broadcast, check_broadcast, floating
 from codegen.graph.tensor_ops.writing import Derived, store, view
 from codegen.graph.values import Tensor, Trace, value_of
 from ir.graph import DType
+from ir.ops import Category, category
 
 BINARY = {
     "+": "add",
@@ -457,7 +458,18 @@ def zero_(trace: Trace, input: object) -> Tensor:
     return store(trace, x, emit(trace, "zeros_like", (x, None), x.shape, x.dtype))
 
 
-@rule(methods=("item", "tolist", "__bool__", "__int__", "__float__", "numpy"))
+@rule(methods=("tolist",))
+def tolist(trace: Trace, input: object) -> object:
+    """The numbers of a tensor as Python's; of data, a list that rows may be split by."""
+    from codegen.graph.groups import Counts
+
+    x = tensor(trace, input)
+    if len(x.shape) != 1 or x.value in trace.constants or category(x.dtype) != Category.INTEGER:
+        return item(trace, x)
+    return Counts(x.value)
+
+
+@rule(methods=("item", "__bool__", "__int__", "__float__", "numpy"))
 def item(trace: Trace, input: object) -> object:
     x = tensor(trace, input)
     if x.value in trace.constants:

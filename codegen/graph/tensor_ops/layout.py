@@ -356,9 +356,18 @@ def _slice_view(trace: Trace, x: Tensor, made: Tensor, axis: int, start: Size, l
 
 
 @rule("split", "split_with_sizes", methods=("split", "split_with_sizes"))
-def split(trace: Trace, input: object, split_size_or_sections: object, dim: object = 0) -> tuple[Tensor, ...]:
+def split(trace: Trace, input: object, split_size_or_sections: object, dim: object = 0) -> object:
+    from codegen.graph.groups import Counts, Parts
+
     x = tensor(trace, input)
     axis = plain_dim(trace, dim, len(x.shape))
+    if isinstance(split_size_or_sections, Counts) and axis == 0:
+        return Parts(trace, x, split_size_or_sections)
+    return divided(trace, x, split_size_or_sections, axis)
+
+
+def divided(trace: Trace, x: Tensor, split_size_or_sections: object, axis: int) -> tuple[Tensor, ...]:
+    """Parts along an axis, all of one size or by their sizes."""
     whole, written = x.shape[axis], canonical(axis, len(x.shape))
     if isinstance(split_size_or_sections, (list, tuple)):
         lengths = sizes(trace, (split_size_or_sections,))
@@ -393,7 +402,7 @@ def chunk(trace: Trace, input: object, chunks: object, dim: object = 0) -> tuple
             trace.agreements.append((mul(exact, wanted), whole, trace.span))
         written = canonical(axis, len(x.shape))
         return _parts(trace, x, "chunk", (x, wanted, written), axis, (exact,) * wanted)
-    return split(trace, x, (*(each,) * (wanted - 1), sub(whole, mul(each, wanted - 1))), axis)
+    return divided(trace, x, (*(each,) * (wanted - 1), sub(whole, mul(each, wanted - 1))), axis)
 
 
 @rule("tensor_split", methods=("tensor_split",))
@@ -404,7 +413,7 @@ def tensor_split(trace: Trace, input: object, indices_or_sections: object, dim: 
     if isinstance(indices_or_sections, (list, tuple)):
         bounds: Shape = (0, *sizes(trace, (indices_or_sections,)), whole)
         lengths = tuple(sub(b, a) for a, b in zip(bounds, bounds[1:], strict=False))
-        return split(trace, x, lengths, axis)
+        return divided(trace, x, lengths, axis)
     wanted = integer(trace, indices_or_sections)
     if count(whole) % wanted == 0:
         return chunk(trace, x, wanted, axis)
