@@ -728,6 +728,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "bitwise_not": np.invert,
     "left_shift": _binary(np.left_shift),
     "right_shift": _binary(np.right_shift),
+    "detach": _keep(lambda x: x),
     "relu": _keep(lambda x: np.maximum(x, 0)),
     "relu6": _keep(_relu6),
     "silu": _float(lambda x: x * _sigmoid(x)),

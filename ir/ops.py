@@ -74,6 +74,7 @@ atan %x | inverse tangent
 sinh %x | hyperbolic sine
 cosh %x | hyperbolic cosine
 erf %x | error function
+detach %x | x, through which no gradient flows
 erfinv %x | inverse of the error function
 clamp %x %low? %high? | limited from below and above
 nan_to_num %x nan posinf neginf | with other numbers for those that are not finite

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
-from codegen.graph import branches, builtins, classes, counting, experts, library, operators, rope, scans
+from codegen.graph import branches, builtins, classes, counting, experts, gradients, library, operators, rope, scans
 from codegen.graph.objects import (
     Bound,
     Builtin,
@@ -740,6 +740,9 @@ class Interpreter:
         item = node.items[index]
         manager = self.eval(item.context_expr, scope)
         self.node = item.context_expr
+        if gradients.stops(manager) and self.framing:
+            gradients.without(self, scope, lambda: self._with_items(node, index + 1, scope))
+            return
         entered = library.enter(self, manager)
         if item.optional_vars is not None:
             self.assign(item.optional_vars, entered, scope)

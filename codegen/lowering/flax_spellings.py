@@ -48,6 +48,7 @@ TEMPLATES = {
     "reciprocal": "1 / x",
     "rsqrt": "jax.lax.rsqrt(x)",
     "atan": "jnp.arctan(x)",
+    "detach": "jax.lax.stop_gradient(x)",
     "erf": "jax.lax.erf(x)",
     "erfinv": "jax.lax.erf_inv(x)",
     "clamp": "jnp.clip(x, min=low, max=high)",

@@ -45,6 +45,7 @@ TEMPLATES = {
             " cosh erf erfinv isnan isinf isfinite logical_not sigmoid tanh polar view_as_complex view_as_real real imag conj"
         ).split()
     },
+    "detach": "x.detach()",
     "clamp": "torch.clamp(x, min=low, max=high)",
     "nan_to_num": "torch.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)",
     "eq": "a == b",
