@@ -72,6 +72,7 @@ class _Attempt:
 
 
 _REFUSALS = frozenset({"AssertionError", "NotImplementedError", "ValueError"})  # of steps of several tokens
+_ANOTHER_WAY = frozenset({"shape-mismatch", "state-in-module"})  # errors after which `forward` is called otherwise
 _CACHES = ("past_key_values", "cache_params")
 _ATTEMPTS = (_Attempt(True), _Attempt(True, all_tokens=False), _Attempt(False))
 
@@ -91,7 +92,7 @@ def _trace_either_way(built: Built, *, replay: bool) -> Traced:
         try:
             return _trace_with_states(built, attempt, replay=replay, again=again)
         except (CompileError, Raised) as error:
-            if isinstance(error, CompileError) and error.diagnostics[0].code != "shape-mismatch":
+            if isinstance(error, CompileError) and error.diagnostics[0].code not in _ANOTHER_WAY:
                 raise
             if isinstance(error, Raised) and error.instance.cls.name not in _REFUSALS:
                 raise
@@ -144,6 +145,8 @@ def _trace(
     interpreter.recordings = Recordings() if replay else None
     try:
         output = interpreter.call_module(model, [], _arguments(built, ids, positions, valid, cached))
+        if cached:
+            _check_modules(model, held)
     finally:
         _restore(held)
         interpreter.framing = False
@@ -272,6 +275,20 @@ def _held(model: ModuleObject) -> Held:
     """What every module holds: slots, what is in them, and the values of the tensors among that."""
     slots = [slot for _, m in _modules(model, "") for slot in (m.parameters, m.buffers, m.dict)]
     return [(s, dict(s), [(t, t.value) for t in s.values() if isinstance(t, Tensor)]) for s in slots]
+
+
+def _check_modules(model: ModuleObject, held: Held) -> None:
+    """What a call leaves in a module for the next one is no part of the cache that a step is given.
+
+    Raises:
+        CompileError: `state-in-module`; without a cache nothing is left, so whole sequences are right.
+    """
+    before = {id(slot): content for slot, content, _ in held}
+    for path, module in _modules(model, ""):
+        for name, value in module.dict.items():
+            if isinstance(value, Tensor) and before[id(module.dict)].get(name, value) is None:
+                message = f"`{name}` of `{path}` is kept from one call to the next outside of the cache"
+                raise CompileError(Diagnostic("state-in-module", message))
 
 
 def _restore(held: Held) -> None:

@@ -12,7 +12,8 @@ import pytest
 from codegen.graph.construction import build
 from codegen.graph.forward import Traced, trace_forward
 from codegen.source.files import find_library
-from ir.graph import Call, Loop, Op, Region
+from ir import laws
+from ir.graph import Call, Loop, Op, Region, within
 
 CASES = Path(__file__).resolve().parent.parent / "data" / "cases"
 LIBRARY = find_library()
@@ -34,7 +35,8 @@ def operations(region: Region) -> Iterator[str]:
                 for body in bodies:
                     yield from operations(body)
             case _:
-                pass
+                for inner in within(node):
+                    yield from operations(inner)
 
 
 @pytest.mark.parametrize("name", ["qwen3", "gemma2", "gpt2", "smollm3", "gemma3_text"])
@@ -48,6 +50,16 @@ def test_a_model_without_a_cache_is_traced_on_whole_sequences() -> None:
 
 def test_a_model_that_cannot_go_on_from_a_cache_is_traced_on_whole_sequences() -> None:
     assert "cache_update" not in set(operations(traced("cpmant").region))
+
+
+def test_a_model_that_keeps_states_in_its_modules_is_traced_on_whole_sequences() -> None:
+    assert "cache_update" not in set(operations(traced("recurrent_gemma").region))
+
+
+@pytest.mark.parametrize("name", ["mamba", "lfm2"])
+def test_states_are_read_and_written(name: str) -> None:
+    region = traced(name).region
+    assert laws.broken(region) == () and "state_extend" in set(operations(region))
 
 
 def test_what_forward_writes_into_its_modules_is_taken_back() -> None:
