@@ -135,6 +135,9 @@ class Emitter:
         return self.fields[leaf.path]
 
 
+IDLE = "What a checkpoint holds, and text alone does not run through."
+
+
 class ClassWriter:
     """Prints one class: what its methods read decides what its constructor keeps."""
 
@@ -170,10 +173,22 @@ class ClassWriter:
         scan = holds_layers(self.plan, self.emitter.program)
         signature = ", ".join(self.dialect.signature(self.plan, scan))
         opening = self.dialect.opening()
-        out = [f"class {self.plan.name}({self.dialect.base}):", f"    def __init__({signature}):"]
+        out = [f"class {self.plan.name}({self.dialect.base}):"]
+        out += [] if self.runs() else [f'    """{IDLE}"""', ""]
+        out.append(f"    def __init__({signature}):")
         body = [*opening, *init] or ["pass"]
         out += ["        " + line for line in body]
         return "\n".join(out) + "".join("\n\n" + method for method in methods) + "\n"
+
+    def runs(self) -> bool:
+        """Whether anything of it, or of what it holds, is called."""
+        paths = [member.path for member in self.plan.instances]
+        instances = self.emitter.program.instances
+        return any(
+            instance.methods and (path == own or path.startswith(f"{own}.") or not own)
+            for own in paths
+            for path, instance in instances.items()
+        )
 
     def method_name(self, method: str, number: int) -> str:
         base = self.dialect.forward if method == "forward" else method
