@@ -16,11 +16,13 @@ from ir import laws
 from ir.graph import Call, Loop, Op, Region, within
 
 CASES = Path(__file__).resolve().parent.parent / "data" / "cases"
+RECURRENT = CASES.parent / "recurrent"
 LIBRARY = find_library()
 
 
 def traced(name: str, *, replay: bool = True, **changes: Any) -> Traced:
-    raw = json.loads((CASES / f"{name}.json").read_text()) | changes
+    file = next(path for path in (CASES / f"{name}.json", RECURRENT / f"{name}.json") if path.exists())
+    raw = json.loads(file.read_text()) | changes
     return trace_forward(build(LIBRARY, raw), replay=replay)
 
 
