@@ -13,7 +13,7 @@ from codegen.graph.objects import SList
 from codegen.graph.predicates import Kind
 from codegen.graph.values import Scalar
 from codegen.source.files import Library, find_library
-from ir.expressions import Apply, Const, Index, Key
+from ir.expressions import Apply, Const, Environment, Index, Key, evaluate
 
 ROOT = find_library().root
 
@@ -272,3 +272,17 @@ def test_a_decorator_of_the_repository_is_not_taken_for_a_known_one() -> None:
     assert run("def wrap(g): return lambda: g() + 1\n@wrap\ndef f(): return 1") == 2
     assert run("from .d import cache\n@cache\ndef f(): return 1", d="def cache(g): return lambda: g() + 1") == 2
     assert run("from functools import cache\n@cache\ndef f(): return 1") == 1
+
+
+def test_elements_of_a_range_follow_from_their_place() -> None:
+    made = interpreter("def f(n, step):\n  return list(range(step - 1, n, step))")
+    given = {"n": 9, "step": 2}
+    args = [Scalar(value, Key((name,))) for name, value in given.items()]
+    items = made.call(made.find("repository.m.f"), args, {})
+    assert [item.value for item in items] == [1, 3, 5, 7]
+    counts = [p.expr for p in made.predicates if p.kind is Kind.COUNT]
+    for config in (given, {"n": 14, "step": 3}):
+        expected = list(range(config["step"] - 1, config["n"], config["step"]))
+        assert [evaluate(counts[0], Environment(config))] == [len(expected)]
+        places = [Environment(config, indices={"layer": at}) for at in range(len(expected))]
+        assert [evaluate(items[0].expr, place) for place in places] == expected
