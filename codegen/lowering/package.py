@@ -119,6 +119,7 @@ def package_views(
         has_buffers=_mentions(flax, "Buffer("),
         count_expr=weights.count_expr,
         indexed=flax.indexed,
+        rotating=bool(lowering.turns()),
         unscanned="Some hand on what later ones take" if handed_on else "They differ",
         linear_bias=options["Linear", "bias"],
         norm_weight=options["LayerNorm", "elementwise_affine"],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.lowering import towers
+from codegen.lowering import towers, turns
 from codegen.lowering.axes import Axis, name_axes
 from codegen.lowering.classes import Program, holes, plan
 from codegen.lowering.dialect import Dialect, attribute, name, unparse
@@ -245,11 +245,27 @@ class Lowering:
             for mask in self.given.masks
         )
 
+    def turns(self) -> list[str]:
+        """The lists of layers whose runs share the cache, in the order of execution; nothing where one runs once.
+
+        Raises:
+            CompileError: `cache-order`, the runs do not take its slots one after the other.
+        """
+        found = list(turns.runs(self.region))
+        if len(found) < 2:
+            return []
+        turns.check(found, self.given.resolved)
+        return [path for path, _ in found]
+
     def cache(self) -> CacheView:
         """What the cache holds: one shape for all layers, or one for each kind of layer."""
         shapes = list(dict.fromkeys(shape for shape, _ in self.slots()))
-        lengths = [self.over_cfg(self.count(path, length)) for path, length in self.lists()]
-        count = lengths[0] if lengths else "0"
+        lists = dict(self.lists())
+        lengths = {path: self.over_cfg(self.count(path, length)) for path, length in lists.items()}
+        count = next(iter(lengths.values()), "0")
+        if runs := self.turns():
+            times = {path: runs.count(path) for path in runs}
+            count = " + ".join(f"{n} * {lengths[path]}" if n > 1 else lengths[path] for path, n in times.items())
         if self.states:
             states, flax = states_view(self.states, self)
             return CacheView(count if shapes else "0", states=states, flax_expr=flax)

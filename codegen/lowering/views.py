@@ -393,6 +393,7 @@ class FlaxView(ModelView):
     norm_bias: LayerOption = LayerOption(True, True)
     indexed: bool = False  # what is done with a layer depends on its index
     unscanned: str = "They differ"  # why layers cannot be stacked, where they cannot
+    rotating: bool = False  # several loops over layers run, each on its own part of the cache
 
     @property
     def index_argument(self) -> str:

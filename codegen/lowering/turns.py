@@ -1,0 +1,69 @@
+"""Lists of layers that run more than once, or several of them: which part of the cache each run takes.
+
+A cache that is passed on as a value is a list in the order of the runs: each takes the first entries and puts them back at the
+end, so that a whole forward pass leaves the list in order. This holds where the source numbers its slots in the order of use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from codegen.diagnostics import CompileError, Diagnostic
+from codegen.lowering.functions import keeps_state
+from codegen.lowering.instances import absolute
+from ir.expressions import Environment, Expr, Index, evaluate, leaves
+from ir.graph import Call, Loop, ModuleTarget, Number, Op, Region, within
+
+
+def runs(region: Region, owner: str = "") -> Iterator[tuple[str, Loop]]:
+    """Every run of a list of layers that keep something, with the path of the list, in the order of execution."""
+    for node in region.nodes:
+        match node:
+            case Call(ModuleTarget(path), inner):
+                yield from runs(inner, absolute(path, owner))
+            case Call(region=inner):
+                yield from runs(inner, owner)
+            case Loop(container=container, bodies=bodies):
+                if any(keeps_state(body) for body in bodies):
+                    yield absolute(container, owner), node
+            case _:
+                for inner in within(node) if not isinstance(node, Op) else ():
+                    yield from runs(inner, owner)
+
+
+def check(found: list[tuple[str, Loop]], resolved: Mapping[str, object]) -> None:
+    """
+    Raises:
+        CompileError: `cache-order`, the slots are not taken one after the other.
+    """
+    taken = [slot for _, loop in found for slot in _slots_of(loop, resolved)]
+    if taken != list(range(len(taken))):
+        message = f"the slots of the cache are not taken one after the other: {taken[:12]}"
+        raise CompileError(Diagnostic("cache-order", message))
+
+
+def _slots_of(loop: Loop, resolved: Mapping[str, object]) -> Iterator[object]:
+    for index, kind in enumerate(loop.kinds):
+        for expr in dict.fromkeys(_slots(loop.bodies[kind])):
+            indices = {leaf.name: index for leaf in leaves(expr) if isinstance(leaf, Index)}
+            try:
+                yield evaluate(expr, Environment(config=resolved, indices=indices))
+            except (KeyError, IndexError, TypeError, ValueError, ArithmeticError):
+                yield None
+
+
+def _slots(region: Region) -> Iterator[Expr]:
+    for node in region.nodes:
+        match node:
+            case Op("cache_update", (_, _, Number(expr))):
+                yield expr
+            case Op():
+                pass
+            case Call(region=inner):
+                yield from _slots(inner)
+            case Loop(bodies=bodies):
+                for body in bodies:
+                    yield from _slots(body)
+            case _:
+                for inner in within(node):
+                    yield from _slots(inner)
