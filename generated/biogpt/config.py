@@ -71,18 +71,10 @@ class Config:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if not scale_embedding:
             problems.append(f"scale_embedding is {scale_embedding!r}; this code was compiled for True")
-        if hidden_size // num_attention_heads * num_attention_heads != hidden_size:
-            problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, "
-                f"num_attention_heads={num_attention_heads!r}"
-            )
         if hidden_act != "gelu":
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'gelu'")
-        if (hidden_size // num_attention_heads) ** -0.5 is None:
-            problems.append(
-                "this code was compiled for `(hidden_size // num_attention_heads) ** -0.5 is None` being False, "
-                f"not for hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
-            )
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

@@ -31,8 +31,8 @@ def re_lu_squared_activation(x: Tensor) -> Tensor:
 
 def inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
-        return 1.0 / cfg.rope_theta ** (h / (cfg.hidden_size // cfg.num_attention_heads))
+        steps = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
+        return 1.0 / cfg.rope_theta ** (steps / (cfg.hidden_size // cfg.num_attention_heads))
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -76,7 +76,7 @@ class Cache:
 
 
 class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config, size):
+    def __init__(self, cfg: Config, size: int):
         super().__init__()
         self.rms_norm_eps = cfg.rms_norm_eps
         self.weight = nn.Parameter(torch.ones(size))

@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Any
 
 KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the types it may have
-    "output_hidden_states": (bool,),
-    "return_dict": (bool,),
     "vocab_size": (int,),
     "hidden_size": (int,),
     "n_layer": (int,),
     "n_head": (int,),
     "layer_norm_epsilon": (float, int),
     "apply_residual_connection_post_layernorm": (bool,),
-    "pretraining_tp": (int,),
     "slow_but_exact": (bool,),
     "tie_word_embeddings": (bool,),
     "n_embed": (int, type(None)),
@@ -54,10 +51,7 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any]) -> Config:
         vocab_size = raw.get("vocab_size", 250880)
-        return_dict = raw.get("return_dict", True)
-        output_hidden_states = raw.get("output_hidden_states", False)
         apply_residual_connection_post_layernorm = raw.get("apply_residual_connection_post_layernorm", False)
-        pretraining_tp = raw.get("pretraining_tp", 1)
         slow_but_exact = raw.get("slow_but_exact", False)
         hidden_size = raw.get("hidden_size", 64) if raw.get("n_embed") is None else raw["n_embed"]
         n_layer = raw.get("num_hidden_layers", raw.get("n_layer", 2))
@@ -70,28 +64,24 @@ class Config:
             problems.append(f"a size is not positive: {sizes!r}")
         if hidden_size % n_head:
             problems.append(f"n_head does not divide hidden_size: {(hidden_size, n_head)!r}")
-        if hidden_size // n_head * n_head != hidden_size:
-            problems.append(f"the configuration class refuses hidden_size={hidden_size!r}, n_head={n_head!r}")
-        if not return_dict:
-            problems.append(f"return_dict is {return_dict!r}; this code was compiled for True")
-        if output_hidden_states:
-            problems.append(f"output_hidden_states is {output_hidden_states!r}; this code was compiled for False")
         if not (2 ** math.floor(math.log2(n_head)) != n_head):
             problems.append(
                 "this code was compiled for `2 ** math.floor(math.log2(n_head)) != n_head` being True, "
                 f"not for n_head={n_head!r}"
             )
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         if apply_residual_connection_post_layernorm:
             problems.append(
                 "apply_residual_connection_post_layernorm is "
                 f"{apply_residual_connection_post_layernorm!r}; this code was compiled for False"
             )
-        if not (pretraining_tp > 1):
-            problems.append(
-                f"this code was compiled for `pretraining_tp > 1` being True, not for pretraining_tp={pretraining_tp!r}"
-            )
         if slow_but_exact:
             problems.append(f"slow_but_exact is {slow_but_exact!r}; this code was compiled for False")
+        if n_head != 2 ** math.floor(math.log2(n_head)) + min(
+            2 ** math.floor(math.log2(n_head)), n_head - 2 ** math.floor(math.log2(n_head))
+        ):
+            problems.append(f"sizes that have to be equal are not for n_head={n_head!r}")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

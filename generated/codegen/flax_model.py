@@ -8,7 +8,6 @@ Axes: B batch, T new tokens, S attended tokens, V vocab_size, D n_embd.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -39,29 +38,25 @@ class LayerNorm(nnx.Module):
         self,
         features: int,
         eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
         *,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         self.eps = eps
-        self.scale = nnx.Param(jnp.ones(features, dtype)) if elementwise_affine else None
-        self.bias = nnx.Param(jnp.zeros(features, dtype)) if elementwise_affine and bias else None
+        self.scale = nnx.Param(jnp.ones(features, dtype))
+        self.bias = nnx.Param(jnp.zeros(features, dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         h = h - jnp.mean(h, axis=-1, keepdims=True)
         h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        if self.scale is not None:
-            h = h * self.scale[...]
-        if self.bias is not None:
-            h = h + self.bias[...]
+        h = h * self.scale[...]
+        h = h + self.bias[...]
         return h.astype(x.dtype)
 
 
 class Linear(nnx.Module):
-    """`x @ kernel.T + bias`; the kernel keeps the stored order, [out, in]."""
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         shape = (out_features, in_features)
@@ -69,7 +64,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].T
+        y = jnp.einsum("...D,FD->...F", x, self.kernel[...])
         return y if self.bias is None else y + self.bias[...]
 
 
@@ -81,10 +76,23 @@ def apply_rope_full_pairs_partial(x: Array, cos: Array, sin: Array) -> Array:
     return jnp.concatenate((x * cos + jnp.stack((-x2, x1), axis=-1).reshape(x.shape) * sin, rest), axis=-1)
 
 
+def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
+    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
+    B, N, T, H = q.shape
+    K, S = k.shape[1:3]
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+    grouped = q.reshape(B, K, N // K, T, H)
+    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
+    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
+    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
+    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+
+
 def embed_positions(cfg: Config) -> Array:
     h = 10000 ** (jnp.arange(0, cfg.rotary_dim, 2) / cfg.rotary_dim).astype(jnp.float32)
-    h = jnp.arange(cfg.n_positions).astype(jnp.float32)[:, None] * (1.0 / h)
-    return jnp.concatenate((jnp.sin(h), jnp.cos(h)), axis=-1)
+    sinusoid_inp = jnp.arange(cfg.n_positions).astype(jnp.float32)[:, None] * (1.0 / h)
+    return jnp.concatenate((jnp.sin(sinusoid_inp), jnp.cos(sinusoid_inp)), axis=-1)
 
 
 def new_gelu_activation(x: Array) -> Array:
@@ -92,17 +100,13 @@ def new_gelu_activation(x: Array) -> Array:
     return 0.5 * x * (1.0 + h)
 
 
-def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array:
-    """What the tokens at `here` attend to, [B or 1, 1, T, S]."""
+def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
+    """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it."""
+    if valid is None:
+        return None
     mask = slots <= here[:, None]  # [T, S]
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
+    mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
     return mask.reshape(-1, 1, *mask.shape[-2:])
-
-
-def additive(mask: Array, dtype: jnp.dtype) -> Array:
-    """What is added to the scores: 0 where `mask` attends, else the least number of the type."""
-    return jnp.where(mask, jnp.zeros((), dtype), jnp.finfo(dtype).min)
 
 
 KV = tuple[Array, Array]  # keys and values of one layer, each [B, K, S, H]
@@ -156,7 +160,9 @@ class Attention(nnx.Module):
         self.qkv_proj = Linear(cfg.n_embd, cfg.n_embd * 3, bias=False, dtype=dtype, rngs=rngs)
         self.out_proj = Linear(cfg.n_embd, cfg.n_embd, bias=False, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, positions: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array | None, positions: Array, kv: Any, start: Array | int
+    ) -> tuple[Array, Any]:
         B, T = x.shape[:2]
         q, v, k = jnp.split(self.qkv_proj(x).reshape(B, T, 4, -1), 3, axis=-1)
         sin, cos = jnp.split(embed_positions(self.cfg)[positions], 2, axis=-1)
@@ -182,10 +188,10 @@ class Attention(nnx.Module):
             B, T, -1, self.n_embd // self.n_head
         )
 
-    def _attn(self, q: Array, k: Array, v: Array, mask: Array) -> Array:
-        scores = q.astype(jnp.float32) @ k.astype(jnp.float32).swapaxes(2, 3)
-        scores = jax.nn.softmax((scores + mask) / math.sqrt(self.n_embd // self.n_head), axis=-1)
-        return scores.astype(k.dtype) @ v
+    def _attn(self, q: Array, k: Array, v: Array, mask: Array | None) -> Array:
+        T = q.shape[2]
+        q = q.astype(k.dtype)
+        return attend(q, k, v, mask, (self.n_embd // self.n_head) ** -0.5)
 
     def _merge_heads(self, tensor: Array) -> Array:
         B = tensor.shape[0]
@@ -208,10 +214,12 @@ class Block(nnx.Module):
         self.attn = Attention(cfg, layer, dtype=dtype, rngs=rngs)
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, positions: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
-        h = self.ln_1(x)
-        out, kv = self.attn(h, mask, positions, kv, start)
-        return out + self.mlp(h) + x, kv
+    def __call__(
+        self, x: Array, mask: Array | None, positions: Array, kv: Any, start: Array | int
+    ) -> tuple[Array, Any]:
+        normed = self.ln_1(x)
+        out, kv = self.attn(normed, mask, positions, kv, start)
+        return out + self.mlp(normed) + x, kv
 
 
 class Decoder(nnx.Module):
@@ -220,7 +228,9 @@ class Decoder(nnx.Module):
         self.h = stack_layers(lambda layer, rngs: Block(cfg, layer, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
         self.ln_f = LayerNorm(cfg.n_embd, eps=cfg.layer_norm_epsilon, dtype=dtype, rngs=rngs)
 
-    def __call__(self, ids: Array, positions: Array, mask: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, ids: Array, positions: Array, mask: Array | None, kv: Any, start: Array | int
+    ) -> tuple[Array, Any]:
         x = self.wte(ids)
         x, kv = run_layers(self.h, lambda layer, x, kv: layer(x, mask, positions, kv, start), x, kv)
         return self.ln_f(x), kv
@@ -317,7 +327,7 @@ class Model(nnx.Module):
         valid = None if attention_mask is None else attention_mask.astype(bool)
         order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         positions = order  # valid tokens count
-        mask = additive(causal_mask(here, here, valid), self.transformer.wte.embedding[...].dtype)
+        mask = causal_mask(here, here, valid)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
@@ -339,7 +349,7 @@ class Model(nnx.Module):
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
         positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
-        mask = additive(causal_mask(here, slots, valid), self.transformer.wte.embedding[...].dtype)
+        mask = causal_mask(here, slots, valid)
         cache = cache._replace(valid=valid, count=seen[:, -1])
         logits, kv = self._run(ids, positions, mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
@@ -382,7 +392,7 @@ class Model(nnx.Module):
         return jnp.concatenate([ids, new], axis=1)
 
     def _run(
-        self, ids: Array, positions: Array, mask: Array, kv: Any, start: Array | int, last_only: bool
+        self, ids: Array, positions: Array, mask: Array | None, kv: Any, start: Array | int, last_only: bool
     ) -> tuple[Array, Any]:
         x, kv = self.transformer(ids, positions, mask, kv, start)
         if last_only:

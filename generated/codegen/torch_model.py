@@ -8,7 +8,6 @@ Axes: B batch, T new tokens, S attended tokens, V vocab_size, D n_embd.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,9 +30,9 @@ def apply_rope_full_pairs_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor
 
 def embed_positions(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.arange(cfg.n_positions).float()[:, None]
-        h = h * (1.0 / 10000 ** (torch.arange(0, cfg.rotary_dim, 2) / cfg.rotary_dim))
-        return torch.cat((torch.sin(h), torch.cos(h)), dim=-1)
+        inv_freq = 1.0 / 10000 ** (torch.arange(0, cfg.rotary_dim, 2) / cfg.rotary_dim)
+        sinusoid_inp = torch.arange(cfg.n_positions).float()[:, None] * inv_freq
+        return torch.cat((torch.sin(sinusoid_inp), torch.cos(sinusoid_inp)), dim=-1)
 
 
 def new_gelu_activation(x: Tensor) -> Tensor:
@@ -41,18 +40,15 @@ def new_gelu_activation(x: Tensor) -> Tensor:
     return 0.5 * x * (1.0 + h)
 
 
-def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor:
-    """What tokens from `start` on attend to, [B or 1, 1, T, S]."""
+def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
+    """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it."""
+    if seen is None and (start == 0 or start + 1 == slots.shape[0]):
+        return None
     new = slots[start:, None]
     mask = slots <= new  # [T, S]
     if seen is not None:
         mask = (mask & seen[:, None]) | (slots == new)  # padding attends to itself: no softmax is empty
     return mask.view(-1, 1, *mask.shape[-2:])
-
-
-def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to the scores: 0 where `mask` attends, else the least number of the type."""
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
 @dataclass
@@ -95,7 +91,7 @@ class Attention(nn.Module):
         self.qkv_proj = nn.Linear(cfg.n_embd, cfg.n_embd * 3, bias=False)
         self.out_proj = nn.Linear(cfg.n_embd, cfg.n_embd, bias=False)
 
-    def forward(self, x: Tensor, mask: Tensor, positions: Tensor, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, positions: Tensor, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
         q, v, k = self.qkv_proj(x).reshape(B, T, 4, -1).split(self.n_embd // self.n_head * self.n_head // 4, dim=-1)
         sin, cos = self.embed_positions[positions].split((self.rotary_dim + 1) // 2, dim=-1)
@@ -120,10 +116,12 @@ class Attention(nn.Module):
             B, T, -1, self.n_embd // self.n_head
         )
 
-    def _attn(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        scores = q.float() @ k.float().transpose(2, 3)
-        scores = F.softmax((scores + mask) / math.sqrt(self.n_embd // self.n_head), dim=-1)
-        return scores.to(k.dtype) @ v
+    def _attn(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        T = q.shape[2]
+        q = q.to(k.dtype)
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=(self.n_embd // self.n_head) ** -0.5
+        )
 
     def _merge_heads(self, tensor: Tensor) -> Tensor:
         B = tensor.shape[0]
@@ -148,9 +146,9 @@ class Block(nn.Module):
         self.attn = Attention(cfg, layer)
         self.mlp = MLP(cfg)
 
-    def forward(self, x: Tensor, mask: Tensor, positions: Tensor, cache: Cache | None) -> Tensor:
-        h = self.ln_1(x)
-        return self.attn(h, mask, positions, cache) + self.mlp(h) + x
+    def forward(self, x: Tensor, mask: Tensor | None, positions: Tensor, cache: Cache | None) -> Tensor:
+        normed = self.ln_1(x)
+        return self.attn(normed, mask, positions, cache) + self.mlp(normed) + x
 
 
 class Decoder(nn.Module):
@@ -160,7 +158,7 @@ class Decoder(nn.Module):
         self.h = nn.ModuleList(Block(cfg, layer) for layer in range(cfg.n_layer))
         self.ln_f = nn.LayerNorm(cfg.n_embd, eps=cfg.layer_norm_epsilon)
 
-    def forward(self, ids: Tensor, positions: Tensor, mask: Tensor, cache: Cache | None) -> Tensor:
+    def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
         x = self.wte(ids)
         for layer in self.h:
             x = layer(x, mask, positions, cache)
@@ -261,10 +259,10 @@ class Model(nn.Module):
         slots = torch.arange(start + ids.shape[1], device=ids.device)
         order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
         positions = order[:, start:]  # [B, T]
-        mask = additive(causal_mask(slots, start, seen), self.transformer.wte.weight.dtype)
+        mask = causal_mask(slots, start, seen)
         return self._run(ids, positions, mask, cache, last_only)
 
-    def _run(self, ids: Tensor, positions: Tensor, mask: Tensor, cache: Cache | None, last_only: bool) -> Tensor:
+    def _run(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None, last_only: bool) -> Tensor:
         x = self.transformer(ids, positions, mask, cache)
         if last_only:
             x = x[:, -1:]

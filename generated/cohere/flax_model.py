@@ -32,16 +32,14 @@ class Embed(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """`x @ kernel.T + bias`; the kernel keeps the stored order, [out, in]."""
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         shape = (out_features, in_features)
         self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].T
-        return y if self.bias is None else y + self.bias[...]
+        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
 
 
 def apply_rope_pairs(x: Array, cos: Array, sin: Array) -> Array:
@@ -74,8 +72,7 @@ def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
     if valid is None:
         return None
     mask = slots <= here[:, None]  # [T, S]
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
+    mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
     return mask.reshape(-1, 1, *mask.shape[-2:])
 
 
@@ -128,28 +125,24 @@ class Attention(nnx.Module):
         self.q_proj = Linear(
             cfg.hidden_size,
             cfg.num_attention_heads * (cfg.hidden_size // cfg.num_attention_heads),
-            bias=False,
             dtype=dtype,
             rngs=rngs,
         )
         self.k_proj = Linear(
             cfg.hidden_size,
             cfg.num_key_value_heads * (cfg.hidden_size // cfg.num_attention_heads),
-            bias=False,
             dtype=dtype,
             rngs=rngs,
         )
         self.v_proj = Linear(
             cfg.hidden_size,
             cfg.num_key_value_heads * (cfg.hidden_size // cfg.num_attention_heads),
-            bias=False,
             dtype=dtype,
             rngs=rngs,
         )
         self.o_proj = Linear(
             cfg.num_attention_heads * (cfg.hidden_size // cfg.num_attention_heads),
             cfg.hidden_size,
-            bias=False,
             dtype=dtype,
             rngs=rngs,
         )
@@ -174,9 +167,9 @@ class Attention(nnx.Module):
 
 class MLP(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, bias=False, dtype=dtype, rngs=rngs)
-        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, bias=False, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
+        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -204,9 +197,9 @@ class DecoderLayer(nnx.Module):
     def __call__(
         self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
     ) -> tuple[Array, Any]:
-        h = self.input_layernorm(x)
-        hidden_states_attention, kv = self.self_attn(h, mask, cos, sin, kv, start)
-        return x + hidden_states_attention + self.mlp(h), kv
+        normed = self.input_layernorm(x)
+        hidden_states_attention, kv = self.self_attn(normed, mask, cos, sin, kv, start)
+        return x + hidden_states_attention + self.mlp(normed), kv
 
 
 class RotaryEmbedding(nnx.Module):
@@ -297,7 +290,7 @@ class Model(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
         self.model = Decoder(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
-        self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, bias=False, dtype=dtype, rngs=rngs)
+        self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, dtype=dtype, rngs=rngs)
         if cfg.tie_word_embeddings:
             self.lm_head.kernel = self.model.embed_tokens.embedding
 

@@ -27,8 +27,8 @@ def apply_rope_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
-        return 1.0 / cfg.rope_theta ** (h / (cfg.hidden_size // cfg.num_attention_heads))
+        steps = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
+        return 1.0 / cfg.rope_theta ** (steps / (cfg.hidden_size // cfg.num_attention_heads))
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -146,8 +146,8 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = LayerNorm(cfg)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        h = self.input_layernorm(x)
-        return x + self.self_attn(h, mask, cos, sin, cache) + self.mlp(h)
+        normed = self.input_layernorm(x)
+        return x + self.self_attn(normed, mask, cos, sin, cache) + self.mlp(normed)
 
 
 class RotaryEmbedding(nn.Module):

@@ -135,8 +135,8 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = LayerNorm(cfg)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        h = self.input_layernorm(x)
-        return x + self.self_attn(h, mask, cos, sin, cache) + self.mlp(h)
+        normed = self.input_layernorm(x)
+        return x + self.self_attn(normed, mask, cos, sin, cache) + self.mlp(normed)
 
 
 class Attention2(nn.Module):
@@ -171,8 +171,8 @@ class DecoderLayer2(nn.Module):
         self.input_layernorm = LayerNorm(cfg)
 
     def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
-        h = self.input_layernorm(x)
-        return x + self.self_attn(h, mask, cache) + self.mlp(h)
+        normed = self.input_layernorm(x)
+        return x + self.self_attn(normed, mask, cache) + self.mlp(normed)
 
 
 class RotaryEmbedding(nn.Module):
@@ -190,7 +190,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            DecoderLayer(cfg, layer) if (kind) == "sliding_attention" else DecoderLayer2(cfg, layer)
+            DecoderLayer(cfg, layer) if kind == "sliding_attention" else DecoderLayer2(cfg, layer)
             for layer, kind in enumerate(cfg.layer_types)
         )
         self.norm = LayerNorm(cfg)

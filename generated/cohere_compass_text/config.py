@@ -13,7 +13,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "vocab_size": (int,),
     "hidden_size": (int,),
     "intermediate_size": (int,),
-    "logit_scale": (float, int, type(None)),
+    "logit_scale": (float, int),
     "num_hidden_layers": (int,),
     "num_attention_heads": (int,),
     "num_key_value_heads": (int, type(None)),
@@ -35,13 +35,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "sliding_window": (int,),
     "layer_types": (list, type(None)),
     "head_dim": (int,),
-    "rope_scaling": (dict, type(None)),
-    "rope_scaling.full_attention": (dict,),
-    "rope_scaling.full_attention.rope_theta": (float, int),
-    "rope_scaling.full_attention.rope_type": (str,),
-    "rope_scaling.sliding_attention": (dict,),
-    "rope_scaling.sliding_attention.rope_theta": (float, int),
-    "rope_scaling.sliding_attention.rope_type": (str,),
 }
 
 
@@ -53,9 +46,9 @@ class Config:
     num_hidden_layers: int = 3  # L
     num_attention_heads: int = 4
     num_key_value_heads: int = 2
-    rope_parameters_full_attention_mrope_section_1: int = 2
+    mrope_section_full_attention: int = 2
     rope_parameters_full_attention_mrope_section_2: int = 2
-    rope_parameters_sliding_attention_mrope_section_1: int = 2
+    mrope_section_sliding_attention: int = 2
     rope_parameters_sliding_attention_mrope_section_2: int = 2
     sliding_window: int = 6
     head_dim: int = 12
@@ -88,26 +81,18 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 64)
         attention_bias = raw.get("attention_bias", False)
         hidden_act = raw.get("hidden_act", "silu")
+        logit_scale = raw.get("logit_scale")
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
         )
         head_dim = raw["head_dim"] if "head_dim" in raw else hidden_size // num_attention_heads
         layer_types = ("full_attention",) * num_hidden_layers if raw.get("layer_types") is None else raw["layer_types"]
-        rope_type = (
-            ((raw.get("rope_scaling") or {}).get("sliding_attention") or {}).get("rope_type")
-            if "rope_scaling" in raw
-            else ((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).get(
-                "rope_type", ((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).get("type", "default")
-            )
+        rope_type = ((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).get(
+            "rope_type", ((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).get("type", "default")
         )
-        rope_parameters_full_attention_rope_type = (
-            ((raw.get("rope_scaling") or {}).get("full_attention") or {}).get("rope_type")
-            if "rope_scaling" in raw
-            else ((raw.get("rope_parameters") or {}).get("full_attention") or {}).get(
-                "rope_type", ((raw.get("rope_parameters") or {}).get("full_attention") or {}).get("type", "default")
-            )
+        rope_parameters_full_attention_rope_type = ((raw.get("rope_parameters") or {}).get("full_attention") or {}).get(
+            "rope_type", ((raw.get("rope_parameters") or {}).get("full_attention") or {}).get("type", "default")
         )
-        logit_scale = raw.get("logit_scale")
         sizes = dict(
             vocab_size=vocab_size,
             hidden_size=hidden_size,
@@ -142,21 +127,10 @@ class Config:
             for name, item in (raw.get("rope_parameters") or {}).items()
         ):
             problems.append("rope_parameters holds objects that this code does not know")
-        if any(
-            isinstance(item, dict) for item in ((raw.get("rope_scaling") or {}).get("full_attention") or {}).values()
-        ):
-            problems.append("rope_scaling.full_attention holds objects that this code does not know")
-        if any(
-            isinstance(item, dict) for item in ((raw.get("rope_scaling") or {}).get("sliding_attention") or {}).values()
-        ):
-            problems.append("rope_scaling.sliding_attention holds objects that this code does not know")
-        if any(
-            isinstance(item, dict) and name not in ["full_attention", "sliding_attention"]
-            for name, item in (raw.get("rope_scaling") or {}).items()
-        ):
-            problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if head_dim % 2:
+            problems.append(f"2 does not divide head_dim: {head_dim!r}")
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
@@ -181,14 +155,7 @@ class Config:
                 f"not for layer_types={layer_types!r}"
             )
         if (
-            (
-                (raw.get("rope_scaling") or {})["sliding_attention"] is None
-                and (raw.get("rope_scaling") or {})["sliding_attention"] is None
-                if "sliding_attention" in (raw.get("rope_scaling") or {})
-                else None
-            )
-            if "rope_scaling" in raw
-            else raw["rope_parameters"].get("sliding_attention") is None
+            raw["rope_parameters"].get("sliding_attention") is None
             and (
                 raw["rope_parameters"]["sliding_attention"] is None
                 if "sliding_attention" in raw["rope_parameters"]
@@ -199,14 +166,7 @@ class Config:
         ):
             problems.append("this code was compiled for `rope_parameters.sliding_attention is None` being False")
         if not (
-            (
-                (raw.get("rope_scaling") or {})["sliding_attention"] is not None
-                or "mrope_section" in (raw.get("rope_scaling") or {})["sliding_attention"]
-                if "sliding_attention" in (raw.get("rope_scaling") or {})
-                else None
-            )
-            if "rope_scaling" in raw
-            else raw["rope_parameters"].get("sliding_attention") is not None
+            raw["rope_parameters"].get("sliding_attention") is not None
             or (
                 "mrope_section" in raw["rope_parameters"]["sliding_attention"]
                 if "sliding_attention" in raw["rope_parameters"]
@@ -215,20 +175,15 @@ class Config:
             if raw.get("rope_parameters")
             else None
         ):
-            problems.append("rope_parameters.sliding_attention.mrope_section is missing")
+            problems.append(
+                "rope_parameters.sliding_attention.mrope_section is missing; this code was compiled with it"
+            )
         if rope_type != "default":
             problems.append(
                 f"rope_parameters.sliding_attention.rope_type is {rope_type!r}; this code was compiled for 'default'"
             )
         if (
-            (
-                (raw.get("rope_scaling") or {})["full_attention"] is None
-                and (raw.get("rope_scaling") or {})["full_attention"] is None
-                if "full_attention" in (raw.get("rope_scaling") or {})
-                else None
-            )
-            if "rope_scaling" in raw
-            else raw["rope_parameters"].get("full_attention") is None
+            raw["rope_parameters"].get("full_attention") is None
             and (
                 raw["rope_parameters"]["full_attention"] is None if "full_attention" in raw["rope_parameters"] else None
             )
@@ -237,14 +192,7 @@ class Config:
         ):
             problems.append("this code was compiled for `rope_parameters.full_attention is None` being False")
         if not (
-            (
-                (raw.get("rope_scaling") or {})["full_attention"] is not None
-                or "mrope_section" in (raw.get("rope_scaling") or {})["full_attention"]
-                if "full_attention" in (raw.get("rope_scaling") or {})
-                else None
-            )
-            if "rope_scaling" in raw
-            else raw["rope_parameters"].get("full_attention") is not None
+            raw["rope_parameters"].get("full_attention") is not None
             or (
                 "mrope_section" in raw["rope_parameters"]["full_attention"]
                 if "full_attention" in raw["rope_parameters"]
@@ -253,7 +201,7 @@ class Config:
             if raw.get("rope_parameters")
             else None
         ):
-            problems.append("rope_parameters.full_attention.mrope_section is missing")
+            problems.append("rope_parameters.full_attention.mrope_section is missing; this code was compiled with it")
         if rope_parameters_full_attention_rope_type != "default":
             problems.append(
                 "rope_parameters.full_attention.rope_type is "
@@ -261,15 +209,10 @@ class Config:
             )
         if logit_scale is not None:
             problems.append(f"logit_scale is {logit_scale!r}; this code was compiled for None")
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         if not (
-            (
-                (raw.get("rope_scaling") or {})["sliding_attention"] is not None
-                or (raw.get("rope_scaling") or {})["sliding_attention"] is not None
-                if "sliding_attention" in (raw.get("rope_scaling") or {})
-                else None
-            )
-            if "rope_scaling" in raw
-            else raw["rope_parameters"].get("sliding_attention") is not None
+            raw["rope_parameters"].get("sliding_attention") is not None
             or (
                 raw["rope_parameters"]["sliding_attention"] is not None
                 if "sliding_attention" in raw["rope_parameters"]
@@ -280,14 +223,7 @@ class Config:
         ):
             problems.append("this code was compiled for `rope_parameters.sliding_attention is not None` being True")
         if not (
-            (
-                (raw.get("rope_scaling") or {})["full_attention"] is not None
-                or (raw.get("rope_scaling") or {})["full_attention"] is not None
-                if "full_attention" in (raw.get("rope_scaling") or {})
-                else None
-            )
-            if "rope_scaling" in raw
-            else raw["rope_parameters"].get("full_attention") is not None
+            raw["rope_parameters"].get("full_attention") is not None
             or (
                 raw["rope_parameters"]["full_attention"] is not None
                 if "full_attention" in raw["rope_parameters"]
@@ -297,112 +233,54 @@ class Config:
             else None
         ):
             problems.append("this code was compiled for `rope_parameters.full_attention is not None` being True")
-        if num_attention_heads // num_key_value_heads == 1:
-            problems.append(
-                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
-                f"not for num_attention_heads={num_attention_heads!r}, "
-                f"num_key_value_heads={num_key_value_heads!r}"
-            )
-        if num_hidden_layers != len(layer_types):
+        if not (num_hidden_layers == len(layer_types)):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
-        if head_dim % 2:
-            problems.append(f"the configuration class refuses head_dim={head_dim!r}")
-        if (
-            ("rope_scaling" in raw and "full_attention" not in (raw.get("rope_scaling") or {}))
-            or (
-                "rope_scaling" not in raw
-                and raw.get("rope_parameters")
-                and (raw["rope_parameters"].get("full_attention") is None)
-            )
-            or ("rope_scaling" not in raw and (not raw.get("rope_parameters")))
+        if (raw.get("rope_parameters") and raw["rope_parameters"].get("full_attention") is None) or (
+            not raw.get("rope_parameters")
         ):
             problems.append("rope_parameters.full_attention.mrope_section.1 is missing")
-        if (
-            ("rope_scaling" in raw and "full_attention" not in (raw.get("rope_scaling") or {}))
-            or (
-                "rope_scaling" not in raw
-                and raw.get("rope_parameters")
-                and (raw["rope_parameters"].get("full_attention") is None)
-            )
-            or ("rope_scaling" not in raw and (not raw.get("rope_parameters")))
+        if (raw.get("rope_parameters") and raw["rope_parameters"].get("full_attention") is None) or (
+            not raw.get("rope_parameters")
         ):
             problems.append("rope_parameters.full_attention.mrope_section.2 is missing")
         if (
-            ("rope_scaling" in raw and "sliding_attention" not in (raw.get("rope_scaling") or {}))
+            (raw.get("rope_parameters") and raw["rope_parameters"].get("sliding_attention") is None)
             or (
-                "rope_scaling" not in raw
-                and raw.get("rope_parameters")
-                and (raw["rope_parameters"].get("sliding_attention") is None)
-            )
-            or (
-                "rope_scaling" not in raw
-                and raw.get("rope_parameters")
-                and (raw["rope_parameters"].get("sliding_attention") is not None)
+                raw.get("rope_parameters")
+                and raw["rope_parameters"].get("sliding_attention") is not None
                 and (raw["rope_parameters"]["sliding_attention"].get("mrope_section") is None)
             )
-            or ("rope_scaling" not in raw and (not raw.get("rope_parameters")))
+            or (not raw.get("rope_parameters"))
         ):
             problems.append("rope_parameters.sliding_attention.mrope_section.1 is missing")
         if (
-            ("rope_scaling" in raw and "sliding_attention" not in (raw.get("rope_scaling") or {}))
+            (raw.get("rope_parameters") and raw["rope_parameters"].get("sliding_attention") is None)
             or (
-                "rope_scaling" not in raw
-                and raw.get("rope_parameters")
-                and (raw["rope_parameters"].get("sliding_attention") is None)
-            )
-            or (
-                "rope_scaling" not in raw
-                and raw.get("rope_parameters")
-                and (raw["rope_parameters"].get("sliding_attention") is not None)
+                raw.get("rope_parameters")
+                and raw["rope_parameters"].get("sliding_attention") is not None
                 and (raw["rope_parameters"]["sliding_attention"].get("mrope_section") is None)
             )
-            or ("rope_scaling" not in raw and (not raw.get("rope_parameters")))
+            or (not raw.get("rope_parameters"))
         ):
             problems.append("rope_parameters.sliding_attention.mrope_section.2 is missing")
-        if (
-            ("rope_scaling" in raw and "full_attention" not in (raw.get("rope_scaling") or {}))
-            or (
-                "rope_scaling" not in raw
-                and raw.get("rope_parameters")
-                and (raw["rope_parameters"].get("full_attention") is None)
-            )
-            or ("rope_scaling" not in raw and (not raw.get("rope_parameters")))
+        if (raw.get("rope_parameters") and raw["rope_parameters"].get("full_attention") is None) or (
+            not raw.get("rope_parameters")
         ):
             problems.append("rope_parameters.full_attention.rope_theta is missing")
-        if (
-            ("rope_scaling" in raw and "sliding_attention" not in (raw.get("rope_scaling") or {}))
-            or (
-                "rope_scaling" not in raw
-                and raw.get("rope_parameters")
-                and (raw["rope_parameters"].get("sliding_attention") is None)
-            )
-            or ("rope_scaling" not in raw and (not raw.get("rope_parameters")))
+        if (raw.get("rope_parameters") and raw["rope_parameters"].get("sliding_attention") is None) or (
+            not raw.get("rope_parameters")
         ):
             problems.append("rope_parameters.sliding_attention.rope_theta is missing")
-        if (
-            ("rope_scaling" in raw and "sliding_attention" not in (raw.get("rope_scaling") or {}))
-            or (
-                "rope_scaling" not in raw
-                and raw.get("rope_parameters")
-                and (raw["rope_parameters"].get("sliding_attention") is None)
-            )
-            or ("rope_scaling" not in raw and (not raw.get("rope_parameters")))
+        if (raw.get("rope_parameters") and raw["rope_parameters"].get("sliding_attention") is None) or (
+            not raw.get("rope_parameters")
         ):
             problems.append("rope_parameters.sliding_attention.rope_type is missing")
-        if (
-            ("rope_scaling" in raw and "full_attention" not in (raw.get("rope_scaling") or {}))
-            or (
-                "rope_scaling" not in raw
-                and raw.get("rope_parameters")
-                and (raw["rope_parameters"].get("full_attention") is None)
-            )
-            or ("rope_scaling" not in raw and (not raw.get("rope_parameters")))
+        if (raw.get("rope_parameters") and raw["rope_parameters"].get("full_attention") is None) or (
+            not raw.get("rope_parameters")
         ):
             problems.append("rope_parameters.full_attention.rope_type is missing")
-        if raw.get("logit_scale") is not None:
-            problems.append("logit_scale cannot be known: an object of the configuration is no value")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
@@ -411,37 +289,27 @@ class Config:
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
-            rope_parameters_full_attention_mrope_section_1=(
-                ((raw.get("rope_scaling") or {}).get("full_attention") or {}).get("mrope_section") or {}
-            )[1]
-            if "rope_scaling" in raw
-            else (((raw.get("rope_parameters") or {}).get("full_attention") or {}).get("mrope_section") or {})[1],
+            mrope_section_full_attention=(
+                ((raw.get("rope_parameters") or {}).get("full_attention") or {}).get("mrope_section") or {}
+            )[1],
             rope_parameters_full_attention_mrope_section_2=(
-                ((raw.get("rope_scaling") or {}).get("full_attention") or {}).get("mrope_section") or {}
-            )[2]
-            if "rope_scaling" in raw
-            else (((raw.get("rope_parameters") or {}).get("full_attention") or {}).get("mrope_section") or {})[2],
-            rope_parameters_sliding_attention_mrope_section_1=(
-                ((raw.get("rope_scaling") or {}).get("sliding_attention") or {}).get("mrope_section") or {}
-            )[1]
-            if "rope_scaling" in raw
-            else (((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).get("mrope_section") or {})[1],
+                ((raw.get("rope_parameters") or {}).get("full_attention") or {}).get("mrope_section") or {}
+            )[2],
+            mrope_section_sliding_attention=(
+                ((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).get("mrope_section") or {}
+            )[1],
             rope_parameters_sliding_attention_mrope_section_2=(
-                ((raw.get("rope_scaling") or {}).get("sliding_attention") or {}).get("mrope_section") or {}
-            )[2]
-            if "rope_scaling" in raw
-            else (((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).get("mrope_section") or {})[2],
+                ((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).get("mrope_section") or {}
+            )[2],
             sliding_window=raw.get("sliding_window", 4096),
             head_dim=head_dim,
             layer_norm_eps=raw.get("layer_norm_eps", 1e-05),
-            rope_theta_full_attention=((raw.get("rope_scaling") or {}).get("full_attention") or {}).get("rope_theta")
-            if "rope_scaling" in raw
-            else ((raw.get("rope_parameters") or {}).get("full_attention") or {}).get("rope_theta"),
-            rope_theta_sliding_attention=((raw.get("rope_scaling") or {}).get("sliding_attention") or {}).get(
+            rope_theta_full_attention=((raw.get("rope_parameters") or {}).get("full_attention") or {}).get(
                 "rope_theta"
-            )
-            if "rope_scaling" in raw
-            else ((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).get("rope_theta"),
+            ),
+            rope_theta_sliding_attention=((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).get(
+                "rope_theta"
+            ),
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )

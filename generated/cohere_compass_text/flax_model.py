@@ -33,16 +33,14 @@ class Embed(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """`x @ kernel.T + bias`; the kernel keeps the stored order, [out, in]."""
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         shape = (out_features, in_features)
         self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].T
-        return y if self.bias is None else y + self.bias[...]
+        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
 
 
 def apply_rope_full(x: Array, cos: Array, sin: Array) -> Array:
@@ -155,18 +153,10 @@ def stack_kv(kv: list[Any], cfg: Config) -> Any:
 class Attention(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
-        self.q_proj = Linear(
-            cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.k_proj = Linear(
-            cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.v_proj = Linear(
-            cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.o_proj = Linear(
-            cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs
-        )
+        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(
         self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
@@ -188,9 +178,9 @@ class Attention(nnx.Module):
 
 class MLP(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, bias=False, dtype=dtype, rngs=rngs)
-        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, bias=False, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
+        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -219,17 +209,17 @@ class DecoderLayer(nnx.Module):
     def __call__(
         self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
     ) -> tuple[Array, Any]:
-        h = self.input_layernorm(x)
-        hidden_states_attention, kv = self.self_attn(h, mask, cos, sin, kv, start)
-        return x + hidden_states_attention + self.mlp(h), kv
+        normed = self.input_layernorm(x)
+        hidden_states_attention, kv = self.self_attn(normed, mask, cos, sin, kv, start)
+        return x + hidden_states_attention + self.mlp(normed), kv
 
 
 class RotaryEmbedding(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.cfg = cfg
-        self.rope_parameters_sliding_attention_mrope_section_1 = cfg.rope_parameters_sliding_attention_mrope_section_1
+        self.mrope_section_sliding_attention = cfg.mrope_section_sliding_attention
         self.rope_parameters_sliding_attention_mrope_section_2 = cfg.rope_parameters_sliding_attention_mrope_section_2
-        self.rope_parameters_full_attention_mrope_section_1 = cfg.rope_parameters_full_attention_mrope_section_1
+        self.mrope_section_full_attention = cfg.mrope_section_full_attention
         self.rope_parameters_full_attention_mrope_section_2 = cfg.rope_parameters_full_attention_mrope_section_2
 
     def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
@@ -247,8 +237,8 @@ class RotaryEmbedding(nnx.Module):
     def recomposition_frequencies(self, freq: Array) -> Array:
         h = (
             freq[0]
-            .at[..., 1 : self.rope_parameters_sliding_attention_mrope_section_1 * 3 : 3]
-            .set(freq[1, ..., 1 : self.rope_parameters_sliding_attention_mrope_section_1 * 3 : 3])
+            .at[..., 1 : self.mrope_section_sliding_attention * 3 : 3]
+            .set(freq[1, ..., 1 : self.mrope_section_sliding_attention * 3 : 3])
         )
         h2 = freq.at[0].set(h)[2, ..., 2 : self.rope_parameters_sliding_attention_mrope_section_2 * 3 : 3]
         h = h.at[..., 2 : self.rope_parameters_sliding_attention_mrope_section_2 * 3 : 3].set(h2)
@@ -257,8 +247,8 @@ class RotaryEmbedding(nnx.Module):
     def recomposition_frequencies2(self, freq: Array) -> Array:
         h = (
             freq[0]
-            .at[..., 1 : self.rope_parameters_full_attention_mrope_section_1 * 3 : 3]
-            .set(freq[1, ..., 1 : self.rope_parameters_full_attention_mrope_section_1 * 3 : 3])
+            .at[..., 1 : self.mrope_section_full_attention * 3 : 3]
+            .set(freq[1, ..., 1 : self.mrope_section_full_attention * 3 : 3])
         )
         h2 = freq.at[0].set(h)[2, ..., 2 : self.rope_parameters_full_attention_mrope_section_2 * 3 : 3]
         h = h.at[..., 2 : self.rope_parameters_full_attention_mrope_section_2 * 3 : 3].set(h2)
@@ -357,7 +347,7 @@ class Model(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
         self.model = Text(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
-        self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, bias=False, dtype=dtype, rngs=rngs)
+        self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, dtype=dtype, rngs=rngs)
         if cfg.tie_word_embeddings:
             self.lm_head.kernel = self.model.embed_tokens.embedding
 

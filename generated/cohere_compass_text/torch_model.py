@@ -141,16 +141,16 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = LayerNorm(cfg)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        h = self.input_layernorm(x)
-        return x + self.self_attn(h, mask, cos, sin, cache) + self.mlp(h)
+        normed = self.input_layernorm(x)
+        return x + self.self_attn(normed, mask, cos, sin, cache) + self.mlp(normed)
 
 
 class RotaryEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.rope_parameters_sliding_attention_mrope_section_1 = cfg.rope_parameters_sliding_attention_mrope_section_1
+        self.mrope_section_sliding_attention = cfg.mrope_section_sliding_attention
         self.rope_parameters_sliding_attention_mrope_section_2 = cfg.rope_parameters_sliding_attention_mrope_section_2
-        self.rope_parameters_full_attention_mrope_section_1 = cfg.rope_parameters_full_attention_mrope_section_1
+        self.mrope_section_full_attention = cfg.mrope_section_full_attention
         self.rope_parameters_full_attention_mrope_section_2 = cfg.rope_parameters_full_attention_mrope_section_2
         self.register_buffer("sliding_attention_inv_freq", sliding_attention_inv_freq(cfg), persistent=False)
         self.register_buffer("full_attention_inv_freq", full_attention_inv_freq(cfg), persistent=False)
@@ -169,8 +169,8 @@ class RotaryEmbedding(nn.Module):
 
     def recomposition_frequencies(self, freq: Tensor) -> Tensor:
         h = freq[0].clone()
-        h[..., 1 : self.rope_parameters_sliding_attention_mrope_section_1 * 3 : 3] = freq[
-            1, ..., 1 : self.rope_parameters_sliding_attention_mrope_section_1 * 3 : 3
+        h[..., 1 : self.mrope_section_sliding_attention * 3 : 3] = freq[
+            1, ..., 1 : self.mrope_section_sliding_attention * 3 : 3
         ]
         h2 = freq.clone()
         h2[0] = h
@@ -182,8 +182,8 @@ class RotaryEmbedding(nn.Module):
 
     def recomposition_frequencies2(self, freq: Tensor) -> Tensor:
         h = freq[0].clone()
-        h[..., 1 : self.rope_parameters_full_attention_mrope_section_1 * 3 : 3] = freq[
-            1, ..., 1 : self.rope_parameters_full_attention_mrope_section_1 * 3 : 3
+        h[..., 1 : self.mrope_section_full_attention * 3 : 3] = freq[
+            1, ..., 1 : self.mrope_section_full_attention * 3 : 3
         ]
         h2 = freq.clone()
         h2[0] = h

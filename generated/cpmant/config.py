@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the types it may have
-    "output_hidden_states": (bool,),
-    "return_dict": (bool,),
     "vocab_size": (int,),
     "hidden_size": (int,),
     "num_attention_heads": (int,),
@@ -67,8 +65,6 @@ class Config:
         position_bias_num_buckets = raw.get("position_bias_num_buckets", 512)
         segment_types = raw.get("segment_types", 32)
         dropout_p = raw.get("dropout_p", 0.0)
-        return_dict = raw.get("return_dict", True)
-        output_hidden_states = raw.get("output_hidden_states", False)
         sizes = dict(
             vocab_size=vocab_size,
             hidden_size=hidden_size,
@@ -82,20 +78,14 @@ class Config:
             problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
-        if position_bias_num_buckets % (2):
-            problems.append(f"2 does not divide position_bias_num_buckets: {(position_bias_num_buckets, 2)!r}")
+        if position_bias_num_buckets % 2:
+            problems.append(f"2 does not divide position_bias_num_buckets: {position_bias_num_buckets!r}")
         if not (dropout_p is not None):
             problems.append(
                 f"this code was compiled for `dropout_p is not None` being True, not for dropout_p={dropout_p!r}"
             )
         if dropout_p:
             problems.append(f"this code was compiled for `dropout_p` being False, not for dropout_p={dropout_p!r}")
-        if not return_dict:
-            problems.append(f"return_dict is {return_dict!r}; this code was compiled for True")
-        if output_hidden_states:
-            problems.append(f"output_hidden_states is {output_hidden_states!r}; this code was compiled for False")
-        if hidden_size != hidden_size:
-            problems.append(f"the configuration class refuses hidden_size={hidden_size!r}")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

@@ -34,16 +34,14 @@ class Embed(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """`x @ kernel.T + bias`; the kernel keeps the stored order, [out, in]."""
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         shape = (out_features, in_features)
         self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].T
-        return y if self.bias is None else y + self.bias[...]
+        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
 
 
 class Cache(NamedTuple):
@@ -92,31 +90,32 @@ class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_attention_heads = cfg.num_attention_heads
         self.dim_head = cfg.dim_head
-        self.project_q = Linear(
-            cfg.hidden_size, cfg.num_attention_heads * cfg.dim_head, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.project_k = Linear(
-            cfg.hidden_size, cfg.num_attention_heads * cfg.dim_head, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.project_v = Linear(
-            cfg.hidden_size, cfg.num_attention_heads * cfg.dim_head, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.attention_out = Linear(
-            cfg.num_attention_heads * cfg.dim_head, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs
-        )
+        self.project_q = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.dim_head, dtype=dtype, rngs=rngs)
+        self.project_k = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.dim_head, dtype=dtype, rngs=rngs)
+        self.project_v = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.dim_head, dtype=dtype, rngs=rngs)
+        self.attention_out = Linear(cfg.num_attention_heads * cfg.dim_head, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(self, hidden_q: Array, mask: Array, position_bias: Array) -> Array:
         B = hidden_q.shape[0]
-        q = self.project_q(hidden_q).reshape(B, hidden_q.shape[1], self.num_attention_heads, self.dim_head)
-        k = self.project_k(hidden_q).reshape(B, q.shape[1], self.num_attention_heads, self.dim_head)
-        v = self.project_v(hidden_q).reshape(B, k.shape[1], self.num_attention_heads, self.dim_head)
+        len_q = hidden_q.shape[1]
+        q = self.project_q(hidden_q).reshape(B, len_q, self.num_attention_heads, self.dim_head)
+        k = self.project_k(hidden_q).reshape(B, len_q, self.num_attention_heads, self.dim_head)
+        v = self.project_v(hidden_q).reshape(B, len_q, self.num_attention_heads, self.dim_head)
         score = q.transpose(0, 2, 1, 3) @ k.transpose(0, 2, 1, 3).swapaxes(2, 3) / math.sqrt(self.dim_head)
-        h = mask.reshape(B, 1, score.shape[2], score.shape[2]) == jnp.array(False, dtype=jnp.bool_)
-        score = jnp.where(h, jnp.array(float("-inf"), dtype=score.dtype), score + position_bias)
-        h = mask.reshape(B, 1, score.shape[2], score.shape[2]) == jnp.array(False, dtype=jnp.bool_)
-        score = jnp.where(h, jnp.array(0, dtype=score.dtype), jax.nn.softmax(score, axis=-1))
+        score2 = score + position_bias
+        score = jnp.where(
+            mask.reshape(B, 1, len_q, len_q) == jnp.array(False, dtype=jnp.bool_),
+            jnp.array(float("-inf"), dtype=score.dtype),
+            score2,
+        )
+        score2 = jax.nn.softmax(score, axis=-1)
+        score = jnp.where(
+            mask.reshape(B, 1, len_q, len_q) == jnp.array(False, dtype=jnp.bool_),
+            jnp.array(0, dtype=score.dtype),
+            score2,
+        )
         score = (score @ v.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
-        return self.attention_out(score.reshape(B, score.shape[1], self.num_attention_heads * self.dim_head))
+        return self.attention_out(score.reshape(B, len_q, self.num_attention_heads * self.dim_head))
 
 
 class SelfAttentionBlock(nnx.Module):
@@ -130,8 +129,8 @@ class SelfAttentionBlock(nnx.Module):
 
 class DenseGatedACT(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.w_0 = Linear(cfg.hidden_size, cfg.dim_ff, bias=False, dtype=dtype, rngs=rngs)
-        self.w_1 = Linear(cfg.hidden_size, cfg.dim_ff, bias=False, dtype=dtype, rngs=rngs)
+        self.w_0 = Linear(cfg.hidden_size, cfg.dim_ff, dtype=dtype, rngs=rngs)
+        self.w_1 = Linear(cfg.hidden_size, cfg.dim_ff, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return jax.nn.gelu(self.w_0(x), approximate=False) * self.w_1(x)
@@ -140,7 +139,7 @@ class DenseGatedACT(nnx.Module):
 class FeedForward(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.w_in = DenseGatedACT(cfg, dtype=dtype, rngs=rngs)
-        self.w_out = Linear(cfg.dim_ff, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
+        self.w_out = Linear(cfg.dim_ff, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return self.w_out(self.w_in(x))
@@ -193,17 +192,15 @@ class SegmentPositionEmbedding(nnx.Module):
             )
         )
 
-    def __call__(self, key_segment: Array) -> Array:
+    def __call__(self, key_segment: Array, ids: Array) -> Array:
         B = key_segment.shape[0]
-        key_segment2 = key_segment.reshape(B, -1, key_segment.shape[1])
-        query_segment = key_segment.reshape(B, key_segment2.shape[2], -1)
+        keylen = key_segment.shape[1]
+        key_segment2 = key_segment.reshape(B, -1, keylen)
+        query_segment = key_segment.reshape(B, keylen, -1)
         relative_position_bucket = (
             self._segment_relative_position_bucket(query_segment, key_segment2) + self.position_bias_num_buckets
         )
-        relative_position = (
-            jnp.arange(relative_position_bucket.shape[1], dtype=jnp.int32)[None]
-            - jnp.arange(relative_position_bucket.shape[1], dtype=jnp.int32)[:, None]
-        )
+        relative_position = jnp.arange(keylen, dtype=jnp.int32)[None] - jnp.arange(keylen, dtype=jnp.int32)[:, None]
         relative_position_bucket = jnp.where(
             key_segment2 == query_segment, self._position_bucket(relative_position)[None], relative_position_bucket
         )
@@ -241,34 +238,34 @@ class Decoder(nnx.Module):
 
     def __call__(self, ids: Array) -> Array:
         B = ids.shape[0]
-        ids = ids.astype(jnp.int32)
-        segment = jnp.where(ids != 0, 2, 0).astype(jnp.int32)
+        ids2 = ids.astype(jnp.int32)
+        segment = jnp.where(ids2 != 0, 2, 0).astype(jnp.int32)
         length = (segment != 0).sum(axis=-1).astype(jnp.int32)
-        h = jnp.arange(
+        steps = jnp.arange(
             self.prompt_length * 2 + self.vocab_size, self.prompt_length * 3 + self.vocab_size, dtype=jnp.int32
         )
         segment = jnp.concatenate((jnp.zeros((B, self.prompt_length), dtype=jnp.int32), segment), axis=-1)
-        x = self.input_embedding(jnp.concatenate((jnp.tile(h, (B, 1)), ids), axis=-1))
+        seq_length = segment.shape[1]
+        x = self.input_embedding(jnp.concatenate((jnp.tile(steps, (B, 1)), ids2), axis=-1))
         mask = self._prepare_attention_mask(
-            jnp.full((B, segment.shape[1]), 0, dtype=jnp.int32),
-            jnp.full((B, segment.shape[1]), 1, dtype=jnp.int32),
-            length,
+            jnp.full((B, seq_length), 0, dtype=jnp.int32), jnp.full((B, seq_length), 1, dtype=jnp.int32), length, ids
         )
-        x = (x + self.segment_embedding(segment))[:, 0:]
-        x = self.encoder(x, mask[:, 0:], self.position_bias(segment)[:, :, 0:])
+        x = self.encoder(x + self.segment_embedding(segment), mask, self.position_bias(segment, ids))
         return x[:, self.prompt_length :]
 
-    def _prepare_attention_mask(self, span: Array, context: Array, length: Array) -> Array:
+    def _prepare_attention_mask(self, span: Array, context: Array, length: Array, ids: Array) -> Array:
+        T = ids.shape[1]
         B = span.shape[0]
-        directional_mask_2d = jnp.arange(span.shape[1]) <= jnp.arange(span.shape[1]).reshape(-1, 1)
-        h = directional_mask_2d.reshape(1, directional_mask_2d.shape[0], directional_mask_2d.shape[0])
-        mask = context[:, None] | jnp.logical_not(context[:, :, None]) & h
+        seqlen = span.shape[1]
+        directional_mask_2d = jnp.arange(seqlen) <= jnp.arange(seqlen).reshape(-1, 1)
+        h = jnp.logical_not(context[:, :, None]) & directional_mask_2d.reshape(1, seqlen, seqlen)
+        mask = context[:, None] | h
         mask = mask & (span[:, None] == span[:, :, None])
-        mask_1d = jnp.tile(jnp.arange(mask.shape[1] - self.prompt_length - 1, -1, -1)[None], (B, 1))
+        mask_1d = jnp.tile(jnp.arange(T - 1, -1, -1)[None], (B, 1)) < length[:, None]
         mask_1d = jnp.concatenate(
-            (jnp.ones((B, self.prompt_length), dtype=jnp.float32).astype(jnp.bool_), mask_1d < length[:, None]), axis=-1
+            (jnp.ones((B, self.prompt_length), dtype=jnp.float32).astype(jnp.bool_), mask_1d), axis=-1
         )
-        return mask_1d.reshape(B, mask.shape[1], 1) & mask_1d.reshape(B, 1, mask.shape[1]) & mask
+        return mask_1d.reshape(B, seqlen, 1) & mask_1d.reshape(B, 1, seqlen) & mask
 
 
 def sample(logits: Array, temperature: Array | float, top_k: int | None, top_p: float | None, key: Array) -> Array:
@@ -332,7 +329,7 @@ class Model(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
         self.cpmant = Decoder(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
-        self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, bias=False, dtype=dtype, rngs=rngs)
+        self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, dtype=dtype, rngs=rngs)
 
     @classmethod
     def from_pretrained(

@@ -63,16 +63,19 @@ class Attention(nn.Module):
 
     def forward(self, hidden_q: Tensor, mask: Tensor, position_bias: Tensor) -> Tensor:
         B = hidden_q.shape[0]
-        q = self.project_q(hidden_q).reshape(B, hidden_q.shape[1], self.num_attention_heads, self.dim_head)
-        k = self.project_k(hidden_q).reshape(B, q.shape[1], self.num_attention_heads, self.dim_head)
-        v = self.project_v(hidden_q).reshape(B, k.shape[1], self.num_attention_heads, self.dim_head)
+        len_q = hidden_q.shape[1]
+        q = self.project_q(hidden_q).reshape(B, len_q, self.num_attention_heads, self.dim_head)
+        k = self.project_k(hidden_q).reshape(B, len_q, self.num_attention_heads, self.dim_head)
+        v = self.project_v(hidden_q).reshape(B, len_q, self.num_attention_heads, self.dim_head)
         score = q.permute(0, 2, 1, 3) @ k.permute(0, 2, 1, 3).transpose(2, 3) / math.sqrt(self.dim_head)
-        h = mask.reshape(B, 1, score.shape[2], score.shape[2]) == torch.tensor(False, dtype=torch.bool)
-        score = (score + position_bias).masked_fill(h, torch.tensor(float("-inf"), dtype=score.dtype))
-        h = mask.reshape(B, 1, score.shape[2], score.shape[2]) == torch.tensor(False, dtype=torch.bool)
-        score = F.softmax(score, dim=-1).masked_fill(h, torch.tensor(0, dtype=score.dtype))
+        h = mask.reshape(B, 1, len_q, len_q) == torch.tensor(False, dtype=torch.bool, device=hidden_q.device)
+        score = (score + position_bias).masked_fill(
+            h, torch.tensor(float("-inf"), dtype=score.dtype, device=hidden_q.device)
+        )
+        h = mask.reshape(B, 1, len_q, len_q) == torch.tensor(False, dtype=torch.bool, device=hidden_q.device)
+        score = F.softmax(score, dim=-1).masked_fill(h, torch.tensor(0, dtype=score.dtype, device=hidden_q.device))
         score = (score @ v.permute(0, 2, 1, 3)).permute(0, 2, 1, 3)
-        return self.attention_out(score.reshape(B, score.shape[1], self.num_attention_heads * self.dim_head))
+        return self.attention_out(score.reshape(B, len_q, self.num_attention_heads * self.dim_head))
 
 
 class SelfAttentionBlock(nn.Module):
@@ -147,16 +150,17 @@ class SegmentPositionEmbedding(nn.Module):
             torch.empty(cfg.segment_types * cfg.segment_types + cfg.position_bias_num_buckets, cfg.num_attention_heads)
         )
 
-    def forward(self, key_segment: Tensor) -> Tensor:
+    def forward(self, key_segment: Tensor, ids: Tensor) -> Tensor:
         B = key_segment.shape[0]
-        key_segment2 = key_segment.reshape(B, -1, key_segment.shape[1])
-        query_segment = key_segment.reshape(B, key_segment2.shape[2], -1)
+        keylen = key_segment.shape[1]
+        key_segment2 = key_segment.reshape(B, -1, keylen)
+        query_segment = key_segment.reshape(B, keylen, -1)
         relative_position_bucket = (
             self._segment_relative_position_bucket(query_segment, key_segment2) + self.position_bias_num_buckets
         )
         relative_position = (
-            torch.arange(relative_position_bucket.shape[1], dtype=torch.int32)[None]
-            - torch.arange(relative_position_bucket.shape[1], dtype=torch.int32)[:, None]
+            torch.arange(keylen, dtype=torch.int32, device=key_segment.device)[None]
+            - torch.arange(keylen, dtype=torch.int32, device=key_segment.device)[:, None]
         )
         relative_position_bucket = torch.where(
             key_segment2 == query_segment, self._position_bucket(relative_position)[None], relative_position_bucket
@@ -194,32 +198,41 @@ class Decoder(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         B = ids.shape[0]
-        ids = ids.int()
-        segment = torch.where(ids != 0, 2, 0).int()
+        ids2 = ids.int()
+        segment = torch.where(ids2 != 0, 2, 0).int()
         length = (segment != 0).sum(dim=-1).int()
-        h = torch.arange(
-            self.prompt_length * 2 + self.vocab_size, self.prompt_length * 3 + self.vocab_size, dtype=torch.int32
+        steps = torch.arange(
+            self.prompt_length * 2 + self.vocab_size,
+            self.prompt_length * 3 + self.vocab_size,
+            dtype=torch.int32,
+            device=ids.device,
         )
-        segment = torch.cat((torch.zeros(B, self.prompt_length, dtype=torch.int32), segment), dim=-1)
-        x = self.input_embedding(torch.cat((h.repeat(B, 1), ids), dim=-1))
+        segment = torch.cat((torch.zeros(B, self.prompt_length, dtype=torch.int32, device=ids.device), segment), dim=-1)
+        seq_length = segment.shape[1]
+        x = self.input_embedding(torch.cat((steps.repeat(B, 1), ids2), dim=-1))
         mask = self._prepare_attention_mask(
-            torch.full((B, segment.shape[1]), 0, dtype=torch.int32),
-            torch.full((B, segment.shape[1]), 1, dtype=torch.int32),
+            torch.full((B, seq_length), 0, dtype=torch.int32, device=ids.device),
+            torch.full((B, seq_length), 1, dtype=torch.int32, device=ids.device),
             length,
+            ids,
         )
-        x = (x + self.segment_embedding(segment))[:, 0:]
-        x = self.encoder(x, mask[:, 0:], self.position_bias(segment)[:, :, 0:])
+        x = self.encoder(x + self.segment_embedding(segment), mask, self.position_bias(segment, ids))
         return x[:, self.prompt_length :]
 
-    def _prepare_attention_mask(self, span: Tensor, context: Tensor, length: Tensor) -> Tensor:
+    def _prepare_attention_mask(self, span: Tensor, context: Tensor, length: Tensor, ids: Tensor) -> Tensor:
+        T = ids.shape[1]
         B = span.shape[0]
-        directional_mask_2d = torch.arange(span.shape[1]) <= torch.arange(span.shape[1]).reshape(-1, 1)
-        h = directional_mask_2d.reshape(1, directional_mask_2d.shape[0], directional_mask_2d.shape[0])
-        mask = context[:, None] | torch.logical_not(context[:, :, None]) & h
+        seqlen = span.shape[1]
+        directional_mask_2d = torch.arange(seqlen, device=span.device) <= torch.arange(
+            seqlen, device=span.device
+        ).reshape(-1, 1)
+        h = torch.logical_not(context[:, :, None]) & directional_mask_2d.reshape(1, seqlen, seqlen)
+        mask = context[:, None] | h
         mask = mask & (span[:, None] == span[:, :, None])
-        mask_1d = torch.arange(mask.shape[1] - self.prompt_length - 1, -1, -1)[None].repeat(B, 1) < length[:, None]
-        mask_1d = torch.cat((torch.ones(B, self.prompt_length, dtype=torch.float32).bool(), mask_1d), dim=-1)
-        return mask_1d.reshape(B, mask.shape[1], 1) & mask_1d.reshape(B, 1, mask.shape[1]) & mask
+        mask_1d = torch.arange(T - 1, -1, -1, device=span.device)[None].repeat(B, 1) < length[:, None]
+        h = torch.ones(B, self.prompt_length, dtype=torch.float32, device=span.device).bool()
+        mask_1d = torch.cat((h, mask_1d), dim=-1)
+        return mask_1d.reshape(B, seqlen, 1) & mask_1d.reshape(B, 1, seqlen) & mask
 
 
 def sample(

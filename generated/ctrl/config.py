@@ -66,13 +66,12 @@ class Config:
             problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
-        if n_embd % (2):
-            problems.append(f"2 does not divide n_embd: {(n_embd, 2)!r}")
-        if int(n_embd / n_head) ** -0.5 is None:
-            problems.append(
-                "this code was compiled for `int(n_embd / n_head) ** -0.5 is None` being False, "
-                f"not for n_embd={n_embd!r}, n_head={n_head!r}"
-            )
+        if n_embd % int(n_embd / n_head):
+            problems.append(f"int(n_embd / n_head) does not divide n_embd: {(n_embd, int(n_embd / n_head))!r}")
+        if n_embd % 2:
+            problems.append(f"2 does not divide n_embd: {n_embd!r}")
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

@@ -39,38 +39,33 @@ class LayerNorm(nnx.Module):
         self,
         features: int,
         eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
         *,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         self.eps = eps
-        self.scale = nnx.Param(jnp.ones(features, dtype)) if elementwise_affine else None
-        self.bias = nnx.Param(jnp.zeros(features, dtype)) if elementwise_affine and bias else None
+        self.scale = nnx.Param(jnp.ones(features, dtype))
+        self.bias = nnx.Param(jnp.zeros(features, dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         h = h - jnp.mean(h, axis=-1, keepdims=True)
         h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        if self.scale is not None:
-            h = h * self.scale[...]
-        if self.bias is not None:
-            h = h + self.bias[...]
+        h = h * self.scale[...]
+        h = h + self.bias[...]
         return h.astype(x.dtype)
 
 
 class Linear(nnx.Module):
-    """`x @ kernel.T + bias`; the kernel keeps the stored order, [out, in]."""
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         shape = (out_features, in_features)
         self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
+        self.bias = nnx.Param(jnp.zeros(out_features, dtype))
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].T
-        return y if self.bias is None else y + self.bias[...]
+        return jnp.einsum("...D,FD->...F", x, self.kernel[...]) + self.bias[...]
 
 
 def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
@@ -88,9 +83,9 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
 
 def pos_encoding(cfg: Config) -> Array:
     h = 2 * (jnp.arange(cfg.n_embd).astype(jnp.float32)[None] // 2)
-    h2 = jnp.arange(cfg.n_positions).astype(jnp.float32)[..., None]
-    h = h2 * (1 / 10000 ** (h / cfg.n_embd))
-    return jnp.concatenate((jnp.sin(h[:, 0::2]), jnp.cos(h[:, 1::2])), axis=-1)
+    angle_rates = 1 / 10000 ** (h / cfg.n_embd)
+    angle_rads = jnp.arange(cfg.n_positions).astype(jnp.float32)[..., None] * angle_rates
+    return jnp.concatenate((jnp.sin(angle_rads[:, 0::2]), jnp.cos(angle_rads[:, 1::2])), axis=-1)
 
 
 def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
@@ -98,8 +93,7 @@ def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
     if valid is None:
         return None
     mask = slots <= here[:, None]  # [T, S]
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
+    mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
     return mask.reshape(-1, 1, *mask.shape[-2:])
 
 

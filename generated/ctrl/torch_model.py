@@ -24,9 +24,9 @@ from .config import Config
 def pos_encoding(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
         h = 2 * (torch.arange(cfg.n_embd).float()[None] // 2)
-        h2 = torch.arange(cfg.n_positions).float()[..., None]
-        h = h2 * (1 / 10000 ** (h / cfg.n_embd))
-        return torch.cat((torch.sin(h[:, 0::2]), torch.cos(h[:, 1::2])), dim=-1)
+        angle_rates = 1 / 10000 ** (h / cfg.n_embd)
+        angle_rads = torch.arange(cfg.n_positions).float()[..., None] * angle_rates
+        return torch.cat((torch.sin(angle_rads[:, 0::2]), torch.cos(angle_rads[:, 1::2])), dim=-1)
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:

@@ -128,11 +128,15 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if head_dim % 2:
+            problems.append(f"2 does not divide head_dim: {head_dim!r}")
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
+        if hidden_size % num_attention_heads:
+            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if not {*layer_types} <= {"full_attention", "sliding_attention"}:
             problems.append(
                 f"layer_types is {layer_types!r}; this code was compiled for 'full_attention', 'sliding_attention'"
@@ -150,23 +154,12 @@ class Config:
             or "partial_rotary_factor" in (raw.get("rope_parameters") or {})
         ):
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
-        if num_attention_heads // num_key_value_heads == 1:
-            problems.append(
-                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
-                f"not for num_attention_heads={num_attention_heads!r}, "
-                f"num_key_value_heads={num_key_value_heads!r}"
-            )
-        if hidden_size % num_attention_heads != 0:
-            problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, "
-                f"num_attention_heads={num_attention_heads!r}"
-            )
-        if num_hidden_layers != len(layer_types):
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
+        if not (num_hidden_layers == len(layer_types)):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
-        if head_dim % 2:
-            problems.append(f"the configuration class refuses head_dim={head_dim!r}")
         if (
             (
                 raw.get("rope_scaling")

@@ -137,7 +137,7 @@ class MLP(nn.Module):
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
-class RMSNorm(nn.Module):
+class DiffLlamaRMSNorm(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.rms_norm_eps = cfg.rms_norm_eps
@@ -154,8 +154,8 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.self_attn = Attention(cfg, layer)
         self.mlp = MLP(cfg)
-        self.input_layernorm = RMSNorm(cfg)
-        self.post_attention_layernorm = RMSNorm(cfg)
+        self.input_layernorm = DiffLlamaRMSNorm(cfg)
+        self.post_attention_layernorm = DiffLlamaRMSNorm(cfg)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), mask, cos, sin, cache)
@@ -178,7 +178,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(cfg, layer) for layer in range(cfg.num_hidden_layers))
-        self.norm = RMSNorm(cfg)
+        self.norm = DiffLlamaRMSNorm(cfg)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:

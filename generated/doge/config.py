@@ -28,7 +28,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "sliding_window": (int, type(None)),
     "keep_window_size": (int,),
     "is_moe": (bool,),
-    "output_router_logits": (bool,),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
@@ -77,12 +76,11 @@ class Config:
         is_moe = raw.get("is_moe", False)
         mlp_bias = raw.get("mlp_bias", False)
         hidden_act = raw.get("hidden_act", "silu")
-        output_router_logits = raw.get("output_router_logits", False)
+        sliding_window = raw.get("sliding_window")
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
         )
         rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
-        sliding_window = raw.get("sliding_window")
         sizes = dict(
             vocab_size=vocab_size,
             hidden_size=hidden_size,
@@ -101,13 +99,17 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
-        if hidden_size % num_attention_heads:
-            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
+        if hidden_size // num_attention_heads % 2:
+            problems.append(
+                f"2 does not divide hidden_size // num_attention_heads: {hidden_size // num_attention_heads!r}"
+            )
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
+        if hidden_size % num_attention_heads:
+            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
         if attention_bias:
@@ -120,18 +122,16 @@ class Config:
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
         if rope_type != "default":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if output_router_logits:
-            problems.append(f"output_router_logits is {output_router_logits!r}; this code was compiled for False")
         if sliding_window is not None:
             problems.append(f"sliding_window is {sliding_window!r}; this code was compiled for None")
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
                 "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
                 f"not for num_attention_heads={num_attention_heads!r}, "
                 f"num_key_value_heads={num_key_value_heads!r}"
             )
-        if raw.get("sliding_window") is not None:
-            problems.append("sliding_window cannot be known: an object of the configuration is no value")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

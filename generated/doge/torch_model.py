@@ -36,8 +36,8 @@ def repeat_kv(x: Tensor, num_key_value_heads: int, n_rep: int) -> Tensor:
 
 def inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
-        return 1.0 / cfg.rope_theta ** (h / (cfg.hidden_size // cfg.num_attention_heads))
+        steps = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
+        return 1.0 / cfg.rope_theta ** (steps / (cfg.hidden_size // cfg.num_attention_heads))
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor:
@@ -84,7 +84,7 @@ class Cache:
 
 
 class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config, size):
+    def __init__(self, cfg: Config, size: int):
         super().__init__()
         self.rms_norm_eps = cfg.rms_norm_eps
         self.weight = nn.Parameter(torch.ones(size))
@@ -125,11 +125,11 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
         S = mask.shape[3]
-        h = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.hidden_size // self.num_attention_heads))
-        h2 = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.hidden_size // self.num_attention_heads))
+        normed = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.hidden_size // self.num_attention_heads))
+        normed2 = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.hidden_size // self.num_attention_heads))
         v = self.v_proj(x).reshape(B, T, -1, self.hidden_size // self.num_attention_heads).transpose(1, 2)
-        q = apply_rope(h.transpose(1, 2), cos, sin)
-        k = apply_rope(h2.transpose(1, 2), cos, sin)
+        q = apply_rope(normed.transpose(1, 2), cos, sin)
+        k = apply_rope(normed2.transpose(1, 2), cos, sin)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
         dt_states = self.dt_proj(v.transpose(1, 2).reshape(B, S, -1))
@@ -154,7 +154,7 @@ class Attention(nn.Module):
             .expand(B, self.num_key_value_heads, T, S)
             .masked_fill(mask[:, :, :, :S] != 0, min_dtype)
         )
-        _, topk_indices = attn_mask.topk(min(self.keep_window_size, S), dim=-1, sorted=False)
+        _, topk_indices = attn_mask.topk(min(self.keep_window_size, S), sorted=False)
         return attn_mask.masked_fill(torch.zeros_like(attn_mask).scatter(-1, topk_indices, 1.0) == 0.0, min_dtype)
 
 

@@ -107,7 +107,7 @@ class Config:
         problems = []
         if raw.get("per_layer_config") is not None:
             problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
-        if "per_layer_config" not in raw and raw.get("layer_types") is None:
+        if raw.get("layer_types") is None:
             problems.append(
                 "the configuration class refuses this: TypeError: unsupported operand type(s) for %: 'int' and 'str'"
             )
@@ -117,13 +117,15 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if head_dim % 2:
+            problems.append(f"2 does not divide head_dim: {head_dim!r}")
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
         if "head_dim" not in raw:
-            problems.append("head_dim is missing")
+            problems.append("head_dim is missing; this code was compiled with it")
         if hidden_act not in ("silu", "swish"):
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
         if rope_type != "llama3":
@@ -138,6 +140,8 @@ class Config:
             )
         ):
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         if not ("sliding_attention" in layer_types):
             problems.append(
                 "this code was compiled for `'sliding_attention' in layer_types` being True, "
@@ -152,24 +156,18 @@ class Config:
                 "this code was compiled for `sliding_window is None` being False, "
                 f"not for sliding_window={sliding_window!r}"
             )
-        if num_attention_heads // num_key_value_heads == 1:
-            problems.append(
-                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
-                f"not for num_attention_heads={num_attention_heads!r}, "
-                f"num_key_value_heads={num_key_value_heads!r}"
-            )
-        if num_hidden_layers != len(layer_types):
+        if not (num_hidden_layers == len(layer_types)):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
-        if head_dim % 2:
-            problems.append(f"the configuration class refuses head_dim={head_dim!r}")
         if (
             "original_max_position_embeddings" not in rope_parameters
             and "rope_type" in rope_parameters
             and (rope_parameters["rope_type"] not in ["llama3", "yarn", "longrope"])
         ) or ("original_max_position_embeddings" not in rope_parameters and "rope_type" not in rope_parameters):
             problems.append("rope_parameters.original_max_position_embeddings is missing")
+        if "head_dim" not in raw:
+            problems.append("head_dim is missing")
         if "factor" not in rope_parameters:
             problems.append("rope_parameters.factor is missing")
         if "high_freq_factor" not in rope_parameters:
@@ -190,14 +188,14 @@ class Config:
             rope_theta=(raw.get("rope_scaling") or {})["rope_theta"]
             if "rope_theta" in (raw.get("rope_scaling") or {})
             else (
-                (
-                    raw["rope_theta"]
-                    if raw.get("rope_scaling")
-                    else (raw.get("rope_parameters") or {})["rope_theta"]
-                    if "rope_theta" in (raw.get("rope_parameters") or {})
+                raw["rope_theta"]
+                if "rope_scaling" in raw
+                else (
+                    raw["rope_parameters"]["rope_theta"]
+                    if "rope_theta" in raw["rope_parameters"]
                     else raw["rope_theta"]
                 )
-                if (raw.get("rope_parameters") or {}).get("rope_type") in ["llama3", "yarn", "longrope"]
+                if raw.get("rope_parameters")
                 else raw["rope_theta"]
             )
             if "rope_theta" in raw

@@ -29,17 +29,19 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
         h = cfg.rope_theta ** (torch.arange(0, int(cfg.head_dim * 1.0), 2).float() / int(cfg.head_dim * 1.0))
-        h = 1.0 / h
-        h2 = 6.283185307179586 / h
-        h = torch.where(h2 > cfg.original_max_position_embeddings / cfg.low_freq_factor, h / cfg.factor, h)
-        h3 = (cfg.original_max_position_embeddings / h2 - cfg.low_freq_factor) / (
+        inv_freq = 1.0 / h
+        wavelen = 6.283185307179586 / inv_freq
+        inv_freq_llama = torch.where(
+            wavelen > cfg.original_max_position_embeddings / cfg.low_freq_factor, inv_freq / cfg.factor, inv_freq
+        )
+        smooth_factor = (cfg.original_max_position_embeddings / wavelen - cfg.low_freq_factor) / (
             cfg.high_freq_factor - cfg.low_freq_factor
         )
-        h3 = (1 - h3) * h / cfg.factor + h3 * h
-        h2 = ~(h2 < cfg.original_max_position_embeddings / cfg.high_freq_factor) * ~(
-            h2 > cfg.original_max_position_embeddings / cfg.low_freq_factor
+        smoothed_inv_freq = (1 - smooth_factor) * inv_freq_llama / cfg.factor + smooth_factor * inv_freq_llama
+        is_medium_freq = ~(wavelen < cfg.original_max_position_embeddings / cfg.high_freq_factor) * ~(
+            wavelen > cfg.original_max_position_embeddings / cfg.low_freq_factor
         )
-        return torch.where(h2, h3, h)
+        return torch.where(is_medium_freq, smoothed_inv_freq, inv_freq_llama)
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None, window: int | None = None) -> Tensor | None:
@@ -85,7 +87,7 @@ class Cache:
 
 
 class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config, size):
+    def __init__(self, cfg: Config, size: int):
         super().__init__()
         self.rms_norm_eps = cfg.rms_norm_eps
         self.weight = nn.Parameter(torch.ones(size))
@@ -205,7 +207,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            DecoderLayer(cfg, layer) if (kind) == "sliding_attention" else DecoderLayer2(cfg, layer)
+            DecoderLayer(cfg, layer) if kind == "sliding_attention" else DecoderLayer2(cfg, layer)
             for layer, kind in enumerate(cfg.layer_types)
         )
         self.norm = RMSNorm(cfg, cfg.hidden_size)

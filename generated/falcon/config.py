@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the types it may have
-    "output_hidden_states": (bool,),
-    "return_dict": (bool,),
     "vocab_size": (int,),
     "hidden_size": (int,),
     "num_hidden_layers": (int,),
     "num_attention_heads": (int,),
-    "num_ln_in_parallel_attn": (int, type(None)),
+    "num_ln_in_parallel_attn": (int,),
     "layer_norm_epsilon": (float, int),
     "num_kv_heads": (int, type(None)),
     "alibi": (bool,),
@@ -74,10 +72,9 @@ class Config:
         new_decoder_architecture = raw.get("new_decoder_architecture", False)
         bias = raw.get("bias", False)
         activation = raw.get("activation", "gelu")
+        num_ln_in_parallel_attn = raw.get("num_ln_in_parallel_attn")
         parallel_attn = raw.get("parallel_attn", True)
-        return_dict = raw.get("return_dict", True)
         alibi = raw.get("alibi", False)
-        output_hidden_states = raw.get("output_hidden_states", False)
         hidden_size = raw.get("hidden_size", 4544) if raw.get("n_embed") is None else raw["n_embed"]
         num_kv_heads = num_attention_heads if raw.get("num_kv_heads") is None else raw["num_kv_heads"]
         ffn_hidden_size = (
@@ -85,7 +82,6 @@ class Config:
             if raw.get("ffn_hidden_size") is None
             else raw["ffn_hidden_size"]
         )
-        num_ln_in_parallel_attn = raw.get("num_ln_in_parallel_attn")
         rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         sizes = dict(
             vocab_size=vocab_size,
@@ -106,21 +102,13 @@ class Config:
             problems.append(f"a size is not positive: {sizes!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
+        if hidden_size // num_attention_heads % 2:
+            problems.append(
+                f"2 does not divide hidden_size // num_attention_heads: {hidden_size // num_attention_heads!r}"
+            )
         if num_attention_heads % num_kv_heads:
             problems.append(
                 f"num_kv_heads does not divide num_attention_heads: {(num_attention_heads, num_kv_heads)!r}"
-            )
-        if ((num_kv_heads * 2 + num_attention_heads) * (hidden_size // num_attention_heads)) % (
-            (num_attention_heads // num_kv_heads + 2) * (hidden_size // num_attention_heads)
-        ):
-            problems.append(
-                "(num_attention_heads // num_kv_heads + 2) * (hidden_size // num_attention_heads) does not divide (num_kv_heads * 2 + num_attention_heads) * (hidden_size // num_attention_heads): "
-                f"{((num_kv_heads * 2 + num_attention_heads) * (hidden_size // num_attention_heads), (num_attention_heads // num_kv_heads + 2) * (hidden_size // num_attention_heads))!r}"
-            )
-        if hidden_size // num_attention_heads * num_attention_heads != hidden_size:
-            problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, "
-                f"num_attention_heads={num_attention_heads!r}"
             )
         if not new_decoder_architecture:
             problems.append(
@@ -136,24 +124,24 @@ class Config:
             problems.append(f"parallel_attn is {parallel_attn!r}; this code was compiled for True")
         if rope_type != "default":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if not (hidden_size // num_attention_heads):
-            problems.append(
-                "this code was compiled for `hidden_size // num_attention_heads` being True, "
-                f"not for hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
-            )
-        if not return_dict:
-            problems.append(f"return_dict is {return_dict!r}; this code was compiled for True")
         if alibi:
             problems.append(f"alibi is {alibi!r}; this code was compiled for False")
-        if output_hidden_states:
-            problems.append(f"output_hidden_states is {output_hidden_states!r}; this code was compiled for False")
-        if hidden_size // num_attention_heads % 2:
-            problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, "
-                f"num_attention_heads={num_attention_heads!r}"
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
+        if 2 * num_attention_heads * (hidden_size // num_attention_heads // 2) != 2 * (
+            (
+                2 * num_attention_heads * (hidden_size // num_attention_heads // 2)
+                + 4 * num_kv_heads * (hidden_size // num_attention_heads // 2)
             )
-        if raw.get("num_ln_in_parallel_attn") is not None:
-            problems.append("num_ln_in_parallel_attn cannot be known: an object of the configuration is no value")
+            // (
+                2 * (num_attention_heads // num_kv_heads) * (hidden_size // num_attention_heads // 2)
+                + 4 * (hidden_size // num_attention_heads // 2)
+            )
+        ) * (num_attention_heads // num_kv_heads) * (hidden_size // num_attention_heads // 2):
+            problems.append(
+                f"sizes that have to be equal are not for hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}, num_kv_heads={num_kv_heads!r}"
+            )
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

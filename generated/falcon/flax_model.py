@@ -38,38 +38,32 @@ class LayerNorm(nnx.Module):
         self,
         features: int,
         eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
         *,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         self.eps = eps
-        self.scale = nnx.Param(jnp.ones(features, dtype)) if elementwise_affine else None
-        self.bias = nnx.Param(jnp.zeros(features, dtype)) if elementwise_affine and bias else None
+        self.scale = nnx.Param(jnp.ones(features, dtype))
+        self.bias = nnx.Param(jnp.zeros(features, dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         h = h - jnp.mean(h, axis=-1, keepdims=True)
         h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        if self.scale is not None:
-            h = h * self.scale[...]
-        if self.bias is not None:
-            h = h + self.bias[...]
+        h = h * self.scale[...]
+        h = h + self.bias[...]
         return h.astype(x.dtype)
 
 
 class Linear(nnx.Module):
-    """`x @ kernel.T + bias`; the kernel keeps the stored order, [out, in]."""
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         shape = (out_features, in_features)
         self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].T
-        return y if self.bias is None else y + self.bias[...]
+        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
 
 
 def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
@@ -102,8 +96,7 @@ def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
     if valid is None:
         return None
     mask = slots <= here[:, None]  # [T, S]
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
+    mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
     return mask.reshape(-1, 1, *mask.shape[-2:])
 
 
@@ -149,8 +142,8 @@ def stack_kv(kv: list[Any]) -> Any:
     return jax.tree.map(lambda *arrays: jnp.stack(arrays), *kv)
 
 
-class Linear(nnx.Module):
-    def __init__(self, cfg: Config, size, size2, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+class FalconLinear(nnx.Module):
+    def __init__(self, cfg: Config, size: int, size2: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (size, size2), dtype))
 
     def __call__(self, x: Array) -> Array:
@@ -162,14 +155,14 @@ class Attention(nnx.Module):
         self.num_attention_heads = cfg.num_attention_heads
         self.hidden_size = cfg.hidden_size
         self.num_kv_heads = cfg.num_kv_heads
-        self.query_key_value = Linear(
+        self.query_key_value = FalconLinear(
             cfg,
             (cfg.num_kv_heads * 2 + cfg.num_attention_heads) * (cfg.hidden_size // cfg.num_attention_heads),
             cfg.hidden_size,
             dtype=dtype,
             rngs=rngs,
         )
-        self.dense = Linear(cfg, cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.dense = FalconLinear(cfg, cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(
         self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
@@ -231,8 +224,8 @@ class Attention(nnx.Module):
 
 class MLP(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense_h_to_4h = Linear(cfg, cfg.ffn_hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.dense_4h_to_h = Linear(cfg, cfg.hidden_size, cfg.ffn_hidden_size, dtype=dtype, rngs=rngs)
+        self.dense_h_to_4h = FalconLinear(cfg, cfg.ffn_hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.dense_4h_to_h = FalconLinear(cfg, cfg.hidden_size, cfg.ffn_hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return self.dense_4h_to_h(jax.nn.gelu(self.dense_h_to_4h(x), approximate=False))
@@ -342,7 +335,7 @@ class Model(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
         self.transformer = Decoder(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
-        self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, bias=False, dtype=dtype, rngs=rngs)
+        self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, dtype=dtype, rngs=rngs)
         if cfg.tie_word_embeddings:
             self.lm_head.kernel = self.transformer.word_embeddings.embedding
 

@@ -27,8 +27,8 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
-        return 1.0 / cfg.rope_theta ** (h / (cfg.hidden_size // cfg.num_attention_heads))
+        steps = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
+        return 1.0 / cfg.rope_theta ** (steps / (cfg.hidden_size // cfg.num_attention_heads))
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -71,8 +71,8 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-class Linear(nn.Module):
-    def __init__(self, cfg: Config, size, size2):
+class FalconLinear(nn.Module):
+    def __init__(self, cfg: Config, size: int, size2: int):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(size, size2))
 
@@ -87,12 +87,12 @@ class Attention(nn.Module):
         self.hidden_size = cfg.hidden_size
         self.layer = layer
         self.num_kv_heads = cfg.num_kv_heads
-        self.query_key_value = Linear(
+        self.query_key_value = FalconLinear(
             cfg,
             (cfg.num_kv_heads * 2 + cfg.num_attention_heads) * (cfg.hidden_size // cfg.num_attention_heads),
             cfg.hidden_size,
         )
-        self.dense = Linear(cfg, cfg.hidden_size, cfg.hidden_size)
+        self.dense = FalconLinear(cfg, cfg.hidden_size, cfg.hidden_size)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
@@ -122,7 +122,7 @@ class Attention(nn.Module):
         qkv = fused_qkv.reshape(
             B, T, -1, self.num_attention_heads // self.num_kv_heads + 2, self.hidden_size // self.num_attention_heads
         )
-        k = qkv[:, :, :, torch.tensor((-2,), dtype=torch.int64)].expand(
+        k = qkv[:, :, :, torch.tensor((-2,), dtype=torch.int64, device=fused_qkv.device)].expand(
             B,
             T,
             (self.num_kv_heads * 2 + self.num_attention_heads)
@@ -131,7 +131,7 @@ class Attention(nn.Module):
             self.num_attention_heads // self.num_kv_heads,
             self.hidden_size // self.num_attention_heads,
         )
-        v = qkv[:, :, :, torch.tensor((-1,), dtype=torch.int64)].expand(
+        v = qkv[:, :, :, torch.tensor((-1,), dtype=torch.int64, device=fused_qkv.device)].expand(
             B,
             T,
             (self.num_kv_heads * 2 + self.num_attention_heads)
@@ -151,8 +151,8 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.dense_h_to_4h = Linear(cfg, cfg.ffn_hidden_size, cfg.hidden_size)
-        self.dense_4h_to_h = Linear(cfg, cfg.hidden_size, cfg.ffn_hidden_size)
+        self.dense_h_to_4h = FalconLinear(cfg, cfg.ffn_hidden_size, cfg.hidden_size)
+        self.dense_4h_to_h = FalconLinear(cfg, cfg.hidden_size, cfg.ffn_hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dense_4h_to_h(F.gelu(self.dense_h_to_4h(x)))

@@ -164,10 +164,10 @@ class DecoderLayer(nn.Module):
         self.post_feedforward_layernorm = RMSNorm(cfg)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        h = self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), mask, cos, sin, cache))
-        x = x + h
-        h = self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
-        return x + h
+        normed = self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), mask, cos, sin, cache))
+        x = x + normed
+        normed = self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
+        return x + normed
 
 
 class RotaryEmbedding(nn.Module):

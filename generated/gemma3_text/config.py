@@ -91,10 +91,10 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 8)
         num_key_value_heads = raw.get("num_key_value_heads", 4)
         head_dim = raw.get("head_dim", 256)
-        query_pre_attn_scalar = raw.get("query_pre_attn_scalar", 256)
         attention_bias = raw.get("attention_bias", False)
         hidden_activation = raw.get("hidden_activation", "gelu_pytorch_tanh")
         use_bidirectional_attention = raw.get("use_bidirectional_attention", False)
+        final_logit_softcapping = raw.get("final_logit_softcapping")
         layer_types = (
             tuple(
                 "sliding_attention" if (layer + 1) % raw.get("sliding_window_pattern", 6) else "full_attention"
@@ -135,7 +135,6 @@ class Config:
             if raw.get("rope_parameters")
             else "default"
         )
-        final_logit_softcapping = raw.get("final_logit_softcapping")
         sizes = dict(
             vocab_size=vocab_size,
             hidden_size=hidden_size,
@@ -166,11 +165,15 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if head_dim % 2:
+            problems.append(f"2 does not divide head_dim: {head_dim!r}")
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
+        if hidden_size % num_attention_heads:
+            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if attention_bias:
             problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
         if not {*layer_types} <= {"sliding_attention", "full_attention"}:
@@ -204,32 +207,14 @@ class Config:
             problems.append(
                 f"use_bidirectional_attention is {use_bidirectional_attention!r}; this code was compiled for False"
             )
-        if query_pre_attn_scalar**-0.5 is None:
-            problems.append(
-                "this code was compiled for `query_pre_attn_scalar ** -0.5 is None` being False, "
-                f"not for query_pre_attn_scalar={query_pre_attn_scalar!r}"
-            )
-        if num_attention_heads // num_key_value_heads == 1:
-            problems.append(
-                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
-                f"not for num_attention_heads={num_attention_heads!r}, "
-                f"num_key_value_heads={num_key_value_heads!r}"
-            )
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         if final_logit_softcapping is not None:
             problems.append(f"final_logit_softcapping is {final_logit_softcapping!r}; this code was compiled for None")
-        if hidden_size % num_attention_heads != 0:
-            problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, "
-                f"num_attention_heads={num_attention_heads!r}"
-            )
-        if num_hidden_layers != len(layer_types):
+        if not (num_hidden_layers == len(layer_types)):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
-        if head_dim % 2:
-            problems.append(f"the configuration class refuses head_dim={head_dim!r}")
-        if raw.get("final_logit_softcapping") is not None:
-            problems.append("final_logit_softcapping cannot be known: an object of the configuration is no value")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
@@ -265,7 +250,7 @@ class Config:
             )
             if raw.get("rope_parameters")
             else raw.get("rope_local_base_freq", 10000.0),
-            query_pre_attn_scalar=query_pre_attn_scalar,
+            query_pre_attn_scalar=raw.get("query_pre_attn_scalar", 256),
             sliding_window=raw.get("sliding_window", 4096) // 2 + 1
             if use_bidirectional_attention
             else raw.get("sliding_window", 4096),

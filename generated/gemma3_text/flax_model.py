@@ -24,16 +24,14 @@ from .config import Config
 
 
 class Linear(nnx.Module):
-    """`x @ kernel.T + bias`; the kernel keeps the stored order, [out, in]."""
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         shape = (out_features, in_features)
         self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].T
-        return y if self.bias is None else y + self.bias[...]
+        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
 
 
 def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
@@ -158,7 +156,7 @@ class TextScaledWordEmbedding(nnx.Module):
 
 
 class RMSNorm(nnx.Module):
-    def __init__(self, cfg: Config, size, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, size: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.rms_norm_eps = cfg.rms_norm_eps
         self.weight = nnx.Param(jnp.ones((size,), dtype))
 
@@ -174,18 +172,10 @@ class Attention(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.query_pre_attn_scalar = cfg.query_pre_attn_scalar
-        self.q_proj = Linear(
-            cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.k_proj = Linear(
-            cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.v_proj = Linear(
-            cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.o_proj = Linear(
-            cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs
-        )
+        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.q_norm = RMSNorm(cfg, cfg.head_dim, dtype=dtype, rngs=rngs)
         self.k_norm = RMSNorm(cfg, cfg.head_dim, dtype=dtype, rngs=rngs)
 
@@ -207,9 +197,9 @@ class Attention(nnx.Module):
 
 class MLP(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, bias=False, dtype=dtype, rngs=rngs)
-        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, bias=False, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
+        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return self.down_proj(jax.nn.gelu(self.gate_proj(x), approximate=True) * self.up_proj(x))
@@ -230,8 +220,8 @@ class DecoderLayer(nnx.Module):
     ) -> tuple[Array, Any]:
         out, kv = self.self_attn(self.input_layernorm(x), mask, cos, sin, kv, start)
         x = x + self.post_attention_layernorm(out)
-        h = self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
-        return x + h, kv
+        normed = self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
+        return x + normed, kv
 
 
 class RotaryEmbedding(nnx.Module):
@@ -339,7 +329,7 @@ class Model(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
         self.model = Text(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
-        self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, bias=False, dtype=dtype, rngs=rngs)
+        self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, dtype=dtype, rngs=rngs)
         if cfg.tie_word_embeddings:
             self.lm_head.kernel = self.model.embed_tokens.weight
 

@@ -97,7 +97,7 @@ class TextScaledWordEmbedding(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config, size):
+    def __init__(self, cfg: Config, size: int):
         super().__init__()
         self.rms_norm_eps = cfg.rms_norm_eps
         self.weight = nn.Parameter(torch.ones(size))
@@ -167,10 +167,10 @@ class DecoderLayer(nn.Module):
         self.post_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        h = self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), mask, cos, sin, cache))
-        x = x + h
-        h = self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
-        return x + h
+        normed = self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), mask, cos, sin, cache))
+        x = x + normed
+        normed = self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
+        return x + normed
 
 
 class RotaryEmbedding(nn.Module):

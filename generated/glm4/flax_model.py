@@ -33,7 +33,7 @@ class Embed(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """`x @ kernel.T + bias`; the kernel keeps the stored order, [out, in]."""
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         shape = (out_features, in_features)
@@ -41,7 +41,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].T
+        y = jnp.einsum("...D,FD->...F", x, self.kernel[...])
         return y if self.bias is None else y + self.bias[...]
 
 
@@ -69,8 +69,8 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
 
 
 def inv_freq(cfg: Config) -> Array:
-    h = jnp.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2, dtype=jnp.float32)
-    return 1.0 / cfg.rope_theta ** (h / int(cfg.head_dim * cfg.partial_rotary_factor))
+    steps = jnp.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2, dtype=jnp.float32)
+    return 1.0 / cfg.rope_theta ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor))
 
 
 def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
@@ -78,8 +78,7 @@ def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
     if valid is None:
         return None
     mask = slots <= here[:, None]  # [T, S]
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
+    mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
     return mask.reshape(-1, 1, *mask.shape[-2:])
 
 
@@ -186,8 +185,8 @@ class DecoderLayer(nnx.Module):
     ) -> tuple[Array, Any]:
         out, kv = self.self_attn(self.input_layernorm(x), mask, cos, sin, kv, start)
         x = x + self.post_self_attn_layernorm(out)
-        h = self.post_mlp_layernorm(self.mlp(self.post_attention_layernorm(x)))
-        return x + h, kv
+        normed = self.post_mlp_layernorm(self.mlp(self.post_attention_layernorm(x)))
+        return x + normed, kv
 
 
 class RotaryEmbedding(nnx.Module):

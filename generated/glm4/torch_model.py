@@ -31,8 +31,8 @@ def apply_rope_pairs_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2, dtype=torch.float32)
-        return 1.0 / cfg.rope_theta ** (h / int(cfg.head_dim * cfg.partial_rotary_factor))
+        steps = torch.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2, dtype=torch.float32)
+        return 1.0 / cfg.rope_theta ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor))
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -134,10 +134,10 @@ class DecoderLayer(nn.Module):
         self.post_mlp_layernorm = RMSNorm(cfg)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        h = self.post_self_attn_layernorm(self.self_attn(self.input_layernorm(x), mask, cos, sin, cache))
-        x = x + h
-        h = self.post_mlp_layernorm(self.mlp(self.post_attention_layernorm(x)))
-        return x + h
+        normed = self.post_self_attn_layernorm(self.self_attn(self.input_layernorm(x), mask, cos, sin, cache))
+        x = x + normed
+        normed = self.post_mlp_layernorm(self.mlp(self.post_attention_layernorm(x)))
+        return x + normed
 
 
 class RotaryEmbedding(nn.Module):

@@ -66,7 +66,7 @@ class Cache:
 
 
 class Conv1D(nn.Module):
-    def __init__(self, cfg: Config, size, size2, n_embd):
+    def __init__(self, cfg: Config, size: int, size2: int, n_embd: int):
         super().__init__()
         self.n_embd = n_embd
         self.size2 = size2

@@ -87,8 +87,6 @@ class Config:
             problems.append(f"this code was compiled for `n_inner is not None` being True, not for n_inner={n_inner!r}")
         if not multi_query:
             problems.append(f"multi_query is {multi_query!r}; this code was compiled for True")
-        if n_embd // n_head * n_head != n_embd:
-            problems.append(f"the configuration class refuses n_embd={n_embd!r}, n_head={n_head!r}")
         if not scale_attn_weights:
             problems.append(f"scale_attn_weights is {scale_attn_weights!r}; this code was compiled for True")
         if not scale_attention_softmax_in_fp32:
@@ -102,6 +100,8 @@ class Config:
             problems.append(
                 f"activation_function is {activation_function!r}; this code was compiled for 'gelu_pytorch_tanh'"
             )
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         if n_head == 1:
             problems.append(f"this code was compiled for `n_head == 1` being False, not for n_head={n_head!r}")
         _refuse(problems)

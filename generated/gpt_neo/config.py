@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the types it may have
-    "output_hidden_states": (bool,),
-    "return_dict": (bool,),
     "vocab_size": (int,),
     "max_position_embeddings": (int,),
     "hidden_size": (int,),
@@ -61,9 +59,8 @@ class Config:
         max_position_embeddings = raw.get("max_position_embeddings", 2048)
         hidden_size = raw.get("hidden_size", 2048)
         window_size = raw.get("window_size", 256)
+        intermediate_size = raw.get("intermediate_size")
         activation_function = raw.get("activation_function", "gelu_new")
-        return_dict = raw.get("return_dict", True)
-        output_hidden_states = raw.get("output_hidden_states", False)
         num_layers = raw.get("num_hidden_layers", raw.get("num_layers", 24))
         num_heads = raw.get("num_attention_heads", raw.get("num_heads", 16))
         attention_layers = (
@@ -103,7 +100,6 @@ class Config:
                 ((raw["attention_types"][0] or {})[0] or {})[1],
             ]
         )
-        intermediate_size = raw.get("intermediate_size")
         sizes = dict(
             vocab_size=vocab_size,
             max_position_embeddings=max_position_embeddings,
@@ -128,20 +124,14 @@ class Config:
             problems.append(f"intermediate_size is {intermediate_size!r}; this code was compiled for None")
         if not {*attention_layers} <= {"global", "local"}:
             problems.append(f"attention_layers is {attention_layers!r}; this code was compiled for 'global', 'local'")
-        if hidden_size // num_heads * num_heads != hidden_size:
-            problems.append(f"the configuration class refuses hidden_size={hidden_size!r}, num_heads={num_heads!r}")
         if activation_function != "gelu_new":
             problems.append(f"activation_function is {activation_function!r}; this code was compiled for 'gelu_new'")
-        if not return_dict:
-            problems.append(f"return_dict is {return_dict!r}; this code was compiled for True")
-        if output_hidden_states:
-            problems.append(f"output_hidden_states is {output_hidden_states!r}; this code was compiled for False")
-        if len(attention_layers) != num_layers:
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
+        if not (len(attention_layers) == num_layers):
             problems.append(
                 f"the configuration class refuses attention_layers={attention_layers!r}, num_layers={num_layers!r}"
             )
-        if raw.get("intermediate_size") is not None:
-            problems.append("intermediate_size cannot be known: an object of the configuration is no value")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

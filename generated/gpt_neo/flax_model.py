@@ -38,29 +38,25 @@ class LayerNorm(nnx.Module):
         self,
         features: int,
         eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
         *,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         self.eps = eps
-        self.scale = nnx.Param(jnp.ones(features, dtype)) if elementwise_affine else None
-        self.bias = nnx.Param(jnp.zeros(features, dtype)) if elementwise_affine and bias else None
+        self.scale = nnx.Param(jnp.ones(features, dtype))
+        self.bias = nnx.Param(jnp.zeros(features, dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         h = h - jnp.mean(h, axis=-1, keepdims=True)
         h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        if self.scale is not None:
-            h = h * self.scale[...]
-        if self.bias is not None:
-            h = h + self.bias[...]
+        h = h * self.scale[...]
+        h = h + self.bias[...]
         return h.astype(x.dtype)
 
 
 class Linear(nnx.Module):
-    """`x @ kernel.T + bias`; the kernel keeps the stored order, [out, in]."""
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         shape = (out_features, in_features)
@@ -68,13 +64,26 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].T
+        y = jnp.einsum("...D,FD->...F", x, self.kernel[...])
         return y if self.bias is None else y + self.bias[...]
 
 
+def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
+    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
+    B, N, T, H = q.shape
+    K, S = k.shape[1:3]
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+    grouped = q.reshape(B, K, N // K, T, H)
+    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
+    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
+    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
+    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+
+
 def bias(cfg: Config) -> Array:
-    h = jnp.ones((cfg.max_position_embeddings, cfg.max_position_embeddings), dtype=jnp.bool_)
-    return jnp.tril(h).reshape(1, 1, cfg.max_position_embeddings, cfg.max_position_embeddings)
+    bias = jnp.ones((cfg.max_position_embeddings, cfg.max_position_embeddings), dtype=jnp.bool_)
+    return jnp.tril(bias).reshape(1, 1, cfg.max_position_embeddings, cfg.max_position_embeddings)
 
 
 def new_gelu_activation(x: Array) -> Array:
@@ -83,9 +92,9 @@ def new_gelu_activation(x: Array) -> Array:
 
 
 def bias2(cfg: Config) -> Array:
-    h = jnp.ones((cfg.max_position_embeddings, cfg.max_position_embeddings), dtype=jnp.bool_)
-    h = jnp.tril(h).reshape(1, 1, cfg.max_position_embeddings, cfg.max_position_embeddings)
-    return h ^ jnp.tril(h, k=-cfg.window_size)
+    bias = jnp.ones((cfg.max_position_embeddings, cfg.max_position_embeddings), dtype=jnp.bool_)
+    bias = jnp.tril(bias).reshape(1, 1, cfg.max_position_embeddings, cfg.max_position_embeddings)
+    return bias ^ jnp.tril(bias, k=-cfg.window_size)
 
 
 def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array:
@@ -94,11 +103,6 @@ def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array:
     if valid is not None:
         mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
     return mask.reshape(-1, 1, *mask.shape[-2:])
-
-
-def additive(mask: Array, dtype: jnp.dtype) -> Array:
-    """What is added to the scores: 0 where `mask` attends, else the least number of the type."""
-    return jnp.where(mask, jnp.zeros((), dtype), jnp.finfo(dtype).min)
 
 
 KV = tuple[Array, Array]  # keys and values of one layer, each [B, K, S, H]
@@ -169,10 +173,7 @@ class SelfAttention(nnx.Module):
     def _attn(self, q: Array, k: Array, v: Array, mask: Array, start: Array | int) -> Array:
         T = q.shape[2]
         S = k.shape[2]
-        scores = q.astype(jnp.float32) @ k.astype(jnp.float32).swapaxes(2, 3)
-        scores = jnp.where(bias(self.cfg)[:, :, start + jnp.arange(T), :S], scores, jnp.finfo(jnp.float32).min)
-        scores = jax.nn.softmax(scores + mask, axis=-1).astype(q.dtype)
-        return scores @ v
+        return attend(q, k, v, mask & bias(self.cfg)[:, :, start + jnp.arange(T), :S], 1.0)
 
     def _merge_heads(self, tensor: Array) -> Array:
         B = tensor.shape[0]
@@ -237,10 +238,7 @@ class SelfAttention2(nnx.Module):
     def _attn(self, q: Array, k: Array, v: Array, mask: Array, start: Array | int) -> Array:
         T = q.shape[2]
         S = k.shape[2]
-        scores = q.astype(jnp.float32) @ k.astype(jnp.float32).swapaxes(2, 3)
-        scores = jnp.where(bias2(self.cfg)[:, :, start + jnp.arange(T), :S], scores, jnp.finfo(jnp.float32).min)
-        scores = jax.nn.softmax(scores + mask, axis=-1).astype(q.dtype)
-        return scores @ v
+        return attend(q, k, v, mask & bias2(self.cfg)[:, :, start + jnp.arange(T), :S], 1.0)
 
     def _merge_heads(self, tensor: Array) -> Array:
         B = tensor.shape[0]
@@ -277,7 +275,7 @@ class Decoder(nnx.Module):
         self.h = stack_layers(
             lambda layer, rngs: (
                 Block(cfg, layer, dtype=dtype, rngs=rngs)
-                if (cfg.attention_layers[layer]) == "global"
+                if cfg.attention_layers[layer] == "global"
                 else Block2(cfg, layer, dtype=dtype, rngs=rngs)
             ),
             cfg,
@@ -383,7 +381,7 @@ class Model(nnx.Module):
         valid = None if attention_mask is None else attention_mask.astype(bool)
         order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         positions = order  # valid tokens count
-        mask = additive(causal_mask(here, here, valid), self.transformer.wte.embedding[...].dtype)
+        mask = causal_mask(here, here, valid)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
@@ -405,7 +403,7 @@ class Model(nnx.Module):
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
         positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
-        mask = additive(causal_mask(here, slots, valid), self.transformer.wte.embedding[...].dtype)
+        mask = causal_mask(here, slots, valid)
         cache = cache._replace(valid=valid, count=seen[:, -1])
         logits, kv = self._run(ids, positions, mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])

@@ -22,8 +22,8 @@ from .config import Config
 
 def bias(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.ones(cfg.max_position_embeddings, cfg.max_position_embeddings, dtype=torch.bool)
-        return torch.tril(h).reshape(1, 1, cfg.max_position_embeddings, cfg.max_position_embeddings)
+        bias = torch.ones(cfg.max_position_embeddings, cfg.max_position_embeddings, dtype=torch.bool)
+        return torch.tril(bias).reshape(1, 1, cfg.max_position_embeddings, cfg.max_position_embeddings)
 
 
 def new_gelu_activation(x: Tensor) -> Tensor:
@@ -33,9 +33,9 @@ def new_gelu_activation(x: Tensor) -> Tensor:
 
 def bias2(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.ones(cfg.max_position_embeddings, cfg.max_position_embeddings, dtype=torch.bool)
-        h = torch.tril(h).reshape(1, 1, cfg.max_position_embeddings, cfg.max_position_embeddings)
-        return h ^ torch.tril(h, diagonal=-cfg.window_size)
+        bias = torch.ones(cfg.max_position_embeddings, cfg.max_position_embeddings, dtype=torch.bool)
+        bias = torch.tril(bias).reshape(1, 1, cfg.max_position_embeddings, cfg.max_position_embeddings)
+        return bias ^ torch.tril(bias, diagonal=-cfg.window_size)
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor:
@@ -45,11 +45,6 @@ def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor:
     if seen is not None:
         mask = (mask & seen[:, None]) | (slots == new)  # padding attends to itself: no softmax is empty
     return mask.view(-1, 1, *mask.shape[-2:])
-
-
-def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to the scores: 0 where `mask` attends, else the least number of the type."""
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
 @dataclass
@@ -107,10 +102,7 @@ class SelfAttention(nn.Module):
 
     def _attn(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, start: int) -> Tensor:
         S = k.shape[2]
-        scores = q.float() @ k.float().transpose(2, 3)
-        scores = torch.where(self.bias[:, :, start:S, :S], scores, torch.finfo(torch.float32).min)
-        scores = F.softmax(scores + mask, dim=-1).to(q.dtype)
-        return scores @ v
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask & self.bias[:, :, start:S, :S], scale=1.0)
 
     def _merge_heads(self, tensor: Tensor) -> Tensor:
         B = tensor.shape[0]
@@ -176,10 +168,7 @@ class SelfAttention2(nn.Module):
 
     def _attn(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, start: int) -> Tensor:
         S = k.shape[2]
-        scores = q.float() @ k.float().transpose(2, 3)
-        scores = torch.where(self.bias[:, :, start:S, :S], scores, torch.finfo(torch.float32).min)
-        scores = F.softmax(scores + mask, dim=-1).to(q.dtype)
-        return scores @ v
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask & self.bias[:, :, start:S, :S], scale=1.0)
 
     def _merge_heads(self, tensor: Tensor) -> Tensor:
         B = tensor.shape[0]
@@ -215,7 +204,7 @@ class Decoder(nn.Module):
         self.wte = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.wpe = nn.Embedding(cfg.max_position_embeddings, cfg.hidden_size)
         self.h = nn.ModuleList(
-            Block(cfg, layer) if (kind) == "global" else Block2(cfg, layer)
+            Block(cfg, layer) if kind == "global" else Block2(cfg, layer)
             for layer, kind in enumerate(cfg.attention_layers)
         )
         self.ln_f = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_epsilon)
@@ -321,7 +310,7 @@ class Model(nn.Module):
         slots = torch.arange(start + ids.shape[1], device=ids.device)
         order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
         positions = order[:, start:]  # [B, T]
-        mask = additive(causal_mask(slots, start, seen), self.transformer.wte.weight.dtype)
+        mask = causal_mask(slots, start, seen)
         return self._run(ids, positions, mask, cache, last_only)
 
     def _run(self, ids: Tensor, positions: Tensor, mask: Tensor, cache: Cache | None, last_only: bool) -> Tensor:

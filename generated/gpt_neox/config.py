@@ -89,6 +89,11 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if hidden_size % (hidden_size // num_attention_heads):
+            problems.append(
+                "hidden_size // num_attention_heads does not divide hidden_size: "
+                f"{(hidden_size, hidden_size // num_attention_heads)!r}"
+            )
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if not attention_bias:
@@ -99,13 +104,10 @@ class Config:
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         if not use_parallel_residual:
             problems.append(f"use_parallel_residual is {use_parallel_residual!r}; this code was compiled for True")
-        if hidden_size % num_attention_heads != 0:
-            problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, "
-                f"num_attention_heads={num_attention_heads!r}"
-            )
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

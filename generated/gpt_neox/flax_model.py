@@ -38,29 +38,25 @@ class LayerNorm(nnx.Module):
         self,
         features: int,
         eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
         *,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         self.eps = eps
-        self.scale = nnx.Param(jnp.ones(features, dtype)) if elementwise_affine else None
-        self.bias = nnx.Param(jnp.zeros(features, dtype)) if elementwise_affine and bias else None
+        self.scale = nnx.Param(jnp.ones(features, dtype))
+        self.bias = nnx.Param(jnp.zeros(features, dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         h = h - jnp.mean(h, axis=-1, keepdims=True)
         h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        if self.scale is not None:
-            h = h * self.scale[...]
-        if self.bias is not None:
-            h = h + self.bias[...]
+        h = h * self.scale[...]
+        h = h + self.bias[...]
         return h.astype(x.dtype)
 
 
 class Linear(nnx.Module):
-    """`x @ kernel.T + bias`; the kernel keeps the stored order, [out, in]."""
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         shape = (out_features, in_features)
@@ -68,7 +64,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].T
+        y = jnp.einsum("...D,FD->...F", x, self.kernel[...])
         return y if self.bias is None else y + self.bias[...]
 
 
@@ -93,9 +89,11 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
 
 
 def inv_freq(cfg: Config) -> Array:
-    h = jnp.arange(0, int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor), 2, dtype=jnp.float32)
-    h = cfg.rope_theta ** (h / int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor))
-    return 1.0 / h
+    steps = jnp.arange(
+        0, int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor), 2, dtype=jnp.float32
+    )
+    h = steps / int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor)
+    return 1.0 / cfg.rope_theta**h
 
 
 def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
@@ -103,8 +101,7 @@ def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
     if valid is None:
         return None
     mask = slots <= here[:, None]  # [T, S]
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
+    mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
     return mask.reshape(-1, 1, *mask.shape[-2:])
 
 

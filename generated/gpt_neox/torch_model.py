@@ -29,11 +29,11 @@ def apply_rope_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.arange(
+        steps = torch.arange(
             0, int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor), 2, dtype=torch.float32
         )
-        h = cfg.rope_theta ** (h / int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor))
-        return 1.0 / h
+        h = steps / int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor)
+        return 1.0 / cfg.rope_theta**h
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the types it may have
-    "output_hidden_states": (bool,),
-    "return_dict": (bool,),
     "vocab_size": (int,),
     "hidden_size": (int,),
     "num_hidden_layers": (int,),
@@ -70,8 +68,7 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 32)
         intermediate_multiple_size = raw.get("intermediate_multiple_size", 4)
         hidden_act = raw.get("hidden_act", "gelu")
-        return_dict = raw.get("return_dict", True)
-        output_hidden_states = raw.get("output_hidden_states", False)
+        partial_rotary_factor = rope_parameters.get("partial_rotary_factor", raw.get("rotary_pct", 1.0))
         rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         sizes = dict(
             vocab_size=vocab_size,
@@ -99,10 +96,18 @@ class Config:
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
-        if not return_dict:
-            problems.append(f"return_dict is {return_dict!r}; this code was compiled for True")
-        if output_hidden_states:
-            problems.append(f"output_hidden_states is {output_hidden_states!r}; this code was compiled for False")
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
+        if (
+            hidden_size // num_attention_heads
+            != (int(hidden_size // num_attention_heads * partial_rotary_factor) + 1) // 2
+            + (int(hidden_size // num_attention_heads * partial_rotary_factor) + 1) // 2
+        ):
+            problems.append(
+                f"sizes that have to be equal are not for hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}, "
+                f"partial_rotary_factor={partial_rotary_factor!r}"
+            )
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
@@ -112,7 +117,7 @@ class Config:
             intermediate_multiple_size=intermediate_multiple_size,
             rope_theta=rope_parameters.get("rope_theta", raw.get("rotary_emb_base", 10000.0)),
             layer_norm_eps=raw.get("layer_norm_eps", 1e-05),
-            partial_rotary_factor=rope_parameters.get("partial_rotary_factor", raw.get("rotary_pct", 1.0)),
+            partial_rotary_factor=partial_rotary_factor,
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
 

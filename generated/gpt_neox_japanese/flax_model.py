@@ -39,38 +39,32 @@ class LayerNorm(nnx.Module):
         self,
         features: int,
         eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
         *,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         self.eps = eps
-        self.scale = nnx.Param(jnp.ones(features, dtype)) if elementwise_affine else None
-        self.bias = nnx.Param(jnp.zeros(features, dtype)) if elementwise_affine and bias else None
+        self.scale = nnx.Param(jnp.ones(features, dtype))
+        self.bias = nnx.Param(jnp.zeros(features, dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         h = h - jnp.mean(h, axis=-1, keepdims=True)
         h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        if self.scale is not None:
-            h = h * self.scale[...]
-        if self.bias is not None:
-            h = h + self.bias[...]
+        h = h * self.scale[...]
+        h = h + self.bias[...]
         return h.astype(x.dtype)
 
 
 class Linear(nnx.Module):
-    """`x @ kernel.T + bias`; the kernel keeps the stored order, [out, in]."""
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         shape = (out_features, in_features)
         self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].T
-        return y if self.bias is None else y + self.bias[...]
+        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
 
 
 def apply_rope_partial(x: Array, cos: Array, sin: Array) -> Array:
@@ -80,7 +74,20 @@ def apply_rope_partial(x: Array, cos: Array, sin: Array) -> Array:
     return jnp.concatenate((x * cos + jnp.roll(x, R // 2, axis=-1) * sin, rest), axis=-1)
 
 
-def merge_heads(tensor: Array, num_attention_heads, attn_head_size) -> Array:
+def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
+    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
+    B, N, T, H = q.shape
+    K, S = k.shape[1:3]
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+    grouped = q.reshape(B, K, N // K, T, H)
+    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
+    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
+    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
+    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+
+
+def merge_heads(tensor: Array, num_attention_heads: int, attn_head_size: int) -> Array:
     B = tensor.shape[0]
     T = tensor.shape[2]
     return tensor.transpose(0, 2, 1, 3).reshape(B, T, num_attention_heads * attn_head_size)
@@ -91,22 +98,20 @@ def bias_dropout_add(x: Array, bias: Array, residual: Array) -> Array:
 
 
 def inv_freq(cfg: Config) -> Array:
-    h = jnp.arange(0, int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor), 2, dtype=jnp.float32)
-    h = cfg.rope_theta ** (h / int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor))
-    return 1.0 / h
+    steps = jnp.arange(
+        0, int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor), 2, dtype=jnp.float32
+    )
+    h = steps / int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor)
+    return 1.0 / cfg.rope_theta**h
 
 
-def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array:
-    """What the tokens at `here` attend to, [B or 1, 1, T, S]."""
+def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
+    """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it."""
+    if valid is None:
+        return None
     mask = slots <= here[:, None]  # [T, S]
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
+    mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
     return mask.reshape(-1, 1, *mask.shape[-2:])
-
-
-def additive(mask: Array, dtype: jnp.dtype) -> Array:
-    """What is added to the scores: 0 where `mask` attends, else the least number of the type."""
-    return jnp.where(mask, jnp.zeros((), dtype), jnp.finfo(dtype).min)
 
 
 KV = tuple[Array, Array]  # keys and values of one layer, each [B, K, S, H]
@@ -180,10 +185,12 @@ class Attention(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_attention_heads = cfg.num_attention_heads
         self.hidden_size = cfg.hidden_size
-        self.query_key_value = Linear(cfg.hidden_size, 3 * cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
-        self.dense = Linear(cfg.hidden_size, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
+        self.query_key_value = Linear(cfg.hidden_size, 3 * cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.dense = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
+    ) -> tuple[Array, Any]:
         B, T = x.shape[:2]
         qkv = self.query_key_value(x).reshape(
             B, T, self.num_attention_heads, 3 * (self.hidden_size // self.num_attention_heads)
@@ -200,26 +207,18 @@ class Attention(nnx.Module):
         )
         return self.dense(out), kv
 
-    def _attn(self, q: Array, k: Array, v: Array, mask: Array) -> Array:
-        B = q.shape[0]
+    def _attn(self, q: Array, k: Array, v: Array, mask: Array | None) -> Array:
         T = q.shape[2]
-        S = k.shape[2]
-        q2 = q.reshape(B * self.num_attention_heads, T, self.hidden_size // self.num_attention_heads)
-        h = k.reshape(q2.shape[0], S, self.hidden_size // self.num_attention_heads).swapaxes(1, 2)
-        scores = jnp.zeros((q2.shape[0], T, S), dtype=q2.dtype) + 1.0 / math.sqrt(
-            self.hidden_size // self.num_attention_heads
-        ) * (q2 @ h)
-        scores = jax.nn.softmax(scores.reshape(B, self.num_attention_heads, T, -1) + mask, axis=-1)
-        return scores @ v
+        return attend(q, k, v, mask, 1.0 / math.sqrt(self.hidden_size // self.num_attention_heads))
 
 
 class MLP(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.dense_h_to_4h = Linear(
-            cfg.hidden_size, cfg.hidden_size * cfg.intermediate_multiple_size, bias=False, dtype=dtype, rngs=rngs
+            cfg.hidden_size, cfg.hidden_size * cfg.intermediate_multiple_size, dtype=dtype, rngs=rngs
         )
         self.dense_4h_to_h = Linear(
-            cfg.hidden_size * cfg.intermediate_multiple_size, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs
+            cfg.hidden_size * cfg.intermediate_multiple_size, cfg.hidden_size, dtype=dtype, rngs=rngs
         )
 
     def __call__(self, x: Array) -> Array:
@@ -228,13 +227,14 @@ class MLP(nnx.Module):
 
 class Layer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.kind = layer == cfg.num_hidden_layers - 1
         self.input_layernorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype, rngs=rngs)
         self.post_attention_layernorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype, rngs=rngs)
         self.attention = Attention(cfg, layer, dtype=dtype, rngs=rngs)
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
+    ) -> tuple[Array, Any]:
         out, kv = self.attention(self.input_layernorm(x), mask, cos, sin, kv, start)
         out = x + out
         return out + self.mlp(self.post_attention_layernorm(out)), kv
@@ -245,10 +245,12 @@ class Attention2(nnx.Module):
         self.num_attention_heads = cfg.num_attention_heads
         self.hidden_size = cfg.hidden_size
         self.dense_bias = nnx.Param(jnp.zeros((cfg.hidden_size,), dtype))
-        self.query_key_value = Linear(cfg.hidden_size, 3 * cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
-        self.dense = Linear(cfg.hidden_size, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
+        self.query_key_value = Linear(cfg.hidden_size, 3 * cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.dense = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
+    ) -> tuple[Array, Any]:
         B, T = x.shape[:2]
         qkv = self.query_key_value(x).reshape(
             B, T, self.num_attention_heads, 3 * (self.hidden_size // self.num_attention_heads)
@@ -265,29 +267,22 @@ class Attention2(nnx.Module):
         )
         return self.dense(out), kv
 
-    def _attn(self, q: Array, k: Array, v: Array, mask: Array) -> Array:
-        B = q.shape[0]
+    def _attn(self, q: Array, k: Array, v: Array, mask: Array | None) -> Array:
         T = q.shape[2]
-        S = k.shape[2]
-        q2 = q.reshape(B * self.num_attention_heads, T, self.hidden_size // self.num_attention_heads)
-        h = k.reshape(q2.shape[0], S, self.hidden_size // self.num_attention_heads).swapaxes(1, 2)
-        scores = jnp.zeros((q2.shape[0], T, S), dtype=q2.dtype) + 1.0 / math.sqrt(
-            self.hidden_size // self.num_attention_heads
-        ) * (q2 @ h)
-        scores = jax.nn.softmax(scores.reshape(B, self.num_attention_heads, T, -1) + mask, axis=-1)
-        return scores @ v
+        return attend(q, k, v, mask, 1.0 / math.sqrt(self.hidden_size // self.num_attention_heads))
 
 
 class Layer2(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.kind = layer == cfg.num_hidden_layers - 1
         self.hidden_size = cfg.hidden_size
         self.input_layernorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype, rngs=rngs)
         self.post_attention_layernorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype, rngs=rngs)
         self.attention = Attention2(cfg, layer, dtype=dtype, rngs=rngs)
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
+    ) -> tuple[Array, Any]:
         B, T = x.shape[:2]
         out, kv = self.attention(self.input_layernorm(x), mask, cos, sin, kv, start)
         out = bias_dropout_add(out, jnp.broadcast_to(self.attention.dense_bias[...], (B, T, self.hidden_size)), x)
@@ -310,7 +305,7 @@ class Decoder(nnx.Module):
         self.layers = stack_layers(
             lambda layer, rngs: (
                 Layer(cfg, layer, dtype=dtype, rngs=rngs)
-                if not (layer == cfg.num_hidden_layers - 1)
+                if layer != cfg.num_hidden_layers - 1
                 else Layer2(cfg, layer, dtype=dtype, rngs=rngs)
             ),
             cfg,
@@ -320,7 +315,9 @@ class Decoder(nnx.Module):
         self.final_layer_norm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype, rngs=rngs)
         self.rotary_emb = RotaryEmbedding(cfg, dtype=dtype, rngs=rngs)
 
-    def __call__(self, ids: Array, positions: Array, mask: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, ids: Array, positions: Array, mask: Array | None, kv: Any, start: Array | int
+    ) -> tuple[Array, Any]:
         x = self.embed_in(ids)
         cos, sin = self.rotary_emb(positions, x.dtype)
         x, kv = run_layers(self.layers, lambda layer, x, kv: layer(x, mask, cos, sin, kv, start), x, kv)
@@ -388,7 +385,7 @@ class Model(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
         self.gpt_neox_japanese = Decoder(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
-        self.embed_out = Linear(cfg.hidden_size, cfg.vocab_size, bias=False, dtype=dtype, rngs=rngs)
+        self.embed_out = Linear(cfg.hidden_size, cfg.vocab_size, dtype=dtype, rngs=rngs)
         if cfg.tie_word_embeddings:
             self.embed_out.kernel = self.gpt_neox_japanese.embed_in.embedding
 
@@ -418,7 +415,7 @@ class Model(nnx.Module):
         valid = None if attention_mask is None else attention_mask.astype(bool)
         order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         positions = order  # valid tokens count
-        mask = additive(causal_mask(here, here, valid), self.gpt_neox_japanese.embed_in.embedding[...].dtype)
+        mask = causal_mask(here, here, valid)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
@@ -448,7 +445,7 @@ class Model(nnx.Module):
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
         positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
-        mask = additive(causal_mask(here, slots, valid), self.gpt_neox_japanese.embed_in.embedding[...].dtype)
+        mask = causal_mask(here, slots, valid)
         cache = cache._replace(valid=valid, count=seen[:, -1])
         logits, kv = self._run(ids, positions, mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
@@ -491,7 +488,7 @@ class Model(nnx.Module):
         return jnp.concatenate([ids, new], axis=1)
 
     def _run(
-        self, ids: Array, positions: Array, mask: Array, kv: Any, start: Array | int, last_only: bool
+        self, ids: Array, positions: Array, mask: Array | None, kv: Any, start: Array | int, last_only: bool
     ) -> tuple[Array, Any]:
         x, kv = self.gpt_neox_japanese(ids, positions, mask, kv, start)
         if last_only:

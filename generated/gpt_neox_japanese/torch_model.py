@@ -28,7 +28,7 @@ def apply_rope_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((torch.addcmul(x * cos, x.roll(R // 2, -1), sin), rest), dim=-1)
 
 
-def merge_heads(tensor: Tensor, num_attention_heads, attn_head_size) -> Tensor:
+def merge_heads(tensor: Tensor, num_attention_heads: int, attn_head_size: int) -> Tensor:
     B = tensor.shape[0]
     T = tensor.shape[2]
     return tensor.permute(0, 2, 1, 3).reshape(B, T, num_attention_heads * attn_head_size)
@@ -40,25 +40,22 @@ def bias_dropout_add(x: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
 
 def inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.arange(
+        steps = torch.arange(
             0, int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor), 2, dtype=torch.float32
         )
-        h = cfg.rope_theta ** (h / int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor))
-        return 1.0 / h
+        h = steps / int(cfg.hidden_size // cfg.num_attention_heads * cfg.partial_rotary_factor)
+        return 1.0 / cfg.rope_theta**h
 
 
-def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor:
-    """What tokens from `start` on attend to, [B or 1, 1, T, S]."""
+def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
+    """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it."""
+    if seen is None and (start == 0 or start + 1 == slots.shape[0]):
+        return None
     new = slots[start:, None]
     mask = slots <= new  # [T, S]
     if seen is not None:
         mask = (mask & seen[:, None]) | (slots == new)  # padding attends to itself: no softmax is empty
     return mask.view(-1, 1, *mask.shape[-2:])
-
-
-def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to the scores: 0 where `mask` attends, else the least number of the type."""
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
 @dataclass
@@ -99,7 +96,7 @@ class Attention(nn.Module):
         self.query_key_value = nn.Linear(cfg.hidden_size, 3 * cfg.hidden_size, bias=False)
         self.dense = nn.Linear(cfg.hidden_size, cfg.hidden_size, bias=False)
 
-    def forward(self, x: Tensor, mask: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
         qkv = self.query_key_value(x).reshape(
             B, T, self.num_attention_heads, 3 * (self.hidden_size // self.num_attention_heads)
@@ -115,20 +112,16 @@ class Attention(nn.Module):
         )
         return self.dense(out)
 
-    def _attn(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        B = q.shape[0]
+    def _attn(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         T = q.shape[2]
-        S = k.shape[2]
-        q2 = q.reshape(B * self.num_attention_heads, T, self.hidden_size // self.num_attention_heads)
-        h = k.reshape(q2.shape[0], S, self.hidden_size // self.num_attention_heads).transpose(1, 2)
-        scores = torch.baddbmm(
-            torch.zeros(q2.shape[0], T, S, dtype=q2.dtype),
-            q2,
-            h,
-            alpha=1.0 / math.sqrt(self.hidden_size // self.num_attention_heads),
+        return F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            is_causal=mask is None and T > 1,
+            scale=1.0 / math.sqrt(self.hidden_size // self.num_attention_heads),
         )
-        scores = F.softmax(scores.reshape(B, self.num_attention_heads, T, -1) + mask, dim=-1)
-        return scores @ v
 
 
 class MLP(nn.Module):
@@ -144,13 +137,12 @@ class MLP(nn.Module):
 class Layer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
-        self.kind = layer == cfg.num_hidden_layers - 1
         self.input_layernorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
         self.post_attention_layernorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
         self.attention = Attention(cfg, layer)
         self.mlp = MLP(cfg)
 
-    def forward(self, x: Tensor, mask: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         out = x + self.attention(self.input_layernorm(x), mask, cos, sin, cache)
         return out + self.mlp(self.post_attention_layernorm(out))
 
@@ -165,7 +157,7 @@ class Attention2(nn.Module):
         self.query_key_value = nn.Linear(cfg.hidden_size, 3 * cfg.hidden_size, bias=False)
         self.dense = nn.Linear(cfg.hidden_size, cfg.hidden_size, bias=False)
 
-    def forward(self, x: Tensor, mask: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
         qkv = self.query_key_value(x).reshape(
             B, T, self.num_attention_heads, 3 * (self.hidden_size // self.num_attention_heads)
@@ -181,33 +173,28 @@ class Attention2(nn.Module):
         )
         return self.dense(out)
 
-    def _attn(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        B = q.shape[0]
+    def _attn(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         T = q.shape[2]
-        S = k.shape[2]
-        q2 = q.reshape(B * self.num_attention_heads, T, self.hidden_size // self.num_attention_heads)
-        h = k.reshape(q2.shape[0], S, self.hidden_size // self.num_attention_heads).transpose(1, 2)
-        scores = torch.baddbmm(
-            torch.zeros(q2.shape[0], T, S, dtype=q2.dtype),
-            q2,
-            h,
-            alpha=1.0 / math.sqrt(self.hidden_size // self.num_attention_heads),
+        return F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            is_causal=mask is None and T > 1,
+            scale=1.0 / math.sqrt(self.hidden_size // self.num_attention_heads),
         )
-        scores = F.softmax(scores.reshape(B, self.num_attention_heads, T, -1) + mask, dim=-1)
-        return scores @ v
 
 
 class Layer2(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
-        self.kind = layer == cfg.num_hidden_layers - 1
         self.hidden_size = cfg.hidden_size
         self.input_layernorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
         self.post_attention_layernorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
         self.attention = Attention2(cfg, layer)
         self.mlp = MLP(cfg)
 
-    def forward(self, x: Tensor, mask: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
         out = bias_dropout_add(
             self.attention(self.input_layernorm(x), mask, cos, sin, cache),
@@ -233,13 +220,13 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_in = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            Layer(cfg, layer) if not (kind) else Layer2(cfg, layer)
+            Layer(cfg, layer) if not kind else Layer2(cfg, layer)
             for layer, kind in enumerate([layer == cfg.num_hidden_layers - 1 for layer in range(cfg.num_hidden_layers)])
         )
         self.final_layer_norm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
-    def forward(self, ids: Tensor, positions: Tensor, mask: Tensor, cache: Cache | None) -> Tensor:
+    def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
         x = self.embed_in(ids)
         cos, sin = self.rotary_emb(positions, x.dtype)
         for layer in self.layers:
@@ -343,10 +330,10 @@ class Model(nn.Module):
         slots = torch.arange(start + ids.shape[1], device=ids.device)
         order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
         positions = order[:, start:]  # [B, T]
-        mask = additive(causal_mask(slots, start, seen), self.gpt_neox_japanese.embed_in.weight.dtype)
+        mask = causal_mask(slots, start, seen)
         return self._run(ids, positions, mask, cache, last_only)
 
-    def _run(self, ids: Tensor, positions: Tensor, mask: Tensor, cache: Cache | None, last_only: bool) -> Tensor:
+    def _run(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None, last_only: bool) -> Tensor:
         x = self.gpt_neox_japanese(ids, positions, mask, cache)
         if last_only:
             x = x[:, -1:]

@@ -38,38 +38,32 @@ class LayerNorm(nnx.Module):
         self,
         features: int,
         eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
         *,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         self.eps = eps
-        self.scale = nnx.Param(jnp.ones(features, dtype)) if elementwise_affine else None
-        self.bias = nnx.Param(jnp.zeros(features, dtype)) if elementwise_affine and bias else None
+        self.scale = nnx.Param(jnp.ones(features, dtype))
+        self.bias = nnx.Param(jnp.zeros(features, dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         h = h - jnp.mean(h, axis=-1, keepdims=True)
         h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        if self.scale is not None:
-            h = h * self.scale[...]
-        if self.bias is not None:
-            h = h + self.bias[...]
+        h = h * self.scale[...]
+        h = h + self.bias[...]
         return h.astype(x.dtype)
 
 
 class Linear(nnx.Module):
-    """`x @ kernel.T + bias`; the kernel keeps the stored order, [out, in]."""
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         shape = (out_features, in_features)
         self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].T
-        return y if self.bias is None else y + self.bias[...]
+        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
 
 
 def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
@@ -95,8 +89,7 @@ def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
     if valid is None:
         return None
     mask = slots <= here[:, None]  # [T, S]
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
+    mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
     return mask.reshape(-1, 1, *mask.shape[-2:])
 
 
@@ -143,7 +136,7 @@ def stack_kv(kv: list[Any]) -> Any:
 
 
 class Conv1D(nnx.Module):
-    def __init__(self, cfg: Config, size, size2, n_embd, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, size: int, size2: int, n_embd: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.n_embd = n_embd
         self.size2 = size2
         self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (size, size2), dtype))
@@ -279,7 +272,7 @@ class Model(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
         self.transformer = Decoder(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
-        self.lm_head = Linear(cfg.n_embd, cfg.vocab_size, bias=False, dtype=dtype, rngs=rngs)
+        self.lm_head = Linear(cfg.n_embd, cfg.vocab_size, dtype=dtype, rngs=rngs)
         if cfg.tie_word_embeddings:
             self.lm_head.kernel = self.transformer.wte.embedding
 

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the types it may have
-    "output_hidden_states": (bool,),
-    "return_dict": (bool,),
     "vocab_size": (int,),
     "n_positions": (int,),
     "n_embd": (int,),
@@ -58,14 +56,12 @@ class Config:
     def _resolved(cls, raw: Mapping[str, Any]) -> Config:
         vocab_size = raw.get("vocab_size", 50400)
         rotary_dim = raw.get("rotary_dim", 64)
+        n_inner = raw.get("n_inner")
         activation_function = raw.get("activation_function", "gelu_new")
-        return_dict = raw.get("return_dict", True)
-        output_hidden_states = raw.get("output_hidden_states", False)
         n_positions = raw.get("max_position_embeddings", raw.get("n_positions", 2048))
         n_embd = raw.get("hidden_size", raw.get("n_embd", 4096))
         n_layer = raw.get("num_hidden_layers", raw.get("n_layer", 28))
         n_head = raw.get("num_attention_heads", raw.get("n_head", 16))
-        n_inner = raw.get("n_inner")
         sizes = dict(
             vocab_size=vocab_size,
             n_positions=n_positions,
@@ -81,22 +77,18 @@ class Config:
             problems.append(f"a size is not positive: {sizes!r}")
         if n_embd % n_head:
             problems.append(f"n_head does not divide n_embd: {(n_embd, n_head)!r}")
+        if rotary_dim % 2:
+            problems.append(f"2 does not divide rotary_dim: {rotary_dim!r}")
         if n_inner is not None:
             problems.append(f"n_inner is {n_inner!r}; this code was compiled for None")
-        if n_embd // n_head * n_head != n_embd:
-            problems.append(f"the configuration class refuses n_embd={n_embd!r}, n_head={n_head!r}")
         if activation_function != "gelu_new":
             problems.append(f"activation_function is {activation_function!r}; this code was compiled for 'gelu_new'")
-        if not return_dict:
-            problems.append(f"return_dict is {return_dict!r}; this code was compiled for True")
-        if output_hidden_states:
-            problems.append(f"output_hidden_states is {output_hidden_states!r}; this code was compiled for False")
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         if not (rotary_dim is not None):
             problems.append(
                 f"this code was compiled for `rotary_dim is not None` being True, not for rotary_dim={rotary_dim!r}"
             )
-        if raw.get("n_inner") is not None:
-            problems.append("n_inner cannot be known: an object of the configuration is no value")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

@@ -30,9 +30,9 @@ def apply_rope_full_pairs_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor
 
 def embed_positions(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.arange(cfg.n_positions).float()[:, None]
-        h = h * (1.0 / 10000 ** (torch.arange(0, cfg.rotary_dim, 2) / cfg.rotary_dim))
-        return torch.cat((torch.sin(h), torch.cos(h)), dim=-1)
+        inv_freq = 1.0 / 10000 ** (torch.arange(0, cfg.rotary_dim, 2) / cfg.rotary_dim)
+        sinusoid_inp = torch.arange(cfg.n_positions).float()[:, None] * inv_freq
+        return torch.cat((torch.sin(sinusoid_inp), torch.cos(sinusoid_inp)), dim=-1)
 
 
 def new_gelu_activation(x: Tensor) -> Tensor:
@@ -156,8 +156,8 @@ class Block(nn.Module):
         self.mlp = MLP(cfg)
 
     def forward(self, x: Tensor, mask: Tensor | None, positions: Tensor, cache: Cache | None) -> Tensor:
-        h = self.ln_1(x)
-        return self.attn(h, mask, positions, cache) + self.mlp(h) + x
+        normed = self.ln_1(x)
+        return self.attn(normed, mask, positions, cache) + self.mlp(normed) + x
 
 
 class Decoder(nn.Module):

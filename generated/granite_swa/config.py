@@ -128,13 +128,17 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
-        if hidden_size % num_attention_heads:
-            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
+        if hidden_size // num_attention_heads % 2:
+            problems.append(
+                f"2 does not divide hidden_size // num_attention_heads: {hidden_size // num_attention_heads!r}"
+            )
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
+        if hidden_size % num_attention_heads:
+            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
         if attention_bias:
@@ -169,20 +173,12 @@ class Config:
                 "this code was compiled for `layer_rope_theta[0]` being 10000.0, "
                 f"not for layer_rope_theta={layer_rope_theta!r}"
             )
-        if num_attention_heads // num_key_value_heads == 1:
-            problems.append(
-                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
-                f"not for num_attention_heads={num_attention_heads!r}, "
-                f"num_key_value_heads={num_key_value_heads!r}"
-            )
-        if num_hidden_layers != len(layer_types):
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
+        if not (num_hidden_layers == len(layer_types)):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
-        if ("rope_theta" in rope_parameters and raw.get("layer_rope_theta") is not None) or (
-            "rope_theta" not in rope_parameters and raw.get("layer_rope_theta") is not None
-        ):
-            problems.append("layer_rope_theta.0 cannot be known: no question tells what decides this")
         if (
             raw.get("layer_rope_theta") is None
             and (not raw.get("rope_scaling"))
@@ -204,9 +200,13 @@ class Config:
             logits_scaling=raw.get("logits_scaling", 1.0),
             residual_multiplier=raw.get("residual_multiplier", 1.0),
             attention_multiplier=raw.get("attention_multiplier", 1.0),
-            layer_rope_theta_0=rope_parameters["rope_theta"]
+            layer_rope_theta_0=(
+                rope_parameters["rope_theta"] if raw.get("layer_rope_theta") is None else raw["layer_rope_theta"][0]
+            )
             if "rope_theta" in rope_parameters
-            else raw.get("rope_theta", 10000.0),
+            else raw.get("rope_theta", 10000.0)
+            if raw.get("layer_rope_theta") is None
+            else raw["layer_rope_theta"][0],
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )

@@ -105,11 +105,15 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if head_dim % 2:
+            problems.append(f"2 does not divide head_dim: {head_dim!r}")
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
+        if hidden_size % num_attention_heads:
+            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if attention_bias:
             problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
         if mlp_bias:
@@ -120,19 +124,8 @@ class Config:
             problems.append(f"use_post_norm is {use_post_norm!r}; this code was compiled for True")
         if rope_type != "default":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if num_attention_heads // num_key_value_heads == 1:
-            problems.append(
-                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
-                f"not for num_attention_heads={num_attention_heads!r}, "
-                f"num_key_value_heads={num_key_value_heads!r}"
-            )
-        if hidden_size % num_attention_heads != 0:
-            problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, "
-                f"num_attention_heads={num_attention_heads!r}"
-            )
-        if head_dim % 2:
-            problems.append(f"the configuration class refuses head_dim={head_dim!r}")
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

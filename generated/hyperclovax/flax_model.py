@@ -32,16 +32,14 @@ class Embed(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """`x @ kernel.T + bias`; the kernel keeps the stored order, [out, in]."""
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         shape = (out_features, in_features)
         self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].T
-        return y if self.bias is None else y + self.bias[...]
+        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
 
 
 def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
@@ -72,8 +70,7 @@ def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
     if valid is None:
         return None
     mask = slots <= here[:, None]  # [T, S]
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
+    mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
     return mask.reshape(-1, 1, *mask.shape[-2:])
 
 
@@ -123,18 +120,10 @@ class Attention(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.attention_multiplier = cfg.attention_multiplier
-        self.q_proj = Linear(
-            cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.k_proj = Linear(
-            cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.v_proj = Linear(
-            cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.o_proj = Linear(
-            cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs
-        )
+        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(
         self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
@@ -154,9 +143,9 @@ class Attention(nnx.Module):
 
 class MLP(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, bias=False, dtype=dtype, rngs=rngs)
-        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, bias=False, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
+        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -188,8 +177,8 @@ class DecoderLayer(nnx.Module):
     ) -> tuple[Array, Any]:
         out, kv = self.self_attn(self.input_layernorm(x), mask, cos, sin, kv, start)
         x = x + self.post_norm1(out) * self.residual_multiplier
-        h = self.post_norm2(self.mlp(self.post_attention_layernorm(x)))
-        return x + h * self.residual_multiplier, kv
+        normed = self.post_norm2(self.mlp(self.post_attention_layernorm(x)))
+        return x + normed * self.residual_multiplier, kv
 
 
 class RotaryEmbedding(nnx.Module):
@@ -282,7 +271,7 @@ class Model(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
         self.model = Decoder(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
-        self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, bias=False, dtype=dtype, rngs=rngs)
+        self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, dtype=dtype, rngs=rngs)
         if cfg.tie_word_embeddings:
             self.lm_head.kernel = self.model.embed_tokens.embedding
 

@@ -132,10 +132,10 @@ class DecoderLayer(nn.Module):
         self.post_norm2 = RMSNorm(cfg)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        h = self.post_norm1(self.self_attn(self.input_layernorm(x), mask, cos, sin, cache))
-        x = x + h * self.residual_multiplier
-        h = self.post_norm2(self.mlp(self.post_attention_layernorm(x)))
-        return x + h * self.residual_multiplier
+        normed = self.post_norm1(self.self_attn(self.input_layernorm(x), mask, cos, sin, cache))
+        x = x + normed * self.residual_multiplier
+        normed = self.post_norm2(self.mlp(self.post_attention_layernorm(x)))
+        return x + normed * self.residual_multiplier
 
 
 class RotaryEmbedding(nn.Module):

@@ -26,11 +26,11 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def compute_dynamic_ntk_parameters(
-    seq_len: Tensor, max_position_embeddings: int, factor: float, dim, base: int
+    seq_len: Tensor, max_position_embeddings: int, factor: float, dim: int, base: int
 ) -> Tensor:
-    seq_len = torch.maximum(seq_len, torch.tensor(max_position_embeddings, dtype=torch.int64))
+    seq_len = torch.maximum(seq_len, torch.tensor(max_position_embeddings, dtype=torch.int64, device=seq_len.device))
     h = (factor * seq_len / max_position_embeddings - (factor - 1)) ** (dim / (dim - 2))
-    h = (base * h) ** (torch.arange(0, dim, 2).float() / dim)
+    h = (base * h) ** (torch.arange(0, dim, 2, device=seq_len.device).float() / dim)
     return 1.0 / h
 
 

@@ -104,7 +104,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     weights, cfg = module("weights"), module("config").Config.from_hf(TINY)
     random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("tiny")
-    shapes = {row.name: weights.shapes(row.axes, weights.sizes(cfg))[0] for row in weights.rows(cfg)}
+    shapes = weights.tensors(cfg)
     spread = {name: 0.3 / max(1, shape[-1]) ** 0.5 * len(shape) for name, shape in shapes.items()}
     shift = {name: 1.0 if name.endswith("weight") and len(shape) == 1 else 0.0 for name, shape in shapes.items()}
     tensors = {

@@ -108,11 +108,15 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if head_dim % 2:
+            problems.append(f"2 does not divide head_dim: {head_dim!r}")
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
+        if hidden_size % num_attention_heads:
+            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if attention_bias:
             problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
         if mlp_bias:
@@ -131,19 +135,8 @@ class Config:
             )
         ):
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
-        if num_attention_heads // num_key_value_heads == 1:
-            problems.append(
-                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
-                f"not for num_attention_heads={num_attention_heads!r}, "
-                f"num_key_value_heads={num_key_value_heads!r}"
-            )
-        if hidden_size % num_attention_heads != 0:
-            problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, "
-                f"num_attention_heads={num_attention_heads!r}"
-            )
-        if head_dim % 2:
-            problems.append(f"the configuration class refuses head_dim={head_dim!r}")
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         if (
             "original_max_position_embeddings" not in rope_parameters
             and "rope_type" in rope_parameters
@@ -175,14 +168,14 @@ class Config:
             rope_theta=(raw.get("rope_scaling") or {})["rope_theta"]
             if "rope_theta" in (raw.get("rope_scaling") or {})
             else (
-                (
-                    raw["rope_theta"]
-                    if raw.get("rope_scaling")
-                    else (raw.get("rope_parameters") or {})["rope_theta"]
-                    if "rope_theta" in (raw.get("rope_parameters") or {})
+                raw["rope_theta"]
+                if "rope_scaling" in raw
+                else (
+                    raw["rope_parameters"]["rope_theta"]
+                    if "rope_theta" in raw["rope_parameters"]
                     else raw["rope_theta"]
                 )
-                if (raw.get("rope_parameters") or {}).get("rope_type") in ["llama3", "yarn", "longrope"]
+                if raw.get("rope_parameters")
                 else raw["rope_theta"]
             )
             if "rope_theta" in raw

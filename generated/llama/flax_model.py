@@ -32,16 +32,14 @@ class Embed(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """`x @ kernel.T + bias`; the kernel keeps the stored order, [out, in]."""
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         shape = (out_features, in_features)
         self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].T
-        return y if self.bias is None else y + self.bias[...]
+        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
 
 
 def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
@@ -64,17 +62,19 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
 
 def inv_freq(cfg: Config) -> Array:
     h = jnp.arange(0, int(cfg.head_dim * 1.0), 2).astype(jnp.float32) / int(cfg.head_dim * 1.0)
-    h = 1.0 / cfg.rope_theta**h
-    h2 = 6.283185307179586 / h
-    h = jnp.where(h2 > cfg.original_max_position_embeddings / cfg.low_freq_factor, h / cfg.factor, h)
-    h3 = (cfg.original_max_position_embeddings / h2 - cfg.low_freq_factor) / (
+    inv_freq = 1.0 / cfg.rope_theta**h
+    wavelen = 6.283185307179586 / inv_freq
+    inv_freq_llama = jnp.where(
+        wavelen > cfg.original_max_position_embeddings / cfg.low_freq_factor, inv_freq / cfg.factor, inv_freq
+    )
+    smooth_factor = (cfg.original_max_position_embeddings / wavelen - cfg.low_freq_factor) / (
         cfg.high_freq_factor - cfg.low_freq_factor
     )
-    h3 = (1 - h3) * h / cfg.factor + h3 * h
-    h2 = ~(h2 < cfg.original_max_position_embeddings / cfg.high_freq_factor) * ~(
-        h2 > cfg.original_max_position_embeddings / cfg.low_freq_factor
+    smoothed_inv_freq = (1 - smooth_factor) * inv_freq_llama / cfg.factor + smooth_factor * inv_freq_llama
+    is_medium_freq = ~(wavelen < cfg.original_max_position_embeddings / cfg.high_freq_factor) * ~(
+        wavelen > cfg.original_max_position_embeddings / cfg.low_freq_factor
     )
-    return jnp.where(h2, h3, h)
+    return jnp.where(is_medium_freq, smoothed_inv_freq, inv_freq_llama)
 
 
 def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
@@ -82,8 +82,7 @@ def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
     if valid is None:
         return None
     mask = slots <= here[:, None]  # [T, S]
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
+    mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
     return mask.reshape(-1, 1, *mask.shape[-2:])
 
 
@@ -132,18 +131,10 @@ def stack_kv(kv: list[Any]) -> Any:
 class Attention(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
-        self.q_proj = Linear(
-            cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.k_proj = Linear(
-            cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.v_proj = Linear(
-            cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.o_proj = Linear(
-            cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs
-        )
+        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(
         self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
@@ -163,9 +154,9 @@ class Attention(nnx.Module):
 
 class MLP(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, bias=False, dtype=dtype, rngs=rngs)
-        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, bias=False, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
+        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -286,7 +277,7 @@ class Model(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
         self.model = Decoder(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
-        self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, bias=False, dtype=dtype, rngs=rngs)
+        self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, dtype=dtype, rngs=rngs)
         if cfg.tie_word_embeddings:
             self.lm_head.kernel = self.model.embed_tokens.embedding
 

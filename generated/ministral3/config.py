@@ -90,6 +90,7 @@ class Config:
         num_hidden_layers = raw.get("num_hidden_layers", 34)
         num_attention_heads = raw.get("num_attention_heads", 32)
         hidden_act = raw.get("hidden_act", "silu")
+        sliding_window = raw.get("sliding_window")
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads", 8) is None else raw.get("num_key_value_heads", 8)
         )
@@ -103,7 +104,6 @@ class Config:
             if raw["rope_parameters"]
             else "default"
         )
-        sliding_window = raw.get("sliding_window")
         sizes = dict(
             vocab_size=vocab_size,
             hidden_size=hidden_size,
@@ -124,8 +124,8 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
-        if int(head_dim * 1.0) % (2):
-            problems.append(f"2 does not divide int(head_dim * 1.0): {(int(head_dim * 1.0), 2)!r}")
+        if head_dim % 2:
+            problems.append(f"2 does not divide head_dim: {head_dim!r}")
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
@@ -156,14 +156,8 @@ class Config:
             problems.append("rope_parameters.truncate is given; this code was compiled without it")
         if sliding_window is not None:
             problems.append(f"sliding_window is {sliding_window!r}; this code was compiled for None")
-        if num_attention_heads // num_key_value_heads == 1:
-            problems.append(
-                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
-                f"not for num_attention_heads={num_attention_heads!r}, "
-                f"num_key_value_heads={num_key_value_heads!r}"
-            )
-        if head_dim % 2:
-            problems.append(f"the configuration class refuses head_dim={head_dim!r}")
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         if (
             (
                 raw.get("rope_scaling")
@@ -246,8 +240,6 @@ class Config:
             or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
         ):
             problems.append("rope_parameters.mscale_all_dim is missing")
-        if raw.get("sliding_window") is not None:
-            problems.append("sliding_window cannot be known: an object of the configuration is no value")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

@@ -33,16 +33,14 @@ class Embed(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """`x @ kernel.T + bias`; the kernel keeps the stored order, [out, in]."""
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         shape = (out_features, in_features)
         self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].T
-        return y if self.bias is None else y + self.bias[...]
+        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
 
 
 def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
@@ -70,8 +68,8 @@ def get_llama_4_attn_scale(positions_ids: Array, max_position_embeddings: int, b
 
 def inv_freq(cfg: Config) -> Array:
     h = jnp.arange(0, int(cfg.head_dim * 1.0), 2).astype(jnp.float32) / int(cfg.head_dim * 1.0)
-    h = cfg.rope_theta**h
-    h2 = jnp.arange(int(cfg.head_dim * 1.0) // 2, dtype=jnp.float32) - max(
+    pos_freqs = cfg.rope_theta**h
+    linear_func = jnp.arange(int(cfg.head_dim * 1.0) // 2, dtype=jnp.float32) - max(
         math.floor(
             int(cfg.head_dim * 1.0)
             * math.log(cfg.original_max_position_embeddings / (cfg.beta_fast * 2 * 3.141592653589793))
@@ -79,7 +77,7 @@ def inv_freq(cfg: Config) -> Array:
         ),
         0,
     )
-    h2 = h2 / (
+    linear_func = linear_func / (
         min(
             math.ceil(
                 int(cfg.head_dim * 1.0)
@@ -97,9 +95,9 @@ def inv_freq(cfg: Config) -> Array:
             0,
         )
     )
-    h2 = 1 - jnp.clip(h2, min=0, max=1)
-    h3 = 1.0 / (cfg.factor * h) * (1 - h2)
-    return h3 + 1.0 / h * h2
+    inv_freq_extrapolation_factor = 1 - jnp.clip(linear_func, min=0, max=1)
+    inv_freq = 1.0 / (cfg.factor * pos_freqs) * (1 - inv_freq_extrapolation_factor)
+    return inv_freq + 1.0 / pos_freqs * inv_freq_extrapolation_factor
 
 
 def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
@@ -107,8 +105,7 @@ def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
     if valid is None:
         return None
     mask = slots <= here[:, None]  # [T, S]
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
+    mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
     return mask.reshape(-1, 1, *mask.shape[-2:])
 
 
@@ -159,18 +156,10 @@ class Attention(nnx.Module):
         self.head_dim = cfg.head_dim
         self.original_max_position_embeddings = cfg.original_max_position_embeddings
         self.llama_4_scaling_beta = cfg.llama_4_scaling_beta
-        self.q_proj = Linear(
-            cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.k_proj = Linear(
-            cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.v_proj = Linear(
-            cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False, dtype=dtype, rngs=rngs
-        )
-        self.o_proj = Linear(
-            cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs
-        )
+        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(
         self, x: Array, mask: Array | None, positions: Array, cos: Array, sin: Array, kv: Any, start: Array | int
@@ -192,9 +181,9 @@ class Attention(nnx.Module):
 
 class MLP(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, bias=False, dtype=dtype, rngs=rngs)
-        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, bias=False, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
+        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -326,7 +315,7 @@ class Model(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
         self.model = Decoder(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
-        self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, bias=False, dtype=dtype, rngs=rngs)
+        self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, dtype=dtype, rngs=rngs)
         if cfg.tie_word_embeddings:
             self.lm_head.kernel = self.model.embed_tokens.embedding
 

@@ -33,8 +33,8 @@ def get_llama_4_attn_scale(positions_ids: Tensor, max_position_embeddings: int, 
 
 def inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = cfg.rope_theta ** (torch.arange(0, int(cfg.head_dim * 1.0), 2).float() / int(cfg.head_dim * 1.0))
-        h2 = torch.arange(int(cfg.head_dim * 1.0) // 2, dtype=torch.float32) - max(
+        pos_freqs = cfg.rope_theta ** (torch.arange(0, int(cfg.head_dim * 1.0), 2).float() / int(cfg.head_dim * 1.0))
+        linear_func = torch.arange(int(cfg.head_dim * 1.0) // 2, dtype=torch.float32) - max(
             math.floor(
                 int(cfg.head_dim * 1.0)
                 * math.log(cfg.original_max_position_embeddings / (cfg.beta_fast * 2 * 3.141592653589793))
@@ -42,7 +42,7 @@ def inv_freq(cfg: Config) -> Tensor:
             ),
             0,
         )
-        h2 = h2 / (
+        linear_func = linear_func / (
             min(
                 math.ceil(
                     int(cfg.head_dim * 1.0)
@@ -60,9 +60,9 @@ def inv_freq(cfg: Config) -> Tensor:
                 0,
             )
         )
-        h2 = 1 - torch.clamp(h2, min=0, max=1)
-        h3 = 1.0 / (cfg.factor * h) * (1 - h2)
-        return h3 + 1.0 / h * h2
+        inv_freq_extrapolation_factor = 1 - torch.clamp(linear_func, min=0, max=1)
+        inv_freq = 1.0 / (cfg.factor * pos_freqs) * (1 - inv_freq_extrapolation_factor)
+        return inv_freq + 1.0 / pos_freqs * inv_freq_extrapolation_factor
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:

@@ -96,6 +96,8 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if head_dim % 2:
+            problems.append(f"2 does not divide head_dim: {head_dim!r}")
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
@@ -110,14 +112,8 @@ class Config:
                 "this code was compiled for `sliding_window is None` being False, "
                 f"not for sliding_window={sliding_window!r}"
             )
-        if num_attention_heads // num_key_value_heads == 1:
-            problems.append(
-                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
-                f"not for num_attention_heads={num_attention_heads!r}, "
-                f"num_key_value_heads={num_key_value_heads!r}"
-            )
-        if head_dim % 2:
-            problems.append(f"the configuration class refuses head_dim={head_dim!r}")
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

@@ -167,13 +167,12 @@ class Config:
             problems.append(f"a size is not positive: {sizes!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
+        if hidden_size // num_attention_heads % 2:
+            problems.append(
+                f"2 does not divide hidden_size // num_attention_heads: {hidden_size // num_attention_heads!r}"
+            )
         if norm_bias:
             problems.append(f"norm_bias is {norm_bias!r}; this code was compiled for False")
-        if hidden_size % num_attention_heads != 0:
-            problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, "
-                f"num_attention_heads={num_attention_heads!r}"
-            )
         if attention_bias:
             problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
         if not {*layer_types} <= {"full_attention", "sliding_attention"}:
@@ -211,12 +210,9 @@ class Config:
             problems.append(f"classifier_activation is {classifier_activation!r}; this code was compiled for 'gelu'")
         if not decoder_bias:
             problems.append(f"decoder_bias is {decoder_bias!r}; this code was compiled for True")
-        if (hidden_size // num_attention_heads) ** -0.5 is None:
-            problems.append(
-                "this code was compiled for `(hidden_size // num_attention_heads) ** -0.5 is None` being False, "
-                f"not for hidden_size={hidden_size!r}, num_attention_heads={num_attention_heads!r}"
-            )
-        if num_hidden_layers != len(layer_types):
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
+        if not (num_hidden_layers == len(layer_types)):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )

@@ -39,29 +39,23 @@ class LayerNorm(nnx.Module):
         self,
         features: int,
         eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
         *,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         self.eps = eps
-        self.scale = nnx.Param(jnp.ones(features, dtype)) if elementwise_affine else None
-        self.bias = nnx.Param(jnp.zeros(features, dtype)) if elementwise_affine and bias else None
+        self.scale = nnx.Param(jnp.ones(features, dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         h = h - jnp.mean(h, axis=-1, keepdims=True)
         h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        if self.scale is not None:
-            h = h * self.scale[...]
-        if self.bias is not None:
-            h = h + self.bias[...]
+        h = h * self.scale[...]
         return h.astype(x.dtype)
 
 
 class Linear(nnx.Module):
-    """`x @ kernel.T + bias`; the kernel keeps the stored order, [out, in]."""
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         shape = (out_features, in_features)
@@ -69,7 +63,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].T
+        y = jnp.einsum("...D,FD->...F", x, self.kernel[...])
         return y if self.bias is None else y + self.bias[...]
 
 
@@ -187,7 +181,7 @@ def stack_kv(kv: list[Any], cfg: Config) -> Any:
 class Embeddings(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.tok_embeddings = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.norm = LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, bias=False, dtype=dtype, rngs=rngs)
+        self.norm = LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, dtype=dtype, rngs=rngs)
 
     def __call__(self, ids: Array) -> Array:
         return self.norm(self.tok_embeddings(ids))
@@ -250,9 +244,9 @@ class MLP(nnx.Module):
 
 class Layer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.kind = (layer != 0, cfg.layer_types[layer] == "sliding_attention")
+        self.kind = cfg.layer_types[layer]
         self.attn = Attention(cfg, layer, dtype=dtype, rngs=rngs)
-        self.mlp_norm = LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, bias=False, dtype=dtype, rngs=rngs)
+        self.mlp_norm = LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, dtype=dtype, rngs=rngs)
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
@@ -265,10 +259,10 @@ class Layer(nnx.Module):
 
 class Layer2(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.kind = (layer != 0, cfg.layer_types[layer] == "sliding_attention")
-        self.attn_norm = LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, bias=False, dtype=dtype, rngs=rngs)
+        self.kind = cfg.layer_types[layer]
+        self.attn_norm = LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, dtype=dtype, rngs=rngs)
         self.attn = Attention(cfg, layer, dtype=dtype, rngs=rngs)
-        self.mlp_norm = LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, bias=False, dtype=dtype, rngs=rngs)
+        self.mlp_norm = LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, dtype=dtype, rngs=rngs)
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
@@ -299,15 +293,13 @@ class Decoder(nnx.Module):
         self.embeddings = Embeddings(cfg, dtype=dtype, rngs=rngs)
         self.layers = stack_layers(
             lambda layer, rngs: (
-                Layer(cfg, layer, dtype=dtype, rngs=rngs)
-                if not (layer != 0)
-                else Layer2(cfg, layer, dtype=dtype, rngs=rngs)
+                Layer(cfg, layer, dtype=dtype, rngs=rngs) if layer == 0 else Layer2(cfg, layer, dtype=dtype, rngs=rngs)
             ),
             cfg,
             scan_layers,
             rngs,
         )
-        self.final_norm = LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, bias=False, dtype=dtype, rngs=rngs)
+        self.final_norm = LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, dtype=dtype, rngs=rngs)
         self.rotary_emb = RotaryEmbedding(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
@@ -316,9 +308,9 @@ class Decoder(nnx.Module):
         x = self.embeddings(ids)
         cos, sin = self.rotary_emb(positions, x.dtype)
         cos2, sin2 = self.rotary_emb.forward2(positions, cos.dtype)
-        mask_by_kind = {(False, False): mask, (True, True): window_mask, (True, False): mask}
-        cos_by_kind = {(False, False): cos, (True, True): cos2, (True, False): cos}
-        sin_by_kind = {(False, False): sin, (True, True): sin2, (True, False): sin}
+        mask_by_kind = {"full_attention": mask, "sliding_attention": window_mask}
+        cos_by_kind = {"full_attention": cos, "sliding_attention": cos2}
+        sin_by_kind = {"full_attention": sin, "sliding_attention": sin2}
         x, kv = run_layers(
             self.layers,
             lambda layer, x, kv: layer(
@@ -333,7 +325,7 @@ class Decoder(nnx.Module):
 class PredictionHead(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.dense = Linear(cfg.hidden_size, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
-        self.norm = LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, bias=False, dtype=dtype, rngs=rngs)
+        self.norm = LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return self.norm(jax.nn.gelu(self.dense(x), approximate=False))

@@ -28,15 +28,15 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def full_attention_inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
-        h = cfg.rope_theta_full_attention ** (h / (cfg.hidden_size // cfg.num_attention_heads))
+        steps = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
+        h = cfg.rope_theta_full_attention ** (steps / (cfg.hidden_size // cfg.num_attention_heads))
         return 1.0 / h
 
 
 def sliding_attention_inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
-        h = cfg.rope_theta_sliding_attention ** (h / (cfg.hidden_size // cfg.num_attention_heads))
+        steps = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
+        h = cfg.rope_theta_sliding_attention ** (steps / (cfg.hidden_size // cfg.num_attention_heads))
         return 1.0 / h
 
 
@@ -145,7 +145,7 @@ class MLP(nn.Module):
 class Layer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
-        self.kind = (layer != 0, cfg.layer_types[layer] == "sliding_attention")
+        self.kind = cfg.layer_types[layer]
         self.attn = Attention(cfg, layer)
         self.mlp_norm = nn.LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, bias=False)
         self.mlp = MLP(cfg)
@@ -158,7 +158,7 @@ class Layer(nn.Module):
 class Layer2(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
-        self.kind = (layer != 0, cfg.layer_types[layer] == "sliding_attention")
+        self.kind = cfg.layer_types[layer]
         self.attn_norm = nn.LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, bias=False)
         self.attn = Attention(cfg, layer)
         self.mlp_norm = nn.LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, bias=False)
@@ -191,7 +191,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embeddings = Embeddings(cfg)
         self.layers = nn.ModuleList(
-            Layer(cfg, layer) if not (kind) else Layer2(cfg, layer)
+            Layer(cfg, layer) if not kind else Layer2(cfg, layer)
             for layer, kind in enumerate([layer != 0 for layer in range(cfg.num_hidden_layers)])
         )
         self.final_norm = nn.LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, bias=False)
@@ -203,9 +203,9 @@ class Decoder(nn.Module):
         x = self.embeddings(ids)
         cos, sin = self.rotary_emb(positions, x.dtype)
         cos2, sin2 = self.rotary_emb.forward2(positions, cos.dtype)
-        mask_by_kind = {(False, False): mask, (True, True): window_mask, (True, False): mask}
-        cos_by_kind = {(False, False): cos, (True, True): cos2, (True, False): cos}
-        sin_by_kind = {(False, False): sin, (True, True): sin2, (True, False): sin}
+        mask_by_kind = {"full_attention": mask, "sliding_attention": window_mask}
+        cos_by_kind = {"full_attention": cos, "sliding_attention": cos2}
+        sin_by_kind = {"full_attention": sin, "sliding_attention": sin2}
         for layer in self.layers:
             x = layer(x, mask_by_kind[layer.kind], cos_by_kind[layer.kind], sin_by_kind[layer.kind], cache)
         return self.final_norm(x)

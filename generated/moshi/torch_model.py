@@ -72,8 +72,8 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-class Linear(nn.Module):
-    def __init__(self, cfg: Config, in_features, out_features):
+class MoshiLinear(nn.Module):
+    def __init__(self, cfg: Config, in_features: int, out_features: int):
         super().__init__()
         self.linear = nn.Linear(in_features, out_features, bias=False)
 
@@ -97,10 +97,10 @@ class Attention(nn.Module):
         super().__init__()
         self.head_dim = cfg.head_dim
         self.layer = layer
-        self.q_proj = Linear(cfg, cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim)
-        self.k_proj = Linear(cfg, cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim)
-        self.v_proj = Linear(cfg, cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim)
-        self.o_proj = Linear(cfg, cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size)
+        self.q_proj = MoshiLinear(cfg, cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim)
+        self.k_proj = MoshiLinear(cfg, cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim)
+        self.v_proj = MoshiLinear(cfg, cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim)
+        self.o_proj = MoshiLinear(cfg, cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(self, x: Tensor, mask: Tensor | None, positions: Tensor, cache: Cache | None) -> Tensor:

@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the types it may have
-    "output_hidden_states": (bool,),
-    "return_dict": (bool,),
-    "id2label": (dict,),
     "d_model": (int,),
     "n_heads": (int,),
     "n_layers": (int,),
@@ -55,8 +52,6 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any]) -> Config:
         vocab_size = raw.get("vocab_size", 50368)
-        return_dict = raw.get("return_dict", True)
-        output_hidden_states = raw.get("output_hidden_states", False)
         d_model = raw.get("hidden_size", raw.get("d_model", 2048))
         n_heads = raw.get("num_attention_heads", raw.get("n_heads", 16))
         n_layers = raw.get("num_hidden_layers", raw.get("n_layers", 24))
@@ -66,14 +61,6 @@ class Config:
         problems = []
         if raw.get("per_layer_config") is not None:
             problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
-        if (
-            "per_layer_config" not in raw
-            and "clip_qkv" in (raw.get("id2label") or {})
-            and ((raw.get("id2label") or {})["clip_qkv"] is None)
-        ):
-            problems.append(
-                "the configuration class refuses this: ValueError: invalid literal for int() with base 10: 'transformers_version'"
-            )
         if any(isinstance(item, dict) for item in (raw.get("attn_config") or {}).values()):
             problems.append("attn_config holds objects that this code does not know")
         if min(sizes.values()) < 1:
@@ -82,15 +69,13 @@ class Config:
             problems.append(f"n_heads does not divide d_model: {(d_model, n_heads)!r}")
         if softmax_scale is not None:
             problems.append(f"attn_config.softmax_scale is {softmax_scale!r}; this code was compiled for None")
-        if not return_dict:
-            problems.append(f"return_dict is {return_dict!r}; this code was compiled for True")
-        if output_hidden_states:
-            problems.append(f"output_hidden_states is {output_hidden_states!r}; this code was compiled for False")
         if 2 ** math.ceil(math.log2(n_heads)) != n_heads:
             problems.append(
                 "this code was compiled for `2 ** math.ceil(math.log2(n_heads)) != n_heads` being False, "
                 f"not for n_heads={n_heads!r}"
             )
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         if clip_qkv is not None:
             problems.append(f"attn_config.clip_qkv is {clip_qkv!r}; this code was compiled for None")
         _refuse(problems)

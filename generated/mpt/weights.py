@@ -38,6 +38,7 @@ TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
 FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked for
     "lm_head.kernel": "transformer.wte.embedding",
 }
+KINDS = ("F64", "F32", "F16", "BF16")  # what a tensor may hold
 STACK = "transformer.blocks"  # the layers whose parameters Flax can stack
 
 
@@ -83,6 +84,11 @@ def shapes(axes: str, size: dict[str, int]) -> tuple[list[int], list[int]]:
     return [math.prod(size[a] for a in group.strip("()")) for group in groups], [size[a] for a in axes if a.isalnum()]
 
 
+def tensors(cfg: Config) -> dict[str, list[int]]:
+    """The name and shape of every tensor that the checkpoint must hold."""
+    return {row.name: shapes(row.axes, sizes(cfg))[0] for row in rows(cfg)}
+
+
 def stacked_path(cfg: Config, path: str, layer: int) -> tuple[str, int | None]:
     """Where Flax keeps a parameter of a layer when layers are stacked: the path, and the index along its first axis."""
     head = f"{STACK}.{layer}."
@@ -113,22 +119,39 @@ def files(root: Path) -> list[Path]:
     """The files that hold the tensors.
 
     Raises:
-        ValueError: there is none, one is missing, or one is a pointer of Git LFS.
+        ValueError: some are missing, cut short or pointers of Git LFS, or there is no such index; it names them all.
     """
     index = root / "model.safetensors.index.json"
-    if index.exists():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        if any(Path(name).name != name for name in names):
-            raise ValueError(f"{index} names files outside its folder")
-    else:
-        names = ["model.safetensors"]
-    for file in (root / name for name in names):
-        if not file.is_file():
-            raise ValueError(f"{file} does not exist")
-        with file.open("rb") as start:
-            if start.read(19) == b"version https://git":
-                raise ValueError(f"{file} is a Git LFS pointer, not the data: run `git lfs pull`")
+    names = _indexed(index) if index.exists() else ["model.safetensors"]
+    problems = [problem for name in names if (problem := _problem(root / name))]
+    if problems:
+        raise ValueError("; ".join(problems))
     return [root / name for name in names]
+
+
+def _indexed(index: Path) -> list[str]:
+    """The names of the files that an index lists."""
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{index} is no index of tensors: {error!r}") from error
+    if not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise ValueError(f"{index} names files outside its folder")
+    return names
+
+
+def _problem(file: Path) -> str:
+    """What is wrong with a file, if anything is."""
+    if not file.is_file():
+        return f"{file} does not exist"
+    with file.open("rb") as start:
+        if start.read(19) == b"version https://git":
+            return f"{file} is a Git LFS pointer, not the data: run `git lfs pull`"
+    try:
+        with safe_open(file, "np"):
+            return ""
+    except SafetensorError as error:
+        return f"{file} cannot be read: {error}"
 
 
 def read(source: str | Path, cfg: Config, framework: str) -> Iterator[tuple[Row, Any]]:
@@ -137,53 +160,54 @@ def read(source: str | Path, cfg: Config, framework: str) -> Iterator[tuple[Row,
     Raises:
         ValueError: tensors are missing, unknown or of another shape; the message names them.
     """
-    wanted = {row.name: row for row in rows(cfg)}
     with _opened(source, framework) as found:
-        _check(cfg, wanted, {name: shard.get_slice(name).get_shape() for name, shard in found.items()})
-        for name, row in wanted.items():
-            yield row, found[name].get_tensor(name)
+        slices = {name: shard.get_slice(name) for name, shard in found.items()}
+        _check(cfg, slices)
+        for row in rows(cfg):
+            yield row, found[row.name].get_tensor(row.name)
 
 
 @contextmanager
 def _opened(source: str | Path, framework: str) -> Iterator[dict[str, Any]]:
-    """The file that holds each tensor."""
-    with ExitStack() as stack:
-        shards = [stack.enter_context(_open(file, framework)) for file in files(folder(source))]
-        yield {name: shard for shard in shards for name in shard.keys()}  # noqa: SIM118 - a shard is no mapping
+    """The file that holds each tensor.
 
-
-def _open(file: Path, framework: str) -> Any:
-    """
     Raises:
-        ValueError: the file is cut short, or no safetensors.
+        ValueError: two files hold the same one.
     """
-    try:
-        return safe_open(file, framework)
-    except SafetensorError as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
+    found: dict[str, Any] = {}
+    with ExitStack() as stack:
+        for file in files(folder(source)):
+            shard = stack.enter_context(safe_open(file, framework))
+            names = list(shard.keys())
+            if twice := found.keys() & names:
+                raise ValueError(f"{file} holds tensors that another file holds too: {', '.join(sorted(twice))}")
+            found |= dict.fromkeys(names, shard)
+        yield found
 
 
-def stored_ties(source: str | Path, cfg: Config) -> tuple[str, ...]:
+def stored_ties(source: str | Path, cfg: Config, framework: str, byte: Any) -> tuple[str, ...]:
     """The tied names that the checkpoint holds nevertheless.
 
     Raises:
         ValueError: two that are one parameter hold different numbers.
     """
-    with _opened(source, "np") as found:
+    with _opened(source, framework) as found:
         stored = tuple(alias for alias in TIED if cfg.tie_word_embeddings and alias in found)
         for alias in stored:
-            one, other = (found[name].get_tensor(name).view(np.uint8) for name in (alias, TIED[alias]))
-            if not np.array_equal(one, other):
+            one, other = (found[name].get_tensor(name).view(byte) for name in (alias, TIED[alias]))
+            if one.shape != other.shape or not (one == other).all():
                 raise ValueError(f"{alias} and {TIED[alias]} are tied, but differ in the checkpoint")
     return stored
 
 
-def _check(cfg: Config, wanted: dict[str, Row], found: dict[str, list[int]]) -> None:
+def _check(cfg: Config, found: dict[str, Any]) -> None:
+    wanted = tensors(cfg)
     problems = [f"{name} is missing" for name in wanted if name not in found]
-    for name, shape in found.items():
+    for name, tensor in found.items():
+        shape, kind = tensor.get_shape(), tensor.get_dtype()
         if name in wanted:
-            expected, _ = shapes(wanted[name].axes, sizes(cfg))
-            problems += [] if shape == expected else [f"{name} is {shape}, not {expected} {wanted[name].axes}"]
+            problems += [] if shape == wanted[name] else [f"{name} is {shape}, not {wanted[name]}"]
+            problems += [] if kind in KINDS else [f"{name} holds {kind}"]
         elif name not in TIED:
             problems.append(f"{name} has no place")
     if problems:
@@ -192,6 +216,7 @@ def _check(cfg: Config, wanted: dict[str, Row], found: dict[str, list[int]]) -> 
 
 def load_torch(model: Any, source: str | Path, dtype: Any, device: Any = "cpu") -> None:
     """Fill the PyTorch model from a checkpoint, in `dtype`; integers stay integers."""
+    import torch
     from torch import nn
 
     cfg, state = model.cfg, {}
@@ -199,7 +224,7 @@ def load_torch(model: Any, source: str | Path, dtype: Any, device: Any = "cpu") 
         state[row.path] = tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
     if cfg.tie_word_embeddings:
         state["lm_head.weight"] = state["transformer.wte.weight"] = nn.Parameter(state["transformer.wte.weight"])
-    model.stored_ties = stored_ties(source, cfg)
+    model.stored_ties = stored_ties(source, cfg, "pt", torch.uint8)
     model.load_state_dict(state, assign=True)
 
 
@@ -208,7 +233,7 @@ def load_flax(model: Any, source: str | Path, dtype: Any, place: Callable[[str, 
     values = {path: place(path, value) for path, value in _flax_values(source, model.cfg, dtype, model.scan_layers)}
     for path, param in _flax_params(model).items():
         param.set_value(values[path])
-    model.stored_ties = stored_ties(source, model.cfg)
+    model.stored_ties = stored_ties(source, model.cfg, "np", np.uint8)
 
 
 def _flax_values(source: str | Path, cfg: Config, dtype: Any, stacked: bool) -> Iterator[tuple[str, np.ndarray]]:
@@ -233,13 +258,16 @@ def _flax_values(source: str | Path, cfg: Config, dtype: Any, stacked: bool) -> 
 
 def to_hf(model: Any) -> dict[str, np.ndarray]:
     """The checkpoint's tensors by its names, bit for bit, from either model."""
-    out = _from_torch(model) if hasattr(model, "state_dict") else _from_flax(model)
+    out = {
+        row.name: value for row, value in (_from_torch(model) if hasattr(model, "state_dict") else _from_flax(model))
+    }
     return out | {alias: out[TIED[alias]] for alias in getattr(model, "stored_ties", ())}
 
 
-def _from_torch(model: Any) -> dict[str, np.ndarray]:
+def _from_torch(model: Any) -> Iterator[tuple[Row, np.ndarray]]:
     state = model.state_dict()
-    return {row.name: _numpy(state[row.path]) for row in rows(model.cfg)}
+    for row in rows(model.cfg):
+        yield row, _numpy(state[row.path])
 
 
 def _flax_params(model: Any) -> dict[str, Any]:
@@ -251,22 +279,23 @@ def _flax_params(model: Any) -> dict[str, Any]:
     return {FLAX_TIED.get(path, path): param for path, param in params.items()} if cfg.tie_word_embeddings else params
 
 
-def _from_flax(model: Any) -> dict[str, np.ndarray]:
-    params, out = _flax_params(model), {}
+def _from_flax(model: Any) -> Iterator[tuple[Row, np.ndarray]]:
+    params = _flax_params(model)
     for row in rows(model.cfg):
         path, index = flax_place(model.cfg, row, model.scan_layers)
         value = params[path][...] if index is None else params[path][index]
-        out[row.name] = np.asarray(value).reshape(shapes(row.axes, sizes(model.cfg))[0])
-    return out
+        yield row, np.asarray(value).reshape(shapes(row.axes, sizes(model.cfg))[0])
 
 
 def _numpy(tensor: Any) -> np.ndarray:
-    """A torch tensor as numpy, which has no bfloat16 of its own."""
+    """A torch tensor as numpy. The bfloat16 of ml_dtypes, or without that package its bits in a field of that name."""
     import torch
 
     tensor = tensor.detach().cpu()
     if tensor.dtype != torch.bfloat16:
         return tensor.numpy()
-    import ml_dtypes
-
-    return tensor.contiguous().view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+    try:
+        from ml_dtypes import bfloat16
+    except ImportError:
+        bfloat16 = np.dtype([("bfloat16", "<u2")])
+    return tensor.contiguous().view(torch.uint16).numpy().view(bfloat16)

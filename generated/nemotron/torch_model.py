@@ -33,8 +33,8 @@ def re_lu_squared_activation(x: Tensor) -> Tensor:
 
 def inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2, dtype=torch.float32)
-        return 1.0 / cfg.rope_theta ** (h / int(cfg.head_dim * cfg.partial_rotary_factor))
+        steps = torch.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2, dtype=torch.float32)
+        return 1.0 / cfg.rope_theta ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor))
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:

@@ -67,11 +67,11 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 32)
         attention_bias = raw.get("attention_bias", False)
         hidden_act = raw.get("hidden_act", "silu")
+        clip_qkv = raw.get("clip_qkv")
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
         )
         rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
-        clip_qkv = raw.get("clip_qkv")
         sizes = dict(
             vocab_size=vocab_size,
             hidden_size=hidden_size,
@@ -89,13 +89,17 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
-        if hidden_size % num_attention_heads:
-            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
+        if hidden_size // num_attention_heads % 2:
+            problems.append(
+                f"2 does not divide hidden_size // num_attention_heads: {hidden_size // num_attention_heads!r}"
+            )
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
+        if hidden_size % num_attention_heads:
+            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
         if attention_bias:
@@ -104,16 +108,10 @@ class Config:
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
         if rope_type != "default":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         if clip_qkv is not None:
             problems.append(f"clip_qkv is {clip_qkv!r}; this code was compiled for None")
-        if not (num_attention_heads // num_key_value_heads == 1):
-            problems.append(
-                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being True, "
-                f"not for num_attention_heads={num_attention_heads!r}, "
-                f"num_key_value_heads={num_key_value_heads!r}"
-            )
-        if raw.get("clip_qkv") is not None:
-            problems.append("clip_qkv cannot be known: an object of the configuration is no value")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

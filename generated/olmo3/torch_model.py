@@ -28,15 +28,15 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def full_attention_inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
-        h = cfg.rope_theta_full_attention ** (h / (cfg.hidden_size // cfg.num_attention_heads))
+        steps = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
+        h = cfg.rope_theta_full_attention ** (steps / (cfg.hidden_size // cfg.num_attention_heads))
         return 1.0 / h
 
 
 def sliding_attention_inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
-        h = cfg.rope_theta_sliding_attention ** (h / (cfg.hidden_size // cfg.num_attention_heads))
+        steps = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
+        h = cfg.rope_theta_sliding_attention ** (steps / (cfg.hidden_size // cfg.num_attention_heads))
         return 1.0 / h
 
 
@@ -83,7 +83,7 @@ class Cache:
 
 
 class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config, size):
+    def __init__(self, cfg: Config, size: int):
         super().__init__()
         self.rms_norm_eps = cfg.rms_norm_eps
         self.weight = nn.Parameter(torch.ones(size))

@@ -95,15 +95,12 @@ class Config:
             problems.append(
                 f"layer_norm_elementwise_affine is {layer_norm_elementwise_affine!r}; this code was compiled for True"
             )
-        if hidden_size // num_attention_heads * num_attention_heads != hidden_size:
-            problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, "
-                f"num_attention_heads={num_attention_heads!r}"
-            )
         if not enable_bias:
             problems.append(f"enable_bias is {enable_bias!r}; this code was compiled for True")
         if activation_function != "relu":
             problems.append(f"activation_function is {activation_function!r}; this code was compiled for 'relu'")
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

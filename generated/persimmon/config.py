@@ -70,6 +70,7 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 64)
         qk_layernorm = raw.get("qk_layernorm", True)
         hidden_act = raw.get("hidden_act", "relu2")
+        partial_rotary_factor = rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 0.5))
         rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         sizes = dict(
             vocab_size=vocab_size,
@@ -89,10 +90,10 @@ class Config:
             problems.append(f"a size is not positive: {sizes!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
-        if hidden_size // num_attention_heads * num_attention_heads != hidden_size:
+        if int(hidden_size // num_attention_heads * partial_rotary_factor) % 2:
             problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, "
-                f"num_attention_heads={num_attention_heads!r}"
+                "2 does not divide int(hidden_size // num_attention_heads * partial_rotary_factor): "
+                f"{int(hidden_size // num_attention_heads * partial_rotary_factor)!r}"
             )
         if not qk_layernorm:
             problems.append(f"qk_layernorm is {qk_layernorm!r}; this code was compiled for True")
@@ -102,6 +103,8 @@ class Config:
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
@@ -110,7 +113,7 @@ class Config:
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             layer_norm_eps=raw.get("layer_norm_eps", 1e-05),
-            partial_rotary_factor=rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 0.5)),
+            partial_rotary_factor=partial_rotary_factor,
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )

@@ -75,6 +75,7 @@ class Config:
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
         )
+        partial_rotary_factor = rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 0.5))
         rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         sizes = dict(
             vocab_size=vocab_size,
@@ -93,13 +94,18 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
-        if hidden_size % num_attention_heads:
-            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
+        if int(hidden_size // num_attention_heads * partial_rotary_factor) % 2:
+            problems.append(
+                "2 does not divide int(hidden_size // num_attention_heads * partial_rotary_factor): "
+                f"{int(hidden_size // num_attention_heads * partial_rotary_factor)!r}"
+            )
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
+        if hidden_size % num_attention_heads:
+            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
         if qk_layernorm:
@@ -108,12 +114,8 @@ class Config:
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'gelu_new'")
         if rope_type != "default":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if not (num_attention_heads // num_key_value_heads == 1):
-            problems.append(
-                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being True, "
-                f"not for num_attention_heads={num_attention_heads!r}, "
-                f"num_key_value_heads={num_key_value_heads!r}"
-            )
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
@@ -123,7 +125,7 @@ class Config:
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             layer_norm_eps=raw.get("layer_norm_eps", 1e-05),
-            partial_rotary_factor=rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 0.5)),
+            partial_rotary_factor=partial_rotary_factor,
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )

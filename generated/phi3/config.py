@@ -50,7 +50,7 @@ class Config:
     original_max_position_embeddings: int = 4096
     sliding_window: int = 262144
     rms_norm_eps: float = 1e-05
-    rope_parameters_long_factor_0: float = 1.0700000524520874
+    long_factor: float = 1.0700000524520874
     rope_parameters_long_factor_1: float = 1.1200000047683716
     rope_parameters_long_factor_10: float = 6.950000286102295
     rope_parameters_long_factor_11: float = 9.070000648498535
@@ -100,7 +100,7 @@ class Config:
     rope_parameters_long_factor_9: float = 5.910000324249268
     partial_rotary_factor: float = 1.0
     rope_theta: float = 10000.0
-    rope_parameters_short_factor_0: float = 1.1
+    short_factor: float = 1.1
     rope_parameters_short_factor_1: float = 1.1
     rope_parameters_short_factor_10: float = 2.000000000000001
     rope_parameters_short_factor_11: float = 2.000000000000001
@@ -182,12 +182,10 @@ class Config:
             if "partial_rotary_factor" in (raw.get("rope_scaling") or {})
             else raw["partial_rotary_factor"]
             if "partial_rotary_factor" in raw
-            else (
-                1.0 if raw.get("rope_scaling") else (raw.get("rope_parameters") or {}).get("partial_rotary_factor", 1.0)
-            )
-            if (raw.get("rope_parameters") or {}).get("rope_type") in ["llama3", "yarn", "longrope"]
-            else (1.0 if raw.get("rope_scaling") else (raw.get("rope_parameters") or {})["partial_rotary_factor"])
-            if "partial_rotary_factor" in (raw.get("rope_parameters") or {})
+            else 1.0
+            if "rope_scaling" in raw
+            else raw["rope_parameters"].get("partial_rotary_factor", 1.0)
+            if raw.get("rope_parameters")
             else 1.0
         )
         rope_type = (
@@ -197,8 +195,8 @@ class Config:
             if "type" in rope_parameters
             else "default"
         )
-        short_factor = (raw.get("rope_scaling") or {}).get("short_factor")
-        long_factor = (raw.get("rope_scaling") or {}).get("long_factor")
+        rope_parameters_short_factor = (raw.get("rope_scaling") or {}).get("short_factor")
+        rope_parameters_long_factor = (raw.get("rope_scaling") or {}).get("long_factor")
         sizes = dict(
             vocab_size=vocab_size,
             hidden_size=hidden_size,
@@ -323,17 +321,17 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
-        if hidden_size % num_attention_heads:
-            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        if int(hidden_size // num_attention_heads * partial_rotary_factor) % (2):
+        if hidden_size % num_attention_heads:
+            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
+        if int(hidden_size // num_attention_heads * partial_rotary_factor) % 2:
             problems.append(
                 "2 does not divide int(hidden_size // num_attention_heads * partial_rotary_factor): "
-                f"{(int(hidden_size // num_attention_heads * partial_rotary_factor), 2)!r}"
+                f"{int(hidden_size // num_attention_heads * partial_rotary_factor)!r}"
             )
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
@@ -350,22 +348,35 @@ class Config:
                 "this code was compiled for `sliding_window is None` being False, "
                 f"not for sliding_window={sliding_window!r}"
             )
-        if not (num_attention_heads // num_key_value_heads == 1):
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
+        if 48 != (int(hidden_size // num_attention_heads * partial_rotary_factor) + 1) // 2:
             problems.append(
-                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being True, "
-                f"not for num_attention_heads={num_attention_heads!r}, "
-                f"num_key_value_heads={num_key_value_heads!r}"
+                "48 is not (int(hidden_size // num_attention_heads * partial_rotary_factor) + 1) // 2: "
+                f"{(48, (int(hidden_size // num_attention_heads * partial_rotary_factor) + 1) // 2)!r}"
             )
-        if len(short_factor) != int(hidden_size // num_attention_heads * partial_rotary_factor) // 2:
+        if (
+            hidden_size // num_attention_heads
+            != (int(hidden_size // num_attention_heads * partial_rotary_factor) + 1) // 2
+            + (int(hidden_size // num_attention_heads * partial_rotary_factor) + 1) // 2
+        ):
+            problems.append(
+                f"sizes that have to be equal are not for hidden_size={hidden_size!r}, "
+                f"num_attention_heads={num_attention_heads!r}, "
+                f"partial_rotary_factor={partial_rotary_factor!r}"
+            )
+        if len(rope_parameters_short_factor) != int(hidden_size // num_attention_heads * partial_rotary_factor) // 2:
             problems.append(
                 f"the configuration class refuses hidden_size={hidden_size!r}, "
                 f"num_attention_heads={num_attention_heads!r}, "
-                f"partial_rotary_factor={partial_rotary_factor!r}, short_factor={short_factor!r}"
+                f"partial_rotary_factor={partial_rotary_factor!r}, "
+                f"rope_parameters_short_factor={rope_parameters_short_factor!r}"
             )
-        if len(long_factor) != int(hidden_size // num_attention_heads * partial_rotary_factor) // 2:
+        if len(rope_parameters_long_factor) != int(hidden_size // num_attention_heads * partial_rotary_factor) // 2:
             problems.append(
                 f"the configuration class refuses hidden_size={hidden_size!r}, "
-                f"num_attention_heads={num_attention_heads!r}, long_factor={long_factor!r}, "
+                f"num_attention_heads={num_attention_heads!r}, "
+                f"rope_parameters_long_factor={rope_parameters_long_factor!r}, "
                 f"partial_rotary_factor={partial_rotary_factor!r}"
             )
         if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
@@ -464,711 +475,194 @@ class Config:
             problems.append("rope_parameters.long_factor.8 is missing")
         if (raw.get("rope_scaling") and "long_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
             problems.append("rope_parameters.long_factor.9 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.0 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.1 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.10 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.11 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.12 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.13 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.14 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.15 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.16 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.17 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.18 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.19 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.2 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.20 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.21 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.22 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.23 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.24 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.25 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.26 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.27 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.28 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.29 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.3 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.30 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.31 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.32 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.33 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.34 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.35 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.36 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.37 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.38 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.39 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.4 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.40 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.41 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.42 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.43 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.44 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.45 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.46 is missing")
         if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
             problems.append("rope_parameters.short_factor.47 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.5 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.6 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.7 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.8 is missing")
-        if (
-            (
-                raw.get("rope_scaling")
-                and "short_factor" in raw["rope_scaling"]
-                and ("AutoConfig" in raw["rope_scaling"])
-            )
-            or (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"])
-            or (not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None)
-            or (
-                not raw.get("rope_scaling")
-                and (raw.get("rope_parameters") or {}).get("short_factor") is not None
-                and ("AutoConfig" in (raw.get("rope_parameters") or {}))
-            )
+        if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (
+            not raw.get("rope_scaling") and (raw.get("rope_parameters") or {}).get("short_factor") is None
         ):
             problems.append("rope_parameters.short_factor.9 is missing")
         if (raw.get("rope_scaling") and "short_factor" not in raw["rope_scaling"]) or (not raw.get("rope_scaling")):
@@ -1187,7 +681,7 @@ class Config:
             original_max_position_embeddings=raw.get("original_max_position_embeddings", 4096),
             sliding_window=sliding_window,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
-            rope_parameters_long_factor_0=((raw.get("rope_scaling") or {}).get("long_factor") or {})[0],
+            long_factor=((raw.get("rope_scaling") or {}).get("long_factor") or {})[0],
             rope_parameters_long_factor_1=((raw.get("rope_scaling") or {}).get("long_factor") or {})[1],
             rope_parameters_long_factor_10=((raw.get("rope_scaling") or {}).get("long_factor") or {})[10],
             rope_parameters_long_factor_11=((raw.get("rope_scaling") or {}).get("long_factor") or {})[11],
@@ -1237,7 +731,7 @@ class Config:
             rope_parameters_long_factor_9=((raw.get("rope_scaling") or {}).get("long_factor") or {})[9],
             partial_rotary_factor=partial_rotary_factor,
             rope_theta=(raw.get("rope_scaling") or {}).get("rope_theta", raw.get("rope_theta", 10000.0)),
-            rope_parameters_short_factor_0=(raw["rope_scaling"].get("short_factor") or {})[0]
+            short_factor=(raw["rope_scaling"].get("short_factor") or {})[0]
             if raw.get("rope_scaling")
             else ((raw.get("rope_parameters") or {}).get("short_factor") or {})[0],
             rope_parameters_short_factor_1=(raw["rope_scaling"].get("short_factor") or {})[1]

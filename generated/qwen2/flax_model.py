@@ -32,7 +32,7 @@ class Embed(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """`x @ kernel.T + bias`; the kernel keeps the stored order, [out, in]."""
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         shape = (out_features, in_features)
@@ -40,7 +40,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].T
+        y = jnp.einsum("...D,FD->...F", x, self.kernel[...])
         return y if self.bias is None else y + self.bias[...]
 
 
@@ -74,8 +74,7 @@ def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
     if valid is None:
         return None
     mask = slots <= here[:, None]  # [T, S]
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
+    mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
     return mask.reshape(-1, 1, *mask.shape[-2:])
 
 

@@ -95,6 +95,8 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if head_dim % 2:
+            problems.append(f"2 does not divide head_dim: {head_dim!r}")
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
@@ -108,23 +110,17 @@ class Config:
             problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
         if rope_type != "default":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         if "sliding_attention" in layer_types:
             problems.append(
                 "this code was compiled for `'sliding_attention' in layer_types` being False, "
                 f"not for layer_types={layer_types!r}"
             )
-        if num_attention_heads // num_key_value_heads == 1:
-            problems.append(
-                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
-                f"not for num_attention_heads={num_attention_heads!r}, "
-                f"num_key_value_heads={num_key_value_heads!r}"
-            )
-        if num_hidden_layers != len(layer_types):
+        if not (num_hidden_layers == len(layer_types)):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
-        if head_dim % 2:
-            problems.append(f"the configuration class refuses head_dim={head_dim!r}")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,

@@ -73,7 +73,7 @@ class Cache:
 
 
 class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config, size):
+    def __init__(self, cfg: Config, size: int):
         super().__init__()
         self.rms_norm_eps = cfg.rms_norm_eps
         self.weight = nn.Parameter(torch.ones(size))

@@ -28,8 +28,8 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
-        return 1.0 / cfg.rope_theta ** (h / (cfg.hidden_size // cfg.num_attention_heads))
+        steps = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
+        return 1.0 / cfg.rope_theta ** (steps / (cfg.hidden_size // cfg.num_attention_heads))
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -217,7 +217,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            DecoderLayer(cfg, layer) if (kind) == 1 else DecoderLayer2(cfg, layer)
+            DecoderLayer(cfg, layer) if kind == 1 else DecoderLayer2(cfg, layer)
             for layer, kind in enumerate(cfg.no_rope_layers)
         )
         self.norm = RMSNorm(cfg)

@@ -77,6 +77,7 @@ class Config:
         qk_layernorm = raw.get("qk_layernorm", False)
         hidden_act = raw.get("hidden_act", "silu")
         use_parallel_residual = raw.get("use_parallel_residual", False)
+        partial_rotary_factor = rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 0.25))
         rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         sizes = dict(
             vocab_size=vocab_size,
@@ -97,15 +98,15 @@ class Config:
             problems.append(f"a size is not positive: {sizes!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
+        if int(hidden_size // num_attention_heads * partial_rotary_factor) % 2:
+            problems.append(
+                "2 does not divide int(hidden_size // num_attention_heads * partial_rotary_factor): "
+                f"{int(hidden_size // num_attention_heads * partial_rotary_factor)!r}"
+            )
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
-            )
-        if hidden_size // num_attention_heads * num_attention_heads != hidden_size:
-            problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, "
-                f"num_attention_heads={num_attention_heads!r}"
             )
         if not use_qkv_bias:
             problems.append(f"use_qkv_bias is {use_qkv_bias!r}; this code was compiled for True")
@@ -119,12 +120,8 @@ class Config:
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
         if "head_dim" in raw:
             problems.append("head_dim is given; this code was compiled without it")
-        if not (num_attention_heads // num_key_value_heads == 1):
-            problems.append(
-                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being True, "
-                f"not for num_attention_heads={num_attention_heads!r}, "
-                f"num_key_value_heads={num_key_value_heads!r}"
-            )
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
@@ -135,7 +132,7 @@ class Config:
             num_key_value_heads=num_key_value_heads,
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             layer_norm_eps=raw.get("layer_norm_eps", 1e-05),
-            partial_rotary_factor=rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 0.25)),
+            partial_rotary_factor=partial_rotary_factor,
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
 

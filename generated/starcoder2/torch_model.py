@@ -27,8 +27,8 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
-        return 1.0 / cfg.rope_theta ** (h / (cfg.hidden_size // cfg.num_attention_heads))
+        steps = torch.arange(0, cfg.hidden_size // cfg.num_attention_heads, 2, dtype=torch.float32)
+        return 1.0 / cfg.rope_theta ** (steps / (cfg.hidden_size // cfg.num_attention_heads))
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None, window: int) -> Tensor | None:

@@ -80,7 +80,6 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 8)
         num_key_value_heads = raw.get("num_key_value_heads", 4)
         head_dim = raw.get("head_dim", 256)
-        query_pre_attn_scalar = raw.get("query_pre_attn_scalar", 256)
         final_logit_softcapping = raw.get("final_logit_softcapping", 30.0)
         attn_logit_softcapping = raw.get("attn_logit_softcapping", 50.0)
         attention_bias = raw.get("attention_bias", False)
@@ -109,11 +108,15 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: {sizes!r}")
+        if head_dim % 2:
+            problems.append(f"2 does not divide head_dim: {head_dim!r}")
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
+        if hidden_size % num_attention_heads:
+            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if attention_bias:
             problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
         if not {*layer_types} <= {"sliding_attention", "full_attention"}:
@@ -126,17 +129,8 @@ class Config:
             )
         if rope_type != "default":
             problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if query_pre_attn_scalar**-0.5 is None:
-            problems.append(
-                "this code was compiled for `query_pre_attn_scalar ** -0.5 is None` being False, "
-                f"not for query_pre_attn_scalar={query_pre_attn_scalar!r}"
-            )
-        if num_attention_heads // num_key_value_heads == 1:
-            problems.append(
-                "this code was compiled for `num_attention_heads // num_key_value_heads == 1` being False, "
-                f"not for num_attention_heads={num_attention_heads!r}, "
-                f"num_key_value_heads={num_key_value_heads!r}"
-            )
+        if "is_causal" in raw:
+            problems.append("is_causal is given; this code was compiled without it")
         if not (attn_logit_softcapping is not None):
             problems.append(
                 "this code was compiled for `attn_logit_softcapping is not None` being True, "
@@ -147,17 +141,10 @@ class Config:
                 "this code was compiled for `final_logit_softcapping is not None` being True, "
                 f"not for final_logit_softcapping={final_logit_softcapping!r}"
             )
-        if hidden_size % num_attention_heads != 0:
-            problems.append(
-                f"the configuration class refuses hidden_size={hidden_size!r}, "
-                f"num_attention_heads={num_attention_heads!r}"
-            )
-        if num_hidden_layers != len(layer_types):
+        if not (num_hidden_layers == len(layer_types)):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
-        if head_dim % 2:
-            problems.append(f"the configuration class refuses head_dim={head_dim!r}")
         _refuse(problems)
         return cls(
             vocab_size=vocab_size,
@@ -167,7 +154,7 @@ class Config:
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
-            query_pre_attn_scalar=query_pre_attn_scalar,
+            query_pre_attn_scalar=raw.get("query_pre_attn_scalar", 256),
             sliding_window=raw.get("sliding_window", 4096),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
