@@ -234,6 +234,7 @@ case("bitwise_not", lambda t, F, x: ~x, some(1, 2, "bool"))
 for _op in "relu relu6 silu logsigmoid selu mish hardswish hardsigmoid softsign".split():
     case(_op, lambda t, F, x, _op=_op: getattr(F, _op)(x * 4), some(), tolerance=1e-9)
 case("gelu", lambda t, F, x: F.gelu(x), some(), tolerance=1e-9)
+case("detach", lambda t, F, x: x.detach(), some())
 case("gelu", lambda t, F, x: F.gelu(x, approximate="tanh"), some())
 case("softplus", lambda t, F, x: F.softplus(x * 10), some(), tolerance=1e-8)
 case("softplus", lambda t, F, x: F.softplus(x, beta=2.0), some(), tolerance=1e-8)

@@ -76,6 +76,6 @@ def test_patterns_match_the_tensors_of_the_towers_alone(prefix: str) -> None:
 
 
 def test_tensors_that_lie_among_others_are_named_one_by_one() -> None:
-    names = {"eyes.patches.weight": ["layers.*.weight"], "head.weight": ["layers.bias"]}
+    names = {"eyes.patches.weight": ["layers.*.weight"], "head.weight": ["layers.*.bias"]}
     patterns = towers.stored_names(TREE, ("eyes",), lambda path: names.get(path, [path]))
     assert patterns == (r"^layers\.[0-9]+\.weight$",)

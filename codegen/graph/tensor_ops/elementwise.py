@@ -413,7 +413,13 @@ def clone(trace: Trace, input: object, *memo: object) -> Tensor:
 @rule("detach", methods=("detach",))
 def detach(trace: Trace, input: object) -> Tensor:
     x = tensor(trace, input)
-    return view(trace, x, Tensor(x.value), Derived(lambda t, base: Tensor(base.value), lambda t, base, new: new))
+    if category(x.dtype) is not Category.FLOAT:
+        return view(trace, x, Tensor(x.value), Derived(lambda t, base: Tensor(base.value), lambda t, base, new: new))
+
+    def stopped(trace: Trace, base: Tensor) -> Tensor:
+        return trace.emit("detach", (base,), (base.shape, base.dtype))[0]
+
+    return view(trace, x, stopped(trace, x), Derived(stopped, lambda t, base, new: new))
 
 
 # ---------------------------------------------------------------------------------------------------------- in place
