@@ -148,9 +148,10 @@ class SinusoidalPositionalEmbedding(nnx.Module):
 
     def __call__(self, positions: Array, dtype: jnp.dtype) -> Array:
         B, T = positions.shape[:2]
-        return jnp.take(weights_(self.cfg).astype(dtype), (positions + 2).reshape(-1), axis=0).reshape(
+        picked = jnp.take(weights_(self.cfg).astype(dtype), (positions + 2).reshape(-1), axis=0).reshape(
             B, T, self.d_model // 2 + self.d_model // 2
         )
+        return jax.lax.stop_gradient(picked)
 
 
 class Attention(nnx.Module):

@@ -90,11 +90,12 @@ class SinusoidalPositionalEmbedding(nn.Module):
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> Tensor:
         B, T = positions.shape[:2]
-        return (
+        picked = (
             self.weights.to(dtype)
             .index_select(0, (positions + 2).reshape(-1))
             .reshape(B, T, self.d_model // 2 + self.d_model // 2)
         )
+        return picked.detach()
 
 
 class Attention(nn.Module):
