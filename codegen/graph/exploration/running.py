@@ -127,7 +127,7 @@ class ConfigurationClass:
         names = {name for cls in config.cls.mro for name in cls.namespace.names() if name.startswith("validate_")}
         for name in sorted(names - _NOT_CHECKED):
             try:
-                self.interpreter.call(self.interpreter.getattr(config, name), [], {})
+                self.interpreter.call(self.interpreter.getattr(config.cls, name), [config], {})
             except Unsupported:
                 continue
 
