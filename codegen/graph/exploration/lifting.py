@@ -80,7 +80,8 @@ def _lift_key(path: Path, outcome: Outcome) -> Expr | Each | _Object:
         return _Object(tuple((name, _lift_key((*path, name), outcome)) for name in found))
     if isinstance(found, (list, tuple)):
         items = [_lift_key((*path, i), outcome) for i in range(min(len(found), MAX_LIST))]
-        return _each(items, outcome) or Apply("list", tuple(_expression(item) for item in items))
+        each = _each(items, outcome)
+        return each or Apply("list", tuple(_element(item, at, found[at], outcome) for at, item in enumerate(items)))
     if not isinstance(found, (bool, int, float, str, type(None))):
         return Const(str(found))
     return Const(found)
@@ -142,6 +143,34 @@ def _fold(op: str, args: list[Expr | Each | _Object]) -> Expr | _Object:
 
 def _literal(expr: Expr) -> bool:
     return isinstance(expr, Const) or (isinstance(expr, Apply) and expr.op == "list" and all(map(_literal, expr.args)))
+
+
+def _element(lifted: Expr | Each | _Object, at: int, found: Json, outcome: Outcome) -> Expr:
+    """An element of a list that was made in a loop, by its own number; where a filter let it through, what it was. Whatever
+    decided that is frozen by the proof, since disturbing it changes the list."""
+    if not _speaks(lifted):
+        return _expression(lifted)
+    element = _expression(lifted)
+    own = substitute(element, {leaf: Const(at) for leaf in leaves(element) if isinstance(leaf, Index)})
+    try:
+        if value(own, outcome.raw) == found:
+            return _fold_all(own)
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        pass
+    if not isinstance(found, (bool, int, float, str, type(None))):
+        raise Unclear("a list of what a filter let through")
+    return Const(found)
+
+
+def _fold_all(expr: Expr) -> Expr:
+    """An expression with elements of lists of config.json as keys of their own."""
+    match expr:
+        case Apply("getitem", (Raw(path), Const(int() as at))):
+            return Raw((*path, at))
+        case Apply(op, args):
+            return Apply(op, tuple(map(_fold_all, args)))
+        case _:
+            return expr
 
 
 def _each(items: Sequence[Expr | Each | _Object], outcome: Outcome) -> Each | None:
