@@ -22,7 +22,7 @@ from codegen.lowering.states import layer_states, sizes_of, states_view
 from codegen.lowering.torch_dialect import TorchDialect, question
 from codegen.lowering.views import CacheView, MaskKind, MaskView
 from ir.expressions import Apply, Const, Environment, Expr, Index, Key, Raw, evaluate, leaves
-from ir.graph import Branch, Call, Loop, Module, ModuleTarget, Number, Op, Region, Scan, Value, within
+from ir.graph import Loop, Module, ModuleTarget, Region
 from ir.spans import Span
 
 
@@ -162,7 +162,7 @@ class Lowering:
 
     def slots(self) -> Iterator[tuple[tuple[Expr, Expr, Expr], Expr]]:
         """Heads, key size and value size of every cache update, with the slot that it goes to."""
-        yield from dict.fromkeys(_updates(self.region))
+        yield from dict.fromkeys(turns.updates(self.region))
 
     # -------------------------------------------------------------------------------------------------- spelling
 
@@ -281,7 +281,7 @@ class Lowering:
         by_layer: dict[int, tuple[Expr, Expr, Expr]] = {}
         for path, instance in self.program.instances.items():
             layer = next((int(part) for part in path.split(".") if part.isdigit()), None)
-            found = [shape for rs in instance.methods.values() for r in rs for shape, _ in _updates(r)]
+            found = [shape for rs in instance.methods.values() for r in rs for shape, _ in turns.updates(r)]
             if layer is not None and found:
                 by_layer.setdefault(layer, found[0])
         first = next(iter(by_layer.values()))
@@ -326,24 +326,6 @@ def _distance(place: Span | None, made: Span | None) -> tuple[int, int]:
     if (made.line, made.column) <= (place.line, place.column) and place.end_line <= made.end_line:
         return (0, 0)
     return (1, abs(place.line - made.line))
-
-
-def _updates(region: Region) -> Iterator[tuple[tuple[Expr, Expr, Expr], Expr]]:
-    for node in region.nodes:
-        match node:
-            case Op("cache_update", (Value(shape=key), Value(shape=value), slot)):
-                expr = slot.expr if isinstance(slot, Number) else Const(None)
-                yield (key[1], key[3], value[3]), expr
-            case Call(region=inner):
-                yield from _updates(inner)
-            case Loop(bodies=bodies):
-                for body in bodies:
-                    yield from _updates(body)
-            case Scan() | Branch():
-                for inner in within(node):
-                    yield from _updates(inner)
-            case _:
-                pass
 
 
 def _wrap(start: str, items: list[str], width: int = 116) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.functions import keeps_state
 from codegen.lowering.instances import absolute
-from ir.expressions import Environment, Expr, Index, evaluate, leaves
-from ir.graph import Call, Loop, ModuleTarget, Number, Op, Region, within
+from ir.expressions import Const, Environment, Expr, Index, evaluate, leaves
+from ir.graph import Branch, Call, Loop, ModuleTarget, Number, Op, Raised, Region, Scan, Value, within
 
 
 def runs(region: Region, owner: str = "") -> Iterator[tuple[str, Loop]]:
@@ -44,7 +44,7 @@ def check(found: list[tuple[str, Loop]], resolved: Mapping[str, object]) -> None
 
 def _slots_of(loop: Loop, resolved: Mapping[str, object]) -> Iterator[object]:
     for index, kind in enumerate(loop.kinds):
-        for expr in dict.fromkeys(_slots(loop.bodies[kind])):
+        for expr in dict.fromkeys(slot for _, slot in updates(loop.bodies[kind])):
             indices = {leaf.name: index for leaf in leaves(expr) if isinstance(leaf, Index)}
             try:
                 yield evaluate(expr, Environment(config=resolved, indices=indices))
@@ -52,18 +52,20 @@ def _slots_of(loop: Loop, resolved: Mapping[str, object]) -> Iterator[object]:
                 yield None
 
 
-def _slots(region: Region) -> Iterator[Expr]:
+def updates(region: Region) -> Iterator[tuple[tuple[Expr, Expr, Expr], Expr]]:
+    """Heads, key size and value size of every cache update, with the slot that it goes to; None where that is no number."""
     for node in region.nodes:
         match node:
-            case Op("cache_update", (_, _, Number(expr))):
-                yield expr
-            case Op():
+            case Op("cache_update", (Value(shape=key), Value(shape=value), slot)):
+                expr = slot.expr if isinstance(slot, Number) else Const(None)
+                yield (key[1], key[3], value[3]), expr
+            case Op() | Raised():
                 pass
             case Call(region=inner):
-                yield from _slots(inner)
+                yield from updates(inner)
             case Loop(bodies=bodies):
                 for body in bodies:
-                    yield from _slots(body)
-            case _:
+                    yield from updates(body)
+            case Scan() | Branch():
                 for inner in within(node):
-                    yield from _slots(inner)
+                    yield from updates(inner)
