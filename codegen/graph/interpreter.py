@@ -1008,6 +1008,7 @@ class Interpreter:
             else:
                 source = self.eval(generator.iter, scope if position == 0 else inner)
             self.node = generator.iter
+            self._note_literal(generator.iter, source)
             depth = self.loops
             for item in operators.iterate(self, source):
                 self.steps += 1
@@ -1020,6 +1021,13 @@ class Interpreter:
                     self.loops = depth
 
         return walk(0)
+
+    def _note_literal(self, node: ast.expr, source: Any) -> None:
+        """A list that is written out in the source is as long in every configuration."""
+        plain = isinstance(source, Range) and all(isinstance(n, int) for n in (source.start, source.stop, source.step))
+        if self.stage == 2 and not self.framing and (plain or isinstance(node, (ast.List, ast.Tuple))):
+            count = len(source.host()) if isinstance(source, Range) else len(source)
+            self.predicates.add(Kind.COUNT, Const(count), count, self.place(), self.function_name(), self.stage)
 
     def _yield(self, node: ast.Yield, scope: Scope) -> None:
         self.yields[-1].append(None if node.value is None else self.eval(node.value, scope))

@@ -208,7 +208,8 @@ def map_numbers(instance: Instance, change: Callable[[str, Expr], Expr]) -> Inst
         for node in region.nodes:
             match node:
                 case Op() | Raised():
-                    nodes.append(replace(node, args=tuple(in_operand(arg, "") for arg in node.args)))
+                    called = "slot" if isinstance(node, Op) and node.name == "cache_update" else ""
+                    nodes.append(replace(node, args=tuple(in_operand(arg, called) for arg in node.args)))
                 case Call():
                     nodes.append(replace(node, args=tuple(in_operand(arg, "") for arg in node.args)))
                 case Loop():
@@ -324,10 +325,11 @@ def _plan_class(members: list[Instance], by_path: dict[str, ClassPlan]) -> Class
             exprs = tuple(p[child][position] for p in passed)
             if any(e != exprs[0] for e in exprs):
                 parameter(name, exprs)
+    first = members[0]
     arguments = {m.path: tuple(column[i] for column in columns) for i, m in enumerate(members)}
-    needs_layer = any(
-        isinstance(leaf, Index) for _, expr in holes(_outside_loops(example)) for leaf in leaves(expr)
-    ) or any(
+    computed = [expr for child in passed[0] for expr in child if expr not in arguments[first.path]]
+    own = [expr for _, expr in holes(_outside_loops(example))] + (computed if _is_in_list(first.path) else [])
+    needs_layer = any(isinstance(leaf, Index) for expr in own for leaf in leaves(expr)) or any(
         p.needs_layer for where, p in _child_classes(members[0], by_path) if not _in_list(where, members[0], by_path)
     )
     return ClassPlan(
@@ -340,6 +342,10 @@ def _plan_class(members: list[Instance], by_path: dict[str, ClassPlan]) -> Class
         needs_layer,
         {where: p for where, p in _child_classes(members[0], by_path)},
     )
+
+
+def _is_in_list(path: str) -> bool:
+    return any(part.isdigit() for part in path.split("."))
 
 
 def _outside_loops(instance: Instance) -> Instance:

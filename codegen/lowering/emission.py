@@ -317,6 +317,8 @@ class ClassWriter:
             kind = "layers" if where in self.emitter.looped else "items"
             return self.dialect.module_list(f"{texts[0]} for layer in range({count})", kind)
         partition = tuple(list(dict.fromkeys(texts)).index(text) for text in texts)
+        if where not in self.emitter.looped and self.emitter.count_of(where, len(texts)).isdigit():
+            return self.dialect.module_list(f"[{', '.join(texts)}]", "list")
         decision = self.emitter.patterns.decision(partition)
         items = list(dict.fromkeys(texts))
         if all(isinstance(arm, int) for _, arm in decision.arms):

@@ -38,9 +38,11 @@ class FlaxDialect:
     spelling_helpers: Mapping[str, str] = flax_spellings.HELPERS
     ambient_types: Mapping[str, str] = {"dtype": "jnp.dtype", "kv": "Any", "start": "Array | int", "last_only": "bool"}
 
-    def __init__(self, options: Mapping[tuple[str, str], LayerOption] | None = None, *, states: bool = False) -> None:
+    def __init__(
+        self, options: Mapping[tuple[str, str], LayerOption] | None = None, *, states: bool = False, slots: int = 1
+    ) -> None:
         self.options = options or {}  # by layer and option: flags that all layers of a kind agree on are not passed
-        self.keys_and_values = "kv.k, kv.v" if states else "kv"
+        self.keys_and_values = "kv.k, kv.v" if states else "kv[-1]" if slots > 1 else "kv"
         self.helpers: set[str] = set()  # called by components
         self.library: set[str] = set()  # layers of our own
 

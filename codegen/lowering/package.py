@@ -89,7 +89,8 @@ def package_views(
     """
     modules = [module for _, module in walk(lowering.given.tree)]
     options = {pair: layer_option(modules, *pair) for pair in FLAX_OPTIONS}
-    torch, flax = lowering.emit(TorchDialect()), lowering.emit(FlaxDialect(options, states=bool(lowering.states)))
+    flax_dialect = FlaxDialect(options, states=bool(lowering.states), slots=lowering.slots_per_layer())
+    torch, flax = lowering.emit(TorchDialect()), lowering.emit(flax_dialect)
     kinds = [lowering.kinds(loop.kinds) for loop in lowering.loops() if len(loop.bodies) > 1]
     kinds_expr = lowering.sequence(kinds[0]) if kinds else ""
     weights = weights_view(lowering, source, stored, ties.pairs, ties.condition, tuple(ignored))

@@ -257,8 +257,20 @@ class Lowering:
         turns.check(found, self.given.resolved)
         return [path for path, _ in found]
 
+    def slots_per_layer(self) -> int:
+        """How many slots of the cache every layer takes.
+
+        Raises:
+            CompileError: `cache-order`, they are not taken one after the other.
+        """
+        return turns.slots_per_layer(list(turns.runs(self.region)), self.given.resolved)
+
     def cache(self) -> CacheView:
-        """What the cache holds: one shape for all layers, or one for each kind of layer."""
+        """What the cache holds: one shape for all layers, or one for each kind of layer.
+
+        Raises:
+            CompileError: `cache-slots`, a layer has several slots of several shapes, or beside other states.
+        """
         shapes = list(dict.fromkeys(shape for shape, _ in self.slots()))
         lists = dict(self.lists())
         lengths = {path: self.over_cfg(self.count(path, length)) for path, length in lists.items()}
@@ -266,6 +278,12 @@ class Lowering:
         if runs := self.turns():
             times = {path: runs.count(path) for path in runs}
             count = " + ".join(f"{n} * {lengths[path]}" if n > 1 else lengths[path] for path, n in times.items())
+        slots = self.slots_per_layer()
+        if slots > 1 and (self.states or len(shapes) > 1):
+            what = (
+                "keeps states beside the keys and values" if self.states else "keeps keys and values of several sizes"
+            )
+            raise CompileError(Diagnostic("cache-slots", f"a layer of {slots} attentions {what}"))
         if self.states:
             states, flax = states_view(self.states, self)
             return CacheView(count if shapes else "0", states=states, flax_expr=flax)
@@ -274,7 +292,7 @@ class Lowering:
         if len(shapes) > 1:
             return CacheView(count, shapes_expr=self.shapes_by_kind())
         heads, key, value = shapes[0]
-        return CacheView(count, self.over_cfg(heads), self.over_cfg(key), self.over_cfg(value))
+        return CacheView(count, self.over_cfg(heads), self.over_cfg(key), self.over_cfg(value), slots=slots)
 
     def shapes_by_kind(self) -> str:
         """Heads, key size and value size of every layer, where they differ, over `cfg`."""

@@ -1,7 +1,9 @@
-"""Lists of layers that run more than once, or several of them: which part of the cache each run takes.
+"""Lists of layers that run more than once, or several of them, or layers of several attentions: which part of the cache
+each takes.
 
 A cache that is passed on as a value is a list in the order of the runs: each takes the first entries and puts them back at the
-end, so that a whole forward pass leaves the list in order. This holds where the source numbers its slots in the order of use.
+end, so that a whole forward pass leaves the list in order. The slots of one layer take turns in the same way. This holds
+where the source numbers its slots in the order of use.
 """
 
 from __future__ import annotations
@@ -40,6 +42,26 @@ def check(found: list[tuple[str, Loop]], resolved: Mapping[str, object]) -> None
     if taken != list(range(len(taken))):
         message = f"the slots of the cache are not taken one after the other: {taken[:12]}"
         raise CompileError(Diagnostic("cache-order", message))
+
+
+def slots_per_layer(found: list[tuple[str, Loop]], resolved: Mapping[str, object]) -> int:
+    """How many slots every layer takes.
+
+    Raises:
+        CompileError: `cache-order`, the layers do not take equally many, or not one after the other.
+    """
+    if all(len(set(_updates(body))) < 2 for _, loop in found for body in loop.bodies):
+        return 1
+    counts = [len(list(_updates(loop.bodies[kind]))) for _, loop in found for kind in loop.kinds]
+    if len(set(counts)) > 1:
+        message = f"some layers keep the keys and values of more attentions than others: {counts[:12]}"
+        raise CompileError(Diagnostic("cache-order", message))
+    check(found, resolved)
+    return counts[0]
+
+
+def _updates(body: Region) -> Iterator[Expr]:
+    yield from (slot for _, slot in updates(body))
 
 
 def _slots_of(loop: Loop, resolved: Mapping[str, object]) -> Iterator[object]:

@@ -168,6 +168,7 @@ class CacheView:
     shapes_expr: str = ""
     states: tuple[StateView, ...] = ()
     flax_expr: str = ""
+    slots: int = 1  # of every layer, which take turns
 
     @property
     def has_states(self) -> bool:
@@ -398,6 +399,10 @@ class FlaxView(ModelView):
     @property
     def index_argument(self) -> str:
         return "i, " if self.indexed else ""
+
+    def slots_of(self, pair: str) -> str:
+        """What the cache holds of one layer: a pair of keys and values, or one for each of its attentions."""
+        return pair if self.cache.slots == 1 else f"tuple({pair} for _ in range({self.cache.slots}))"
 
     @property
     def offset_argument(self) -> str:
