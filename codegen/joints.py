@@ -220,18 +220,21 @@ def _ties(built: graph.Built, lowering: Lowering) -> Ties:
 
 def templates(views: PackageViews, targets: Iterable[str]) -> dict[str, tuple[str, object]]:
     """File -> template and what it renders, without the models that are not asked for."""
-    unwanted = {f"{target}_model.py" for target in TARGETS if target not in targets}
+    unwanted = tuple(f"{target}_" for target in TARGETS if target not in targets)
     files: dict[str, tuple[str, object]] = {
         "__init__.py": ("init.py.jinja", views.card),
         "config.py": ("config.py.jinja", views.config),
         "torch_model.py": ("torch/model.py.jinja", views.torch),
+        "torch_generation.py": ("torch/generation.py.jinja", views.torch),
         "flax_model.py": ("flax/model.py.jinja", views.flax),
+        "flax_stack.py": ("flax/stack/module.py.jinja", views.flax),
+        "flax_generation.py": ("flax/generation.py.jinja", views.flax),
         "weights.py": ("weights.py.jinja", views.weights),
         "sharding.py": ("sharding.py.jinja", views.weights),
         "README.md": ("card.md.jinja", views.card),
         "test_model.py": ("test_model.py.jinja", views.test),
     }
-    return {name: rendered for name, rendered in files.items() if name not in unwanted}
+    return {name: rendered for name, rendered in files.items() if not name.startswith(unwanted)}
 
 
 def package_name(config: Mapping[str, object]) -> str:

@@ -15,11 +15,14 @@ from ir.spans import Span
 
 LINE_LENGTH = 120
 SETTINGS = ("--isolated", "--no-cache", "--quiet", "--line-length", str(LINE_LENGTH), "--target-version", "py311")
+TIDIED = ("F401", "I001", "E713", "E714", "SIM201", "SIM202", "SIM208")
+"""What is put right by the rules of ruff: unused and unsorted imports, negations of comparisons."""
 TIMEOUT = 120  # seconds
 
 
-def format_python(files: Mapping[str, str]) -> dict[str, str]:
-    """The files with every .py among them formatted. Names may have folders; the order is kept.
+def format_python(files: Mapping[str, str], *, tidy: bool = True) -> dict[str, str]:
+    """The files with every .py among them formatted. Names may have folders; the order is kept. `tidy` also drops imports
+    that nothing uses and writes `not a == b` as `a != b`, which text that a person edited is spared.
 
     Raises:
         CompileError: `emitted-code` if a file does not parse. That is a fault of the compiler, never of its input.
@@ -33,8 +36,10 @@ def format_python(files: Mapping[str, str]) -> dict[str, str]:
         for name, path in paths.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(files[name], encoding="utf-8", newline="\n")
+        if paths and tidy:
+            _ruff("check", "--fix-only", "--unsafe-fixes", "--select", ",".join(TIDIED), folder=folder)
         if paths:
-            _ruff(folder)
+            _ruff("format", folder=folder)
         for name, path in paths.items():
             formatted[name] = path.read_text(encoding="utf-8")
     return formatted
@@ -58,10 +63,14 @@ def syntax_fault(name: str, text: str) -> Diagnostic | None:
     return None
 
 
-def _ruff(folder: str) -> None:
+def _ruff(*command: str, folder: str) -> None:
     try:
         done = subprocess.run(
-            [find_ruff_bin(), "format", *SETTINGS, folder], capture_output=True, text=True, timeout=TIMEOUT, check=False
+            [find_ruff_bin(), *command, *SETTINGS, folder],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CompileError(Diagnostic("formatter-failed", f"ruff could not be run: {error}")) from None

@@ -138,7 +138,7 @@ def _merged(
         merged[name] = one.text
         kept += [f"{name}: {key}" for key in one.kept]
         conflicts += [f"{name}: {key}" for key in one.conflicts]
-    result |= format_python(merged)
+    result |= format_python(merged, tidy=False)
     return result, kept, conflicts
 
 

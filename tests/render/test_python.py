@@ -20,11 +20,11 @@ def test_order_and_lack_of_files() -> None:
     assert format_python({}) == {}
 
 
-def test_one_process_for_all_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_tidies_all_files_and_one_formats_them(monkeypatch: pytest.MonkeyPatch) -> None:
     calls, run = [], subprocess.run
     monkeypatch.setattr(subprocess, "run", lambda *args, **options: calls.append(args) or run(*args, **options))
     format_python({f"{i}.py": "x=1" for i in range(20)})
-    assert len(calls) == 1
+    assert [call[0][1] for call in calls] == ["check", "format"]
 
 
 def test_settings_of_the_user_do_not_count(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,3 +40,9 @@ def test_faults_of_all_files_are_reported() -> None:
     first, second = caught.value.diagnostics
     assert (first.code, second.code) == ("emitted-code", "emitted-code")
     assert second.primary is not None and second.primary.span.line == 2
+
+
+def test_what_nothing_uses_is_not_imported_unless_a_person_wrote_it() -> None:
+    text = "from a import b, c\n\nx = not b == 1\n"
+    assert format_python({"a.py": text})["a.py"] == "from a import b\n\nx = b != 1\n"
+    assert format_python({"a.py": text}, tidy=False)["a.py"] == text

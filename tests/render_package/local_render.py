@@ -25,7 +25,10 @@ def render(package: Package, out: Path) -> Path:
     files = {
         "config.py": ("config.py.jinja", package.config),
         "torch_model.py": ("torch/model.py.jinja", package.torch),
+        "torch_generation.py": ("torch/generation.py.jinja", package.torch),
         "flax_model.py": ("flax/model.py.jinja", package.flax),
+        "flax_stack.py": ("flax/stack/module.py.jinja", package.flax),
+        "flax_generation.py": ("flax/generation.py.jinja", package.flax),
         "weights.py": ("weights.py.jinja", package.weights),
         "sharding.py": ("sharding.py.jinja", package.weights),
         "__init__.py": ("init.py.jinja", package.card),

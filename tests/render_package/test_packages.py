@@ -24,7 +24,10 @@ PACKAGES = {
 }
 ALLOWED = {
     "torch_model.py": {"torch"},
+    "torch_generation.py": {"torch"},
     "flax_model.py": {"jax", "flax"},
+    "flax_stack.py": {"jax", "flax"},
+    "flax_generation.py": {"jax", "flax"},
     "config.py": set(),
     "weights.py": {"numpy", "safetensors"},
     "sharding.py": set(),
