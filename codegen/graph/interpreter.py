@@ -1081,6 +1081,9 @@ class Interpreter:
             if name in module.dict:
                 return self.call(module.dict[name], args, kwargs)
             self.unsupported(f"`{module.cls.name}` has no `forward`")
+        if module.cls.module == "stubs.nn" and "padding_idx" in module.dict:
+            rows = self.call_function(method, [module, *args], kwargs, "module")
+            return library.untrained(self, rows, args[0] if args else kwargs.get("input"), module.dict["padding_idx"])
         if self.recordings is None or not self.framing or not is_item(module):
             return self.call_function(method, [module, *args], kwargs, "module")
         given = (tuple(args), tuple(kwargs.items()))

@@ -1052,6 +1052,27 @@ def _named_tensors(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     return found
 
 
+@intrinsic("torch.nn.functional.embedding")
+def _embedding(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
+    from codegen.graph import tensor_ops
+
+    found = tensor_ops.call(interp.tensor_span(), "torch.nn.functional.embedding", args, kwargs)
+    padding = kwargs.get("padding_idx", args[2] if len(args) > 2 else None)
+    return untrained(interp, found, kwargs.get("input", args[0] if args else None), padding)
+
+
+def untrained(interp: Interpreter, rows: Any, ids: Any, padding: Any) -> Any:
+    """Rows of an embedding, of which that of padding has no gradient. This matters where the model itself asks for it, given
+    no ids of that kind; what the ids of the input say is padding has no part in a loss.
+    """
+    from codegen.graph import tensor_ops
+
+    everywhere = ids.value.everywhere if isinstance(ids, Tensor) else None
+    if padding is None or everywhere is None or not interp.branch(operators.compare(interp, "==", padding, everywhere)):
+        return rows
+    return tensor_ops.call(interp.tensor_span(), "torch.detach", [rows], {})
+
+
 @intrinsic("stubs._shape")
 def _shape(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     return tuple(operators.listed(interp, args[0])) if isinstance(args[0], (list, tuple)) else (args[0],)

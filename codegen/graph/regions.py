@@ -25,6 +25,7 @@ from ir.graph import (
     Scan,
     SliceOf,
     Value,
+    within,
 )
 from ir.graph import Node as GraphNode
 
@@ -45,7 +46,26 @@ def freeze(
     `parameters` holds, for every parameter and buffer, its paths from the top module (several if it is shared). `constants`
     are those that no checkpoint holds: they are computed in float32 and cast to the type of the model where they are read.
     """
-    return _Freezer(root, outputs, parameters, constants).region(root, tuple(outputs))
+    first = _Freezer(root, outputs, parameters, constants)
+    region = first.region(root, tuple(outputs))
+    if first.idle:  # what the last iteration of a loop makes for one more, so that it may be like the others
+        whole = _Freezer(root, outputs, parameters, constants, first.idle).region(root, tuple(outputs))
+        return min(region, whole, key=_bodies)
+    return region
+
+
+def _bodies(region: Region) -> int:
+    """How many bodies the loops of a region have, all of them together."""
+    found = 0
+    for node in region.nodes:
+        match node:
+            case Loop(bodies=bodies):
+                found += len(bodies) + sum(map(_bodies, bodies))
+            case Call(region=inner):
+                found += _bodies(inner)
+            case _:
+                found += sum(map(_bodies, within(node)))
+    return found
 
 
 def inputs_of(
@@ -120,8 +140,11 @@ class _Freezer:
         outputs: list[TensorValue],
         parameters: Mapping[TensorValue, list[str]],
         constants: frozenset[TensorValue] = frozenset(),
+        kept: Mapping[TensorValue, Frame] | None = None,
     ):
         self.parameters, self.constants = parameters, constants
+        self.kept = kept or {}  # what nobody needs, and the frame that it is given to all the same
+        self.idle: dict[TensorValue, Frame] = {}  # what may be treated so
         self.facts: dict[int, _Facts] = {}
         self.defined_in: dict[TensorValue, Frame] = {}
         self.root = root
@@ -136,6 +159,8 @@ class _Freezer:
                 self._note(node, frame)
         for value in outputs:
             self._flow(value, root)
+        for value, outside in self.kept.items():
+            self.give(value, outside)
         for node, frame in nodes:
             if id(node) in self.alive:
                 self._flow_sizes(node, frame)
@@ -173,7 +198,7 @@ class _Freezer:
         return False
 
     def _alive(self, nodes: list[tuple[Node, Frame]], outputs: list[TensorValue]) -> set[int]:
-        wanted, alive = set(outputs), set()
+        wanted, alive = {*outputs, *self.kept}, set()
         for node, _ in reversed(nodes):
             if node.op == BRANCH_END:
                 kept = [j for j, result in enumerate(node.results) if result in wanted]
@@ -636,7 +661,10 @@ class _Lives:
             return False
         if held in self.heirs:
             return self.heirs.get(value, value) is self.heirs[held]
-        return _alike(held, value) and self.kinship(held, value, k) != (False, False)
+        placed, named = self.kinship(held, value, k)
+        if _alike(held, value):
+            return placed or named
+        return _grows(held, value) and named and (placed or k + 1 == len(self.frames))
 
     def kinship(self, held: TensorValue | None, value: TensorValue, k: int) -> tuple[bool, bool]:
         """Whether the next iteration takes `value` where this one took `held`; whether the source calls both the same."""
@@ -651,11 +679,15 @@ class _Lives:
 
     def initial(self, value: TensorValue, known: list[TensorValue | None]) -> TensorValue | None:
         """What the first iteration takes from outside where a later one takes `value`, which the first made."""
-        outer = [v for v in self.takes[0] if v not in known and (_alike(v, value) or _widens(v, value))]
+        fitting = (v for v in self.takes[0] if v not in known)
+        outer = [v for v in fitting if _alike(v, value) or _widens(v, value) or self._may_become(v, value)]
         if len(self.frames) == 1:
             return next((v for v in outer if self._share_a_name(v, value)), next(iter(outer), None))
         aligned = [v for v in outer if self.at(v, 0) is not None and self.at(v, 0) == self.at(value, 1)]
         return next((v for v in outer if self._share_a_name(v, value)), next(iter(aligned), None))
+
+    def _may_become(self, first: TensorValue, value: TensorValue) -> bool:
+        return _grows(first, value) and self._share_a_name(first, value)
 
     def _share_a_name(self, a: TensorValue, b: TensorValue) -> bool:
         return bool(self.names.get(a, set()) & self.names.get(b, set()))
@@ -663,6 +695,16 @@ class _Lives:
 
 def _alike(a: TensorValue, b: TensorValue) -> bool:
     return a.dtype is b.dtype and _sizes(a) == _sizes(b)
+
+
+def _grows(a: TensorValue, b: TensorValue) -> bool:
+    """Whether the second may be the first with more in it: they differ in sizes that are plain numbers."""
+    pairs = list(zip(_sizes(a), _sizes(b), strict=False))
+    return a.dtype is b.dtype and len(a.shape) == len(b.shape) and all(x == y or _are_numbers(x, y) for x, y in pairs)
+
+
+def _are_numbers(*sizes: Expr) -> bool:
+    return all(isinstance(size, Const) or size == SO_MANY for size in sizes)
 
 
 def _widens(a: TensorValue, b: TensorValue) -> bool:
@@ -737,6 +779,7 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
         return None
     invariant = [value for value in rest[0] if all(value in others for others in rest)]
 
+    growing = any(not _alike(v, slot[-1]) for slot in slots.contents for v in slot if v is not None and slot[-1])
     bodies: list[Region] = []
     outer: list[tuple[Operand, ...]] = []
     kinds: list[int] = []
@@ -749,13 +792,18 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
         )
         region = _generic_item(_Builder(freezer, frame).build(order, after), frame)
         passed = tuple(builder.load(value) for value in varying)
-        same = (i for i, (b, o) in enumerate(zip(bodies, outer, strict=True)) if o == passed and _same(b, region))
-        key = next(same, None)
+        fitting = [i for i, given in enumerate(outer) if given == passed]
+        key = next((i for i in fitting if _same(bodies[i], region)), None)
+        if key is None and growing:
+            key, joined = next(((i, r) for i in fitting if (r := _joined(bodies[i], region)) is not None), (None, region))
+            bodies = [joined if i == key else body for i, body in enumerate(bodies)]
         if key is None:
             key = len(bodies)
             bodies.append(region)
             outer.append(passed)
         kinds.append(key)
+    if kinds.count(kinds[-1]) == 1 and len(kinds) > 1:
+        _note_idle(builder, frames, slots)
     if kinds.count(0) == 1 and len(kinds) > 1 and outer[0] == outer[kinds[1]]:
         if _same_but_for_types(bodies[0], bodies[kinds[1]], len(initial)):
             initial = tuple(
@@ -774,6 +822,68 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
         tuple(builder.value(value) for value in befores[-1]),
         frames[0].span,
     )
+
+
+def _note_idle(builder: _Builder, frames: list[Frame], slots: _Slots) -> None:
+    """Note what the last iteration computes in the place where others make what the next one takes, and nobody takes."""
+    freezer = builder.freezer
+    for slot in slots.contents:
+        if slot[-1] is not slot[-2]:
+            continue
+        for k, frame in enumerate(frames[:-1]):
+            value = slot[k + 1]
+            if value is None or value is slot[k]:
+                continue
+            found = _counterpart(freezer, value, frame, frames[-1])
+            if found is not None and _alike(found, value):
+                freezer.idle[found] = builder.frame
+                break
+
+
+SO_MANY = Dim("M")
+"""The size of what grows from one iteration to the next."""
+
+
+def _joined(a: Region, b: Region) -> Region | None:
+    """One body for two that differ in sizes that are plain numbers alone, as those of what grows from one iteration to the
+    next; None where they differ otherwise."""
+    try:
+        found = _join(a, b)
+    except _Differ:
+        return None
+    assert isinstance(found, Region)
+    return found
+
+
+class _Differ(Exception):
+    pass
+
+
+def _join(a: Any, b: Any) -> Any:
+    """
+    Raises:
+        _Differ: they differ in more than sizes.
+    """
+    if a == b:
+        return a
+    match a, b:
+        case Value(), Value() if replace(a, shape=()) == replace(b, shape=()) and len(a.shape) == len(b.shape):
+            if all(x == y or _are_numbers(x, y) for x, y in zip(a.shape, b.shape, strict=True)):
+                return replace(a, shape=tuple(x if x == y else SO_MANY for x, y in zip(a.shape, b.shape, strict=True)))
+        case tuple(), tuple() if len(a) == len(b):
+            return tuple(_join(x, y) for x, y in zip(a, b, strict=True))
+        case Op(), Op() if a.name == b.name != PARAMETER:
+            return replace(a, args=_join(a.args, b.args), results=_join(a.results, b.results))
+        case Call(), Call() if a.target == b.target:
+            made = replace(a, args=_join(a.args, b.args), results=_join(a.results, b.results))
+            return replace(made, region=_join(a.region, b.region))
+        case Region(), Region() if a.name == b.name:
+            return Region(a.name, _join(a.params, b.params), _join(a.nodes, b.nodes), _join(a.results, b.results))
+        case SliceOf(), SliceOf():
+            return SliceOf(_join(a.start, b.start), _join(a.stop, b.stop), _join(a.step, b.step))
+        case DTypeOf(), DTypeOf():
+            return DTypeOf(_join(a.value, b.value))
+    raise _Differ
 
 
 def _same_but_for_types(first: Region, second: Region, carried: int) -> bool:

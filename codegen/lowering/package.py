@@ -32,7 +32,8 @@ from codegen.lowering.views import (
 )
 from ir.arch import Arch
 from ir.expressions import Key
-from ir.graph import Loop, Region
+from ir.expressions import Const, Dim
+from ir.graph import Loop, Region, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,8 @@ def package_views(
     )  # a list that another one like it is run beside keeps its form
     loops = list(lowering.loops())
     handed_on = any(operand is None for loop in loops for operand in loop.carried)
-    scannable = len(loops) == 1 and once and bool(weights.stack) and not handed_on
+    growing = any(map(_grows, loops))
+    scannable = len(loops) == 1 and once and bool(weights.stack) and not handed_on and not growing
     cache = lowering.cache()
     torch_view = TorchView(
         **_common(lowering, source, config, facts.summary, torch, cache, masks, _torch_ties(ties)),
@@ -121,7 +123,7 @@ def package_views(
         count_expr=weights.count_expr,
         indexed=flax.indexed,
         rotating=bool(lowering.turns()),
-        unscanned="Some hand on what later ones take" if handed_on else "They differ",
+        unscanned="Some hand on what later ones take" if handed_on or growing else "They differ",
         linear_bias=options["Linear", "bias"],
         norm_weight=options["LayerNorm", "elementwise_affine"],
         norm_bias=options["LayerNorm", "bias"],
@@ -133,6 +135,18 @@ def package_views(
     seen = next((value for key, value in small.items() if key == "vocab_size" and isinstance(value, int)), vocabulary)
     test = TestView(source, repr(small), seen, scannable)
     return PackageViews(config, torch_view, flax_view, weights, card, test)
+
+
+def _grows(loop: Loop) -> bool:
+    """Whether what the layers hand on is of another size from layer to layer."""
+    carried = (pair for body in loop.bodies for pair in zip(body.params, body.results, strict=False))
+    return any(
+        before != after or before == Dim("M")
+        for a, b in carried
+        if isinstance(a, Value) and isinstance(b, Value)
+        for before, after in zip(a.shape, b.shape, strict=False)
+        if isinstance(before, (Const, Dim)) and isinstance(after, (Const, Dim))
+    )
 
 
 def _regions(plan: ClassPlan) -> list[Region]:

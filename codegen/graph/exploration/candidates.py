@@ -66,7 +66,10 @@ class Candidates:
             for name, inner in self.resolved.items() if path[0] not in INERT else ():
                 if isinstance(inner, Mapping) and inner and name not in INERT and holds_settings(inner):
                     yield from self._objects(inner)
-        yield from (2, 0.5, True, "something else", [1], {"something": 1})
+        yield from (2, 0.5, True, "something else")
+        if not any(isinstance(item, list) for item in values_named(self.resolved, path[-1])):
+            yield [1]  # a list of what is known to be in such a list says more
+        yield {"something": 1}
 
     def _objects(self, inner: Mapping[str, Json]) -> Iterator[Json]:
         """An object as it is, with what is asked for in it, and without."""
