@@ -795,7 +795,9 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
         fitting = [i for i, given in enumerate(outer) if given == passed]
         key = next((i for i in fitting if _same(bodies[i], region)), None)
         if key is None and growing:
-            key, joined = next(((i, r) for i in fitting if (r := _joined(bodies[i], region)) is not None), (None, region))
+            key, joined = next(
+                ((i, r) for i in fitting if (r := _joined(bodies[i], region)) is not None), (None, region)
+            )
             bodies = [joined if i == key else body for i, body in enumerate(bodies)]
         if key is None:
             key = len(bodies)

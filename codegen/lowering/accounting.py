@@ -295,7 +295,7 @@ def stored_layouts(accounts: Accounts, naming: Naming) -> Callable[[str], Layout
         if path not in layered:
             return naming.published(path)
         (layer, first), *_ = layered[path]
-        for template in _templates(first, layer):
+        for template in (*_templates(first, layer), *_shifted(first, layer)):
             if all(layouts.with_names(template, _layer(step)) == layout for step, layout in layered[path]):
                 return template
         raise CompileError(
@@ -306,7 +306,19 @@ def stored_layouts(accounts: Accounts, naming: Naming) -> Callable[[str], Layout
 
 
 def _layer(step: str) -> Callable[[str], str]:
-    return lambda name: name.replace("{}", step)
+    return lambda name: layouts.numbered(name, int(step))
+
+
+def _shifted(layout: Layout, layer: str) -> Iterator[Layout]:
+    """The layout with another number in the place of a number in its names, as far from the layer as that."""
+    numbers = {step for name in layouts.names(layout) for step in name.split(".") if step.isdigit() and step != layer}
+    for number in sorted(numbers, key=lambda number: abs(int(number) - int(layer))):
+        place = f"{{{int(number) - int(layer):+d}}}"
+        yield layouts.with_names(layout, lambda name, number=number, place=place: _put(name, number, place))  # type: ignore[misc]
+
+
+def _put(name: str, number: str, place: str) -> str:
+    return ".".join(place if step == number else step for step in name.split("."))
 
 
 def _templates(layout: Layout, layer: str) -> Iterator[Layout]:

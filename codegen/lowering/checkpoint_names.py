@@ -231,7 +231,9 @@ def _saved(name: str, renames: Iterable[Rename]) -> str:
 
 
 def _unmarked(name: str) -> str:
-    return name.replace(LAYER, "{}")
+    """With `{}` for the layer, and how far from it where a conversion shifts its number."""
+    near = {str(int(LAYER) + offset): f"{{{offset:+d}}}" for offset in range(-9, 10) if offset}
+    return ".".join(near.get(step, step) for step in name.replace(LAYER, "{}").split("."))
 
 
 def _natural(name: str) -> list[tuple[int, str, int]]:

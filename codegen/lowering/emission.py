@@ -28,7 +28,7 @@ from codegen.lowering.instances import CONTAINERS, Instance, absolute, without_p
 from codegen.lowering.loops import LoopWriter
 from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.patterns import LayerKinds, Patterns, decided
-from codegen.lowering.printing import BodyPrinter, print_body
+from codegen.lowering.printing import BodyPrinter, print_apart
 from codegen.lowering.recurrent import print_within
 from codegen.lowering.torch_dialect import choice, question
 from ir.expressions import Apply, Index, Key, Local
@@ -204,8 +204,12 @@ class ClassWriter:
         }
         made = set(self.buffers) if self.dialect.functional_cache else set()
         reserved = frozenset({"self", "cfg", *called, *made})
-        printer = BodyPrinter(region, self, reserved, given=inputs, has_dtype="dtype" in ambients(region))
-        params, body = print_body(printer)
+
+        def printer(helpers: frozenset[str]) -> BodyPrinter:
+            has_dtype = "dtype" in ambients(region)
+            return BodyPrinter(region, self, reserved | helpers, given=inputs, has_dtype=has_dtype)
+
+        params, body = print_apart(printer, self.dialect.spelling_helpers)
         annotated = annotate(region, params, self.dialect) + annotate_ambients(ambients(region), self.dialect)
         at_top = self.plan is self.emitter.program.top and self.dialect.functional_cache
         if state_returned(self.dialect, region) or at_top:

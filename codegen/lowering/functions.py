@@ -11,7 +11,7 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.components import is_statement, sizes_needed, statements_first
 from codegen.lowering.dialect import AMBIENT, Dialect, attribute, lines, name, unparse
 from codegen.lowering.numbers import Leaf
-from codegen.lowering.printing import BodyPrinter, holds_type, placed, print_body, reads_past
+from codegen.lowering.printing import BodyPrinter, holds_type, placed, print_apart, reads_past
 from codegen.lowering.recurrent import STATES, print_state, print_within
 from codegen.lowering.syntax import dtype_syntax
 from ir.arch import Attention, Direction, MaskForm
@@ -141,7 +141,8 @@ class Functions:
             known.append((region, unique))
         if unique not in self.texts:
             scope = ConstantScope(self, field_of)
-            _, body = print_body(BodyPrinter(region, scope, frozenset({"cfg"})))
+            helpers = self.dialect.spelling_helpers
+            _, body = print_apart(lambda names: BodyPrinter(region, scope, names | {"cfg"}), helpers)
             text = "\n".join(self.dialect.constant_lines(lines(body)))
             extra = "".join(f", {local}" for local in scope.locals)
             self.texts[unique] = f"def {unique}(cfg: Config{extra}) -> {self.dialect.tensor}:\n{text}\n"
@@ -158,7 +159,11 @@ class Functions:
         """The text of a helper after its name."""
         scope = FunctionScope(self)
         has_dtype = "dtype" in ambients(region)
-        params, body = print_body(BodyPrinter(region, scope, frozenset(self.names), has_dtype=has_dtype))
+
+        def printer(helpers: frozenset[str]) -> BodyPrinter:
+            return BodyPrinter(region, scope, frozenset(self.names) | helpers, has_dtype=has_dtype)
+
+        params, body = print_apart(printer, self.dialect.spelling_helpers)
         annotated = annotate(region, params, self.dialect) + annotate_ambients(ambients(region), self.dialect)
         returned = state_returned(self.dialect, region)
         if returned:

@@ -1,10 +1,12 @@
 """How a parameter lies in the tensors of a checkpoint: a closed algebra, from which both directions follow.
 
-A name stands for a tensor as it is. In names `{}` stands for the layer, `*` for the index that a `Stack` counts.
+A name stands for a tensor as it is. In names `{}` stands for the layer, `{-1}` for the one before it, `*` for the index that
+a `Stack` counts.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias, assert_never
@@ -107,6 +109,14 @@ def with_names(layout: Layout, change: Callable[[str], str]) -> Layout:
             return replace(layout, of=with_names(of, change))
         case _:
             assert_never(layout)
+
+
+def numbered(name: str, layer: int) -> str:
+    """The name of a tensor of one layer."""
+    return PLACE.sub(lambda found: str(layer + int(found[1] or 0)), name)
+
+
+PLACE = re.compile(r"\{([-+]\d+)?\}")
 
 
 def tensors(

@@ -31,8 +31,7 @@ from codegen.lowering.views import (
     WeightsView,
 )
 from ir.arch import Arch
-from ir.expressions import Key
-from ir.expressions import Const, Dim
+from ir.expressions import Const, Dim, Key
 from ir.graph import Loop, Region, Value
 
 

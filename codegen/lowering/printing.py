@@ -685,6 +685,18 @@ class BodyPrinter:
         return out
 
 
+def print_apart(
+    make: Callable[[frozenset[str]], BodyPrinter], helpers: Iterable[str]
+) -> tuple[list[str], list[ast.stmt]]:
+    """As `print_body` of what `make` makes without the names that it is given: those of helpers that the body calls."""
+    params, body = print_body(make(frozenset()))
+    nodes = [node for statement in body for node in ast.walk(statement)]
+    called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    held = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    hidden = called & (held | set(params)) & set(helpers)
+    return print_body(make(frozenset(hidden))) if hidden else (params, body)
+
+
 def print_body(printer: BodyPrinter) -> tuple[list[str], list[ast.stmt]]:
     """Parameter names and statements, the return included, of one function."""
     params = printer.parameters()

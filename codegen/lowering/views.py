@@ -614,6 +614,16 @@ class WeightsView:
         return any(not isinstance(row.stored, str) for row in self.rows)
 
     @property
+    def shifted(self) -> bool:
+        """Whether names hold another number than that of the layer, as far from it."""
+        return any(
+            found[1]
+            for row in self.rows
+            for name in layouts.names(row.stored)
+            for found in layouts.PLACE.finditer(name)
+        )
+
+    @property
     def stacks(self) -> bool:
         return self._has(Stack)
 
