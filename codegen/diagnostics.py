@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from ir.spans import Span
 
@@ -33,14 +34,19 @@ class Diagnostic:
     help: str = ""
     notes: tuple[str, ...] = field(default=())
     severity: Severity = Severity.ERROR
+    key: tuple[str | int, ...] = ()  # of config.json that this is about
 
 
 class CompileError(Exception):
-    """The input cannot be compiled. Carries every finding, not the first alone."""
+    """The input cannot be compiled. Carries every finding, not the first alone.
+
+    `contexts` is what was being evaluated, innermost first, for those who know more about it than who found the fault.
+    """
 
     def __init__(self, *diagnostics: Diagnostic):
         super().__init__("; ".join(d.message for d in diagnostics))
         self.diagnostics = diagnostics
+        self.contexts: list[tuple[Any, Any]] = []
 
 
 SourceReader = Callable[[str], str | None]
@@ -122,6 +128,7 @@ def to_json(diagnostic: Diagnostic) -> Json:
         "primary": None if diagnostic.primary is None else _label_json(diagnostic.primary),
         "secondary": [_label_json(label) for label in diagnostic.secondary],
         "notes": list(diagnostic.notes),
+        "key": ".".join(map(str, diagnostic.key)) or None,
         "help": diagnostic.help,
     }
 

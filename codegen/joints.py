@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import keyword
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from codegen import __version__, graph, raising
 from codegen.diagnostics import CompileError, Diagnostic, printable
@@ -24,7 +26,7 @@ from codegen.lowering.package import Facts, PackageViews, Ties, package_views
 from codegen.lowering.program import Input, Lowering, MaskPlan
 from codegen.lowering.provenance import Origins, provenance
 from codegen.lowering.views import ConfigView, MaskKind, SourceView
-from codegen.repo import Repository
+from codegen.repo import Repository, place_of
 from codegen.source.files import library_version
 from codegen.variation import Run, deciding
 from ir.arch import Arch, MaskForm
@@ -32,6 +34,8 @@ from ir.expressions import Const, Expr, Key, leaves
 from ir.graph import Region
 
 TARGETS = ("torch", "flax")
+A = TypeVar("A")
+Z = TypeVar("Z")
 
 
 @contextmanager
@@ -44,6 +48,42 @@ def uncollected() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+@contextmanager
+def placed(repository: Repository) -> Iterator[None]:
+    """Findings about a key of config.json show where it stands, before where the source speaks of it."""
+    try:
+        yield
+    except CompileError as error:
+        error.diagnostics = tuple(_placed(found, repository) for found in error.diagnostics)
+        raise
+
+
+def _placed(found: Diagnostic, repository: Repository) -> Diagnostic:
+    keys = tuple(itertools.takewhile(lambda step: isinstance(step, str), found.key))
+    label = place_of(repository.config_text, repository.config_file, keys) if keys else None  # type: ignore[arg-type]
+    if label is None or found.primary == label:
+        return found
+    others = (found.primary, *found.secondary) if found.primary is not None else found.secondary
+    return replace(found, primary=label, secondary=others)
+
+
+def both(first: Callable[[], A], second: Callable[[], Z]) -> tuple[A, Z]:
+    """What two steps give.
+
+    Raises:
+        CompileError: the findings of both, where one fails or both do.
+    """
+    try:
+        made = first()
+    except CompileError as error:
+        try:
+            second()
+        except CompileError as other:
+            raise CompileError(*error.diagnostics, *other.diagnostics) from None
+        raise
+    return made, second()
 
 
 @dataclass(frozen=True, slots=True)

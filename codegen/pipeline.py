@@ -16,11 +16,13 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.joints import (
     TARGETS,
     Front,
+    both,
     config_of,
     lowering_input,
     naming_of,
     needs_of,
     package_name,
+    placed,
     record,
     sources,
     templates,
@@ -65,8 +67,10 @@ def compile_package(
     """
     built = build(repository)
     naming = naming_of(built)
-    accounts = check_weights(repository, built, naming)
-    front = trace(repository, built, raise_components=raise_components)
+    accounts, front = both(
+        lambda: check_weights(repository, built, naming),
+        lambda: trace(repository, built, raise_components=raise_components),
+    )
     needs = needs_of(front, lambda config: trace_variant(repository, config, raise_components=raise_components))
     lowering = Lowering(lowering_input(front))
     stored = stored_layouts(accounts, naming) if accounts else recorded_layouts(names or {}, naming)
@@ -82,13 +86,21 @@ def compile_package(
 
 
 def build(repository: Repository) -> graph.Built:
-    """The configuration and the modules."""
-    return graph.build(find_library(sources(repository)), repository.config)
+    """The configuration and the modules.
+
+    Raises:
+        CompileError: what is wrong with the configuration, or what the source does with it that has no meaning.
+    """
+    files = find_library(sources(repository))
+    with placed(repository):
+        graph.validate(files, repository.config)
+        return graph.build(files, repository.config)
 
 
 def trace(repository: Repository, built: graph.Built, *, raise_components: bool = True) -> Front:
     """What the modules compute, and what that is in the terms of the field."""
-    traced = graph.trace_forward(built)
+    with placed(repository):
+        traced = graph.trace_forward(built)
     if not raise_components:
         return Front(repository, built, traced, None, None)
     raised = raising.raise_program(traced.region, traced.mask_parameters, traced.both_ways, traced.inputs)
@@ -98,7 +110,7 @@ def trace(repository: Repository, built: graph.Built, *, raise_components: bool 
 def trace_variant(repository: Repository, config: Mapping[str, object], *, raise_components: bool) -> Front:
     """What another configuration of the same code computes."""
     other = replace(repository, config=config)
-    return trace(other, build(other), raise_components=raise_components)
+    return trace(other, graph.build(find_library(sources(other)), config), raise_components=raise_components)
 
 
 def check_weights(repository: Repository, built: graph.Built, naming: Naming) -> Accounts | None:

@@ -12,6 +12,7 @@ from codegen.graph.construction import (
     submodels,
     transient_buffers,
 )
+from codegen.graph.exploration import validate
 from codegen.graph.forward import Traced, trace_forward
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "submodels",
     "trace_forward",
     "transient_buffers",
+    "validate",
 ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from codegen.diagnostics import CompileError
-from codegen.graph import builtins, library, operators, tensor_ops
+from codegen.diagnostics import CompileError, Diagnostic
+from codegen.graph import builtins, declared, library, operators, tensor_ops
 from codegen.graph.objects import (
     Bound,
     Buffer,
@@ -267,6 +268,8 @@ def configure(interp: Interpreter, config: Instance, owner: Class, args: list[An
     for name, default, where in fields(interp, owner):
         names.add(name)
         if name in kwargs:
+            if interp.misfits is not None:
+                interp.misfits += declared.misfits(kwargs[name], _annotation(where, name), owner.name)
             set_attribute(interp, config, name, kwargs[name])
             continue
         try:
@@ -277,11 +280,27 @@ def configure(interp: Interpreter, config: Instance, owner: Class, args: list[An
             interp.throw("TypeError", f"Missing required field - '{name}'")
         set_attribute(interp, config, name, value)
     rest = {name: value for name, value in kwargs.items() if name not in names}
+    if interp.misfits is not None:
+        interp.misfits += _renamed_misfits(interp, owner, rest)
     if isinstance(kwargs, SDict):
         rest = SDict(rest, kwargs.expr)
     post = find(interp, config.cls, "__post_init__")
     if post is not None:
         interp.call(post, [config], rest)
+
+
+def _renamed_misfits(interp: Interpreter, owner: Class, rest: dict[str, Any]) -> Iterator[Diagnostic]:
+    """Misfits of fields that are given under other names."""
+    table = operators.plain(find(interp, owner, "attribute_map") or {})
+    for name, value in rest.items():
+        for field_name, _, where in fields(interp, owner):
+            if isinstance(table, dict) and table.get(name) == field_name:
+                yield from declared.misfits(value, _annotation(where, field_name), owner.name)
+
+
+def _annotation(owner: Class, name: str) -> ast.expr | None:
+    found = [annotation for annotated, annotation, _ in owner.namespace.annotations if annotated == name]
+    return found[-1] if found else None
 
 
 def _initialise_dataclass(

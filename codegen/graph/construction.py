@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from codegen.diagnostics import CompileError, Diagnostic, Label
-from codegen.graph import classes, configuration, library, operators
+from codegen.diagnostics import CompileError, Diagnostic
+from codegen.graph import blame, classes, configuration, library
 from codegen.graph.interpreter import Interpreter, Raised
 from codegen.graph.objects import Buffer, Class, Instance, ModuleObject, Parameter, per_layer
 from codegen.graph.predicates import Kind, Predicate
@@ -78,7 +78,9 @@ def build(files: Library, raw_config: Mapping[str, Any], repository_files: Mappi
         try:
             return _build(interpreter, dict(raw_config))
         except Raised as error:
-            raise failure(interpreter, error) from None
+            raise blame.raised(interpreter, error) from None
+        except CompileError as error:
+            raise blame.explain(interpreter, error) from None
         except RecursionError:
             raise CompileError(Diagnostic("depth-limit", "the source nests too deeply")) from None
 
@@ -92,7 +94,7 @@ def resolve(
         try:
             config = configuration.construct(interpreter, _configuration_class(interpreter, raw_config), raw_config)
         except Raised as error:
-            raise failure(interpreter, error) from None
+            raise blame.raised(interpreter, error) from None
         return configuration.Seeding().seed(config)
 
 
@@ -110,13 +112,6 @@ class deep_recursion:
             gc.enable()
 
 
-def failure(interpreter: Interpreter, error: Raised) -> CompileError:
-    """An exception that the source did not catch, as a diagnostic."""
-    text = operators.describe(interpreter, error.instance)
-    label = Label(error.where, "raised here") if error.where else None
-    return CompileError(Diagnostic("source-raises", f"the source raises {error.instance.cls.name}: {text}", label))
-
-
 def _build(interpreter: Interpreter, raw: dict[str, Any]) -> Built:
     config_class = _configuration_class(interpreter, raw)
     model_class = _model_class(interpreter, raw)
@@ -125,6 +120,7 @@ def _build(interpreter: Interpreter, raw: dict[str, Any]) -> Built:
     resolved = seeding.seed(config)
     interpreter.stage = 2
     interpreter.environment = Environment(config=resolved, raw=raw)
+    interpreter.definitions = seeding.definitions
     used = configuration.text_configuration(interpreter, config, model_class)
     interpreter.trace.default_dtype = DType.MODEL
     model = interpreter.call(model_class, [used], {})

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.graph import classes, counting, rope
-from codegen.graph.construction import Built, deep_recursion, failure, module_tree
+from codegen.graph import blame, classes, counting, rope
+from codegen.graph.construction import Built, deep_recursion, module_tree
 from codegen.graph.interpreter import Raised
 from codegen.graph.objects import Function, ModuleObject
 from codegen.graph.recurrent import States, UnknownState
@@ -58,7 +58,9 @@ def trace_forward(built: Built, *, replay: bool = True) -> Traced:
         try:
             return _trace_either_way(built, replay=replay)
         except Raised as error:
-            raise failure(built.interpreter, error) from None
+            raise blame.raised(built.interpreter, error) from None
+        except CompileError as error:
+            raise blame.explain(built.interpreter, error) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ can catch; what the interpreter has no meaning for is `Unsupported`, which nothi
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
@@ -52,10 +52,15 @@ STUBS = "stubs."
 class Raised(Exception):
     """An exception of the interpreted program."""
 
-    def __init__(self, instance: Instance, where: Span | None = None):
+    def __init__(
+        self, instance: Instance, where: Span | None = None, asked: Expr | None = None, choices: tuple[str, ...] = ()
+    ):
         super().__init__(instance.cls.name)
         self.instance = instance
         self.where = where
+        self.asked = asked  # of a table of the source that has no such entry, but `choices`
+        self.choices = choices
+        self.contexts: list[tuple[ast.AST | None, Scope | None]] = []  # what was being evaluated, innermost first
 
 
 class Unsupported(CompileError):
@@ -111,6 +116,7 @@ class Interpreter:
         self.stage = 1
         self.predicates = Predicates()
         self.environment = Environment()
+        self.definitions: Mapping[tuple[str | int, ...], Expr] = {}  # of the attributes that the environment has
         self.namespaces: dict[str, Namespace] = {}
         self.scope: Scope | None = None
         self.node: ast.AST | None = None
@@ -127,6 +133,7 @@ class Interpreter:
         self.sought: set[Any] | None = (
             None  # of configurations: further arguments and attributes that were asked for, where that is noted
         )
+        self.misfits: list[Diagnostic] | None = None  # values of other types than configurations declare, where noted
         self.rest: list[tuple[list[ast.stmt] | None, int, int]] = []  # what follows in the blocks being run, in loops
         self.asked: list[tuple[Expr, object]] = []  # about the index of a layer
         self.externals: dict[str, Callable[[Interpreter, list[Any], dict[str, Any]], Any]] = library.EXTERNALS
@@ -163,6 +170,13 @@ class Interpreter:
         """Raise an exception of the interpreted program."""
         cls = self.builtins[kind]
         raise Raised(Instance(cls, {"args": (message,)}), self.place())
+
+    def throw_missing(self, index: Any, known: Iterable[Any]) -> NoReturn:
+        """Raise that a table has nothing for a key."""
+        key = plain_key(index)
+        instance = Instance(self.builtins["KeyError"], {"args": (key if isinstance(key, str) else repr(key),)})
+        asked = index.expr if isinstance(index, Scalar) else None
+        raise Raised(instance, self.place(), asked, tuple(name for name in known if isinstance(name, str)))
 
     def function_name(self) -> str:
         return self.stack[-1][0] if self.stack else ""
@@ -1117,6 +1131,9 @@ class Interpreter:
             if frame is not None:
                 frame.returned = result
             return result
+        except (CompileError, Raised) as error:
+            error.contexts.append((self.node, self.scope))
+            raise
         finally:
             self.stack.pop()
             self.scope, self.node, self.loops = saved

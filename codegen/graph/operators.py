@@ -658,7 +658,7 @@ def _dict_item(interp: Interpreter, owner: dict[Any, Any], index: Any) -> Any:
     elif isinstance(index, (Scalar, tuple)):
         interp.key(index)
     if not present:
-        interp.throw("KeyError", repr(key) if not isinstance(key, str) else key)
+        interp.throw_missing(index, owner)
     return owner[key]
 
 
@@ -724,7 +724,7 @@ def _class_item(interp: Interpreter, owner: Any, index: Any) -> Any:
         if members and isinstance(value_of(index), str):
             if index in members:
                 return members[index]
-            interp.throw("KeyError", str(index))
+            interp.throw_missing(index, members)
     return owner
 
 

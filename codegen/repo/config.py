@@ -31,7 +31,7 @@ def parse_config(text: str, name: str) -> dict[str, object]:
     """
     config = parse_object(text, name, "config-not-json", "a configuration")
     findings = [
-        Diagnostic(CODE, f"`{'.'.join(path)}` is {printable(repr(value), 80)}; {expected}", _label(text, name, path))
+        Diagnostic(CODE, f"`{'.'.join(path)}` is {printable(repr(value), 80)}; {expected}", place_of(text, name, path))
         for path, value, expected in _faults(config, ())
     ]
     if findings:
@@ -94,7 +94,7 @@ def _heads(config: Mapping[str, object], path: tuple[str, ...]) -> Iterator[Faul
         yield (*path, "num_key_value_heads"), groups, f"it must divide `num_attention_heads`, which is {heads}"
 
 
-def _label(text: str, name: str, path: tuple[str, ...]) -> Label | None:
+def place_of(text: str, name: str, path: tuple[str, ...]) -> Label | None:
     """Where the key stands. Searched, not parsed: a key that also stands in an earlier object may be found there."""
     position = 0
     for key in path:

@@ -149,7 +149,7 @@ def _read(
             findings += error.diagnostics
     if any(finding.severity is Severity.ERROR for finding in findings):
         raise CompileError(*findings)
-    return Repository(name, commit, config, text, files, tensors, tuple(findings))
+    return Repository(name, commit, config, text, files, tensors, tuple(findings), config_name)
 
 
 def _config_text(files: Files, name: str) -> str:

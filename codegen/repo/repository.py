@@ -44,6 +44,7 @@ class Repository:
     files: Files
     tensors: Mapping[str, TensorHeader] | None  # None: the source has no safetensors, or they were not asked for
     notes: tuple[Diagnostic, ...] = ()  # what was noticed and is no error
+    config_file: str = "config.json"
 
     @property
     def source(self) -> str:

@@ -28,7 +28,8 @@ def validate(files: Library, raw: Mapping[str, Json], repository_files: Mapping[
     """Run the configuration class and the checks of its source on what is to be compiled, before anything else is done with it.
 
     Raises:
-        CompileError: `source-raises`, with what the source says and where; or there is no such class.
+        CompileError: `config-value`, of types that are not declared; `unknown-choice`, `source-raises`, with what the source
+            says and where; or there is no such class.
     """
     ConfigurationClass(files, raw, repository_files).check(raw)
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from codegen.diagnostics import CompileError
-from codegen.graph import classes, configuration, construction, operators
+from codegen.diagnostics import CompileError, Diagnostic, raise_all
+from codegen.graph import blame, classes, configuration, construction, operators
 from codegen.graph.exploration.declarations import asked_keys, is_json, json_types
 from codegen.graph.exploration.variants import plain
 from codegen.graph.interpreter import Interpreter, Raised, Unsupported
-from codegen.graph.objects import Function, StaticMethod
+from codegen.graph.objects import Function, Instance, StaticMethod
 from codegen.graph.predicates import Kind, Predicate, Predicates
 from codegen.graph.scope import Missing
 from codegen.source.files import Library
@@ -75,16 +74,24 @@ class ConfigurationClass:
         """Run it on the configuration that is to be compiled, with the checks that its source has.
 
         Raises:
-            CompileError: what the source says of it, and where.
+            CompileError: values of types that are not declared; else what the source says of the rest, and where.
         """
+        interpreter = self.interpreter
+        found: list[Diagnostic] = []
+        interpreter.misfits = found
         with construction.deep_recursion():
             try:
-                config = configuration.construct(self.interpreter, self.cls, raw)
-                self._validate(config)
+                config = configuration.construct(interpreter, self.cls, raw)
+                if not found:
+                    found += self._refusals(config)
             except Raised as error:
-                raise construction.failure(self.interpreter, error) from None
+                raise (CompileError(*found) if found else blame.raised(interpreter, error)) from None
+            except CompileError as error:
+                raise (CompileError(*found) if found else blame.explain(interpreter, error)) from None
             finally:
+                interpreter.misfits = None
                 self._reset()
+        raise_all(dict.fromkeys(found))
 
     def guards(self, raw: Mapping[str, Json]) -> tuple[Predicate, ...]:
         """What the checks of the source asked of the resolved configuration, as far as their meaning is known."""
@@ -94,10 +101,11 @@ class ConfigurationClass:
                 configuration.Seeding().seed(config)
                 self.interpreter.predicates = Predicates()
                 self.interpreter.stage = 2
-                self._validate(config)
+                for name in self._checks(config):
+                    self._checked(config, name)
                 return tuple(p for p in self.interpreter.predicates if p.kind is Kind.GUARD)
             except Raised as error:
-                raise construction.failure(self.interpreter, error) from None
+                raise blame.raised(self.interpreter, error) from None
             finally:
                 self._reset()
 
@@ -123,13 +131,26 @@ class ConfigurationClass:
             resolved = seeding.seed(config)
             return Outcome(seeding.definitions, resolved, found, None, raw, looked, frozenset(sought))
 
-    def _validate(self, config: Any) -> None:
+    def _refusals(self, config: Instance) -> list[Diagnostic]:
+        """What the checks of the source say of a configuration and of those within it, each by itself."""
+        found: list[Diagnostic] = []
+        for part in [config, *_within(config)]:
+            for name in self._checks(part):
+                try:
+                    self._checked(part, name)
+                except Raised as error:
+                    found += blame.raised(self.interpreter, error).diagnostics
+        return found
+
+    def _checks(self, config: Instance) -> list[str]:
         names = {name for cls in config.cls.mro for name in cls.namespace.names() if name.startswith("validate_")}
-        for name in sorted(names - _NOT_CHECKED):
-            try:
-                self.interpreter.call(self.interpreter.getattr(config.cls, name), [config], {})
-            except Unsupported:
-                continue
+        return sorted(names - _NOT_CHECKED)
+
+    def _checked(self, config: Instance, name: str) -> None:
+        try:
+            self.interpreter.call(self.interpreter.getattr(config.cls, name), [config], {})
+        except Unsupported:
+            pass  # its meaning is not known
 
     def _text(self, error: Raised) -> str:
         try:
@@ -181,3 +202,9 @@ class ConfigurationClass:
             if is_json(found):
                 declared[name] = found
         return declared, types
+
+
+def _within(config: Instance) -> list[Instance]:
+    """The configurations that one has among its attributes, and those within them."""
+    parts = [part for part in config.dict.values() if isinstance(part, Instance) and classes.is_configuration(part.cls)]
+    return [inner for part in parts for inner in (part, *_within(part))]
