@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from codegen.graph.library import EXTERNALS, Intrinsic
 from codegen.graph.objects import Builtin, Foreign
 from codegen.graph.recurrent import METHODS, States
+from codegen.graph.scalars import apply
 from codegen.graph.sizes import B, P, S, T
-from codegen.graph.values import Tensor, TensorValue, expr_of, value_of
-from ir.expressions import Expr
+from codegen.graph.values import Scalar, Tensor, TensorValue, expr_of, value_of
+from ir.expressions import Apply, Const, Dim, Expr, leaves
 from ir.graph import DType
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """Which tokens attend to which: all earlier ones, perhaps the later ones too, within a window or a chunk."""
+    """Which tokens attend to which: all earlier ones, perhaps the later ones too, less than a window away or within a chunk."""
 
     causal: bool = True
     window: Expr | None = None
@@ -29,7 +30,7 @@ class Mask:
     @property
     def name(self) -> str:
         kind = "window_" if self.window is not None else "chunk_" if self.chunk is not None else ""
-        return f"{kind}mask" if self.causal else f"{kind}padding_mask"
+        return f"{kind}mask" if self.causal else f"{kind}bidirectional_mask"
 
 
 @dataclass
@@ -162,16 +163,46 @@ def _mask_helper(describe: Callable[[Interpreter, Any], Mask]) -> Intrinsic:
 
     def call(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
         given = {**dict(zip(_MASK_PARAMETERS, args, strict=False)), **kwargs}
-        for name in ("or_mask_function", "and_mask_function", "block_sequence_ids"):
+        for name in ("and_mask_function", "block_sequence_ids"):
             if given.get(name) is not None and not (name == "block_sequence_ids" and _no_blocks(given[name])):
                 interpreter.unsupported(
                     f"a mask with `{name}`", help="teach this overlay to graph/state.py and the mask helpers"
                 )
         if given.get("encoder_hidden_states") is not None:
             interpreter.unsupported("a mask over encoder states")
-        return interpreter.surroundings.mask(describe(interpreter, given["config"]))
+        mask = describe(interpreter, given["config"])
+        if (overlay := given.get("or_mask_function")) is not None:
+            mask = _or_mask(interpreter, mask, overlay)
+        return interpreter.surroundings.mask(mask)
 
     return call
+
+
+def _or_mask(interpreter: Interpreter, mask: Mask, overlay: Any) -> Mask:
+    """What a token attends to by `mask` or by a function of the places of two tokens, which is asked about any two."""
+    query, key = Scalar(3, Dim("query")), Scalar(1, Dim("key"))
+    found = interpreter.call(overlay, [0, 0, query, key], {})
+    holds = found.value.everywhere if isinstance(found, Tensor) else found
+    if holds is True:
+        return Mask(causal=False)
+    if isinstance(holds, Scalar):
+        distances = [expr_of(apply("abs", apply("-", *pair))) for pair in ((query, key), (key, query))]
+        match holds.expr:
+            case Apply("<" | "<=" as op, (distance, reach)) if distance in distances and not _places(reach):
+                window = reach if op == "<" else _one_more(reach)
+                if mask == Mask(window=window) or mask == Mask(causal=False, window=window):
+                    return Mask(causal=False, window=window)
+    interpreter.unsupported(
+        "a mask with this `or_mask_function`", help="teach this overlay to graph/state.py and the mask helpers"
+    )
+
+
+def _places(expr: Expr) -> bool:
+    return bool(leaves(expr) & {Dim("query"), Dim("key")})
+
+
+def _one_more(size: Expr) -> Expr:
+    return Apply("+", (size, Const(1)))
 
 
 def _no_blocks(ids: Any) -> bool:
@@ -194,7 +225,7 @@ def register() -> None:
     EXTERNALS["transformers.modeling_utils.slice_logits_to_keep"] = _last_only
     EXTERNALS[masks + "create_causal_mask"] = _mask_helper(lambda i, config: Mask(causal=_is_causal(i, config)))
     EXTERNALS[masks + "create_sliding_window_causal_mask"] = _mask_helper(
-        lambda i, config: Mask(causal=_is_causal(i, config), window=_attribute(i, config, "sliding_window"))
+        lambda i, config: _sliding(i, config, causal=_is_causal(i, config))
     )
     EXTERNALS[masks + "create_chunked_causal_mask"] = _mask_helper(
         lambda i, config: Mask(chunk=_attribute(i, config, "attention_chunk_size"))
@@ -202,8 +233,14 @@ def register() -> None:
     EXTERNALS[masks + "create_recurrent_attention_mask"] = _fresh
     EXTERNALS[masks + "create_bidirectional_mask"] = _mask_helper(lambda i, config: Mask(causal=False))
     EXTERNALS[masks + "create_bidirectional_sliding_window_mask"] = _mask_helper(
-        lambda i, config: Mask(causal=False, window=_attribute(i, config, "sliding_window"))
+        lambda i, config: _sliding(i, config, causal=False)
     )
+
+
+def _sliding(interpreter: Interpreter, config: Any, *, causal: bool) -> Mask:
+    """A window; the library counts the token itself in those that look back, not in those that look to both sides."""
+    window = _attribute(interpreter, config, "sliding_window")
+    return Mask(causal=causal, window=window if causal else _one_more(window))
 
 
 _MASK_PARAMETERS = ("config", "inputs_embeds", "attention_mask", "past_key_values", "position_ids")

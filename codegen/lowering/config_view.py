@@ -167,6 +167,12 @@ class ConfigLowering:
             for path in self.explored.frozen:
                 if lookup(raw, path) != lookup(self.explored.raw, path):
                     return f"{_dotted(path)} is {lookup(raw, path)!r}"
+            for owner, known in self._objects().items():
+                inside = lookup(raw, owner)
+                if isinstance(inside, Mapping) and any(
+                    isinstance(item, Mapping) and name not in known for name, item in inside.items()
+                ):
+                    return f"{_dotted(owner)} holds objects that this code does not know"
             read(self.explored.validity, filled)
             values = {
                 path: read(reading, filled) for path, reading in self.explored.readings.items() if path in self.names
@@ -506,7 +512,8 @@ class ConfigLowering:
                 )
 
     def _objects(self) -> dict[Path, tuple[str, ...]]:
-        """Objects of config.json of which keys are read, and which of these are objects themselves."""
+        """Objects of config.json of which keys are read, and which keys of these may be objects themselves: those that are
+        read, and those that config.json has without any code that reads them."""
         paths = set().union(*(raw_paths(self.explored.readings[path]) for path in self.names)) if self.names else set()
         owners = {
             path[:i]
@@ -514,14 +521,15 @@ class ConfigLowering:
             for i in range(1, len(path))
             if all(isinstance(step, str) for step in path[: i + 1])
         }
-        return {
-            owner: tuple(
-                sorted(
-                    {str(path[len(owner)]) for path in owners if path[: len(owner)] == owner and len(path) > len(owner)}
-                )
+        found = {}
+        for owner in sorted(owners, key=repr):
+            here = lookup(self.explored.raw, owner)
+            unread = (
+                {name for name, item in here.items() if isinstance(item, Mapping)} if isinstance(here, Mapping) else ()
             )
-            for owner in sorted(owners, key=repr)
-        }
+            inner = {str(path[len(owner)]) for path in owners if path[: len(owner)] == owner and len(path) > len(owner)}
+            found[owner] = tuple(sorted(inner.union(unread)))
+        return found
 
     def _impossible(self, reading: Reading, facts: tuple[_Fact, ...] = ()) -> Iterator[tuple[str, str]]:
         """The ways to `Refused`, as conditions."""

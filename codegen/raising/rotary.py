@@ -33,6 +33,8 @@ def match(view: View, at: int) -> Match | str | None:
                 return "the rotated tensor is not the one that is multiplied by the cosines"
             if cos.shape[-1] != sin.shape[-1]:
                 return "its cosines and sines have different sizes"
+            if total.results[0].shape[-1] != x.shape[-1]:
+                return "it has another size than its cosines and sines"
             raised = Raised(Rotary(pairing, Tables.FULL), (x, cos, sin), total.results, RULE, total.span)
             steps = frozenset(view.at(node) for node in (total, first, second, *covered))
             return Match(at, steps, (raised,), RULE)

@@ -72,7 +72,7 @@ class Explorer:
         """Where the class itself refuses; looked for among configurations that the readings let pass."""
         self.runs.candidates.words = ()
         found = self.explore(lambda outcome: Const(True), self.runs.raw, [], (), frozenset({FAILS}))
-        passing = [raw for raw in self.pool.variants() if accepted(raw, wanted, conditions)]
+        passing = [raw for raw in self.pool.variants() if accepted(raw, wanted, conditions, self.runs.raw)]
         for raw in passing:
             outcome = self.runs.outcome(raw)
             if outcome.failure is not None and end_of(found, raw) == Const(True):

@@ -63,7 +63,7 @@ def predicted(
     """Whether the readings refuse `raw` or give what the configuration class made of it."""
     filled = explorer.runs.filled(raw)
     try:
-        if not read(validity, filled) or not accepted(filled, wanted, conditions):
+        if not read(validity, filled) or not accepted(filled, wanted, conditions, explorer.runs.raw):
             return True
         found = {path: read(reading, filled) for path, reading in wanted.items()}
         if any(c.reading is not None and not _true(c, outcome, filled) for c in conditions):
