@@ -777,7 +777,8 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
     rest = [[v for v in taken if v not in befores[k]] for k, taken in enumerate(lives.takes)]
     if any(value in made for values in rest for value in values):
         return None
-    invariant = [value for value in rest[0] if all(value in others for others in rest)]
+    shared = dict.fromkeys(value for values in rest for value in values)
+    invariant = [value for value in shared if all(value in taken for taken in lives.takes)]
 
     growing = any(not _alike(v, slot[-1]) for slot in slots.contents for v in slot if v is not None and slot[-1])
     bodies: list[Region] = []
@@ -806,6 +807,13 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
         kinds.append(key)
     if kinds.count(kinds[-1]) == 1 and len(kinds) > 1:
         _note_idle(builder, frames, slots)
+    if kinds.count(0) == 1 and len(kinds) > 1:
+        twin = next(
+            (j for j in kinds[1:] if outer[j] == outer[0] and _same_but_for_aliases(bodies[0], bodies[j])), None
+        )
+        if twin is not None:
+            del bodies[0], outer[0]
+            kinds = [twin - 1, *(kind - 1 for kind in kinds[1:])]
     if kinds.count(0) == 1 and len(kinds) > 1 and outer[0] == outer[kinds[1]]:
         if _same_but_for_types(bodies[0], bodies[kinds[1]], len(initial)):
             initial = tuple(
@@ -886,6 +894,60 @@ def _join(a: Any, b: Any) -> Any:
         case DTypeOf(), DTypeOf():
             return DTypeOf(_join(a.value, b.value))
     raise _Differ
+
+
+def _same_but_for_aliases(first: Region, second: Region) -> bool:
+    """Whether two bodies do the same, the first with one value in several places: what a loop carries starts as something
+    that every iteration takes as well.
+    """
+    if len(first.params) != len(second.params) or len(set(first.params)) == len(first.params):
+        return False
+    pairs = list(zip(first.params, second.params, strict=True))
+    if any(isinstance(a, Value) is not isinstance(b, Value) for a, b in pairs):
+        return False
+    canonical: dict[Operand, Operand] = {}
+    known: dict[Operand, Operand] = {b: canonical.setdefault(a, b) for a, b in pairs}
+    return _numbered(second, known) == _numbered(replace(first, params=tuple(dict.fromkeys(first.params))), {})
+
+
+def _numbered(region: Region, known: Mapping[Operand, Operand]) -> object:
+    """What a region computes, with its values numbered as they appear; those that are `known` as others count as these."""
+    order: dict[int, int] = {}
+
+    def of(x: Any) -> object:
+        match x:
+            case Value():
+                named = known.get(x, x)
+                assert isinstance(named, Value)
+                return ("value", order.setdefault(named.id, len(order)), named.shape, named.dtype)
+            case tuple():
+                return tuple(of(item) for item in x)
+            case DTypeOf(value):
+                return ("type", of(value))
+            case SliceOf(start, stop, step):
+                return ("slice", of(start), of(stop), of(step))
+            case Number(expr):
+                return ("number", expr)
+            case Op(name):
+                return (name, of(x.args), of(x.results))
+            case Call(target, inner, args, results):
+                merged = _merged(inner, args, known)
+                given = tuple(arg for param, arg in zip(inner.params, args, strict=True) if merged.get(param) is param)
+                return (target, _numbered(inner, merged), of(given), of(results))
+            case _:
+                return x
+
+    params = tuple(param for param in region.params if known.get(param, param) is param)
+    return (of(params), of(region.nodes), of(region.results))
+
+
+def _merged(inner: Region, args: tuple[Operand, ...], known: Mapping[Operand, Operand]) -> dict[Operand, Operand]:
+    """Every parameter of a callee as the first one that is given the same."""
+    first: dict[Operand, Operand] = {}
+    return {
+        param: first.setdefault(known.get(arg, arg) if isinstance(arg, Value) else arg, param)
+        for param, arg in zip(inner.params, args, strict=True)
+    }
 
 
 def _same_but_for_types(first: Region, second: Region, carried: int) -> bool:

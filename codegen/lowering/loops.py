@@ -92,7 +92,7 @@ class LoopWriter:
         held = printer.materialize(operand)
         if not printer.needed(operand.id, held) and operand not in self.node.invariant:
             return held
-        variable = printer.name_for(result)
+        variable = printer.name_for(result, avoid=frozenset({held}))
         printer.statements.append(ast.Assign([ast.Name(variable, ast.Store())], name(held)))
         return variable
 
