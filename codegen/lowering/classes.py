@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from codegen.lowering.instances import CONTAINERS, Instance, without_parameters
 from codegen.lowering.layers import arguments_used
@@ -25,6 +26,7 @@ from ir.graph import (
     Scan,
     SliceOf,
     Value,
+    within,
 )
 
 Hole = tuple[str, Expr]  # a name for it, and what stands there
@@ -43,6 +45,7 @@ class ClassPlan:
     needs_layer: bool
     children: dict[str, ClassPlan] = field(default_factory=dict)  # by the child's name, where it has a class of its own
     types: tuple[str, ...] = ()  # of the parameters, where they are known
+    chosen: tuple[str, ...] = ()  # children whose class depends on the layer
 
     @property
     def typed_parameters(self) -> list[str]:
@@ -68,39 +71,135 @@ class Program:
     def top(self) -> ClassPlan:
         return self.by_path[""]
 
+    def choice(self, made: ClassPlan, child: str) -> tuple[list[str], tuple[int | None, ...]]:
+        """Paths of a child of each of its classes, and which of them each item of the list has; None where it matters not."""
+        members = {member.path for member in made.instances}
+        owner = _list_of(made.instances[0].path)
+        items = [f"{owner}.{i}" for i in range(sum(_list_of(path) == owner for path in self.instances))]
+        classes = [id(self.by_path[f"{item}.{child}"]) if item in members else None for item in items]
+        distinct = [made for made in dict.fromkeys(classes) if made is not None]
+        paths = [f"{items[classes.index(made)]}.{child}" for made in distinct]
+        return paths, tuple(None if made is None else distinct.index(made) for made in classes)
 
-def plan(instances: dict[str, Instance]) -> Program:
-    """Group the modules into classes, children before parents."""
+
+def plan(instances: dict[str, Instance], needs: Callable[[Region], object]) -> Program:
+    """Group the modules into classes, children before parents. `needs` says what else a body takes from its caller."""
     groups: dict[object, list[Instance]] = {}
-    keys: dict[str, object] = {}
+    keys: dict[str, tuple[object, ...]] = {}
     ids: dict[object, int] = {}
     regions_known: dict[int, object] = {}
-    for path in sorted(instances, key=lambda p: -_depth(p)):
-        instance = instances[path]
-        if instance.is_layer or instance.module.kind in CONTAINERS or (path and without_parameters(instance.module)):
-            keys[path] = ("layer", instance.module.kind, *_container_key(instance, keys))
-            continue
-        key = _skeleton(instance, keys, regions_known)
-        ids.setdefault(key, len(ids))
-        keys[path] = ("class", ids[key])
-        groups.setdefault(key, []).append(instance)
+    for _, paths in groupby(sorted(instances, key=lambda p: -_depth(p)), _depth):
+        deep: dict[Skeleton, list[Instance]] = {}
+        for path in paths:
+            instance = instances[path]
+            if (
+                instance.is_layer
+                or instance.module.kind in CONTAINERS
+                or (path and without_parameters(instance.module))
+            ):
+                keys[path] = ("layer", instance.module.kind, *_container_key(instance, keys))
+                continue
+            key = _skeleton(instance, keys, regions_known)
+            deep.setdefault(key, []).append(instance)
+        for key, members in _with_relatives(deep, needs):
+            ids.setdefault(key, len(ids))
+            for member in members:
+                keys[member.path] = ("class", ids[key])
+            groups.setdefault(key, []).extend(members)
     plans: list[ClassPlan] = []
     by_path: dict[str, ClassPlan] = {}
-    for members in groups.values():
-        made = _plan_class(members, by_path)
-        plans.append(made)
-        for member in members:
-            by_path[member.path] = made
+    for together in groups.values():
+        for members in _separable(together, by_path):
+            made = _plan_class(members, by_path)
+            plans.append(made)
+            for member in members:
+                by_path[member.path] = made
     library = {instance.module.kind for instance in instances.values() if instance.is_layer}
     _name(plans, by_path[""], OWN_NAMES | library)
     return Program(tuple(_in_order(by_path[""], instances, by_path)), by_path, instances)
+
+
+Skeleton = tuple[str, object, tuple[tuple[str, tuple[object, ...]], ...], object]
+"""Name of the class, parameters, children with what they must share, methods."""
+
+
+def _with_relatives(
+    groups: Mapping[Skeleton, list[Instance]], needs: Callable[[Region], object]
+) -> Iterator[tuple[Skeleton, list[Instance]]]:
+    """Groups of modules, with those in one that are items of one list and differ in the classes of some children alone."""
+    found: dict[object, list[tuple[Skeleton, list[Instance]]]] = {}
+    for key, members in groups.items():
+        class_name, parameters, children, methods = key
+        lists = {_list_of(member.path) for member in members}
+        kinds = tuple((name, () if own[0] == "class" else own) for name, own in children)
+        wanted = tuple(tuple(needs(inner) for inner in _called(r)) for rs in members[0].methods.values() for r in rs)
+        alike = len(lists) == 1 and lists != {""}
+        shared = (class_name, parameters, kinds, methods, wanted, *lists) if alike else key
+        found.setdefault(shared, []).append((key, members))
+    for relatives in found.values():
+        tables = [dict(children) for (_, _, children, _), _ in relatives]
+        differing = [name for name in tables[0] if any(table[name] != tables[0][name] for table in tables)]
+        if len(relatives) > 1 and 2 * len(differing) <= len(tables[0]):
+            yield relatives[0][0], [member for _, members in relatives for member in members]
+        else:
+            yield from relatives
+
+
+def _called(region: Region) -> Iterator[Region]:
+    """What a body calls of the modules that it holds."""
+    for node in region.nodes:
+        match node:
+            case Call(FunctionTarget(), inner):
+                yield from _called(inner)
+            case Call(_, inner):
+                yield inner
+            case Scan() | Branch():
+                for inner in within(node):
+                    yield from _called(inner)
+            case _:
+                pass
+
+
+def _list_of(path: str) -> str:
+    """The list of which a module is an item; nothing where it is none."""
+    owner, _, name = path.rpartition(".")
+    return owner if name.isdigit() else ""
+
+
+def _separable(members: list[Instance], by_path: Mapping[str, ClassPlan]) -> Iterator[list[Instance]]:
+    """The members as they are, or apart again where a child's class cannot be told from the layer's index alone."""
+    chosen = _chosen(members, by_path)
+    for name in chosen:
+        made: dict[int, set[tuple[Expr, ...]]] = {}
+        for member in members:
+            where = _child(member.path, name)
+            made.setdefault(id(by_path[where]), set()).add(by_path[where].arguments[where])
+        if any(len(arguments) > 1 for arguments in made.values()):
+            apart: dict[tuple[int, ...], list[Instance]] = {}
+            for member in members:
+                kinds = tuple(id(by_path[_child(member.path, other)]) for other in chosen)
+                apart.setdefault(kinds, []).append(member)
+            yield from apart.values()
+            return
+    yield members
+
+
+def _chosen(members: list[Instance], by_path: Mapping[str, ClassPlan]) -> tuple[str, ...]:
+    """The children whose class is not the same in all members."""
+    first = members[0]
+    return tuple(
+        name
+        for name, _ in first.module.children
+        if _child(first.path, name) in by_path
+        and len({id(by_path[_child(member.path, name)]) for member in members}) > 1
+    )
 
 
 def _depth(path: str) -> int:
     return path.count(".") + 1 if path else 0
 
 
-def _container_key(instance: Instance, keys: dict[str, object]) -> tuple[object, ...]:
+def _container_key(instance: Instance, keys: dict[str, tuple[object, ...]]) -> tuple[object, ...]:
     if instance.module.kind not in CONTAINERS:
         return tuple((name, _abstract(value)) for name, value in arguments_used(instance.module))
     distinct = dict.fromkeys(keys[_child(instance.path, name)] for name, _ in instance.module.children)
@@ -114,7 +213,7 @@ def _child(path: str, name: str) -> str:
 # --------------------------------------------------------------------------------------------- what is the same
 
 
-def _skeleton(instance: Instance, keys: dict[str, object], regions_known: dict[int, object]) -> object:
+def _skeleton(instance: Instance, keys: dict[str, tuple[object, ...]], regions_known: dict[int, object]) -> Skeleton:
     """What two modules must share to be of one class: everything but the numbers that come from the configuration."""
     module = instance.module
 
@@ -143,6 +242,9 @@ def _skeleton(instance: Instance, keys: dict[str, object], regions_known: dict[i
 
 
 def _abstract_expr(expr: Expr) -> object:
+    """What an expression must share with others: floats as well as what the configuration gives may differ."""
+    if isinstance(expr, Const) and isinstance(expr.value, float):
+        return "?"
     return "?" if any(isinstance(leaf, (Key, Index)) for leaf in leaves(expr)) else expr
 
 
@@ -294,7 +396,11 @@ def _child_classes(instance: Instance, by_path: dict[str, ClassPlan]) -> Iterato
 
 def _plan_class(members: list[Instance], by_path: dict[str, ClassPlan]) -> ClassPlan:
     rows = _rows(members)
-    passed = [[list(p.arguments[where]) for where, p in _child_classes(m, by_path)] for m in members]
+    chosen = _chosen(members, by_path)
+    passed = [
+        [list(p.arguments[where]) for where, p in _child_classes(m, by_path) if where[len(m.path) + 1 :] not in chosen]
+        for m in members
+    ]
     columns: dict[tuple[Expr, ...], str] = {}  # what the members have there -> parameter
     used: set[str] = {"cfg", "layer", "dtype", "rngs", "self"}
 
@@ -319,8 +425,9 @@ def _plan_class(members: list[Instance], by_path: dict[str, ClassPlan]) -> Class
         return Local(parameter(name or _name_of(exprs), exprs))
 
     example = map_numbers(members[0], change)
-    for child in range(len(passed[0])):
-        where, child_plan = list(_child_classes(members[0], by_path))[child]
+    start = len(members[0].path) + 1 if members[0].path else 0
+    held = [child_plan for where, child_plan in _child_classes(members[0], by_path) if where[start:] not in chosen]
+    for child, child_plan in enumerate(held):
         for position, name in enumerate(child_plan.parameters):
             exprs = tuple(p[child][position] for p in passed)
             if any(e != exprs[0] for e in exprs):
@@ -339,8 +446,9 @@ def _plan_class(members: list[Instance], by_path: dict[str, ClassPlan]) -> Class
         example,
         tuple(columns.values()),
         arguments,
-        needs_layer,
+        needs_layer or bool(chosen),
         {where: p for where, p in _child_classes(members[0], by_path)},
+        chosen=chosen,
     )
 
 
@@ -439,9 +547,9 @@ def _in_order(top: ClassPlan, instances: dict[str, Instance], by_path: dict[str,
     ordered: list[ClassPlan] = []
 
     def visit(made: ClassPlan) -> None:
-        for member in made.instances[:1]:
+        for member in made.instances if made.chosen else made.instances[:1]:
             for _, child in _child_classes(member, by_path):
-                if child is not made:
+                if child is not made and child not in ordered:
                     visit(child)
         if made not in ordered:
             ordered.append(made)

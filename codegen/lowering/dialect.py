@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from codegen.lowering.classes import ClassPlan
@@ -44,9 +44,9 @@ class Dialect(Target, Protocol):
 
     def templates(self) -> list[str]: ...
 
-    def signature(self, plan: ClassPlan, scan: bool) -> list[str]: ...
+    constructor_words: tuple[str, ...]  # what constructors take by name
 
-    def constructor_tail(self) -> list[str]: ...
+    def signature(self, plan: ClassPlan, scan: bool, unused: Collection[str]) -> list[str]: ...
 
     def opening(self) -> list[str]: ...
 
@@ -92,3 +92,10 @@ def _bare(text: str) -> str:
     ):
         return f"return {text[8:-1]}"
     return text
+
+
+def leading_parameters(plan: ClassPlan, unused: Collection[str]) -> list[str]:
+    """What a constructor takes in order."""
+    found = [("cfg", "cfg: Config"), *([("layer", "layer: int")] if plan.needs_layer else [])]
+    found += zip(plan.parameters, plan.typed_parameters, strict=True)
+    return ["self", *(text for word, text in found if word not in unused)]

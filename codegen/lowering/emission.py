@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from codegen.diagnostics import CompileError, Diagnostic
@@ -65,6 +65,7 @@ class Emitter:
     kept: dict[int, dict[str, LayerKinds]] = field(
         default_factory=dict
     )  # class -> what its instances know of their layer
+    unused: dict[int, frozenset[str]] = field(default_factory=dict)  # class -> what its constructor has no use for
 
     def __post_init__(self) -> None:
         self.looped = {path for made in self.program.plans for path in _lists_run(made)}
@@ -171,7 +172,10 @@ class ClassWriter:
                 methods.append("\n".join([head, *("        " + line for line in body)]))
         init = self.init_lines()
         scan = holds_layers(self.plan, self.emitter.program)
-        signature = ", ".join(self.dialect.signature(self.plan, scan))
+        read = {node.id for node in ast.walk(ast.parse("\n".join(init))) if isinstance(node, ast.Name)}
+        words = {"cfg", "layer", *self.plan.parameters, *self.dialect.constructor_words}
+        self.emitter.unused[id(self.plan)] = frozenset(words - read)
+        signature = ", ".join(self.dialect.signature(self.plan, scan, words - read))
         opening = self.dialect.opening()
         out = [f"class {self.plan.name}({self.dialect.base}):"]
         out += [] if self.runs() else [f'    """{IDLE}"""', ""]
@@ -274,27 +278,44 @@ class ClassWriter:
         where = f"{self.plan.instances[0].path}.{child_name}".lstrip(".")
         if without_parameters(child):
             return ""
+        if child_name in self.plan.chosen:
+            return self.chosen(child_name)
         if where in self.emitter.program.by_path:
             return self.construct(where)
         if child.kind in CONTAINERS:
             return self.container(where, child)
         return self.dialect.layer(child, self.init_number)
 
-    def construct(self, where: str, layer: str = "layer") -> str:
+    def chosen(self, child_name: str) -> str:
+        """A child whose class depends on the layer."""
+        paths, parts = self.emitter.program.choice(self.plan, child_name)
+        items = [self.construct(path, own=False) for path in paths]
+        return decided(self.emitter.patterns.decision(parts), items.__getitem__, self.asking(items))
+
+    def asking(self, items: Sequence[str]) -> Callable[[LayerKinds, object, str, str], str]:
+        """How a decision among `items` is written."""
+
+        def asked(kinds: LayerKinds, label: object, then: str, otherwise: str) -> str:
+            first = then if then in items else f"({then})"
+            return f"{first} if {question(self.emitter.spelled(kinds), label)} else {otherwise}"
+
+        return asked
+
+    def construct(self, where: str, own: bool = True) -> str:
+        """A call of the constructor; `own`: with what this one was given, where it has to hand it on."""
         made = self.emitter.program.by_path[where]
-        args = ["cfg"]
-        mine = self.plan.instances[0]
-        own = dict(zip(self.plan.arguments[mine.path], self.plan.parameters, strict=True))
-        for expr in made.arguments[where]:
-            if expr in own:
-                args.append(own[expr])
-            else:
-                args.append(unparse(to_syntax(expr, self.init_leaf)))
-        if made.needs_layer:
-            args.insert(1, layer)
+        unused = self.emitter.unused.get(id(made), frozenset())
+        given = zip(self.plan.arguments[self.plan.instances[0].path], self.plan.parameters, strict=True)
+        handed = dict(given) if own else {}
+        args = ["cfg", "layer"] if made.needs_layer else ["cfg"]
+        args = [arg for arg in args if arg not in unused]
+        for parameter, expr in zip(made.parameters, made.arguments[where], strict=True):
+            if parameter not in unused:
+                args.append(handed[expr] if expr in handed else unparse(to_syntax(expr, self.init_leaf)))
         if holds_layers(made, self.emitter.program) and self.dialect.functional_cache:
             args.append("scan_layers=scan_layers")
-        return f"{made.name}({', '.join([*args, *self.dialect.constructor_tail()])})"
+        tail = [f"{word}={word}" for word in self.dialect.constructor_words if word not in unused]
+        return f"{made.name}({', '.join([*args, *tail])})"
 
     def container(self, where: str, child: Module) -> str:
         if child.kind == "ModuleDict":
@@ -332,12 +353,7 @@ class ClassWriter:
                 item = choice(options, "kind")
                 return self.dialect.module_list(f"{item} for layer, kind in enumerate({sequence})", "items")
             return self.dialect.module_list_by_kind(options, self.emitter.spelled(decision.kinds), sequence)
-
-        def asked(kinds: LayerKinds, label: object, then: str, otherwise: str) -> str:
-            first = then if then in items else f"({then})"
-            return f"{first} if {question(self.emitter.spelled(kinds), label)} else {otherwise}"
-
-        item = decided(decision, items.__getitem__, asked)
+        item = decided(decision, items.__getitem__, self.asking(items))
         kind = "layers" if where in self.emitter.looped else "items"
         return self.dialect.module_list(f"{item} for layer in range({self.emitter.count_of(where, len(texts))})", kind)
 

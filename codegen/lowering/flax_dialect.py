@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import flax_spellings
 from codegen.lowering.classes import ClassPlan
 from codegen.lowering.components import flax_component, flax_helper
+from codegen.lowering.dialect import leading_parameters
 from codegen.lowering.layers import LAYERS, LayerOption
 from codegen.lowering.syntax import DTypeOfRendered, dtype_syntax
 from codegen.lowering.torch_dialect import _is_literal, choice
@@ -24,6 +25,9 @@ LIBRARY = {
     "Conv1d": "conv1d",
 }
 """Templates of the layers that keep the stored axis order."""
+
+DRAWN = frozenset({"Linear", "Embedding", "Conv1d"})
+"""Those whose parameters are random at first."""
 
 LEAVES = {"Linear": "kernel", "Embedding": "embedding", "LayerNorm": "scale", "RMSNorm": "scale"}
 """What Flax calls the `weight` of a library layer."""
@@ -86,12 +90,13 @@ class FlaxDialect:
     def promoted(self, dtype: object) -> ast.expr:
         return ast.parse(f"jnp.promote_types({ast.unparse(dtype_syntax(dtype))}, jnp.float32)", mode="eval").body
 
-    def signature(self, plan: ClassPlan, scan: bool) -> list[str]:
-        head = ["self", "cfg: Config", *(["layer: int"] if plan.needs_layer else []), *plan.typed_parameters, "*"]
-        return [*head, *(["scan_layers: bool"] if scan else []), "dtype: jnp.dtype", "rngs: nnx.Rngs"]
+    constructor_words: tuple[str, ...] = ("dtype", "rngs")
 
-    def constructor_tail(self) -> list[str]:
-        return ["dtype=dtype", "rngs=rngs"]
+    def signature(self, plan: ClassPlan, scan: bool, unused: Collection[str]) -> list[str]:
+        named = [("scan_layers", "scan_layers: bool")] if scan else []
+        named += [("dtype", "dtype: jnp.dtype"), ("rngs", "rngs: nnx.Rngs")]
+        words = [text for word, text in named if word not in unused]
+        return [*leading_parameters(plan, unused), *(["*", *words] if words else [])]
 
     def opening(self) -> list[str]:
         return []
@@ -115,7 +120,8 @@ class FlaxDialect:
                 continue
             parts.append(f"{key}={ast.unparse(ast.fix_missing_locations(number(arguments[key])))}")
         kind = "Embed" if module.kind == "Embedding" else module.kind
-        made = f"{kind}({', '.join([*parts, *self.constructor_tail()])})"
+        words = self.constructor_words if module.kind in DRAWN else ("dtype",)
+        made = f"{kind}({', '.join([*parts, *(f'{word}={word}' for word in words)])})"
         if any(parameter.trainable for parameter in module.parameters):
             return made
         self.library.add("Frozen")
@@ -135,14 +141,14 @@ class FlaxDialect:
         if kind == "dict":
             return f"nnx.Dict({items})"
         if kind == "layers":
-            return f"stack_layers(lambda layer, rngs: {items.partition(' for layer')[0]}, cfg, scan_layers, rngs)"
+            return _stacked(items.partition(" for layer")[0])
         return f"nnx.List({items})"
 
     def constant_lines(self, body: list[str]) -> list[str]:
         return ["    " + line for line in body]
 
     def module_list_by_kind(self, options: Mapping[object, str], element: str, sequence: str) -> str:
-        return f"stack_layers(lambda layer, rngs: {choice(options, element)}, cfg, scan_layers, rngs)"
+        return _stacked(choice(options, element))
 
     def ambient_parameters(self, ambient: Iterable[str]) -> list[str]:
         out: list[str] = []
@@ -151,3 +157,10 @@ class FlaxDialect:
                 continue  # a traced function has no place
             out += {"cache": ["kv", "start"], "state": ["kv"]}.get(item, [item])
         return list(dict.fromkeys(out))
+
+
+def _stacked(item: str) -> str:
+    """All layers, where one is `item`."""
+    read = {node.id for node in ast.walk(ast.parse(item)) if isinstance(node, ast.Name)}
+    given = ", ".join(word if word in read else f"_{word}" for word in ("layer", "rngs"))
+    return f"stack_layers(lambda {given}: {item}, cfg, scan_layers, rngs)"

@@ -76,7 +76,10 @@ class Lowering:
         self.patterns = Patterns(given.resolved, given.conditions, given.answers)
         self.modules = dict(walk(given.tree))
         self.region = simplify(given.region, "", dict(walk(without_unread(given.tree, given.region))))
-        self.program: Program = plan(collect(without_unread(given.tree, self.region), self.region))
+        self.program: Program = plan(
+            collect(without_unread(given.tree, self.region), self.region),
+            lambda body: (ambients(body), len(body.params), len(body.results)),
+        )
         for made in self.program.plans:
             made.with_types(given.resolved)
         keys = list(used_keys(self.program))
@@ -132,13 +135,16 @@ class Lowering:
                 continue
         return Const(length)
 
-    def mixed_lists(self) -> Iterator[tuple[int, ...]]:
+    def mixed_lists(self) -> Iterator[tuple[int | None, ...]]:
         """How the items of the lists of modules are divided among classes, where they are of several."""
         for path, module in walk(self.given.tree):
             made = [self.program.by_path.get(f"{path}.{name}") for name, _ in module.children]
             classes = list(dict.fromkeys(id(plan) for plan in made))
             if module.kind == "ModuleList" and len(classes) > 1:
                 yield tuple(classes.index(id(plan)) for plan in made)
+        for owner in self.program.plans:
+            for child in owner.chosen:
+                yield self.program.choice(owner, child)[1]
 
     def loops(self) -> Iterator[Loop]:
         for made in self.program.plans:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import torch_spellings
 from codegen.lowering.classes import ClassPlan
 from codegen.lowering.components import torch_component, torch_helper
+from codegen.lowering.dialect import leading_parameters
 from codegen.lowering.layers import LAYERS
 from codegen.lowering.syntax import DTypeOfRendered, dtype_syntax
 from ir.arch import Component
@@ -72,11 +73,10 @@ class TorchDialect:
     def promoted(self, dtype: object) -> ast.expr:
         return ast.parse(f"torch.promote_types({ast.unparse(dtype_syntax(dtype))}, torch.float32)", mode="eval").body
 
-    def signature(self, plan: ClassPlan, scan: bool) -> list[str]:
-        return ["self", "cfg: Config", *(["layer: int"] if plan.needs_layer else []), *plan.typed_parameters]
+    constructor_words: tuple[str, ...] = ()
 
-    def constructor_tail(self) -> list[str]:
-        return []
+    def signature(self, plan: ClassPlan, scan: bool, unused: Collection[str]) -> list[str]:
+        return leading_parameters(plan, unused)
 
     def opening(self) -> list[str]:
         return ["super().__init__()"]

@@ -171,6 +171,15 @@ class CacheView:
     slots: int = 1  # of every layer, which take turns
 
     @property
+    def in_turns(self) -> bool:
+        return self.slots > 1
+
+    @property
+    def holder(self) -> str:
+        """What a pair of keys and values belongs to."""
+        return "attention" if self.in_turns else "layer"
+
+    @property
     def has_states(self) -> bool:
         return bool(self.states)
 
@@ -400,9 +409,17 @@ class FlaxView(ModelView):
     def index_argument(self) -> str:
         return "i, " if self.indexed else ""
 
-    def slots_of(self, pair: str) -> str:
+    @property
+    def square_pairs(self) -> str:
+        return self._slots_of("(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))")
+
+    @property
+    def oblong_pairs(self) -> str:
+        return self._slots_of("(jnp.zeros(k, dtype), jnp.zeros(v, dtype))")
+
+    def _slots_of(self, pair: str) -> str:
         """What the cache holds of one layer: a pair of keys and values, or one for each of its attentions."""
-        return pair if self.cache.slots == 1 else f"tuple({pair} for _ in range({self.cache.slots}))"
+        return f"tuple({pair} for _ in range({self.cache.slots}))" if self.cache.in_turns else pair
 
     @property
     def offset_argument(self) -> str:
@@ -411,6 +428,12 @@ class FlaxView(ModelView):
     @property
     def zero_argument(self) -> str:
         return "0, " if self.indexed else ""
+
+    @property
+    def norm_parameters(self) -> str:
+        """The flags that layer norms take."""
+        flags = (("elementwise_affine", self.norm_weight), ("bias", self.norm_bias))
+        return "".join(f", {name}: bool = True" for name, option in flags if option.asked)
 
     @property
     def plainly_causal(self) -> bool:
