@@ -33,7 +33,9 @@ def asks_for_one(interpreter: Interpreter, test: object) -> bool:
     """Whether a test tells one new token from several, in a model that keeps states."""
     if not interpreter.framing or not isinstance(test, Scalar) or set(leaves(test.expr)) != {LENGTH}:
         return False
-    if not interpreter.surroundings.states.kinds or interpreter.surroundings.states.learning:
+    surroundings = interpreter.surroundings
+    keeps = surroundings.states.kinds or surroundings.kept is not None
+    if not keeps or surroundings.states.learning or surroundings.sketch:
         return False
     one, *more = (bool(evaluate(test.expr, Environment(dims={"T": length}))) for length in (1, *LENGTHS))
     return all(answer is not one for answer in more)

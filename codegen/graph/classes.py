@@ -361,9 +361,39 @@ def find(interp: Interpreter, cls: Class, name: str) -> Any:
     return None
 
 
+def announce(interp: Interpreter, model: Class) -> None:
+    """Make the plain classes of a model's file and tell those that they extend, as importing the file does."""
+    module = model.namespace.module
+    assert module is not None
+    for name in [*module.definitions]:
+        try:
+            cls = module.resolve(interp, name)
+        except (Missing, CompileError):
+            continue
+        if not isinstance(cls, Class) or cls.namespace.module is not module or is_configuration(cls):
+            continue
+        if any(owner.qualified in ("stubs.nn.Module", "stubs.models.ModelOutput") for owner in cls.mro):
+            continue
+        hook = _find_in(interp, cls.mro[1:], "__init_subclass__")
+        if isinstance(hook, (Function, ClassMethod)):
+            interp.call(hook, [cls], {}) if isinstance(hook, Function) else interp.call(hook.function, [cls], {})
+
+
+CACHE = "transformers.cache_utils.Cache"
+
+
+def cache_method(name: str) -> Any:
+    """What stands for a method of the library's caches; None for those that are interpreted."""
+    from codegen.graph.state import METHODS_OF_CACHES
+
+    return METHODS_OF_CACHES.get(name)
+
+
 def _own(interp: Interpreter, owner: Class, name: str) -> Any:
     if not owner.namespace.has(name):
         return Missing
+    if owner.qualified == CACHE and (method := cache_method(name)) is not None:
+        return method
     try:
         found = owner.namespace.resolve(interp, name)
     except Missing:

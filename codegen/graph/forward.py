@@ -11,6 +11,7 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.graph import blame, classes, counting, rope
 from codegen.graph.construction import Built, deep_recursion, module_tree
 from codegen.graph.interpreter import Raised
+from codegen.graph.kept import Kept, UnsettledStates, handed_over, settle
 from codegen.graph.objects import Function, ModuleObject
 from codegen.graph.recurrent import States, UnknownState
 from codegen.graph.regions import freeze, nodes_of
@@ -66,17 +67,28 @@ def trace_forward(built: Built, *, replay: bool = True) -> Traced:
 @dataclass(frozen=True, slots=True)
 class _Attempt:
     """One way to call `forward`: on new tokens after those in a cache or on whole sequences; with a mask of all tokens or
-    of the new ones.
+    of the new ones; with a cache of ours or what the source makes of its own.
     """
 
     cached: bool
     all_tokens: bool = True
+    own: bool = False
 
 
-_REFUSALS = frozenset({"AssertionError", "NotImplementedError", "ValueError"})  # of steps of several tokens
-_ANOTHER_WAY = frozenset({"shape-mismatch", "state-in-module"})  # errors after which `forward` is called otherwise
+_REFUSALS = frozenset(
+    {"AssertionError", "AttributeError", "IndexError", "KeyError", "NotImplementedError", "TypeError", "ValueError"}
+)
+"""Exceptions of the source after which `forward` is called otherwise: of steps of several tokens, of the cache it was given."""
+_ANOTHER_WAY = frozenset({"shape-mismatch", "state-in-module", "unsupported", "unknown-state", "branch-on-length"})
 _CACHES = ("past_key_values", "cache_params")
-_ATTEMPTS = (_Attempt(True), _Attempt(True, all_tokens=False), _Attempt(False))
+_ATTEMPTS = (
+    _Attempt(True),
+    _Attempt(True, all_tokens=False),
+    _Attempt(True, own=True),
+    _Attempt(True, all_tokens=False, own=True),
+    _Attempt(False),
+)
+_MAX_ROUNDS = 3  # until what calls keep has settled
 
 
 def _trace_either_way(built: Built, *, replay: bool) -> Traced:
@@ -92,6 +104,8 @@ def _trace_either_way(built: Built, *, replay: bool) -> Traced:
 
     for attempt in _ATTEMPTS:
         try:
+            if attempt.own:
+                return _trace_with_own(built, attempt, replay=replay, again=again)
             return _trace_with_states(built, attempt, replay=replay, again=again)
         except (CompileError, Raised) as error:
             if isinstance(error, CompileError) and error.diagnostics[0].code not in _ANOTHER_WAY:
@@ -123,22 +137,55 @@ def _trace_with_states(built: Built, attempt: _Attempt, *, replay: bool, again: 
         return _trace(built, attempt, replay=replay, states=States(kinds=states.kinds))
 
 
-def _trace(
-    built: Built,
-    attempt: _Attempt,
-    *,
-    replay: bool,
-    states: States | None = None,
-    filled: frozenset[object] = frozenset(),
-) -> Traced:
+def _trace_with_own(built: Built, attempt: _Attempt, *, replay: bool, again: Callable[[], None]) -> Traced:
+    """A trace on what a call before it left in objects of the source.
+
+    Raises:
+        CompileError: `unknown-state`, it leaves none, or others every time.
+    """
+    kept = Kept({})
+    classes.announce(built.interpreter, built.model.cls)
+    try:
+        _sketch(built, attempt, kept)
+        for _ in range(_MAX_ROUNDS):
+            again()
+            try:
+                return _trace(built, attempt, replay=replay, kept=kept)
+            except UnsettledStates:
+                continue
+    finally:
+        again()
+    raise CompileError(Diagnostic("unknown-state", "what one call leaves for the next one has other shapes every time"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One call of `forward`: what it was given, what it gave, and what had been made before."""
+
+    surroundings: Surroundings
+    output: Any
+    valid: TensorValue
+    fresh: TensorValue
+    parameters: dict[TensorValue, list[str]]
+    setup: Frame  # what filled the buffers
+
+
+def _sketch(built: Built, attempt: _Attempt, kept: Kept) -> None:
+    """Run `forward` on nothing, for what it leaves for the next call alone."""
+    _run(built, attempt, Surroundings(attempt.cached, kept=kept, sketch=True), replay=False)
+
+
+def _run(built: Built, attempt: _Attempt, surroundings: Surroundings, *, replay: bool) -> _Run:
     """Run `forward` once."""
-    interpreter, model, cached = built.interpreter, built.model, attempt.cached
+    interpreter, model, cached, kept = built.interpreter, built.model, attempt.cached, surroundings.kept
     trace = interpreter.trace
     for _, module in _modules(model, ""):
         rope.prepare(interpreter, module)
         _keep_wide(module)
-    made, bound = list(trace.root.body), list(trace.root.bindings)  # what filled the buffers
-    surroundings = interpreter.surroundings = Surroundings(cached, states=states or States(), filled=filled)
+    setup = replace(trace.root, body=list(trace.root.body), bindings=list(trace.root.bindings))
+    interpreter.surroundings = surroundings
+    if kept is not None:
+        kept.begin()
     ids, positions, fresh = Tensor(surroundings.ids), Tensor(surroundings.positions), Tensor(surroundings.fresh)
     valid = Tensor(TensorValue((B, S if cached else T), DType.INT64)) if attempt.all_tokens else fresh
     parameters, held = _parameters(model), _held(model)
@@ -146,17 +193,40 @@ def _trace(
     interpreter.framing = True
     interpreter.recordings = Recordings() if replay else None
     try:
-        output = interpreter.call_module(model, [], _arguments(built, ids, positions, valid, cached))
+        output = interpreter.call_module(model, [], _arguments(built, ids, positions, valid, cached, kept))
         if cached:
             _check_modules(model, held)
+        if kept is not None:
+            kept.given = handed_over(output, _state_parameters(built))
     finally:
         _restore(held)
         interpreter.framing = False
-    logits = _logits(interpreter, output)
+    if kept is not None and not kept.given:
+        raise CompileError(Diagnostic("unknown-state", "forward hands nothing over to the next call"))
+    return _Run(surroundings, output, valid.value, fresh.value, parameters, setup)
+
+
+def _trace(
+    built: Built,
+    attempt: _Attempt,
+    *,
+    replay: bool,
+    states: States | None = None,
+    filled: frozenset[object] = frozenset(),
+    kept: Kept | None = None,
+) -> Traced:
+    """Run `forward` once, and what it computes."""
+    interpreter, model, cached = built.interpreter, built.model, attempt.cached
+    trace = interpreter.trace
+    run = _run(built, attempt, Surroundings(cached, states=states or States(), filled=filled, kept=kept), replay=replay)
+    surroundings, parameters = run.surroundings, run.parameters
+    logits = _logits(interpreter, run.output)
     frame = next(f for f in trace.root.body if isinstance(f, Frame) and f.kind == "module" and f.module_path == "")
-    counting.share_the_count(frame, ids.value, positions.value, cached=cached)
+    if kept is not None:
+        settle(interpreter, kept, frame, logits.value)
+    counting.share_the_count(frame, surroundings.ids, surroundings.positions, cached=cached)
     region = freeze(frame, [logits.value], parameters, _constants(model))
-    names = {ids.value: "ids", positions.value: "positions", valid.value: "valid", fresh.value: "fresh"}
+    names = {surroundings.ids: "ids", surroundings.positions: "positions", run.valid: "valid", run.fresh: "fresh"}
     names |= {value: mask.name for mask, value in surroundings.masks.items()}
     takes = _takes(frame, logits.value, parameters)
     unknown = [value for value in takes if value not in names]
@@ -166,9 +236,7 @@ def _trace(
         )
     inputs = tuple(names[value] for value in takes)
     masks = tuple(mask for mask, value in surroundings.masks.items() if value in takes)
-    tree, constants = _with_constants(
-        module_tree(built), model, parameters, replace(trace.root, body=made, bindings=bound)
-    )
+    tree, constants = _with_constants(module_tree(built), model, parameters, run.setup)
     traced = Traced(tree, region, inputs, masks, constants, tuple(surroundings.limits))
     if surroundings.asked & (_filled(frame) - surroundings.filled):
         raise _FilledLater(traced, _filled(frame))
@@ -195,13 +263,16 @@ def _slot(node: Node, frame: Frame | None) -> object:
     return value_of(node.args[2]) if frame is None else frame.index
 
 
-def _arguments(built: Built, ids: Tensor, positions: Tensor, valid: Tensor, cached: bool) -> dict[str, Any]:
+def _arguments(
+    built: Built, ids: Tensor, positions: Tensor, valid: Tensor, cached: bool, kept: Kept | None
+) -> dict[str, Any]:
     """What `forward` is called with, as far as it knows the parameters."""
     arguments = {
         "input_ids": ids,
         "attention_mask": valid,
         "position_ids": positions,
-        **{name: KeyValueCache() if cached else None for name in _CACHES},
+        **{name: KeyValueCache() if cached and kept is None else None for name in _CACHES},
+        **(kept.given if kept is not None else {}),
         "use_cache": cached,
     }
     passes_on = _forward(built).args.kwarg is not None
@@ -212,6 +283,16 @@ def _forward(built: Built) -> ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambd
     method = classes.find(built.interpreter, built.model.cls, "forward")
     assert isinstance(method, Function)
     return method.node
+
+
+def _state_parameters(built: Built) -> list[str]:
+    """The parameters of `forward` that are no input of every call."""
+    arguments = _forward(built).args
+    names = [a.arg for a in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]]
+    return [name for name in names if name not in _INPUTS]
+
+
+_INPUTS = frozenset({"self", "input_ids", "attention_mask", "position_ids", "inputs_embeds", "labels", "use_cache"})
 
 
 def _knows(built: Built, name: str) -> bool:

@@ -543,7 +543,7 @@ class Interpreter:
     def _for(self, node: ast.For, scope: Scope) -> None:
         source = self.eval(node.iter, scope)
         self.node = node.iter
-        if self.framing and scans.is_over_time(source):
+        if self.framing and scans.is_over_time(source) and not self.surroundings.sketch:
             scans.run(self, node, source, scope)
             return
         hook = library.LOOPS.get(type(source))

@@ -130,7 +130,7 @@ def truth(interp: Interpreter, value: Any, kind: Kind = Kind.STRUCTURE) -> bool:
             held = glance(value, asked, Apply("is", (value.expr, asked)))
             outcome = bool(held)
             expr = value.expr if isinstance(held, bool) else asked
-            if interp.framing:
+            if interp.framing and not interp.surroundings.sketch:
                 _check_length(interp, expr, outcome)
             interp.note(kind, expr, outcome)
             return outcome
@@ -881,6 +881,8 @@ def _range_elements(interp: Interpreter, value: Range, free: bool) -> Iterator[A
         interp.unsupported("a loop of unreasonable length", code="step-limit")
     symbolic = [bound for bound in (value.start, value.stop, value.step) if isinstance(bound, Scalar)]
     if not symbolic:
+        return iter(host)
+    if value.of_input and interp.framing and interp.surroundings.sketch:
         return iter(host)
     if value.of_input:
         interp.unsupported("a loop in Python over the tokens", help="loops over time are scans, see codegen/graph")

@@ -6,7 +6,7 @@ that have been, serves whole sequences, prompts and single steps. The operations
     state_read name layer           the state as the tokens before left it
     state_write name layer x        what the next call will find
     state_extend name layer x size  x [..., T] behind the last `size` inputs, which become the last of both
-    state_append name layer x       x [B, T, ...] behind that of all tokens before
+    state_append name layer x axis  x [B, ..., T, ...] behind that of all tokens before
 
 A first trace on an empty cache tells shapes and types, since the source may ask for a state before it ever makes one.
 """
@@ -158,7 +158,7 @@ def _update_indexer(interpreter: Interpreter, args: list[Any], kwargs: dict[str,
     if not isinstance(x, Tensor) or len(x.shape) < 2 or value_of(x.shape[1]) != NEW:
         interpreter.unsupported("what is kept of all tokens is no tensor with an axis for them")
     shape = (x.shape[0], S, *x.shape[2:])
-    return interpreter.tensor_span().emit(APPENDS, ("indexer", layer, x), (shape, x.dtype))[0]
+    return interpreter.tensor_span().emit(APPENDS, ("indexer", layer, x, 1), (shape, x.dtype))[0]
 
 
 def _go_on(interpreter: Interpreter, key: Key, layer: Any, final: Tensor) -> None:

@@ -18,9 +18,10 @@ from codegen.graph.objects import Gathered, Range, Unknown
 from codegen.graph.regions import SCAN, SCAN_BEGIN, SCAN_END, nodes_of
 from codegen.graph.scope import Scope, bound_names
 from codegen.graph.tensor_ops import elementwise, layout
+from codegen.graph.tensor_ops.binding import canonical
 from codegen.graph.tensor_ops.writing import write
 from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, value_of
-from ir.expressions import Dim
+from ir.expressions import Apply, Const, Dim
 from ir.graph import DType
 
 if TYPE_CHECKING:
@@ -204,18 +205,28 @@ class _Loop:
             return None
         return makers[0], axis
 
-    def axis(self, index: object, rank: int) -> int | None:
-        """The axis that an index takes the slice of this iteration of, where it leaves all others whole."""
+    def axis(self, index: object, rank: int, *, kept: bool = False) -> int | None:
+        """The axis that an index takes the slice of this iteration of, where it leaves all others whole; with `kept`, as an
+        axis of length one.
+        """
         items = [item for item in (index if isinstance(index, tuple) else (index,)) if item is not None]
         if Ellipsis in [item for item in items if not isinstance(item, TensorValue)]:
             at = next(i for i, item in enumerate(items) if item is Ellipsis)
             items[at : at + 1] = [slice(None)] * (rank - len(items) + 1)
-        marked = [at for at, item in enumerate(items) if self.is_index(item)]
+        marks = self.is_slice if kept else self.is_index
+        marked = [at for at, item in enumerate(items) if marks(item)]
         whole = all(item == slice(None) for at, item in enumerate(items) if at not in marked)
         return marked[0] if len(marked) == 1 and whole else None
 
     def is_index(self, item: object) -> bool:
         return isinstance(item, Scalar) and item.expr == Dim(self.index)
+
+    def is_slice(self, item: object) -> bool:
+        """`i : i + 1`"""
+        return isinstance(item, slice) and self.is_index(item.start) and self.is_next(item.stop) and item.step is None
+
+    def is_next(self, item: object) -> bool:
+        return isinstance(item, Scalar) and item.expr == Apply("+", (Dim(self.index), Const(1)))
 
     def parts(self, frame: Frame) -> Iterator[tuple[TensorValue, int, TensorValue]]:
         """Tensors of which the body takes the slice of this iteration: whole, axis, and the slice."""
@@ -227,10 +238,15 @@ class _Loop:
             whole, index = node.args
             assert isinstance(whole, TensorValue)
             axis = self.axis(index, len(whole.shape))
+            kept = self.axis(index, len(whole.shape), kept=True) if axis is None and not _adds_axes(index) else None
+            axis = kept if axis is None else axis
             if axis is None or not scalars.same(whole.shape[axis], self.length):
                 continue
             part = known.get((whole, axis))
-            if _adds_axes(index):
+            if kept is not None:
+                made = part or TensorValue((*whole.shape[:axis], *whole.shape[axis + 1 :]), whole.dtype)
+                node.op, node.args = "unsqueeze", (made, canonical(axis, len(whole.shape)))
+            elif _adds_axes(index):
                 made = part or TensorValue((*whole.shape[:axis], *whole.shape[axis + 1 :]), whole.dtype)
                 assert isinstance(index, tuple)
                 node.args = (made, tuple(item for item in index if not self.is_index(item)))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from codegen.graph.kept import Kept
 from codegen.graph.library import EXTERNALS, Intrinsic
 from codegen.graph.objects import Builtin, Foreign
 from codegen.graph.recurrent import METHODS, States
@@ -46,6 +47,8 @@ class Surroundings:
     positions: TensorValue = field(default_factory=lambda: TensorValue((B, T), DType.INT64))
     fresh: TensorValue = field(default_factory=lambda: TensorValue((B, T), DType.INT64))  # new tokens but for padding
     states: States = field(default_factory=lambda: States())
+    kept: Kept | None = None  # what the source keeps in objects of its own
+    sketch: bool = False  # only what a call leaves for the next one is asked for
 
     def mask(self, description: Mask) -> Tensor:
         if description not in self.masks:
@@ -146,6 +149,10 @@ _CACHE_METHODS: dict[str, Any] = {
 }
 
 
+METHODS_OF_CACHES: dict[str, Builtin] = {}
+"""By name, what stands for methods of the class of caches."""
+
+
 class AttentionFunctions(Foreign):
     """The registry of attention functions: the function of the file itself is the meaning, the others are faster forms."""
 
@@ -217,8 +224,16 @@ def _last_only(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]
     return interpreter.tensor_span().emit("last_only", (hidden,), (hidden.shape, hidden.dtype))[0]
 
 
+def _of_caches(method: Builtin) -> Intrinsic:
+    """A method of all caches of the library, those that are made by the source too."""
+    return lambda interpreter, args, kwargs: method.call(interpreter, args[1:], kwargs)
+
+
 def register() -> None:
     """Tell the interpreter what these helpers of the library mean."""
+    for name, method in _CACHE_METHODS.items():
+        if isinstance(method, Builtin):
+            METHODS_OF_CACHES[name] = Builtin(name, _of_caches(method))
     masks = "transformers.masking_utils."
     EXTERNALS["transformers.modeling_utils.ALL_ATTENTION_FUNCTIONS"] = AttentionFunctions()
     EXTERNALS["transformers.modeling_utils.AttentionInterface"] = lambda interpreter, args, kwargs: AttentionFunctions()

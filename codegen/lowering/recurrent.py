@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
 from codegen.lowering.dialect import Dialect, name, unparse
-from codegen.lowering.printing import BodyPrinter, Pending, Scope, to_expr
+from codegen.lowering.printing import BodyPrinter, Pending, Scope, arguments, to_expr, values_in
+from ir.expressions import Const
 from ir.graph import Branch, Number, Op, Region, Scan, Value, has_effect
 
 if TYPE_CHECKING:
@@ -40,13 +42,14 @@ def print_state(dialect: Dialect, node: Op, printer: BodyPrinter) -> None:
             )
             last = f"{x}[..., -{_bracketed(kept)}:]" + ("" if held == "kv" else ".clone()")
             printer.statements += _guarded(held, [f"{x} = {joined}", _stored(dialect, field, place, last)])
-        case Op("state_append", (_, _, Value() as value), (result,)):
+        case Op("state_append", (_, _, Value() as value, Number(Const(int() as axis))), (result,)):
             x = _renamed(printer, value, result)
             if held == "kv":
-                written = f"jax.lax.dynamic_update_slice_in_dim({place}, {x}.astype({place}.dtype), start, axis=1)"
+                written = f"jax.lax.dynamic_update_slice_in_dim({place}, {x}.astype({place}.dtype), start, axis={axis})"
                 printer.statements += _guarded(held, [_stored(dialect, field, place, written), f"{x} = {place}"])
             else:
-                printer.statements += _guarded(held, [f"{x} = cache.append({place}, {x})"])
+                along = "" if axis == 1 else f", axis={axis}"
+                printer.statements += _guarded(held, [f"{x} = cache.append({place}, {x}{along})"])
         case _:
             raise AssertionError(node.name)
 
@@ -153,6 +156,7 @@ def _handed_on(carried: Sequence[str], results: Sequence[ast.expr]) -> list[ast.
 
 def _print_loop(scope: Scope, node: Scan, printer: BodyPrinter) -> None:
     """A `for` loop with lists of what is stacked."""
+    node, whole = _with_axes(node)
     carried = _carried(printer, node)
     sliced, invariant = _operands(printer, node)
     index = printer.free_name([node.index.lstrip("@")])
@@ -171,7 +175,8 @@ def _print_loop(scope: Scope, node: Scan, printer: BodyPrinter) -> None:
         inner.names[param.id] = held
     inner.names_at_entry.update(inner.names)
     for param, held, axis in zip(params[node.carries :], sliced, node.axes, strict=False):
-        piece = ast.parse(f"{held}[{':, ' * axis}{index}]", mode="eval").body
+        taken = f"{index} : {index} + 1" if param in whole else index
+        piece = ast.parse(f"{held}[{':, ' * axis}{taken}]", mode="eval").body
         if inner.uses.get(param.id, 0) == 1:
             inner.pending[param.id] = Pending(piece, 1)
         else:
@@ -187,6 +192,28 @@ def _print_loop(scope: Scope, node: Scan, printer: BodyPrinter) -> None:
         at = -1 if axis == len(result.shape) - 1 else axis
         printer.names = {key: held for key, held in printer.names.items() if held != made}
         printer.define((result,), ast.parse(f"torch.stack({made}, dim={at})", mode="eval").body, 2)
+
+
+def _with_axes(node: Scan) -> tuple[Scan, frozenset[Value]]:
+    """The loop with slices that are only used with an axis of length one in the place of the one that they were taken along
+    as such, and which these are.
+    """
+    params, nodes = list(node.body.params), list(node.body.nodes)
+    used = [value.id for inner in nodes for value in values_in(arguments(inner))]
+    used += [value.id for value in values_in(node.body.results)]
+    found: set[Value] = set()
+    for at, axis in enumerate(node.axes, node.carries):
+        param = params[at]
+        for inner in nodes:
+            match inner:
+                case Op("unsqueeze", (Value() as x, Number(Const(int() as dim))), (result,)) if (
+                    x == param and dim % len(result.shape) == axis and used.count(x.id) == 1
+                ):
+                    params[at] = result
+                    found.add(result)
+                    nodes.remove(inner)
+                    break
+    return replace(node, body=replace(node.body, params=tuple(params), nodes=tuple(nodes))), frozenset(found)
 
 
 def _operands(printer: BodyPrinter, node: Scan) -> tuple[list[str], list[str]]:

@@ -1,0 +1,280 @@
+"""What a call of the source leaves for the next one in objects of its own: a cache class of the modeling file, tuples of
+tensors, attributes of layers of a cache.
+
+Whatever `forward` gives back under the name of one of its parameters is what the next call is given. A first, sketched call
+on nothing tells what there is; its tensors become states of the layers that use them, and a second call, on those, is the
+trace. A state starts as zeros, or as what is made of nothing for all tokens so far. The nodes that read and write are added
+when the trace is over: where a state is used first, and where what it becomes has been computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from codegen.diagnostics import CompileError, Diagnostic, Label
+from codegen.graph import scalars
+from codegen.graph.objects import Instance, ModuleObject
+from codegen.graph.recurrent import APPENDS, READS
+from codegen.graph.regions import SCAN_BEGIN, nodes_of, tensors_in
+from codegen.graph.sizes import P
+from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, value_of
+from ir.expressions import Dim, Index, leaves
+from ir.graph import WRITES, DType
+
+if TYPE_CHECKING:
+    from codegen.graph.interpreter import Interpreter
+
+Path = tuple[object, ...]
+Kind = tuple[tuple[Size, ...], DType]
+
+MAX_DEPTH = 12
+LAYER = Index("layer")
+
+
+class UnsettledStates(Exception):
+    """What a call leaves is of other shapes or types than what it was given."""
+
+
+@dataclass
+class Kept:
+    """What calls keep: by the name of a parameter, the object that it is given."""
+
+    given: dict[str, Any]
+    before: dict[Path, TensorValue] = field(default_factory=dict)  # what the states were when the call began
+
+    @property
+    def tensors(self) -> dict[Path, Tensor]:
+        return dict(_leaves(self.given))
+
+    def begin(self) -> None:
+        """Put states in the place of what a call left."""
+        self.before = {}
+        seen: dict[int, TensorValue] = {}
+        for path, tensor in _leaves(self.given):
+            if id(tensor) not in seen:
+                shape = tuple(
+                    P if isinstance(s, Scalar) and s.expr in (Dim("T"), Dim("S")) else s for s in tensor.shape
+                )
+                tensor.value, tensor.base, tensor.index = TensorValue(shape, tensor.dtype), None, None
+                seen[id(tensor)] = tensor.value
+            self.before[path] = seen[id(tensor)]
+
+
+def handed_over(output: Any, parameters: Iterable[str]) -> dict[str, Any]:
+    """What `forward` gives back under the name of a parameter."""
+    if not isinstance(output, Instance):
+        return {}
+    names = [name for name in parameters if name in output.dict and output.dict[name] is not None]
+    return {name: output.dict[name] for name in names if any(True for _ in _leaves({name: output.dict[name]}))}
+
+
+def _leaves(root: Any) -> Iterator[tuple[Path, Tensor]]:
+    """The tensors in an object, by the way to them. Modules and configurations are no part of it."""
+    seen: set[int] = set()
+
+    def visit(x: Any, path: Path) -> Iterator[tuple[Path, Tensor]]:
+        if isinstance(x, Tensor):
+            yield path, x
+            return
+        if isinstance(x, (dict, list, tuple, Instance)):
+            if id(x) in seen or len(path) > MAX_DEPTH:
+                return
+            seen.add(id(x))
+        match x:
+            case ModuleObject():
+                return
+            case Instance():
+                if x.path is None:
+                    yield from visit(x.dict, path)
+                    yield from visit(x.payload, path)
+            case dict():
+                for key, item in x.items():
+                    yield from visit(item, (*path, value_of(key)))
+            case list() | tuple():
+                for at, item in enumerate(x):
+                    yield from visit(item, (*path, at))
+            case _:
+                return
+
+    yield from visit(root, ())
+
+
+# ------------------------------------------------------------------------------------------------- reads and writes
+
+
+def settle(interpreter: Interpreter, kept: Kept, root: Frame, logits: TensorValue) -> None:
+    """Add the reads and writes of the states that the result depends on, now or in a later call.
+
+    Raises:
+        UnsettledStates: one is left in another shape or type than it had.
+        CompileError: `unknown-state`, one is of no layer.
+    """
+    after = kept.tensors
+    live = _live(kept, root, logits, after)
+    for path in live:
+        old = kept.before[path]
+        new = after[path].value if path in after else None
+        if new is None:
+            raise UnsettledStates
+        _check(old, new)
+    names = _names(live, kept, root)
+    placed = [(path, *_place(root, kept.before[path], after[path].value)) for path in live]
+    for path, frame, at in placed:
+        _settle(root, names[path], frame, at, kept.before[path], after[path].value)
+
+
+def _check(old: TensorValue, new: TensorValue) -> None:
+    grown = any(isinstance(size, Scalar) and size.expr == Dim("S") for size in new.shape)
+    if old.dtype is not new.dtype or len(old.shape) != len(new.shape):
+        raise UnsettledStates
+    for a, b in zip(old.shape, new.shape, strict=True):
+        if a is P and grown:
+            continue
+        if not scalars.same(a, b) or (isinstance(b, Scalar) and _of_input(b)):
+            raise UnsettledStates
+
+
+def _of_input(size: Scalar) -> bool:
+    return any(isinstance(leaf, Dim) and leaf != Dim("B") for leaf in leaves(size.expr))
+
+
+def _live(kept: Kept, root: Frame, logits: TensorValue, after: dict[Path, Tensor]) -> list[Path]:
+    """The states that the logits of this call or of a later one depend on."""
+    makers = {result: node for node, _ in nodes_of(root) for result in node.results}
+    needed: set[TensorValue] = set()
+    states = {value: path for path, value in kept.before.items()}
+    found: dict[Path, None] = {}
+    todo = [logits]
+    while todo:
+        value = todo.pop()
+        if value in needed:
+            continue
+        needed.add(value)
+        if value in states and states[value] not in found:
+            found[states[value]] = None
+            if states[value] in after:
+                todo.append(after[states[value]].value)
+        node = makers.get(value)
+        if node is not None:
+            todo += tensors_in(node.args)
+            if node.op != SCAN_BEGIN:
+                continue
+    return [path for path in kept.before if path in found]
+
+
+def _place(root: Frame, old: TensorValue, new: TensorValue) -> tuple[Frame, int]:
+    """The innermost call of a module that a state is used and left in, and the layer."""
+    chains = [_chain(owner) for node, owner in nodes_of(root) if _uses(node, old) or new in node.results]
+    if not chains:
+        raise AssertionError("a state that is used nowhere")
+    common = chains[0]
+    for chain in chains[1:]:
+        common = [a for a, b in zip(common, chain, strict=False) if a is b]
+    layers = [frame.index for frame in common if frame.kind == "iteration"]
+    while common and common[-1].kind not in ("module", "iteration"):
+        common.pop()
+    if not layers or not common:
+        span = next((node.span for node, _ in nodes_of(root) if _uses(node, old)), None)
+        message = "a state that belongs to none of the layers"
+        raise CompileError(Diagnostic("unknown-state", message, None if span is None else Label(span)))
+    return common[-1], layers[0]
+
+
+def _uses(node: Node, value: TensorValue) -> bool:
+    return any(found is value for found in tensors_in(node.args))
+
+
+def _chain(frame: Frame | None) -> list[Frame]:
+    chain: list[Frame] = []
+    while frame is not None:
+        chain.insert(0, frame)
+        frame = frame.parent
+    return chain
+
+
+def _settle(root: Frame, name: str, frame: Frame, layer: int, old: TensorValue, new: TensorValue) -> None:
+    number = Scalar(layer, LAYER)
+    grows = [at for at, size in enumerate(old.shape) if size is P]
+    if grows:
+        _append(root, name, number, grows[0], old, new)
+        return
+    first = next(at for at, item in enumerate(frame.body) if any(_uses(node, old) for node in _nodes(item)))
+    frame.body.insert(first, Node(READS, (name, number), (old,), frame.span))
+    if new is old:
+        return
+    last = max(at for at, item in enumerate(frame.body) if any(new in node.results for node in _nodes(item)))
+    frame.body.insert(last + 1, Node(WRITES, (name, number, new), (), frame.span))
+
+
+def _append(root: Frame, name: str, number: Scalar, axis: int, old: TensorValue, new: TensorValue) -> None:
+    """What is joined to that of the tokens before is appended to the state.
+
+    Raises:
+        CompileError: `unknown-state`, something else is done with it.
+    """
+    users = [(node, owner) for node, owner in nodes_of(root) if _uses(node, old)]
+    for node, _ in users:
+        match node:
+            case Node(op="cat", args=((first, TensorValue() as x), at), results=(result,)) if (
+                first is old and result is new and value_of(at) in (axis, axis - len(old.shape)) and len(users) == 1
+            ):
+                node.op, node.args = APPENDS, (name, number, x, axis)
+                return
+    message = "what is kept of all tokens is not joined to that of the new ones, and used as such"
+    span = users[0][0].span if users else None
+    raise CompileError(Diagnostic("unknown-state", message, None if span is None else Label(span)))
+
+
+def _nodes(item: Node | Frame) -> Iterator[Node]:
+    if isinstance(item, Frame):
+        yield from (node for node, _ in nodes_of(item))
+    else:
+        yield item
+
+
+# -------------------------------------------------------------------------------------------------------------- names
+
+_TAKEN = frozenset({"k", "v", "kv", "valid", "length", "padded", "ids", "count", "update", "append", "mark"})
+
+
+def _names(paths: list[Path], kept: Kept, root: Frame) -> dict[Path, str]:
+    """A name for every state that is the same in all layers: what the source calls it, and which of several it is."""
+    bound: dict[TensorValue, str] = {}
+    for name, value in _bindings(root):
+        if isinstance(value, TensorValue):
+            bound.setdefault(value, name)
+    forms: dict[tuple[object, ...], str] = {}
+    names: dict[Path, str] = {}
+    for path in paths:
+        form = _form(path)
+        if form not in forms:
+            texts = [part for part in form if isinstance(part, str) and part]
+            own = len(texts) > 1 and isinstance(form[-1], str)  # an attribute or a key of the source's
+            wanted = texts[-1] if own else bound.get(kept.before[path], texts[-1])
+            forms[form] = _unused(wanted, forms.values())
+        names[path] = forms[form]
+    return names
+
+
+def _form(path: Path) -> tuple[object, ...]:
+    """The way to a state but for the number of the layer, which is the first number on it."""
+    at = next((at for at, part in enumerate(path) if isinstance(part, int)), None)
+    return path if at is None else (*path[:at], "", *path[at + 1 :])
+
+
+def _unused(name: str, taken: Iterable[str]) -> str:
+    name = name.strip("_") or "state"
+    known, number, text = {*taken, *_TAKEN}, 2, name if name.isidentifier() else "state"
+    start = text
+    while text in known:
+        text, number = f"{start}{number}", number + 1
+    return text
+
+
+def _bindings(frame: Frame) -> Iterator[tuple[str, object]]:
+    yield from frame.bindings
+    for item in frame.body:
+        if isinstance(item, Frame):
+            yield from _bindings(item)
