@@ -151,11 +151,23 @@ def lowering_input(front: Front) -> Input:
     )
 
 
-def needs_of(front: Front, compiled: Callable[[Mapping[str, object]], Front]) -> tuple[Predicate, ...]:
-    """What a configuration must be like to be served by what was compiled. `compiled` traces and raises another one."""
+def needs_of(
+    front: Front, configuration: ConfigurationClass, compiled: Callable[[Mapping[str, object]], Front | None]
+) -> tuple[Predicate, ...]:
+    """What a configuration must be like to be served by what was compiled. `compiled` traces and raises another one; None if
+    that is seen to be another program."""
     config = front.repository.config
-    configuration = ConfigurationClass(front.built.interpreter.files, config)
-    return deciding(_run(front, config), lambda raw: _run(compiled(raw), raw), configuration)
+
+    def run(raw: Mapping[str, object]) -> Run | None:
+        other = compiled(raw)
+        return None if other is None else _run(other, raw)
+
+    return deciding(_run(front, config), run, configuration)
+
+
+def configuration_class(built: graph.Built) -> ConfigurationClass:
+    """The class that made the configuration, to be run on others."""
+    return ConfigurationClass(built.interpreter.files, built.raw)
 
 
 def _run(front: Front, raw: Mapping[str, object]) -> Run:
@@ -169,6 +181,7 @@ def _run(front: Front, raw: Mapping[str, object]) -> Run:
 
 def config_of(
     front: Front,
+    configuration: ConfigurationClass,
     lowering: Lowering,
     needs: Iterable[Predicate],
     checkpoints: Mapping[str, Mapping[str, object]],
@@ -179,8 +192,7 @@ def config_of(
     Raises:
         CompileError: `config-refused`, `unknown-key`.
     """
-    repository, interpreter = front.repository, front.built.interpreter
-    configuration = ConfigurationClass(interpreter.files, repository.config)
+    repository = front.repository
     keys = [Key(path) for path in lowering.fields]
     guards = configuration.guards(repository.config)
     pins = [Predicate(Kind.STRUCTURE, expr, True, None) for expr in lowering.pins]

@@ -18,6 +18,7 @@ from codegen.joints import (
     Front,
     both,
     config_of,
+    configuration_class,
     lowering_input,
     naming_of,
     needs_of,
@@ -71,10 +72,11 @@ def compile_package(
         lambda: check_weights(repository, built, naming),
         lambda: trace(repository, built, raise_components=raise_components),
     )
-    needs = needs_of(front, lambda config: trace_variant(repository, config, raise_components=raise_components))
+    configuration = configuration_class(built)
+    needs = needs_of(front, configuration, lambda config: trace_variant(front, config))
     lowering = Lowering(lowering_input(front))
     stored = stored_layouts(accounts, naming) if accounts else recorded_layouts(names or {}, naming)
-    config, unread = config_of(front, lowering, needs, checkpoints or {})
+    config, unread = config_of(front, configuration, lowering, needs, checkpoints or {})
     views = views_of(front, lowering, config, naming, stored)
     files = {name: render.fill(template, view) for name, (template, view) in templates(views, targets).items()}
     files |= {"arch.txt": to_text(front.arch) + "\n"} if front.arch is not None else {}
@@ -107,10 +109,13 @@ def trace(repository: Repository, built: graph.Built, *, raise_components: bool 
     return Front(repository, built, traced, raised, describe(raised.region, traced.tree, raised.masks, windows(traced)))
 
 
-def trace_variant(repository: Repository, config: Mapping[str, object], *, raise_components: bool) -> Front:
-    """What another configuration of the same code computes."""
-    other = replace(repository, config=config)
-    return trace(other, graph.build(find_library(sources(other)), config), raise_components=raise_components)
+def trace_variant(front: Front, config: Mapping[str, object]) -> Front | None:
+    """What another configuration of the same code computes; None where it has other modules."""
+    other = replace(front.repository, config=config)
+    built = graph.build(find_library(sources(other)), config)
+    if graph.module_shapes(built) != graph.module_shapes(front.built):
+        return None
+    return trace(other, built, raise_components=front.raised is not None)
 
 
 def check_weights(repository: Repository, built: graph.Built, naming: Naming) -> Accounts | None:

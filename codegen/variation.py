@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 from codegen.diagnostics import CompileError
 from codegen.graph.agreements import Agreement, conditions, follows
-from codegen.graph.exploration import ConfigurationClass
+from codegen.graph.exploration import ConfigurationClass, Memory
 from codegen.graph.predicates import Kind, Predicate
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Key, evaluate, leaves
 from ir.expressions import Raw as RawKey
@@ -73,7 +73,7 @@ class Axis:
         return any(p.expr == predicate.expr for p in self.asked)
 
 
-def deciding(first: Run, compiled: Callable[[Raw], Run], cls: ConfigurationClass) -> tuple[Predicate, ...]:
+def deciding(first: Run, compiled: Callable[[Raw], Run | None], cls: ConfigurationClass) -> tuple[Predicate, ...]:
     """What other configurations must answer as `first` does to be served by its program. `compiled` compiles another."""
     search = _Search(first, compiled, cls)
     axes: list[Axis] = []
@@ -93,9 +93,12 @@ def deciding(first: Run, compiled: Callable[[Raw], Run], cls: ConfigurationClass
 @dataclass
 class _Search:
     first: Run
-    compiled: Callable[[Raw], Run]
+    compiled: Callable[[Raw], Run | None]
     cls: ConfigurationClass
     runs: dict[tuple[tuple[str, str], ...], Run | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.resolved = Memory(self.cls, self.first.raw)
 
     # ------------------------------------------------------------------------------------------------------- axes
 
@@ -117,7 +120,7 @@ class _Search:
             if name in INERT or all(p.function != "__init__" for p in asked):
                 spelled = self._spelled(name)
                 others = [new for new in (True, False, None) if new is not now]
-                works = [new for new in others if self.cls({**self.first.raw, spelled: new}).failure is None]
+                works = [new for new in others if self.resolved({**self.first.raw, spelled: new}).failure is None]
                 yield (Axis(asked, spelled, tuple(works), key),)
 
     def _compares_numbers(self, expr: Expr) -> bool:
@@ -145,7 +148,7 @@ class _Search:
         found: dict[tuple[str, object], None] = {}
         for kept in (others, firm):
             for name, new in changes:
-                outcome = self.cls({**self.first.raw, name: new})
+                outcome = self.resolved({**self.first.raw, name: new})
                 env = Environment(config=outcome.resolved, raw=outcome.raw)
                 if outcome.failure is None and not predicate.holds(env) and all(p.holds(env) for p in kept):
                     found[name, new] = None
@@ -190,7 +193,7 @@ class _Search:
         return _said(need) not in map(_said, run.needs) or follows(need, [*rest, *answers], run.resolved)
 
     def _run(self, changes: Mapping[str, object]) -> Run | None:
-        """The program of a changed configuration; None where there is none, or too many were tried."""
+        """The program of a changed configuration; None where there is none or surely another, or too many were tried."""
         key = tuple(sorted((name, repr(new)) for name, new in changes.items()))
         if not key:
             return self.first

@@ -20,6 +20,7 @@ from codegen.graph.objects import (
     Further,
     Instance,
     ModuleObject,
+    Noticed,
     Parameter,
     Partial,
     Property,
@@ -435,7 +436,7 @@ def bind(interp: Interpreter, found: Any, instance: Any, cls: Class) -> Any:
             return found
 
 
-_PLAIN = frozenset({dict, list, tuple, str, int, float, bool, SDict, SList, Further, Scalar, Watched})
+_PLAIN = frozenset({dict, list, tuple, str, int, float, bool, SDict, SList, Noticed, Further, Scalar, Watched})
 
 
 def get(interp: Interpreter, owner: Any, name: str) -> Any:

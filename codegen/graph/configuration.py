@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from codegen.graph import classes, operators
-from codegen.graph.objects import Class, External, Foreign, Instance, SDict, SList, SourceModule, SSet
+from codegen.graph.objects import Class, External, Foreign, Instance, Noticed, SDict, SList, SourceModule, SSet
 from codegen.graph.scope import Missing
-from codegen.graph.values import Scalar, Watched, value_of
+from codegen.graph.values import Looked, Scalar, Watched, value_of
 from codegen.source.files import LIBRARY
 from ir.expressions import Apply, Const, Environment, Expr, Key, Raw
 from ir.graph import DType
@@ -95,14 +95,15 @@ def class_in_folder(interp: Interpreter, folder: str, name: str, prefix: str) ->
     return None
 
 
-def seed_raw(value: Any, path: Path = (), reads: set[Expr] | None = None) -> Any:
+def seed_raw(value: Any, path: Path = (), reads: set[Expr | Looked] | None = None) -> Any:
     """A key of config.json as a symbol, which notes in `reads` that it was looked at; containers are copied."""
     match value:
         case dict():
             decoded = special_float(value)
             if decoded is not None:
                 return Scalar(decoded, Raw(path))
-            return SDict({key: seed_raw(item, (*path, key), reads) for key, item in value.items()}, Raw(path))
+            items = {key: seed_raw(item, (*path, key), reads) for key, item in value.items()}
+            return SDict(items, Raw(path)) if reads is None or not path else Noticed(items, path, reads)
         case list():
             return SList((seed_raw(item, (*path, i), reads) for i, item in enumerate(value)), Raw(path))
         case _:
@@ -120,7 +121,9 @@ def special_float(value: dict[str, Any]) -> float | None:
     )
 
 
-def construct(interp: Interpreter, cls: Class, raw: Mapping[str, Any], reads: set[Expr] | None = None) -> Instance:
+def construct(
+    interp: Interpreter, cls: Class, raw: Mapping[str, Any], reads: set[Expr | Looked] | None = None
+) -> Instance:
     """Run the configuration class on raw keys (stage 1)."""
     interp.stage = 1
     interp.environment = Environment(raw=dict(raw))

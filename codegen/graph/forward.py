@@ -14,7 +14,7 @@ from codegen.graph.interpreter import Raised
 from codegen.graph.kept import Kept, UnsettledStates, handed_over, settle
 from codegen.graph.objects import Function, ModuleObject
 from codegen.graph.recurrent import States, UnknownState
-from codegen.graph.regions import freeze, nodes_of
+from codegen.graph.regions import freeze, freeze_with_inputs, nodes_of
 from codegen.graph.replay import Recordings
 from codegen.graph.sizes import B, S, T
 from codegen.graph.state import KeyValueCache, Mask, Surroundings
@@ -225,10 +225,9 @@ def _trace(
     if kept is not None:
         settle(interpreter, kept, frame, logits.value)
     counting.share_the_count(frame, surroundings.ids, surroundings.positions, cached=cached)
-    region = freeze(frame, [logits.value], parameters, _constants(model))
+    region, takes = freeze_with_inputs(frame, [logits.value], parameters, _constants(model))
     names = {surroundings.ids: "ids", surroundings.positions: "positions", run.valid: "valid", run.fresh: "fresh"}
     names |= {value: mask.name for mask, value in surroundings.masks.items()}
-    takes = _takes(frame, logits.value, parameters)
     unknown = [value for value in takes if value not in names]
     if unknown:
         raise CompileError(
@@ -381,12 +380,6 @@ def _restore(held: Held) -> None:
         slot.update(content)
         for tensor, value in values:
             tensor.value = value
-
-
-def _takes(frame: Frame, logits: TensorValue, parameters: dict[TensorValue, list[str]]) -> tuple[TensorValue, ...]:
-    from codegen.graph.regions import inputs_of
-
-    return inputs_of(frame, [logits], parameters)
 
 
 # ------------------------------------------------------------------------------------------------------ constants

@@ -7,11 +7,11 @@ dicts are Python's own, with `SList` and `SDict` for those that came from the co
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from codegen.graph.values import Node, Scalar, Size, Tensor, TensorValue, value_of
+from codegen.graph.values import Looked, Node, Scalar, Size, Tensor, TensorValue, value_of
 from ir.expressions import Apply, Dim, Expr, Index, Key, Raw, leaves
 
 if TYPE_CHECKING:
@@ -55,6 +55,35 @@ class SDict(dict[Any, Any]):
         super().__init__(items)
         self.expr = expr
         self.added: set[Any] = set()
+
+
+class Noticed(SDict):
+    """An object of config.json that notes in `reads` that something within it was looked at, whatever that was.
+
+    Python copies, joins and compares a subclass of `dict` that has its own methods through these methods.
+    """
+
+    __slots__ = ("look", "reads")
+
+    def __init__(self, items: Any, path: tuple[str | int, ...], reads: set[Any]):
+        super().__init__(items, Raw(path))
+        self.look = Looked(path)
+        self.reads = reads
+
+
+def _noticing(name: str) -> Callable[..., Any]:
+    inherited = getattr(dict, name)
+
+    def method(self: Noticed, *args: Any, **kwargs: Any) -> Any:
+        self.reads.add(self.look)
+        return inherited(self, *args, **kwargs)
+
+    return method
+
+
+_OF_OBJECTS = set(dir(object)) - {"__eq__", "__ne__", "__le__", "__lt__", "__ge__", "__gt__", "__repr__"}
+for _name in set(dir(dict)) - _OF_OBJECTS - {"__class_getitem__", "fromkeys"}:
+    setattr(Noticed, _name, _noticing(_name))
 
 
 class Further(SDict):

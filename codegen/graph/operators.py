@@ -103,8 +103,10 @@ def type_name(value: Any) -> str:
             return value.cls.name
         case Class():
             return "type"
-        case SList() | SDict():
-            return type(value).__bases__[0].__name__
+        case SList():
+            return "list"
+        case SDict():
+            return "dict"
         case SSet():
             return "set"
         case Stream():

@@ -46,12 +46,7 @@ def freeze(
     `parameters` holds, for every parameter and buffer, its paths from the top module (several if it is shared). `constants`
     are those that no checkpoint holds: they are computed in float32 and cast to the type of the model where they are read.
     """
-    first = _Freezer(root, outputs, parameters, constants)
-    region = first.region(root, tuple(outputs))
-    if first.idle:  # what the last iteration of a loop makes for one more, so that it may be like the others
-        whole = _Freezer(root, outputs, parameters, constants, first.idle).region(root, tuple(outputs))
-        return min(region, whole, key=_bodies)
-    return region
+    return freeze_with_inputs(root, outputs, parameters, constants)[0]
 
 
 def _bodies(region: Region) -> int:
@@ -68,11 +63,20 @@ def _bodies(region: Region) -> int:
     return found
 
 
-def inputs_of(
-    root: Frame, outputs: list[TensorValue], parameters: Mapping[TensorValue, list[str]]
-) -> tuple[TensorValue, ...]:
-    """The values that the region of `root` takes, in the order of its parameters."""
-    return _Freezer(root, outputs, parameters).takes(root)
+def freeze_with_inputs(
+    root: Frame,
+    outputs: list[TensorValue],
+    parameters: Mapping[TensorValue, list[str]],
+    constants: frozenset[TensorValue] = frozenset(),
+) -> tuple[Region, tuple[TensorValue, ...]]:
+    """The region of `root`, and the values that it takes, in the order of its parameters."""
+    first = _Freezer(root, outputs, parameters, constants)
+    taken = first.takes(root)
+    region = first.region(root, tuple(outputs))
+    if first.idle:  # what the last iteration of a loop makes for one more, so that it may be like the others
+        whole = _Freezer(root, outputs, parameters, constants, first.idle).region(root, tuple(outputs))
+        region = min(region, whole, key=_bodies)
+    return region, taken
 
 
 def tensors_in(argument: object) -> Iterator[TensorValue]:
@@ -213,14 +217,17 @@ class _Freezer:
         return alive
 
     def _fact(self, frame: Frame) -> _Facts:
-        return self.facts.setdefault(id(frame), _Facts())
+        found = self.facts.get(id(frame))
+        if found is None:
+            found = self.facts[id(frame)] = _Facts()
+        return found
 
     def _note(self, node: Node, frame: Frame) -> None:
         for result in node.results:
             self.defined_in[result] = frame
         outer: Frame | None = frame
-        while outer is not None:
-            self._fact(outer).alive = True
+        while outer is not None and not (fact := self._fact(outer)).alive:
+            fact.alive = True  # and so is what is around it
             outer = outer.parent
         for argument in self.ends.get(id(node), node.args):
             for value in tensors_in(argument):
@@ -782,6 +789,7 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
 
     growing = any(not _alike(v, slot[-1]) for slot in slots.contents for v in slot if v is not None and slot[-1])
     bodies: list[Region] = []
+    unpromoted: list[Region] = []  # the bodies, as they are compared where the first layer promotes
     outer: list[tuple[Operand, ...]] = []
     kinds: list[int] = []
     initial: tuple[Operand, ...] = tuple(None if s[0] is None else builder.load(s[0]) for s in slots.contents)
@@ -794,15 +802,20 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
         region = _generic_item(_Builder(freezer, frame).build(order, after), frame)
         passed = tuple(builder.load(value) for value in varying)
         fitting = [i for i, given in enumerate(outer) if given == passed]
-        key = next((i for i in fitting if _same(bodies[i], region)), None)
+        key = next((i for i in fitting if bodies[i] == region), None)
+        plain = region if key is not None else _unpromoted(region)
+        if key is None:
+            key = next((i for i in fitting if unpromoted[i] == plain), None)
         if key is None and growing:
             key, joined = next(
                 ((i, r) for i in fitting if (r := _joined(bodies[i], region)) is not None), (None, region)
             )
             bodies = [joined if i == key else body for i, body in enumerate(bodies)]
+            unpromoted = [_unpromoted(joined) if i == key else body for i, body in enumerate(unpromoted)]
         if key is None:
             key = len(bodies)
             bodies.append(region)
+            unpromoted.append(plain)
             outer.append(passed)
         kinds.append(key)
     if kinds.count(kinds[-1]) == 1 and len(kinds) > 1:
@@ -1026,14 +1039,9 @@ def _untyped(region: Region) -> object:
     return (tuple(nodes), operand(region.results))
 
 
-def _same(a: Region, b: Region) -> bool:
-    """Whether two bodies do the same. The first layer may take in the type of the model what the others take as it was
-    promoted by the first."""
-    return a == b or _unpromoted(a) == _unpromoted(b)
-
-
 def _unpromoted(x: Any) -> Any:
-    """A region with the type of the model for every value that is at least float32."""
+    """A region with the type of the model for every value that is at least float32: bodies that are equal so do the same. The
+    first layer may take in the type of the model what the others take as it was promoted by the first."""
     match x:
         case Value():
             return replace(x, dtype=DType.MODEL) if x.dtype is DType.PROMOTED else x

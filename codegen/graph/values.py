@@ -52,6 +52,13 @@ class Watched(Scalar):
         return hash((self.value, self.expr))
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Among the reads: something within the object of config.json at `path` was looked at."""
+
+    path: tuple[str | int, ...]
+
+
 def glance(x: Scalar, *questions: Expr) -> Plain:
     """The value of a scalar, of which no more is used than the answers to the questions."""
     if not isinstance(x, Watched):

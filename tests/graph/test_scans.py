@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from codegen.diagnostics import CompileError
 from codegen.graph.interpreter import Interpreter
-from codegen.graph.regions import freeze, inputs_of
+from codegen.graph.regions import freeze_with_inputs
 from codegen.graph.sizes import B, T
 from codegen.graph.state import Surroundings
 from codegen.graph.values import Frame, Tensor, TensorValue
@@ -123,8 +123,8 @@ def trace(source: str, *, states: bool = False) -> tuple[Region, list[int]]:
     result = made.call(made.find("repository.m.f"), [Tensor(value) for value in values], {})
     frame = made.trace.root.body[-1]
     assert isinstance(frame, Frame)
-    region = freeze(frame, [result.value], {})
-    return region, [values.index(value) for value in inputs_of(frame, [result.value], {})]
+    region, taken = freeze_with_inputs(frame, [result.value], {})
+    return region, [values.index(value) for value in taken]
 
 
 def arguments(length: int) -> list[np.ndarray[Any, Any]]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from codegen.graph.exploration.conditions import FREE, conditions_of, with_choices
 from codegen.graph.exploration.exploring import Explorer
 from codegen.graph.exploration.expressions import vocabulary_of, with_elements
+from codegen.graph.exploration.memory import Memory
 from codegen.graph.exploration.pool import Pool
 from codegen.graph.exploration.proof import frozen_keys
 from codegen.graph.exploration.running import ConfigurationClass, Outcome
@@ -68,4 +69,4 @@ def explore(
     )  # fmt: skip
 
 
-__all__ = ["Choice", "ConfigurationClass", "Outcome", "disturbed", "explore", "met", "retyped", "same", "validate"]
+__all__ = ["Choice", "ConfigurationClass", "Memory", "Outcome", "disturbed", "explore", "met", "retyped", "same", "validate"]

@@ -1,7 +1,8 @@
 """What is known of a configuration without running its class on it: what no run looked at decided nothing.
 
-A run notes which keys it looked at. Another configuration of the same form (the same keys, lists of the same lengths) that has the
-same values under those keys goes the same way, whatever it has under all others; only what follows from those is another value.
+A run notes which keys it looked at, and into which objects. Another configuration of the same form (the same keys, lists of the
+same lengths; of an object that was not looked into, that it is one) that has the same values under those keys goes the same way,
+whatever it has under all others; only what follows from those is another value.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import Any
 from codegen.graph.configuration import special_float
 from codegen.graph.exploration.running import Outcome
 from codegen.graph.exploration.variants import ABSENT
+from codegen.graph.values import Looked
 from ir.expressions import Environment, Expr, Raw, evaluate, leaves
 from ir.reading import Json, Path, lookup
 
 Form = Hashable
+Read = Expr | Looked
 
 
 class Memory:
@@ -26,7 +29,7 @@ class Memory:
         self._run, self.base = run, base
         self.runs = 0
         self._exact: dict[Hashable, Outcome] = {}
-        self._known: dict[Form, dict[tuple[Expr, ...], dict[Hashable, Outcome]]] = {}
+        self._known: dict[Form, dict[tuple[Read, ...], dict[Hashable, Outcome]]] = {}
         self._users: dict[int, dict[Path, list[Path]]] = {}
         self._containers: dict[int, tuple[Json, Hashable]] = {}
         self._frozen = {name: frozen(item) for name, item in base.items()}
@@ -113,23 +116,28 @@ def frozen(x: Json) -> Hashable:
 
 
 def form(x: Json) -> Form:
-    """Which keys there are, and how long the lists are."""
+    """Whether a value is an object, and how long the lists are."""
     if isinstance(x, Mapping):
-        if special_float(dict(x)) is not None:
-            return frozen(x)
-        return dict, tuple((name, form(item)) for name, item in x.items())
+        return dict if special_float(dict(x)) is None else frozen(x)
     if isinstance(x, (list, tuple)):
         return list, tuple(map(form, x))
     return None
 
 
-def _answers(raw: Mapping[str, Json], questions: tuple[Expr, ...]) -> Hashable:
+def within(x: Json) -> Form:
+    """The keys of an object, and the forms of what it holds."""
+    return tuple((name, form(item)) for name, item in x.items()) if isinstance(x, Mapping) else None
+
+
+def _answers(raw: Mapping[str, Json], questions: tuple[Read, ...]) -> Hashable:
     """The answers for a configuration; equal ones mean that a run goes the same way."""
     env = Environment(raw=raw)
     return tuple(_answer(question, env) for question in questions)
 
 
-def _answer(question: Expr, env: Environment) -> Hashable:
+def _answer(question: Read, env: Environment) -> Hashable:
+    if isinstance(question, Looked):
+        return within(lookup(env.raw, question.path))
     try:
         return frozen(evaluate(question, env))
     except (ArithmeticError, LookupError, TypeError, ValueError):
@@ -137,14 +145,15 @@ def _answer(question: Expr, env: Environment) -> Hashable:
 
 
 def _differing(a: Json, b: Json, path: Path = ()) -> Iterator[Path]:
-    """Where two configurations of the same form have other values."""
+    """Where two configurations of the same form have other values; where nobody looked, some of the places."""
     if a is b:
         return
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         for name, item in a.items():
-            yield from _differing(item, b[name], (*path, name))
+            if name in b:
+                yield from _differing(item, b[name], (*path, name))
     elif isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        for i, (left, right) in enumerate(zip(a, b, strict=True)):
+        for i, (left, right) in enumerate(zip(a, b, strict=False)):
             yield from _differing(left, right, (*path, i))
     elif type(a) is not type(b) or a != b:
         yield path

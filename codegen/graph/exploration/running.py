@@ -13,6 +13,7 @@ from codegen.graph.interpreter import Interpreter, Raised, Unsupported
 from codegen.graph.objects import Function, Instance, StaticMethod
 from codegen.graph.predicates import Kind, Predicate, Predicates
 from codegen.graph.scope import Missing
+from codegen.graph.values import Looked
 from codegen.source.files import Library
 from ir.expressions import Expr
 from ir.reading import Json, Path
@@ -27,7 +28,7 @@ class Outcome:
     predicates: tuple[Predicate, ...] = ()
     failure: str | None = None
     raw: Mapping[str, Json] = field(default_factory=dict)
-    reads: frozenset[Expr] = frozenset()  # keys that were looked at, or what was asked of them
+    reads: frozenset[Expr | Looked] = frozenset()  # keys that were looked at, or what was asked of them
     asked: frozenset[str] = frozenset()
     like: Outcome | None = None  # the run that went the same way, if this was none
 
@@ -57,7 +58,7 @@ class ConfigurationClass:
 
     def __call__(self, raw: Mapping[str, Json]) -> Outcome:
         """Run it on `raw`. Whatever goes wrong with a variant means that it is not known to work."""
-        reads: set[Expr] = set()
+        reads: set[Expr | Looked] = set()
         try:
             return self._run(raw, reads)
         except Raised as error:
@@ -122,13 +123,14 @@ class ConfigurationClass:
         }
         return predicate.function in before and predicate.span is not None and predicate.span.file in files
 
-    def _run(self, raw: Mapping[str, Json], reads: set[Expr]) -> Outcome:
+    def _run(self, raw: Mapping[str, Json], reads: set[Expr | Looked]) -> Outcome:
         with construction.deep_recursion():
             sought = self.interpreter.sought = set()
             config = configuration.construct(self.interpreter, self.cls, raw, reads)
             found, looked = self.interpreter.predicates.all(), frozenset(reads)
             seeding = configuration.Seeding()
             resolved = seeding.seed(config)
+            looked |= {read for read in reads if isinstance(read, Looked)}  # what is kept as it is has its form as well
             return Outcome(seeding.definitions, resolved, found, None, raw, looked, frozenset(sought))
 
     def _refusals(self, config: Instance) -> list[Diagnostic]:
