@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
-from codegen.graph import branches, builtins, classes, counting, experts, gradients, library, operators, rope, scans
+from codegen.graph import branches, builtins, classes, comprehensions, counting, experts, gradients, library, operators, rope, scans
 from codegen.graph.objects import (
     Bound,
     Builtin,
@@ -815,25 +815,23 @@ class Interpreter:
     # -- expressions ------------------------------------------------------------------------------------------------------------
 
     def eval(self, node: ast.expr, scope: Scope) -> Any:
-        try:
-            method = _EXPRESSIONS[type(node)]
-        except KeyError:
+        kind = type(node)
+        if kind is _NAME:  # most of what is evaluated are names and literals
             self.node = node
-            self.unsupported(f"`{type(node).__name__}` expressions have no meaning here")
+            found = scope.vars.get(node.id, Missing)  # type: ignore[attr-defined]
+            return self.lookup(node.id, scope) if found is Missing else found  # type: ignore[attr-defined]
+        if kind is _CONSTANT:
+            return node.value  # type: ignore[attr-defined]
+        method = _EXPRESSIONS.get(kind)
+        if method is None:
+            self.node = node
+            self.unsupported(f"`{kind.__name__}` expressions have no meaning here")
         return method(self, node, scope)
-
-    def _constant(self, node: ast.Constant, scope: Scope) -> Any:
-        return node.value
-
-    def _name(self, node: ast.Name, scope: Scope) -> Any:
-        self.node = node
-        found = scope.vars.get(node.id, Missing)
-        return self.lookup(node.id, scope) if found is Missing else found
 
     def _attribute(self, node: ast.Attribute, scope: Scope) -> Any:
         owner = self.eval(node.value, scope)
         self.node = node
-        return self.getattr(owner, node.attr)
+        return classes.get(self, owner, node.attr)
 
     def _call(self, node: ast.Call, scope: Scope) -> Any:
         if isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args:
@@ -888,12 +886,13 @@ class Interpreter:
 
     def _compare(self, node: ast.Compare, scope: Scope) -> Any:
         left = self.eval(node.left, scope)
+        last = len(node.ops) - 1
         result: Any = True
-        for position, (op, comparator) in enumerate(zip(node.ops, node.comparators, strict=True)):
-            right = self.eval(comparator, scope)
+        for position, op in enumerate(node.ops):
+            right = self.eval(node.comparators[position], scope)
             self.node = node
             result = operators.compare(self, operators.COMPARE[type(op)], left, right)
-            if position + 1 < len(node.ops) and not self.branch(result):
+            if position < last and not self.branch(result):
                 return result
             left = right
         return result
@@ -986,7 +985,10 @@ class Interpreter:
 
     def _list_comp(self, node: ast.ListComp, scope: Scope) -> list[Any]:
         loop = self._indexed(node.generators)
-        items = list(self._comprehend(node.generators, scope, lambda inner: self.eval(node.elt, inner)))
+        if loop and self.stage == 1 and comprehensions.reads_alone(node.elt):
+            items = comprehensions.elements(self, node, scope)
+        else:
+            items = list(self._comprehend(node.generators, scope, lambda inner: self.eval(node.elt, inner)))
         return operators.unrolled(self, items, loop)
 
     def _indexed(self, generators: list[ast.comprehension]) -> bool:
@@ -1273,6 +1275,7 @@ def _yields(node: ast.AST) -> bool:
 
 
 _LOCALS = builtins.LOCALS
+_NAME, _CONSTANT = ast.Name, ast.Constant
 
 _STATEMENTS: dict[type, Callable[[Interpreter, Any, Scope], None]] = {
     ast.Expr: Interpreter._expr_statement,
@@ -1300,8 +1303,6 @@ _STATEMENTS: dict[type, Callable[[Interpreter, Any, Scope], None]] = {
 }
 
 _EXPRESSIONS: dict[type, Callable[[Interpreter, Any, Scope], Any]] = {
-    ast.Constant: Interpreter._constant,
-    ast.Name: Interpreter._name,
     ast.Attribute: Interpreter._attribute,
     ast.Call: Interpreter._call,
     ast.BinOp: Interpreter._bin_op,

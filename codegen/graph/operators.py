@@ -899,6 +899,8 @@ def _range_elements(interp: Interpreter, value: Range, free: bool) -> Iterator[A
 
 
 def _range_element(interp: Interpreter, owner: Range, at: Scalar) -> Any:
+    if type(owner.start) is int and owner.start == 0 and type(owner.step) is int and owner.step == 1:
+        return at
     return guarded(interp, "+", owner.start, guarded(interp, "*", owner.step, at))
 
 
