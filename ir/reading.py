@@ -84,24 +84,27 @@ def value(expr: Expr, raw: Mapping[str, Json], indices: Mapping[Index, int] | No
         return lookup(raw, expr.path)  # type: ignore[union-attr]
     if kind is Const:
         return expr.value  # type: ignore[union-attr]
-    match expr:
-        case Apply("in", (item, container)):
-            inside = value(container, raw, indices)
-            return inside is not None and value(item, raw, indices) in inside  # type: ignore[operator]
-        case Apply("if", (test, then, otherwise)):
-            return value(then if value(test, raw, indices) else otherwise, raw, indices)
-        case Apply(op, args):
-            return OPERATIONS[op](*[value(arg, raw, indices) for arg in args])
-        case Index() if indices is not None and expr in indices:
-            return indices[expr]
-        case _:
-            return evaluate(expr, Environment())
+    if kind is Apply:
+        return _applied(expr, raw, indices)  # type: ignore[arg-type]
+    if kind is Index and indices is not None and expr in indices:
+        return indices[expr]  # type: ignore[index]
+    return evaluate(expr, Environment())
+
+
+def _applied(expr: Apply, raw: Mapping[str, Json], indices: Mapping[Index, int] | None) -> Json:
+    op, args = expr.op, expr.args
+    if op == "in":
+        inside = value(args[1], raw, indices)
+        return inside is not None and value(args[0], raw, indices) in inside  # type: ignore[operator]
+    if op == "if":
+        return value(args[1] if value(args[0], raw, indices) else args[2], raw, indices)
+    return OPERATIONS[op](*[value(arg, raw, indices) for arg in args])
 
 
 def lookup(raw: Json, path: Path) -> Json:
     """What stands at `path`, None where nothing does."""
     for step in path:
-        if isinstance(raw, Mapping):
+        if isinstance(raw, (dict, Mapping)):  # a dict is found to be one without asking what a mapping is
             raw = raw.get(step)
         elif isinstance(raw, (list, tuple)) and isinstance(step, int) and -len(raw) <= step < len(raw):
             raw = raw[step]

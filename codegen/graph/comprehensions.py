@@ -15,7 +15,17 @@ from codegen.graph.values import Scalar, Watched
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter
 
-_PARTS = (ast.Name, ast.Constant, ast.Attribute, ast.BoolOp, ast.IfExp, ast.Compare, ast.BinOp, ast.UnaryOp, ast.Subscript)
+_PARTS = (
+    ast.Name,
+    ast.Constant,
+    ast.Attribute,
+    ast.BoolOp,
+    ast.IfExp,
+    ast.Compare,
+    ast.BinOp,
+    ast.UnaryOp,
+    ast.Subscript,
+)
 _SIGNS = (ast.expr_context, ast.boolop, ast.cmpop, ast.operator, ast.unaryop)
 _READERS = frozenset({"len", "int", "float", "str", "bool", "abs", "max", "min", "round"})
 _ITEMS = frozenset({str, int, bool, type(None)})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from codegen.graph import classes, operators
 from codegen.graph.objects import Class, External, Foreign, Instance, Noticed, SDict, SList, SourceModule, SSet
 from codegen.graph.scope import Missing
-from codegen.graph.values import Looked, Scalar, Watched, value_of
+from codegen.graph.values import Reads, Scalar, Watched, value_of
 from codegen.source.files import LIBRARY
 from ir.expressions import Apply, Const, Environment, Expr, Key, Raw
 from ir.graph import DType
@@ -95,7 +95,7 @@ def class_in_folder(interp: Interpreter, folder: str, name: str, prefix: str) ->
     return None
 
 
-def seed_raw(value: Any, path: Path = (), reads: set[Expr | Looked] | None = None) -> Any:
+def seed_raw(value: Any, path: Path = (), reads: Reads | None = None) -> Any:
     """A key of config.json as a symbol, which notes in `reads` that it was looked at; containers are copied."""
     match value:
         case dict():
@@ -121,9 +121,7 @@ def special_float(value: dict[str, Any]) -> float | None:
     )
 
 
-def construct(
-    interp: Interpreter, cls: Class, raw: Mapping[str, Any], reads: set[Expr | Looked] | None = None
-) -> Instance:
+def construct(interp: Interpreter, cls: Class, raw: Mapping[str, Any], reads: Reads | None = None) -> Instance:
     """Run the configuration class on raw keys (stage 1)."""
     interp.stage = 1
     interp.environment = Environment(raw=dict(raw))

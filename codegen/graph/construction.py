@@ -383,7 +383,9 @@ def module_shapes(built: Built) -> object:
     """The modules with the names and sizes of what they hold; programs whose modules differ in that are not the same."""
 
     def shapes(module: ModuleObject) -> object:
-        held = [(n, tuple(map(expr_of, t.shape))) for n, t in (module.parameters | module.buffers).items() if t is not None]
+        held = [
+            (n, tuple(map(expr_of, t.shape))) for n, t in (module.parameters | module.buffers).items() if t is not None
+        ]
         return module.cls.name, held, [(n, shapes(child)) for n, child in module.modules.items() if child is not None]
 
     return shapes(built.model)

@@ -12,7 +12,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
-from codegen.graph import branches, builtins, classes, comprehensions, counting, experts, gradients, library, operators, rope, scans
+from codegen.graph import (
+    branches,
+    builtins,
+    classes,
+    comprehensions,
+    counting,
+    experts,
+    gradients,
+    library,
+    operators,
+    rope,
+    scans,
+)
 from codegen.graph.objects import (
     Bound,
     Builtin,

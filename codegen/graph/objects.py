@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from codegen.graph.values import Looked, Node, Scalar, Size, Tensor, TensorValue, value_of
+from codegen.graph.values import Looked, Node, Reads, Scalar, Size, Tensor, TensorValue, value_of
 from ir.expressions import Apply, Dim, Expr, Index, Key, Raw, leaves
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Noticed(SDict):
 
     __slots__ = ("look", "reads")
 
-    def __init__(self, items: Any, path: tuple[str | int, ...], reads: set[Any]):
+    def __init__(self, items: Any, path: tuple[str | int, ...], reads: Reads):
         super().__init__(items, Raw(path))
         self.look = Looked(path)
         self.reads = reads

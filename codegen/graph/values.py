@@ -26,6 +26,23 @@ class Scalar:
     expr: Expr
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Among the reads: something within the object of config.json at `path` was looked at."""
+
+    path: tuple[str | int, ...]
+
+
+Read = Expr | Looked
+
+
+class Reads(dict[Read, None]):
+    """What was asked of config.json, in order, each thing once."""
+
+    def add(self, read: Read) -> None:
+        self[read] = None
+
+
 _value: Any = Scalar.__dict__["value"]  # the slot, below the property of `Watched`
 
 
@@ -33,9 +50,9 @@ class Watched(Scalar):
     """A key of config.json that notes in `reads` what was asked of its value: itself, or an expression that was all that was asked."""
 
     __slots__ = ("reads",)
-    reads: set[Expr]
+    reads: Reads
 
-    def __init__(self, value: Plain, expr: Expr, reads: set[Expr]):
+    def __init__(self, value: Plain, expr: Expr, reads: Reads):
         _value.__set__(self, value)
         object.__setattr__(self, "expr", expr)
         object.__setattr__(self, "reads", reads)
@@ -52,18 +69,12 @@ class Watched(Scalar):
         return hash((self.value, self.expr))
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """Among the reads: something within the object of config.json at `path` was looked at."""
-
-    path: tuple[str | int, ...]
-
-
 def glance(x: Scalar, *questions: Expr) -> Plain:
     """The value of a scalar, of which no more is used than the answers to the questions."""
     if not isinstance(x, Watched):
         return x.value
-    x.reads.update(questions)
+    for question in questions:
+        x.reads.add(question)
     return _value.__get__(x)  # type: ignore[no-any-return]
 
 

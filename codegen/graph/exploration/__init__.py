@@ -69,4 +69,15 @@ def explore(
     )  # fmt: skip
 
 
-__all__ = ["Choice", "ConfigurationClass", "Memory", "Outcome", "disturbed", "explore", "met", "retyped", "same", "validate"]
+__all__ = [
+    "Choice",
+    "ConfigurationClass",
+    "Memory",
+    "Outcome",
+    "disturbed",
+    "explore",
+    "met",
+    "retyped",
+    "same",
+    "validate",
+]

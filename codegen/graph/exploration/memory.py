@@ -8,18 +8,17 @@ whatever it has under all others; only what follows from those is another value.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from codegen.graph.configuration import special_float
 from codegen.graph.exploration.running import Outcome
 from codegen.graph.exploration.variants import ABSENT
-from codegen.graph.values import Looked
+from codegen.graph.values import Looked, Read
 from ir.expressions import Environment, Expr, Raw, evaluate, leaves
 from ir.reading import Json, Path, lookup
 
 Form = Hashable
-Read = Expr | Looked
 
 
 class Memory:
@@ -29,7 +28,7 @@ class Memory:
         self._run, self.base = run, base
         self.runs = 0
         self._exact: dict[Hashable, Outcome] = {}
-        self._known: dict[Form, dict[tuple[Read, ...], dict[Hashable, Outcome]]] = {}
+        self._known: dict[Form, _Way] = {}
         self._users: dict[int, dict[Path, list[Path]]] = {}
         self._containers: dict[int, tuple[Json, Hashable]] = {}
         self._frozen = {name: frozen(item) for name, item in base.items()}
@@ -68,15 +67,14 @@ class Memory:
         return self._containers[id(item)][1]
 
     def _outcome(self, raw: Mapping[str, Json], changes: Sequence[str]) -> Outcome:
-        known = self._known.setdefault(self._form(raw, changes), {})
-        for reads, table in known.items():
-            like = table.get(_answers(raw, reads))
-            if like is not None:
-                return self._transferred(like, raw)
+        known = self._known.setdefault(self._form(raw, changes), _Way())
+        env = Environment(raw=raw)
+        like = known.end(env)
+        if like is not None:
+            return self._transferred(like, raw)
         self.runs += 1
         found = self._run(raw)
-        reads = tuple(sorted(found.reads, key=repr))
-        known.setdefault(reads, {})[_answers(raw, reads)] = found
+        known.remember(found, env)
         return found
 
     def _form(self, raw: Mapping[str, Json], changes: Sequence[str]) -> Form:
@@ -103,6 +101,34 @@ class Memory:
         return replace(like, resolved=resolved, raw=raw, like=like.like or like)
 
 
+@dataclass(slots=True)
+class _Way:
+    """Where runs go that gave the same answers so far: the question that comes next, and the ways from there by its answer.
+
+    The source decides what is asked next; should it ever ask something else, that is another question here.
+    """
+
+    outcome: Outcome | None = None
+    further: dict[Read, dict[Hashable, _Way]] = field(default_factory=dict)
+
+    def end(self, env: Environment) -> Outcome | None:
+        """The outcome of the run that a configuration goes along with to the end."""
+        if self.outcome is not None:
+            return self.outcome
+        for question, ways in self.further.items():
+            way = ways.get(_answer(question, env))
+            found = way.end(env) if way is not None else None
+            if found is not None:
+                return found
+        return None
+
+    def remember(self, outcome: Outcome, env: Environment) -> None:
+        way = self
+        for question in outcome.reads:
+            way = way.further.setdefault(question, {}).setdefault(_answer(question, env), _Way())
+        way.outcome = outcome
+
+
 def frozen(x: Json) -> Hashable:
     """A value as a key that tells types apart."""
     kind = type(x)
@@ -127,12 +153,6 @@ def form(x: Json) -> Form:
 def within(x: Json) -> Form:
     """The keys of an object, and the forms of what it holds."""
     return tuple((name, form(item)) for name, item in x.items()) if isinstance(x, Mapping) else None
-
-
-def _answers(raw: Mapping[str, Json], questions: tuple[Read, ...]) -> Hashable:
-    """The answers for a configuration; equal ones mean that a run goes the same way."""
-    env = Environment(raw=raw)
-    return tuple(_answer(question, env) for question in questions)
 
 
 def _answer(question: Read, env: Environment) -> Hashable:

@@ -13,7 +13,7 @@ from codegen.graph.interpreter import Interpreter, Raised, Unsupported
 from codegen.graph.objects import Function, Instance, StaticMethod
 from codegen.graph.predicates import Kind, Predicate, Predicates
 from codegen.graph.scope import Missing
-from codegen.graph.values import Looked
+from codegen.graph.values import Looked, Read, Reads
 from codegen.source.files import Library
 from ir.expressions import Expr
 from ir.reading import Json, Path
@@ -28,7 +28,7 @@ class Outcome:
     predicates: tuple[Predicate, ...] = ()
     failure: str | None = None
     raw: Mapping[str, Json] = field(default_factory=dict)
-    reads: frozenset[Expr | Looked] = frozenset()  # keys that were looked at, or what was asked of them
+    reads: tuple[Read, ...] = ()  # keys that were looked at, or what was asked of them, in order
     asked: frozenset[str] = frozenset()
     like: Outcome | None = None  # the run that went the same way, if this was none
 
@@ -58,7 +58,7 @@ class ConfigurationClass:
 
     def __call__(self, raw: Mapping[str, Json]) -> Outcome:
         """Run it on `raw`. Whatever goes wrong with a variant means that it is not known to work."""
-        reads: set[Expr | Looked] = set()
+        reads = Reads()
         try:
             return self._run(raw, reads)
         except Raised as error:
@@ -69,7 +69,7 @@ class ConfigurationClass:
             failure = f"{type(error).__name__}: {error}"
         finally:
             self._reset()
-        return Outcome(failure=failure, raw=raw, reads=frozenset(reads))
+        return Outcome(failure=failure, raw=raw, reads=tuple(reads))
 
     def check(self, raw: Mapping[str, Json]) -> None:
         """Run it on the configuration that is to be compiled, with the checks that its source has.
@@ -123,15 +123,15 @@ class ConfigurationClass:
         }
         return predicate.function in before and predicate.span is not None and predicate.span.file in files
 
-    def _run(self, raw: Mapping[str, Json], reads: set[Expr | Looked]) -> Outcome:
+    def _run(self, raw: Mapping[str, Json], reads: Reads) -> Outcome:
         with construction.deep_recursion():
             sought = self.interpreter.sought = set()
             config = configuration.construct(self.interpreter, self.cls, raw, reads)
-            found, looked = self.interpreter.predicates.all(), frozenset(reads)
+            found, asked = self.interpreter.predicates.all(), list(reads)
             seeding = configuration.Seeding()
             resolved = seeding.seed(config)
-            looked |= {read for read in reads if isinstance(read, Looked)}  # what is kept as it is has its form as well
-            return Outcome(seeding.definitions, resolved, found, None, raw, looked, frozenset(sought))
+            kept = [read for read in list(reads)[len(asked) :] if isinstance(read, Looked)]  # as it is: in its form
+            return Outcome(seeding.definitions, resolved, found, None, raw, (*asked, *kept), frozenset(sought))
 
     def _refusals(self, config: Instance) -> list[Diagnostic]:
         """What the checks of the source say of a configuration and of those within it, each by itself."""
