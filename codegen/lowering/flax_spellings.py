@@ -207,7 +207,7 @@ def attention(q, k, v, mask=None, *, is_causal=False, scale=None):
 ''',
     "grouped_linear": '''
 def grouped_linear(x: Array, weight: Array, sizes: Array) -> Array:
-    """Groups of rows, each with its own weight; rows after the last group give zero: [N, D], [E, F, D], [E] -> [N, F]."""
+    """Rows [N, F] of x [N, D] times the weight [E, F, D] of their group; rows after the last group give zero."""
     last_axes = jax.lax.RaggedDotDimensionNumbers(
         dot_dimension_numbers=(((1,), (2,)), ((), ())), lhs_ragged_dimensions=[0], rhs_group_dimensions=[0]
     )

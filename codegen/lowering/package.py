@@ -200,18 +200,21 @@ def _mentions(lowered: Lowered, text: str) -> bool:
 
 
 def _torch_ties(ties: Ties) -> tuple[str, ...]:
-    return _conditional(ties, [f"self.{alias} = self.{target}" for alias, target in ties.pairs])
+    return _tied(ties, [f"self.{alias} = self.{target}" for alias, target in ties.pairs])
 
 
 def _flax_ties(lowering: Lowering, ties: Ties) -> tuple[str, ...]:
     leaf = lowering.leaf_path
-    return _conditional(ties, [f"self.{leaf(alias)} = self.{leaf(target)}" for alias, target in ties.pairs])
+    return _tied(ties, [f"self.{leaf(alias)} = self.{leaf(target)}" for alias, target in ties.pairs])
 
 
-def _conditional(ties: Ties, lines: list[str]) -> tuple[str, ...]:
-    if not lines or not ties.condition:
-        return tuple(lines)
-    return (f"if {ties.condition}:", *("    " + line for line in lines))
+def _tied(ties: Ties, lines: list[str]) -> tuple[str, ...]:
+    """Statements that make one of tied parameters, and room for what `weights.to_hf` has to give back twice."""
+    if not lines:
+        return ()
+    kept = "self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless"
+    tied = (f"if {ties.condition}:", *("    " + line for line in lines)) if ties.condition else lines
+    return (*tied, kept)
 
 
 __all__ = ["Facts", "PackageViews", "Ties", "package_views"]

@@ -173,10 +173,10 @@ _CASTS = {DType.FLOAT32: "float", DType.FLOAT64: "double", DType.INT64: "long", 
 HELPERS: dict[str, str] = {
     "grouped_linear": '''
 def grouped_linear(x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
-    """Groups of rows, each with its own weight; rows after the last group give zero: [N, D], [E, F, D], [E] -> [N, F]."""
+    """Rows [N, F] of x [N, D] times the weight [E, F, D] of their group; rows after the last group give zero."""
     counts = sizes.tolist()
     *groups, rest = x.split([*counts, len(x) - sum(counts)])
-    out = [F.linear(rows, w) for rows, w in zip(groups, weight) if len(rows)]
+    out = [F.linear(rows, w) for rows, w in zip(groups, weight, strict=True) if len(rows)]
     return torch.cat([*out, rest.new_zeros(len(rest), weight.shape[1])])
 ''',
 }

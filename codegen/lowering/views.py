@@ -542,6 +542,11 @@ class AxisView:
         return f"  # {self.meaning}"
 
     @property
+    def size_remark(self) -> str:
+        """What it is, unless the expression says so."""
+        return "" if self.meaning == self.size_expr.replace("cfg.", "") else self.remark
+
+    @property
     def mesh_literal(self) -> str:
         return repr(self.mesh_axis or None)
 
@@ -826,8 +831,28 @@ class WeightsView:
         return "(np.promote_types(dtype, row.dtype) if row.dtype else dtype)" if self.kept else "dtype"
 
     @property
-    def axes_legend(self) -> str:
-        return ", ".join(f"{axis.letter} {axis.meaning}" for axis in self.axes)
+    def order_note(self) -> str:
+        """What becomes of the order and the shapes of tensors."""
+        if any("(" in row.axes for row in self.rows):
+            return "PyTorch keeps their shapes; Flax the order of axes, with those in brackets apart."
+        return "Both frameworks keep the order of their axes, so that loading copies nothing."
+
+    @property
+    def stacking_note(self) -> str:
+        return "; those of stacked layers as soon as all have come" if self.stacked else ""
+
+    @property
+    def place_parameter(self) -> str:
+        """What finding a parameter in Flax takes first: the configuration, where layers repeat a cycle."""
+        return "cfg: Config, " if self.stacked and self.kinds_expr else ""
+
+    @property
+    def place_argument(self) -> str:
+        return "cfg, " if self.place_parameter else ""
+
+    @property
+    def place_of_model(self) -> str:
+        return "model.cfg, " if self.place_parameter else ""
 
 
 # README.md, __init__.py, test_model.py
