@@ -32,7 +32,9 @@ PREFERRED = {
     "num_local_experts": "E",
     "n_routed_experts": "E",
 }
-RESERVED = frozenset("BTS")  # batch, new tokens, attended tokens
+RESERVED = frozenset("BTSNKH")  # batch, new tokens, attended tokens; heads, heads of keys and values, the size of one
+HEADS = (("N", "query heads"), ("K", "key/value heads"), ("H", "head size"))
+"""The axes of attention, which are often no axes of a parameter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -543,7 +543,7 @@ def _prefix(top: str, names: list[str]) -> str:
 
 
 def _in_order(top: ClassPlan, instances: dict[str, Instance], by_path: dict[str, ClassPlan]) -> list[ClassPlan]:
-    """Callees above callers, in the order of the top module's tree."""
+    """Callees above callers, in the order of the top module's tree; first those that hold no modules: norms, rotary angles."""
     ordered: list[ClassPlan] = []
 
     def visit(made: ClassPlan) -> None:
@@ -555,4 +555,4 @@ def _in_order(top: ClassPlan, instances: dict[str, Instance], by_path: dict[str,
             ordered.append(made)
 
     visit(top)
-    return ordered
+    return sorted(ordered, key=lambda made: bool(made.example.module.children))

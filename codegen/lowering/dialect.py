@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from codegen.lowering.classes import ClassPlan
 from codegen.lowering.printing import Target
+from ir.expressions import Expr
 from ir.graph import Module, Operand, Parameter
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Dialect(Target, Protocol):
 
     constructor_words: tuple[str, ...]  # what constructors take by name
 
+    letters: Mapping[Expr, str]  # what sizes are called
+
     def signature(self, plan: ClassPlan, scan: bool, unused: Collection[str]) -> list[str]: ...
 
     def opening(self) -> list[str]: ...
@@ -80,7 +83,13 @@ def unparse(node: ast.AST) -> str:
 
 
 def lines(statements: list[ast.stmt]) -> list[str]:
-    return [line for statement in statements for line in _bare(unparse(statement)).splitlines()]
+    return [line for statement in statements for line in _remarked(statement, _bare(unparse(statement)).splitlines())]
+
+
+def _remarked(statement: ast.stmt, text: list[str]) -> list[str]:
+    """With what printing remarked of a statement: a shape, where axes come, go or change places."""
+    remark = getattr(statement, "remark", "")
+    return [*text[:-1], f"{text[-1]}  # {remark}"] if remark else text
 
 
 def _bare(text: str) -> str:

@@ -14,6 +14,7 @@ from codegen.lowering.layers import LAYERS, LayerOption
 from codegen.lowering.syntax import DTypeOfRendered, dtype_syntax
 from codegen.lowering.torch_dialect import _is_literal, choice
 from ir.arch import Component
+from ir.expressions import Expr
 from ir.graph import Module, Op, Operand, Parameter
 
 LIBRARY = {
@@ -48,7 +49,12 @@ class FlaxDialect:
         self.options = options or {}  # by layer and option: flags that all layers of a kind agree on are not passed
         self.keys_and_values = "kv.k, kv.v" if states else "kv[-1]" if slots > 1 else "kv"
         self.helpers: set[str] = set()  # called by components
+        self.letters: Mapping[Expr, str] = {}
         self.library: set[str] = set()  # layers of our own
+
+    def letter(self, size: Expr) -> str:
+        """How the legend calls an axis of this size; nothing where it has no name."""
+        return self.letters.get(size, "")
 
     def component(self, component: Component, args: tuple[object, ...]) -> ast.expr:
         helper = flax_helper(component)

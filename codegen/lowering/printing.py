@@ -36,6 +36,8 @@ from ir.graph import (
 from ir.ops import CREATES, FRESH, OPS
 
 # The names that the field uses, for those that model code spells out
+RESHAPES = frozenset({"transpose", "permute", "reshape", "unsqueeze", "stack", "expand"})
+"""Operations that move axes or change their number."""
 SHORT_NAMES = {
     "hidden_states": "x",
     "hidden_state": "x",
@@ -102,6 +104,8 @@ class Target(Protocol):
     def parameter(self, path: str, constant: bool = False) -> ast.expr: ...
 
     def dtype_of(self, value: ast.expr) -> object: ...
+
+    def letter(self, size: Expr) -> str: ...
 
     def promoted(self, dtype: object) -> ast.expr:
         """A type, or float32 if that holds more."""
@@ -172,6 +176,7 @@ class BodyPrinter:
         self.hints = name_hints(self.region)
         self.values = {v.id: v for v in self.region.params if isinstance(v, Value)}
         self.values |= {result.id: result for node in self.region.nodes for result in node.results}
+        self.makers = {r.id: node.name for node in self.region.nodes if isinstance(node, Op) for r in node.results}
         self.nouns: dict[int, str] = {}
         for node in self.region.nodes:
             if (noun := noun_for(node, self.nouns)) is not None:
@@ -357,7 +362,7 @@ class BodyPrinter:
         target = self.assignable(value)
         if isinstance(expr, ast.Name) and expr.id == target.id:
             return target.id
-        self.statements.append(ast.Assign([target], expr))
+        self.statements.append(self.remarked(ast.Assign([target], expr), value))
         return target.id
 
     def assignable(self, value: Value) -> ast.Name:
@@ -402,8 +407,17 @@ class BodyPrinter:
         self.note_type(value, name)
         self.names[value.id] = name
         if not (isinstance(expr, ast.Name) and expr.id == name):
-            self.statements.append(ast.Assign([ast.Name(name, ast.Store())], expr))
+            self.statements.append(self.remarked(ast.Assign([ast.Name(name, ast.Store())], expr), value))
         return name
+
+    def remarked(self, statement: ast.Assign, value: Value) -> ast.Assign:
+        """With the shape of `value`, if it is made by moving or splitting axes that have names, and there are many."""
+        letters = [
+            str(size.value) if isinstance(size, Const) else self.scope.target.letter(size) for size in value.shape
+        ]
+        if len(letters) > 3 and all(letters) and self.makers.get(value.id) in RESHAPES:
+            statement.remark = f"[{', '.join(letters)}]"  # type: ignore[attr-defined]
+        return statement
 
     def read_here(self) -> frozenset[str]:
         """The variables that the node at hand reads: until it is written, they keep what they hold."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import towers, turns
-from codegen.lowering.axes import Axis, name_axes
+from codegen.lowering.axes import HEADS, Axis, name_axes
 from codegen.lowering.classes import Program, holes, plan
+from codegen.lowering.components import components
 from codegen.lowering.dialect import Dialect, attribute, name, unparse
 from codegen.lowering.emission import Emitter
 from codegen.lowering.fields import Path, field_names, keys_in, used_keys
@@ -21,8 +22,9 @@ from codegen.lowering.patterns import LayerKinds, Patterns, is_recorded
 from codegen.lowering.states import layer_states, sizes_of, states_view
 from codegen.lowering.torch_dialect import TorchDialect, question
 from codegen.lowering.views import CacheView, MaskKind, MaskView
-from ir.expressions import Apply, Const, Environment, Expr, Index, Key, Raw, evaluate, leaves
-from ir.graph import Loop, Module, ModuleTarget, Region
+from ir.arch import Attention
+from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Raw, evaluate, leaves
+from ir.graph import Loop, Module, ModuleTarget, Raised, Region, Value
 from ir.spans import Span
 
 
@@ -194,6 +196,7 @@ class Lowering:
         def spelled(kinds: LayerKinds) -> str:
             return self.over_cfg(self.patterns.spelled(kinds))
 
+        dialect.letters = self.axis_letters()
         emitter = Emitter(self.program, dialect, self.fields, count_of, self.patterns, spelled, self.sequence)
         classes = emitter.classes()
         init_body, run_body = emitter.top(self.given.inputs)
@@ -322,7 +325,7 @@ class Lowering:
     def letters(self) -> dict[Path, str]:
         """Axis letters of the fields that are sizes."""
         counts = {e.path: "L" for path, length in self.lists() if isinstance(e := self.count(path, length), Key)}
-        return counts | {axis.size.path: axis.letter for axis in self.axes if isinstance(axis.size, Key)}
+        return counts | {size.path: letter for size, letter in self.axis_letters().items() if isinstance(size, Key)}
 
     def numbers(self) -> Iterator[Expr]:
         """Every number that the emitted code computes from the configuration."""
@@ -336,7 +339,25 @@ class Lowering:
 
     def legend(self) -> tuple[str, ...]:
         named = [f"{axis.letter} {self.fields[axis.size.path]}" for axis in self.axes if isinstance(axis.size, Key)]
+        taken = {axis.letter for axis in self.axes}
+        if any(isinstance(component, Attention) for component in components(self.region)):
+            named = [f"{letter} {words}" for letter, words in HEADS if letter not in taken] + named
         return _wrap("Axes: B batch, T new tokens, S attended tokens, ", named)
+
+    def axis_letters(self) -> dict[Expr, str]:
+        """What the sizes of values are called: the axes of parameters and of attention."""
+        found: dict[Expr, str] = {Dim(letter): letter for letter in "BTS"}
+        found |= {axis.size: axis.letter for axis in self.axes}
+        for instance in self.program.instances.values():
+            for region in (region for regions in instance.methods.values() for region in regions):
+                for node in region.nodes:
+                    match node:
+                        case Raised(Attention(), (Value() as q, Value() as k, *_)) if len(q.shape) == len(k.shape) == 4:
+                            for size, letter in ((q.shape[1], "N"), (k.shape[1], "K"), (q.shape[3], "H")):
+                                found.setdefault(size, letter)
+                        case _:
+                            pass
+        return found
 
 
 _NONE_AT_LEAST = Const(0)

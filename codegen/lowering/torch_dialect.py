@@ -13,6 +13,7 @@ from codegen.lowering.dialect import leading_parameters
 from codegen.lowering.layers import LAYERS
 from codegen.lowering.syntax import DTypeOfRendered, dtype_syntax
 from ir.arch import Component
+from ir.expressions import Expr
 from ir.graph import Module, Number, Op, Operand, Parameter
 
 
@@ -34,6 +35,11 @@ class TorchDialect:
 
     def __init__(self) -> None:
         self.helpers: set[str] = set()  # called by components
+        self.letters: Mapping[Expr, str] = {}
+
+    def letter(self, size: Expr) -> str:
+        """How the legend calls an axis of this size; nothing where it has no name."""
+        return self.letters.get(size, "")
 
     def component(self, component: Component, args: tuple[object, ...]) -> ast.expr:
         helper = torch_helper(component)
