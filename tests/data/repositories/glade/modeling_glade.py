@@ -110,11 +110,7 @@ class CoreAttention(torch.nn.Module):
         query_layer = query_layer.view(output_size[2], output_size[0] * output_size[1], -1)
         key_layer = key_layer.view(output_size[3], output_size[0] * output_size[1], -1)
         matmul_input_buffer = torch.empty(
-            output_size[0] * output_size[1],
-            output_size[2],
-            output_size[3],
-            dtype=query_layer.dtype,
-            device=query_layer.device,
+            output_size[0] * output_size[1], output_size[2], output_size[3], dtype=query_layer.dtype, device=query_layer.device
         )
         matmul_result = torch.baddbmm(
             matmul_input_buffer,
@@ -369,15 +365,7 @@ class GladeModel(GladePreTrainedModel):
     def get_input_embeddings(self):
         return self.embedding.word_embeddings
 
-    def forward(
-        self,
-        input_ids,
-        position_ids=None,
-        attention_mask=None,
-        full_attention_mask=None,
-        past_key_values=None,
-        use_cache=None,
-    ):
+    def forward(self, input_ids, position_ids=None, attention_mask=None, full_attention_mask=None, past_key_values=None, use_cache=None):
         use_cache = use_cache if use_cache is not None else self.config.use_cache
         batch_size, seq_length = input_ids.shape
         inputs_embeds = self.embedding(input_ids)
@@ -391,11 +379,7 @@ class GladeModel(GladePreTrainedModel):
             rotary_pos_emb = rotary_pos_emb[None, :seq_length]
         rotary_pos_emb = rotary_pos_emb.transpose(0, 1).contiguous()
         hidden_states, presents = self.encoder(
-            inputs_embeds,
-            full_attention_mask,
-            rotary_pos_emb=rotary_pos_emb,
-            kv_caches=past_key_values,
-            use_cache=use_cache,
+            inputs_embeds, full_attention_mask, rotary_pos_emb=rotary_pos_emb, kv_caches=past_key_values, use_cache=use_cache
         )
         return BaseModelOutputWithPast(last_hidden_state=hidden_states, past_key_values=presents)
 

@@ -206,9 +206,7 @@ class HarborModel(HarborPreTrainedModel):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, self.padding_idx)
         self.layers = nn.ModuleList([DecoderLayer(config) for _ in range(config.num_hidden_layers)])
         self.norm = HarborRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.gradient_checkpointing = (
-            config.gradient_checkpointing if hasattr(config, "gradient_checkpointing") else False
-        )
+        self.gradient_checkpointing = config.gradient_checkpointing if hasattr(config, "gradient_checkpointing") else False
         self.post_init()
 
     def get_input_embeddings(self):

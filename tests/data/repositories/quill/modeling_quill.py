@@ -102,7 +102,8 @@ class QuillAttention(nn.Module):
         self.use_dynamic_ntk = config.use_dynamic_ntk
         self.use_logn_attn = config.use_logn_attn
         logn_list = [
-            math.log(i, self.seq_length) if i > self.seq_length else 1 for i in range(1, config.max_position_embeddings)
+            math.log(i, self.seq_length) if i > self.seq_length else 1
+            for i in range(1, config.max_position_embeddings)
         ]
         logn_tensor = torch.tensor(logn_list)[None, :, None, None]
         self.register_buffer("logn_tensor", logn_tensor, persistent=False)
@@ -193,11 +194,7 @@ class QuillBlock(nn.Module):
 
     def forward(self, hidden_states, rotary_pos_emb=None, layer_past=None, attention_mask=None, use_cache=False):
         attn_outputs = self.attn(
-            self.ln_1(hidden_states),
-            rotary_pos_emb,
-            layer_past=layer_past,
-            attention_mask=attention_mask,
-            use_cache=use_cache,
+            self.ln_1(hidden_states), rotary_pos_emb, layer_past=layer_past, attention_mask=attention_mask, use_cache=use_cache
         )
         attn_output = attn_outputs[0]
         outputs = attn_outputs[1:]
@@ -218,9 +215,7 @@ class QuillPreTrainedModel(PreTrainedModel):
             module.weight.data.normal_(mean=0.0, std=self.config.initializer_range)
         for name, p in module.named_parameters():
             if name == "c_proj.weight":
-                p.data.normal_(
-                    mean=0.0, std=self.config.initializer_range / math.sqrt(2 * self.config.num_hidden_layers)
-                )
+                p.data.normal_(mean=0.0, std=self.config.initializer_range / math.sqrt(2 * self.config.num_hidden_layers))
 
 
 class QuillModel(QuillPreTrainedModel):
@@ -252,9 +247,7 @@ class QuillModel(QuillPreTrainedModel):
         ntk_alpha = 2 ** math.ceil(context_value) - 1
         return max(ntk_alpha, 1)
 
-    def forward(
-        self, input_ids=None, past_key_values=None, attention_mask=None, use_cache=None, return_dict=None, **kwargs
-    ):
+    def forward(self, input_ids=None, past_key_values=None, attention_mask=None, use_cache=None, return_dict=None, **kwargs):
         use_cache = use_cache if use_cache is not None else self.config.use_cache
         input_shape = input_ids.size()
         input_ids = input_ids.view(-1, input_shape[-1])
@@ -313,16 +306,7 @@ class QuillLMHeadModel(QuillPreTrainedModel, GenerationMixin):
     def get_output_embeddings(self):
         return self.lm_head
 
-    def forward(
-        self,
-        input_ids=None,
-        past_key_values=None,
-        attention_mask=None,
-        labels=None,
-        use_cache=None,
-        return_dict=None,
-        **kwargs,
-    ):
+    def forward(self, input_ids=None, past_key_values=None, attention_mask=None, labels=None, use_cache=None, return_dict=None, **kwargs):
         transformer_outputs = self.transformer(
             input_ids, past_key_values=past_key_values, attention_mask=attention_mask, use_cache=use_cache
         )

@@ -239,9 +239,7 @@ class TernDecoderLayer(nn.Module):
         self.attention_norm = TernRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.ffn_norm = TernRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def forward(
-        self, hidden_states, attention_mask, position_ids, past_key_value=None, output_attentions=False, use_cache=False
-    ):
+    def forward(self, hidden_states, attention_mask, position_ids, past_key_value=None, output_attentions=False, use_cache=False):
         residual = hidden_states
         hidden_states = self.attention_norm(hidden_states)
         hidden_states, self_attn_weights, present_key_value = self.attention(
