@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from codegen.raising.products import spelled_out
 from ir.expressions import Const, Expr, Local, substitute
 from ir.graph import (
     Call,
@@ -64,8 +65,11 @@ class View:
         self._index()
 
     def _add(self, node: Node, origin: int, replaced: dict[int, Operand]) -> None:
+        product = spelled_out(node, self.take_id) if isinstance(node, Op) else None
         if isinstance(node, Call) and inlinable(node):
             self._inline(node, origin, replaced)
+        elif product is not None:
+            self.steps += [Step(with_operands(part, replaced), origin) for part in product]
         else:
             self.steps.append(Step(with_operands(node, replaced), origin))
 
@@ -181,17 +185,16 @@ class View:
         emitted: set[int] = set()
         for step in self.steps:
             original = self.region.nodes[step.origin]
-            if step.origin in self.touched or not isinstance(original, Call) or not inlinable(original):
+            if step.origin in self.touched or not _is_written_out(original):
                 nodes.append(step.node)
             elif step.origin not in emitted:
                 emitted.add(step.origin)
                 nodes.append(self._original(original))
         return pruned(renamed(replace(self.region, nodes=tuple(nodes), results=self.results)))
 
-    def _original(self, call: Call) -> Call:
-        """The call as it was, on values as they are named now."""
-        held = self._replacements()
-        return replace(call, args=tuple(substituted(arg, held) for arg in call.args))
+    def _original(self, node: Node) -> Node:
+        """A node as it was, on values as they are named now."""
+        return with_operands(node, self._replacements())
 
     def _replacements(self) -> dict[int, Operand]:
         """Results of calls that were one of the call's arguments, or have other names since."""
@@ -208,6 +211,13 @@ class View:
                 if isinstance(inner, Value) and inner.id in values:
                     replaced[result.id] = values[inner.id]
         return replaced
+
+
+def _is_written_out(node: Node) -> bool:
+    """Whether the view shows what a node does in place of the node."""
+    return (
+        inlinable(node) if isinstance(node, Call) else isinstance(node, Op) and spelled_out(node, lambda: 0) is not None
+    )
 
 
 def renamed(region: Region) -> Region:
