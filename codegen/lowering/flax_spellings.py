@@ -79,8 +79,8 @@ TEMPLATES = {
     "matmul": "a @ b",
     "addmm": "b + x @ w",
     "outer": "jnp.outer(a, b)",
-    "grouped_linear": "grouped_linear(x, w, sizes)",
-    "grouped_matmul": "jax.lax.ragged_dot(x, w, sizes)",
+    "grouped_linear": "grouped_dot(x, w, sizes, axis=2)",
+    "grouped_matmul": "grouped_dot(x, w, sizes, axis=1)",
     "embedding": "w[ids]",
     "group_norm": "group_norm(x, w, b, groups, eps)",
     "cast": "x.astype(dtype)",
@@ -205,13 +205,36 @@ def attention(q, k, v, mask=None, *, is_causal=False, scale=None):
         scores = jnp.where(mask, scores, -jnp.inf) if mask.dtype == bool else scores + mask
     return jax.nn.softmax(scores.astype(jnp.promote_types(q.dtype, jnp.float32)), axis=-1).astype(q.dtype) @ v
 ''',
-    "grouped_linear": '''
-def grouped_linear(x: Array, weight: Array, sizes: Array) -> Array:
-    """Rows [N, F] of x [N, D] times the weight [E, F, D] of their group; rows after the last group give zero."""
-    last_axes = jax.lax.RaggedDotDimensionNumbers(
-        dot_dimension_numbers=(((1,), (2,)), ((), ())), lhs_ragged_dimensions=[0], rhs_group_dimensions=[0]
-    )
-    return jax.lax.ragged_dot_general(x, weight, sizes, last_axes)
+    "grouped_dot": '''
+def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
+    """Rows [N, F] of x [N, D] times the weight of their group, whose `axis` is D; rows after the last group give zero."""
+
+    def ragged(x: Array, weight: Array, sizes: Array) -> Array:
+        axes = jax.lax.RaggedDotDimensionNumbers((((1,), (axis,)), ((), ())), [0], [0])
+        return jax.lax.ragged_dot_general(x, weight, sizes, axes)
+
+    def in_blocks(x: Array, weight: Array, sizes: Array) -> Array:
+        """Block after block of rows of one group, the last of each group filled up: a CPU has no ragged product."""
+        n, groups = x.shape[0], sizes.shape[0]
+        size = max(1, min(32, -(-n // groups)))
+        count = min(n, -(-n // size) + groups)  # more blocks there cannot be
+        blocks = -(-sizes // size)  # of each group
+        ends, last = jnp.cumsum(sizes), jnp.cumsum(blocks)
+        group = jnp.searchsorted(ends, jnp.arange(n), side="right")  # of each row
+        place = jnp.arange(n) + ((last - blocks) * size - (ends - sizes))[group]
+        rows = jnp.zeros((count * size, x.shape[1]), x.dtype).at[place].set(x).reshape(count, size, -1)
+
+        def product(rows: Array, group: Array) -> Array:
+            return jax.lax.dot_general(rows, weight[group], (((1,), (axis - 1,)), ((), ())))
+
+        def nothing(rows: Array, group: Array) -> Array:
+            return jnp.zeros((size, weight.shape[3 - axis]), x.dtype)
+
+        owner = jnp.searchsorted(last, jnp.arange(count), side="right")  # the group of each block
+        out = jax.lax.map(lambda block: jax.lax.cond(block[1] < groups, product, nothing, *block), (rows, owner))
+        return jnp.where((group < groups)[:, None], out.reshape(count * size, -1)[place], 0)
+
+    return jax.lax.platform_dependent(x, weight, sizes, cpu=in_blocks, default=ragged)
 ''',
     "windows": '''
 def windows(x, size, step, axis):

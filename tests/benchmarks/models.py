@@ -46,6 +46,22 @@ SIZES: dict[str, dict[str, Any]] = {
         vocab_size=512,
     ),
 }
+EXPERTS: dict[str, Any] = BASE | dict(
+    architectures=["Qwen3MoeForCausalLM"],
+    model_type="qwen3_moe",
+    hidden_size=512,
+    num_hidden_layers=1,
+    num_attention_heads=8,
+    num_key_value_heads=2,
+    head_dim=64,
+    intermediate_size=1024,
+    moe_intermediate_size=1024,
+    num_experts=64,
+    num_experts_per_tok=2,
+    norm_topk_prob=True,
+    vocab_size=512,
+)
+ROUTED = 2048  # tokens
 PROMPT, NEW = 16, 128
 PREFILL = (1, 512)
 ROUNDS = 3
@@ -160,17 +176,80 @@ def compile_times(folder: Path, sizes: dict[str, Any]) -> dict[str, float]:
     return out
 
 
+def experts_torch(folder: Path, sizes: dict[str, Any]) -> dict[str, float]:
+    """Seconds of CPU of a layer of experts, and of its products alone: in one piece, and expert by expert, evenly."""
+    import torch
+    import torch.nn.functional as F
+
+    torch.set_num_threads(1)
+    sys.path.insert(0, str(folder))
+    from package.torch_model import Model  # type: ignore[import-not-found]
+
+    layer = Model.from_pretrained(folder / "checkpoint", dtype=torch.float32).eval().model.layers[0].mlp
+    into, out = layer.experts.gate_up_proj, layer.experts.down_proj
+    x = torch.randn(1, ROUTED, sizes["hidden_size"])
+    routed = torch.randn(ROUTED * sizes["num_experts_per_tok"], sizes["hidden_size"])
+    inner = torch.randn(len(routed), sizes["moe_intermediate_size"])
+
+    def apart() -> None:
+        for w, v, rows, more in zip(into, out, routed.chunk(len(into)), inner.chunk(len(into)), strict=True):
+            F.linear(rows, w), F.linear(more, v)
+
+    with torch.no_grad():
+        return {
+            "layer": cpu(lambda: layer(x)),
+            "one token": cpu(lambda: layer(x[:, :1])),
+            "products": cpu(lambda: (F.linear(routed, into[0]), F.linear(inner, out[0]))),
+            "products apart": cpu(apart),
+        }
+
+
+def experts_flax(folder: Path, sizes: dict[str, Any]) -> dict[str, float]:
+    """The same in Flax; apart, the products are a batch over experts."""
+    import jax
+    import jax.numpy as jnp
+    from flax import nnx
+
+    sys.path.insert(0, str(folder))
+    from package.flax_model import Model  # type: ignore[import-not-found]
+
+    layer = Model.from_pretrained(folder / "checkpoint", dtype=jnp.float32).model.layers[0].mlp
+    graphdef, params = nnx.split(layer)
+    into, out = layer.experts.gate_up_proj[...], layer.experts.down_proj[...]
+    key = jax.random.key(0)
+    x = jax.random.normal(key, (1, ROUTED, sizes["hidden_size"]))
+    routed = jax.random.normal(key, (ROUTED * sizes["num_experts_per_tok"], sizes["hidden_size"]))
+    inner = jax.random.normal(key, (len(routed), sizes["moe_intermediate_size"]))
+
+    run = jax.jit(lambda params, x: nnx.merge(graphdef, params)(x))
+    whole = jax.jit(lambda x, y, w, v: (jnp.einsum("ND,FD->NF", x, w), jnp.einsum("NF,DF->ND", y, v)))
+    apart = jax.jit(
+        lambda x, y, w, v: (
+            jnp.einsum("END,EFD->ENF", x.reshape(len(w), -1, x.shape[-1]), w),
+            jnp.einsum("ENF,EDF->END", y.reshape(len(w), -1, y.shape[-1]), v),
+        )
+    )
+    return {
+        "layer": cpu(lambda: jax.block_until_ready(run(params, x))),
+        "one token": cpu(lambda: jax.block_until_ready(run(params, x[:, :1]))),
+        "products": cpu(lambda: jax.block_until_ready(whole(routed, inner, into[0], out[0]))),
+        "products apart": cpu(lambda: jax.block_until_ready(apart(routed, inner, into, out))),
+    }
+
+
 CONTESTANTS = {
     "transformers": transformers_model,
     "torch": emitted_torch,
     "flax": emitted_flax,
     "compile": compile_times,
+    "experts torch": experts_torch,
+    "experts flax": experts_flax,
 }
 
 
 def prepare(folder: Path, sizes: dict[str, Any]) -> None:
     """A checkpoint with random weights and the package for it."""
-    config = BASE | sizes
+    config = sizes if "model_type" in sizes else BASE | sizes
     (folder / "config.json").write_text(json.dumps(config))
     code = (
         "import json, sys, torch; from transformers import AutoConfig, AutoModelForCausalLM; "
@@ -232,12 +311,12 @@ def report(size: str, found: dict[str, dict[str, float]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("size", choices=[*SIZES, "compile"])
+    parser.add_argument("size", choices=[*SIZES, "compile", "experts"])
     parser.add_argument("--contestant", choices=CONTESTANTS)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    sizes = SIZES["width-64" if options.size == "compile" else options.size]
+    sizes = EXPERTS if options.size == "experts" else SIZES["width-64" if options.size == "compile" else options.size]
     if options.contestant:
         print(json.dumps(CONTESTANTS[options.contestant](options.folder, sizes)))
         return
@@ -249,6 +328,14 @@ def main() -> None:
             print(
                 f"compile of 36 layers: {found['compile 36'] / found['compile 2']:.2f} of 2; text {found['text 36'] / found['text 2']:.2f}"
             )
+            return
+        if options.size == "experts":
+            for name, row in contest(folder, options.size, ["experts torch", "experts flax"]).items():
+                print(
+                    f"{name}: {row['layer'] / row['products']:.2f} of its products in one piece, "
+                    f"{row['layer'] / row['products apart']:.2f} of them expert by expert; "
+                    f"one token {row['one token'] / row['layer']:.4f} of {ROUTED}"
+                )
             return
         found = contest(folder, options.size, ["transformers", "torch", "flax"])
         found["folder"] = {"path": str(folder)}  # type: ignore[dict-item]
