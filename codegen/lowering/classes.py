@@ -543,7 +543,7 @@ def _prefix(top: str, names: list[str]) -> str:
 
 
 def _in_order(top: ClassPlan, instances: dict[str, Instance], by_path: dict[str, ClassPlan]) -> list[ClassPlan]:
-    """Callees above callers, in the order of the top module's tree; first those that hold no modules: norms, rotary angles."""
+    """Callees above callers, in the order of the top module's tree; first the small ones."""
     ordered: list[ClassPlan] = []
 
     def visit(made: ClassPlan) -> None:
@@ -555,4 +555,9 @@ def _in_order(top: ClassPlan, instances: dict[str, Instance], by_path: dict[str,
             ordered.append(made)
 
     visit(top)
-    return sorted(ordered, key=lambda made: bool(made.example.module.children))
+    return sorted(ordered, key=lambda made: not _is_small(made.example.module))
+
+
+def _is_small(module: Module) -> bool:
+    """Whether a module holds no others and at most vectors, as norms and rotary angles do."""
+    return not module.children and all(len(parameter.shape) < 2 for parameter in module.parameters)

@@ -84,6 +84,8 @@ NOUNS = {
 }
 NORM = re.compile(r"norm|^ln(_|$)")  # in the name of a module that normalises
 MAX_INLINE = 4  # operations in one expression
+MAX_NAMELESS = 8  # and in one that nothing has a name for
+NAMELESS = "h"
 WIDTH = 100
 PAST = Dim("P")  # how many tokens are in the cache: `start` where it is read
 NEW, ALL = Dim("T"), Dim("S")
@@ -342,8 +344,9 @@ class BodyPrinter:
             return
         (result,) = results
         named = bool(result.names)
-        limit = MAX_INLINE if not named else 2
-        if self.uses.get(result.id, 0) == 1 and weight <= limit and width(expr) < WIDTH * 0.8:
+        nameless = self.candidates(result) == [NAMELESS]
+        limit = 2 if named else MAX_NAMELESS if nameless else MAX_INLINE
+        if self.uses.get(result.id, 0) == 1 and weight <= limit and width(expr) < WIDTH * (0.95 if nameless else 0.8):
             self.pending[result.id] = Pending(expr, weight)
             return
         if self.returned_alone(result):
@@ -385,8 +388,8 @@ class BodyPrinter:
         inlined = [v for v in values_in(operands) if v.id in self.pending and self.pending[v.id].weight > 0]
         total = sum(self.pending[v.id].weight for v in inlined)
         for value in inlined:
-            if total <= MAX_INLINE:
-                break
+            if total <= (MAX_NAMELESS if self.candidates(value) == [NAMELESS] else MAX_INLINE):
+                continue
             total -= self.pending[value.id].weight
             self.materialize(value)
         return tuple(self.operand(operand) for operand in operands), total
@@ -633,7 +636,7 @@ class BodyPrinter:
         wanted = [*value.names, *self.hints.get(value.id, ())]
         out = [SHORT_NAMES.get(name, name) for name in wanted]
         usable = [name for name in dict.fromkeys(out) if name.isidentifier() and not keyword.iskeyword(name)]
-        return usable or [self.nouns.get(value.id, "h")]
+        return usable or [self.nouns.get(value.id, NAMELESS)]
 
     def taken(self, name: str) -> bool:
         sizes = {held for held, _ in self.dims_header.values()}
@@ -656,7 +659,7 @@ class BodyPrinter:
         for pending in self.pending.values():
             held |= {node.id for node in ast.walk(pending.expr) if isinstance(node, ast.Name)}
         options = [*self.prefer.get(value.id, ()), *self.candidates(value)]
-        for name in [*options, *([self.nouns.get(value.id, "h")] if options[0] == "x" else [])]:
+        for name in [*options, *([self.nouns.get(value.id, NAMELESS)] if options[0] == "x" else [])]:
             if name not in held and not self.taken(name):
                 self.release(name)
                 return name
