@@ -230,7 +230,8 @@ class ConfigLowering:
         annotation = self._annotation(path, found)
         if annotation.startswith("tuple") and not read_expr.startswith("tuple("):
             read_expr = f"tuple({read_expr})"
-        return FieldView(self.fields[path], annotation, _literal(found), read_expr, self.letters.get(path, ""))
+        default = float(found) if annotation == "float" and isinstance(found, int) else found
+        return FieldView(self.fields[path], annotation, _literal(default), read_expr, self.letters.get(path, ""))
 
     def _annotation(self, path: Path, found: Json) -> str:
         if isinstance(found, (list, tuple)):
@@ -551,22 +552,34 @@ class ConfigLowering:
 
     def _refusals(self, ready: Mapping[Expr, str]) -> Iterator[RefusalView]:
         if self.sizes:
-            yield RefusalView("min(sizes.values()) < 1", _f("a size is not positive: ", "sizes", ""))
+            small = "{name: size for name, size in sizes.items() if size < 1}"
+            yield RefusalView("min(sizes.values()) < 1", _f("a size is not positive: ", small, ""))
         for numerator, divisor in self.divisions:
             text, by = self._over_names(numerator), self._over_names(divisor)
             test = _unparse(to_syntax(Apply("%", (numerator, divisor)), lambda leaf: self._leaf(leaf, (), {})))
             shown = text if isinstance(divisor, Const) else f"({text}, {by})"
             yield RefusalView(test, _f(f"{by} does not divide {text}: ", shown, ""))
         for condition in self.conditions:
-            yield self._refusal(condition, ready)
+            if not self._implied(condition):
+                yield self._refusal(condition, ready)
+
+    def _implied(self, condition: Condition) -> bool:
+        """Whether a list must lack an item that the kinds which it may hold exclude already."""
+        match condition.expr:
+            case Apply("in", (Const(item), Key() as key)) if condition.value is False:
+                kinds = [other.value for other in self.conditions if other.kind == "elements" and other.keys == (key,)]
+                return any(item not in known for known in kinds)  # type: ignore[operator]
+        return False
 
     def _refusal(self, condition: Condition, ready: Mapping[Expr, str]) -> RefusalView:
         if condition.kind == "elements":
             (key,) = condition.keys
             name = self.names[key.path]
             kinds = ", ".join(map(repr, condition.value))  # type: ignore[call-overload]
+            unknown = f"sorted({{*{name}}} - {{{kinds}}}, key=str)"
             return RefusalView(
-                f"not {{*{name}}} <= {{{kinds}}}", _f(f"{name} is ", name, f"; this code was compiled for {kinds}")
+                f"not {{*{name}}} <= {{{kinds}}}",
+                _f(f"{name} holds ", unknown, f"; this code was compiled for {kinds}"),
             )
         if condition.kind == "choice":
             (key,) = condition.keys
@@ -596,7 +609,12 @@ class ConfigLowering:
                 return RefusalView(f"{a} != {b}", _fstring(f"sizes that have to be equal are not for {values}", names))
         text = self._over_names(condition.expr)
         shown = ", ".join(f"{self.names[key.path]}={{{self.names[key.path]}!r}}" for key in condition.keys)
-        said = f"this code was compiled for `{text}` being {condition.value!r}, not for {shown}"
+        said = f"{shown}; this code was compiled for {_asserted(text, condition.value)}"
+        match condition.expr, condition.value:
+            case (Apply("is", (Key(), Const(None))), False) | (Apply("is not", (Key(), Const(None))), True):
+                said = f"{text.partition(' ')[0]} is None; this code was compiled for a value"
+            case _:
+                pass
         if condition.kind == "guard":
             said = f"the configuration class refuses {shown}"
         return RefusalView(
@@ -1051,7 +1069,7 @@ def _dotted(path: Path) -> str:
 def _truth(found: str, wanted: Json) -> str:
     """A condition that is true where `found` is not `wanted`."""
     if wanted is True:
-        return f"not {_bracketed(found)}"
+        return _denied(found)
     if wanted is False:
         return found
     if wanted is None:
@@ -1074,17 +1092,20 @@ def _message(key: str, found: str, compiled: Json) -> str:
 
 def _f(before: str, expr: str, after: str) -> str:
     """An f-string that shows the value of an expression between two texts; in two pieces where it is long."""
-    shown: list[ast.expr] = [ast.FormattedValue(ast.parse(expr, mode="eval").body, ord("r"))]
-    end: list[ast.expr] = [ast.Constant(after)] if after else []
-    if len(before) + len(expr) + len(after) > LONG:
-        return f"{before!r} {_unparse(ast.JoinedStr([*shown, *end]))}"
-    return _unparse(ast.JoinedStr([ast.Constant(before), *shown, *end]))
+    shown = ast.FormattedValue(ast.parse(expr, mode="eval").body, ord("r"))
+    first: list[ast.expr] = [ast.Constant(before), shown]
+    last: list[ast.expr] = [ast.Constant(after)] if after else []
+    if len(before) + len(expr) + len(after) <= LONG:
+        return _unparse(ast.JoinedStr([*first, *last]))
+    if len(expr) + len(after) <= LONG:
+        return f"{before!r} {_unparse(ast.JoinedStr([shown, *last]))}"
+    return " ".join([_unparse(ast.JoinedStr(first)), *([repr(after)] if after else [])])
 
 
 def _fstring(text: str, names: Sequence[str]) -> str:
     """`text` with `{name!r}` for each of `names` made a value; a long one in pieces."""
     pieces = [""]
-    for part in re.split(r"(?<=, )|(?<=refuses )", text):
+    for part in re.split(r"(?<=, )|(?<=; )|(?<=refuses )", text):
         if pieces[-1] and len(pieces[-1]) + len(part) > LONG:
             pieces.append("")
         pieces[-1] += part
@@ -1109,7 +1130,38 @@ def _compiled_without(condition: Condition) -> str:
             return f"{_dotted((*path, name))} is given; this code was compiled without it"  # type: ignore[arg-type]
         case Apply("in", (Const(name), Key(path))):
             return f"{_dotted((*path, name))} is missing; this code was compiled with it"  # type: ignore[arg-type]
-    return f"this code was compiled for `{_readable(condition.expr)}` being {condition.value!r}"
+    return f"this code was compiled for {_asserted(_readable(condition.expr), condition.value)}"
+
+
+def _asserted(text: str, value: object) -> str:
+    """That the expression `text` has this value, in words of Python."""
+    if not isinstance(value, bool):
+        return f"`{text}` being {value!r}"
+    return f"`{text if value else _denied(text)}`"
+
+
+def _denied(text: str) -> str:
+    """The opposite of a condition."""
+    match ast.parse(text, mode="eval").body:
+        case ast.Compare(ops=[operator]) as asked if type(operator) in _OPPOSITES:
+            asked.ops = [_OPPOSITES[type(operator)]()]
+            return ast.unparse(asked)
+        case _:
+            return f"not {_bracketed(text)}"
+
+
+_OPPOSITES: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.GtE,
+    ast.LtE: ast.Gt,
+    ast.Gt: ast.LtE,
+    ast.GtE: ast.Lt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+}
 
 
 def _brief(reason: str) -> str:
