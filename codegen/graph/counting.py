@@ -11,10 +11,11 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError
-from codegen.graph.regions import nodes_of, tensors_in
+from codegen.graph.regions import freeze_with_inputs, nodes_of, tensors_in
 from codegen.graph.scope import Scope
-from codegen.graph.values import Frame, Node, Scalar, Tensor, TensorValue
-from ir.expressions import Dim
+from codegen.graph.sizes import NEW, PAST
+from codegen.graph.values import Frame, Node, Scalar, Tensor, TensorValue, expr_of, value_of
+from ir.expressions import Dim, Environment, evaluate
 from ir.graph import DType
 
 if TYPE_CHECKING:
@@ -31,11 +32,12 @@ def asks_for_positions(interpreter: Interpreter, test: ast.expr, scope: Scope) -
             return False
 
 
-def take_default(interpreter: Interpreter, body: list[ast.stmt], scope: Scope) -> bool:
-    """Run what the source does without positions, and keep it if that reads the tokens; else leave no trace of it."""
+def take_default(interpreter: Interpreter, test: ast.expr, body: list[ast.stmt], scope: Scope) -> bool:
+    """Run what the source does without positions, and keep it if that reads the tokens or counts otherwise than from the first
+    token on; else leave no trace of it."""
     from codegen.graph.interpreter import Jump, Raised
 
-    frame, ids = interpreter.trace.frame, interpreter.surroundings.ids
+    frame, ids, name = interpreter.trace.frame, interpreter.surroundings.ids, _name(test)
     made, bound, asked = len(frame.body), len(frame.bindings), len(interpreter.asked)
     variables, predicates = dict(scope.vars), interpreter.predicates.copy()
     left: Exception | None = None
@@ -50,12 +52,75 @@ def take_default(interpreter: Interpreter, body: list[ast.stmt], scope: Scope) -
         if left is not None:
             raise left
         return True
+    if left is None and _counts_otherwise(interpreter, frame.body[made:], scope.vars.get(name)):
+        return True
     interpreter.trace.frame = frame
     del frame.body[made:], frame.bindings[bound:], interpreter.asked[asked:]
     scope.vars.clear()
     scope.vars.update(variables)
     interpreter.predicates = predicates
     return False
+
+
+def _name(test: ast.expr) -> str:
+    assert isinstance(test, ast.Compare) and isinstance(test.left, ast.Name)
+    return test.left.id
+
+
+_LENGTHS = (1, 3, 6)
+_MOVES = frozenset({"unsqueeze", "reshape", "expand", "getitem", "cast", "repeat"})
+
+
+def _counts_otherwise(interpreter: Interpreter, made: list[Node | Frame], positions: object) -> bool:
+    """Whether positions that the source makes without looking at the tokens are not the number of tokens before each.
+
+    Asked of whole sequences: some forget what is in the cache, and rely on a caller that passes positions then.
+    """
+    if not isinstance(positions, Tensor) or _is_usual(made, positions.value):
+        return False
+    return any(not _counts(interpreter, made, positions.value, length) for length in _LENGTHS)
+
+
+def _is_usual(made: list[Node | Frame], value: TensorValue) -> bool:
+    """`arange(T) + P` or `arange(P, P + T)`, whatever its axes."""
+    makers = {result: node for node in _nodes(made) for result in node.results}
+    node = makers.get(value)
+    while node is not None and node.op in _MOVES:
+        node = makers.get(node.args[0]) if isinstance(node.args[0], TensorValue) else None
+    if node is None:
+        return False
+    shift: object = 0
+    if node.op == "add" and isinstance(node.args[0], TensorValue) and _is_past(node.args[1]):
+        shift, node = node.args[1], makers.get(node.args[0])
+    if node is None or node.op != "arange" or value_of(node.args[2]) != 1:
+        return False
+    start, stop = node.args[0], node.args[1]
+    if _is_past(shift):
+        return value_of(start) == 0 and isinstance(stop, Scalar) and stop.expr == Dim("T")
+    return _is_past(start) and isinstance(stop, Scalar) and stop.value == NEW + PAST
+
+
+def _counts(interpreter: Interpreter, made: list[Node | Frame], value: TensorValue, length: int) -> bool:
+    """Whether positions are 0, 1, ... for a sequence of some length."""
+    import numpy as np  # which takes its time
+
+    from ir.evaluate import CannotEvaluate, Context, evaluate_region
+
+    surroundings = interpreter.surroundings
+    setup = [item for item in interpreter.trace.root.body if isinstance(item, Node)]  # what filled the buffers
+    root = Frame("function", "default", None, None, None, body=[*setup, *made])
+    try:
+        region, taken = freeze_with_inputs(root, [value], {})
+        sizes = {"B": 2, "T": length, "P": 0, "S": length}
+        environment = Environment(interpreter.environment.config, dims=sizes)
+        args = [np.ones([evaluate(expr_of(size), environment) for size in v.shape], np.int64) for v in taken]  # type: ignore[misc]
+        if any(v.dtype is not DType.INT64 or v in (surroundings.ids, surroundings.positions) for v in taken):
+            return False
+        (found,) = evaluate_region(region, args, Context(environment))
+    except (CannotEvaluate, KeyError, TypeError, IndexError, ValueError, ArithmeticError, AssertionError):
+        return False
+    rows = found.reshape(-1, length).tolist() if found.size % length == 0 else []
+    return bool(rows) and all(row == list(range(length)) for row in rows)
 
 
 def _hands_on(body: list[ast.stmt], ids: TensorValue, variables: dict[str, Any]) -> bool:

@@ -547,7 +547,7 @@ class Interpreter:
         if self.branch(test, kind):
             self.exec_body(node.body, scope)
         elif self.framing and counting.asks_for_positions(self, node.test, scope):
-            if not counting.take_default(self, node.body, scope):
+            if not counting.take_default(self, node.test, node.body, scope):
                 self.exec_body(node.orelse, scope)
         else:
             self.exec_body(node.orelse, scope)

@@ -38,6 +38,7 @@ class Counted(PreTrainedModel):
         self.pad = config.pad
         self.words = nn.Embedding(config.words, config.size)
         self.places = nn.Embedding(64, config.size)
+        self.register_buffer("places_in_order", torch.arange(64).expand((1, -1)), persistent=False)
         self.head = nn.Linear(config.size, config.words)
         self.post_init()
 
@@ -96,6 +97,33 @@ def test_a_default_that_reads_no_tokens_is_what_the_caller_passes(default: str) 
     made = traced(default)
     names = {op.name for op in operations(made.region)}
     assert "positions" in made.inputs and "arange" not in names and "ne" not in names
+
+
+@pytest.mark.parametrize(
+    "default",
+    [
+        "position_ids = torch.arange(input_ids.shape[1]).unsqueeze(0)",
+        "position_ids = torch.arange(past, past + input_ids.shape[1]).expand(input_ids.shape[0], -1)",
+        "position_ids = torch.ones(input_ids.shape, dtype=torch.long).cumsum(-1) - 1 + past",
+        "position_ids = self.places_in_order[:, past : past + input_ids.shape[1]]",
+    ],
+)
+def test_a_default_that_counts_from_the_first_token(default: str) -> None:
+    made = traced(default)
+    assert "positions" in made.inputs and "arange" not in {op.name for op in operations(made.region)}
+
+
+@pytest.mark.parametrize(
+    "default",
+    [
+        "position_ids = (torch.arange(input_ids.shape[1]) * past)[None]",
+        "position_ids = (torch.arange(input_ids.shape[1]) + past + 1)[None]",
+        "position_ids = torch.arange(past, past + 2 * input_ids.shape[1], 2)[None]",
+        "position_ids = torch.ones(input_ids.shape, dtype=torch.long).cumsum(-1) + past",
+    ],
+)
+def test_a_default_that_counts_otherwise_is_what_the_model_means(default: str) -> None:
+    assert "positions" not in traced(default).inputs
 
 
 def test_a_count_that_is_not_understood_is_an_error() -> None:
