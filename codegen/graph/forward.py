@@ -143,14 +143,14 @@ def _trace_with_own(built: Built, attempt: _Attempt, *, replay: bool, again: Cal
     Raises:
         CompileError: `unknown-state`, it leaves none, or others every time.
     """
-    kept = Kept({})
+    kept, states = Kept({}), States(learning=True)
     classes.announce(built.interpreter, built.model.cls)
     try:
-        _sketch(built, attempt, kept)
+        _sketch(built, attempt, kept, states)
         for _ in range(_MAX_ROUNDS):
             again()
             try:
-                return _trace(built, attempt, replay=replay, kept=kept)
+                return _trace(built, attempt, replay=replay, kept=kept, states=States(kinds=states.kinds))
             except UnsettledStates:
                 continue
     finally:
@@ -170,9 +170,9 @@ class _Run:
     setup: Frame  # what filled the buffers
 
 
-def _sketch(built: Built, attempt: _Attempt, kept: Kept) -> None:
+def _sketch(built: Built, attempt: _Attempt, kept: Kept, states: States) -> None:
     """Run `forward` on nothing, for what it leaves for the next call alone."""
-    _run(built, attempt, Surroundings(attempt.cached, kept=kept, sketch=True), replay=False)
+    _run(built, attempt, Surroundings(attempt.cached, kept=kept, states=states, sketch=True), replay=False)
 
 
 def _run(built: Built, attempt: _Attempt, surroundings: Surroundings, *, replay: bool) -> _Run:

@@ -210,9 +210,12 @@ class LoopWriter:
         asked = self.question(same) if len(groups) == 1 else None
         if asked is not None:
             first = [group[0] for group in same]
-            labels = [self.label(asked, k) for k in first]
-            order = sorted(range(len(first)), key=lambda at: asked.labels.index(labels[at]))
-            merged = _lookup([bodies[k] for k in first], labels, order, self.kept(asked))
+            labels = [list(dict.fromkeys(self.label(asked, k) for k in group)) for group in same]
+            order = sorted(
+                ((label, at) for at, own in enumerate(labels) for label in own),
+                key=lambda pair: asked.labels.index(pair[0]),
+            )
+            merged = _lookup([bodies[k] for k in first], order, self.kept(asked))
             if merged is not None:
                 tables, body = merged
                 self.add(tables)
@@ -307,9 +310,12 @@ def _is(subject: ast.expr, label: object) -> ast.expr:
 
 
 def _lookup(
-    bodies: list[list[ast.stmt]], labels: list[object], order: list[int], kind: ast.expr
+    bodies: list[list[ast.stmt]], order: list[tuple[object, int]], kind: ast.expr
 ) -> tuple[list[ast.stmt], list[ast.stmt]] | None:
-    """The first body with `table[layer.kind]` where the bodies name different variables; None if they differ otherwise."""
+    """The first body with `table[layer.kind]` where the bodies name different variables; None if they differ otherwise, or
+    what they name plays different roles. `order` holds the kinds and the number of the body of each.
+    """
+    labels = [label for at in range(len(bodies)) for label, own in order if own == at]
     first, *others = [ast.Module(copy.deepcopy(body), []) for body in bodies]
     dumps = [[n for n in ast.walk(tree)] for tree in (first, *others)]
     if len({len(d) for d in dumps}) != 1:
@@ -323,7 +329,7 @@ def _lookup(
         if isinstance(head, ast.Name):
             names = tuple(n.id for n in nodes if isinstance(n, ast.Name))
             if len(set(names)) > 1:
-                if not isinstance(head.ctx, ast.Load):
+                if not isinstance(head.ctx, ast.Load) or not _is_one_role(names):
                     return None
                 tables.setdefault(names, _fresh(f"{_common(names)}_by_kind", tables.values()))
         elif isinstance(head, ast.Constant):
@@ -361,7 +367,7 @@ def _lookup(
     made = [
         ast.Assign(
             [ast.Name(table, ast.Store())],
-            ast.Dict([literal(labels[k]) for k in order], [name(names[k]) for k in order]),
+            ast.Dict([literal(label) for label, _ in order], [name(names[at]) for _, at in order]),
         )
         for names, table in tables.items()
     ]
@@ -373,6 +379,12 @@ def _fresh(wanted: str, used: Iterable[str]) -> str:
     while wanted in taken:
         wanted, number = f"{wanted.rstrip('0123456789')}{number}", number + 1
     return wanted
+
+
+def _is_one_role(names: tuple[str, ...]) -> bool:
+    """Whether variables are called alike, up to numbers or what they are of."""
+    parts = [set(text.rstrip("0123456789").split("_")) for text in names]
+    return bool(set.intersection(*parts))
 
 
 def _common(names: tuple[str, ...]) -> str:

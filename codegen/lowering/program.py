@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import towers, turns
 from codegen.lowering.axes import HEADS, Axis, name_axes
+from codegen.lowering.batches import works_on_rows
 from codegen.lowering.classes import Program, holes, plan
 from codegen.lowering.components import components
 from codegen.lowering.dialect import Dialect, attribute, name, unparse
@@ -96,6 +97,8 @@ class Lowering:
         asked = [kinds for parts in mixed for kinds in self.patterns.asked(parts)]
         keys += [key for kinds in asked for key in keys_in(kinds.element)]
         self.pins = self.patterns.pins() if any(is_recorded(kinds.element) for kinds in asked) else ()
+        held = (kinds.element for parts in self.partial_lists() for kinds in [self.patterns.finer(parts)])
+        keys += [key for element in held for key in keys_in(element)]
         keys += [key for expr in (*given.flags, *given.limits) for key in keys_in(expr)]
         self.fields: dict[Path, str] = field_names(dict.fromkeys(keys))
         self.axes: tuple[Axis, ...] = name_axes(self.sizes())
@@ -147,6 +150,29 @@ class Lowering:
         for owner in self.program.plans:
             for child in owner.chosen:
                 yield self.program.choice(owner, child)[1]
+
+    def partial_lists(self) -> Iterator[tuple[int, ...]]:
+        """Which layers hold a parameter or a state that others do not."""
+        lists = {path: n for path, n in self.lists() if not isinstance(self.count(path, n), Const)}
+        outer = {path: n for path, n in lists.items() if not any(path.startswith(f"{other}.") for other in lists)}
+        holders: dict[tuple[str, object], list[int]] = {}
+        for path, module in walk(self.given.tree):
+            stack = next((stack for stack in outer if path.startswith(f"{stack}.")), None)
+            if stack is None:
+                continue
+            at, _, rest = path[len(stack) + 1 :].partition(".")
+            for parameter in module.parameters:
+                if not parameter.buffer or parameter.persistent:
+                    what = (rest, parameter.name, parameter.shape, parameter.dtype)
+                    holders.setdefault((stack, what), []).append(int(at))
+        yield from dict.fromkeys(
+            tuple(int(layer in at) for layer in range(outer[stack]))
+            for (stack, _), at in holders.items()
+            if len(at) < outer[stack]
+        )
+        if len(set(self.states)) > 1:
+            options = list(dict.fromkeys(self.states))
+            yield tuple(options.index(layer) for layer in self.states)
 
     def loops(self) -> Iterator[Loop]:
         for made in self.program.plans:
@@ -250,6 +276,7 @@ class Lowering:
                 self.over_cfg(mask.window, "self.cfg") if mask.window is not None else "",
                 self.over_cfg(mask.chunk, "self.cfg") if mask.chunk is not None else "",
                 kind,
+                by_row=works_on_rows(self.given.region, self.given.inputs.index(mask.name)),
             )
             for mask in self.given.masks
         )

@@ -142,6 +142,7 @@ class MaskView:
     window_expr: str = ""  # a token attends to this many, itself included
     chunk_expr: str = ""  # tokens attend within chunks of this many
     kind: MaskKind = MaskKind.OPTIONAL
+    by_row: bool = False  # what is done with it needs a row for every sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +335,12 @@ class ModelView:
         if mask.chunk_expr:
             arguments += f", chunk={mask.chunk_expr}"
         call = f"{'causal_mask' if mask.causal else 'padding_mask'}({arguments})"
-        return f"{mask.name} = " + (f"additive({call}, {dtype})" if mask.kind is MaskKind.ADDITIVE else call)
+        made = f"additive({call}, {dtype})" if mask.kind is MaskKind.ADDITIVE else call
+        return f"{mask.name} = {self.all_rows(made) if mask.by_row else made}"
+
+    def all_rows(self, mask: str) -> str:
+        """A mask with a row for every sequence."""
+        return f"{mask}.expand(ids.shape[0], -1, -1, -1)"
 
     def inputs(self, annotations: tuple[str, str]) -> list[tuple[str, str]]:
         """Names and types of what `_run` takes between ids and the cache; `annotations` for a tensor and a mask."""
@@ -495,6 +501,13 @@ class FlaxView(ModelView):
     @property
     def mask_parameters(self) -> str:
         return self.further_parameters("new_order: Array, order: Array")
+
+    def all_rows(self, mask: str) -> str:
+        return f"per_sequence({mask}, ids.shape[0])"
+
+    @property
+    def by_row(self) -> bool:
+        return any(mask.by_row for mask in self.masks)
 
     @property
     def call_masks(self) -> tuple[str, ...]:
