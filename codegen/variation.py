@@ -214,7 +214,7 @@ def _is_equation(predicate: Predicate) -> bool:
 
 def _said(predicate: Predicate) -> tuple[object, ...]:
     """What tells one predicate from another, wherever it was asked."""
-    return predicate.kind, predicate.expr, type(predicate.value), predicate.value
+    return predicate.kind, predicate.expr, type(predicate.value), predicate.value, predicate.default
 
 
 def _answered(predicate: Predicate, run: Run) -> Predicate | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ir.expressions import OPERATIONS, Apply, Const, Environment, Expr, Index, Key, Raw, evaluate, leaves
+from ir.expressions import OPERATIONS, Apply, Const, Environment, Expr, Index, Key, Raw, evaluate, leaves, substitute
 
 Path = tuple[str | int, ...]
 Json = object
@@ -183,7 +183,8 @@ def choice(test: Expr, then: Reading, otherwise: Reading) -> Reading:
 class Condition:
     """What the emitted code was compiled for: `expr` over the resolved configuration has the value `value`.
 
-    `reading` is `expr` over config.json, where the values of its keys do not say it.
+    `reading` is `expr` over config.json, where the values of its keys do not say it. Of the kind "default", `expr` is an
+    equation of a key and what its absence stands for: it holds where the key is not given, or given with that value.
     """
 
     kind: str
@@ -199,6 +200,18 @@ class Condition:
                 key=lambda key: repr(key.path),
             )
         )
+
+    def stands(self, values: Mapping[Path, Json], raw: Mapping[str, Json]) -> bool:
+        """Whether a key is absent from `raw` or has the value that its absence stands for."""
+        assert isinstance(self.expr, Apply)
+        key, default = self.expr.args
+        assert isinstance(key, Raw)
+        owner = lookup(raw, key.path[:-1])
+        if not isinstance(owner, Mapping) or key.path[-1] not in owner:
+            return True
+        known: dict[Expr, Expr] = {leaf: Const(values[leaf.path]) for leaf in self.keys}  # type: ignore[arg-type]
+        given, stood = owner[key.path[-1]], value(substitute(default, known), {})
+        return given == stood and isinstance(given, bool) == isinstance(stood, bool)
 
 
 @dataclass(frozen=True, slots=True)

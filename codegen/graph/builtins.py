@@ -156,7 +156,10 @@ def _getattr(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     except Raised as error:
         if not classes.is_instance(interp, error.instance, interp.builtins["AttributeError"]):
             raise
-        classes.note_presence(interp, args[0], name, False)
+        if interp.absent is not None and args[2] is None:
+            interp.absent.append((args[0], name))
+        else:
+            classes.note_presence(interp, args[0], name, False, args[2])
         return args[2]
     classes.note_presence(interp, args[0], name, True)
     return value

@@ -35,8 +35,8 @@ from codegen.graph.objects import (
 )
 from codegen.graph.predicates import Kind
 from codegen.graph.scope import Missing, Namespace
-from codegen.graph.values import Scalar, Tensor, Watched, glance, value_of
-from ir.expressions import Apply, Const, Key
+from codegen.graph.values import Scalar, Tensor, Watched, expr_of, glance, value_of
+from ir.expressions import Apply, Const, Key, leaves
 from ir.graph import DType
 
 if TYPE_CHECKING:
@@ -911,15 +911,18 @@ def has(interp: Interpreter, owner: Any, name: str) -> bool:
     return found
 
 
-def note_presence(interp: Interpreter, owner: Any, name: str, found: bool) -> None:
-    """That a configuration has an attribute or not, unless its class alone decides that."""
+def note_presence(interp: Interpreter, owner: Any, name: str, found: bool, default: Any = Missing) -> None:
+    """That a configuration has an attribute or not, unless its class alone decides that. An absent one stands for `default`."""
     if not isinstance(owner, Instance) or owner.path is None or name.startswith("_"):
         return
     name = canonical(interp, owner, name)
     if find(interp, owner.cls, name) is not None or any(name == field[0] for field in fields(interp, owner.cls)):
         return
     if interp.stage == 2:
-        interp.note(Kind.PRESENCE, Apply("in", (Const(name), Key(owner.path))), found)
+        stands = expr_of(default) if isinstance(default, (Scalar, bool, int, float, str, type(None))) else None
+        if stands is not None and not all(isinstance(leaf, Key) for leaf in leaves(stands)):
+            stands = None
+        interp.note(Kind.PRESENCE, Apply("in", (Const(name), Key(owner.path))), found, None if found else stands)
 
 
 def is_instance(interp: Interpreter, value: Any, cls: Any) -> bool:

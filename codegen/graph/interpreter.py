@@ -84,6 +84,16 @@ def is_sequence(x: object) -> bool:
     return isinstance(x, ModuleObject) and x.cls.qualified == f"{STUBS}nn.Sequential"
 
 
+def _asks_for_attribute(node: ast.expr) -> bool:
+    """Whether an expression is `getattr(a.b, "name", None)`."""
+    match node:
+        case ast.Call(func=ast.Name(id="getattr"), args=[owner, ast.Constant(), ast.Constant(value=None)], keywords=[]):
+            while isinstance(owner, ast.Attribute):
+                owner = owner.value
+            return isinstance(owner, ast.Name)
+    return False
+
+
 def _is_path(node: ast.expr) -> bool:
     """Whether an expression is `self.a.b`."""
     while isinstance(node, ast.Attribute):
@@ -145,6 +155,7 @@ class Interpreter:
         self.sought: set[Any] | None = (
             None  # of configurations: further arguments and attributes that were asked for, where that is noted
         )
+        self.absent: list[tuple[Any, str]] | None = None  # attributes of which an `or` says what they stand for
         self.misfits: list[Diagnostic] | None = None  # values of other types than configurations declare, where noted
         self.rest: list[tuple[list[ast.stmt] | None, int, int]] = []  # what follows in the blocks being run, in loops
         self.asked: list[tuple[Expr, object]] = []  # about the index of a layer
@@ -364,14 +375,14 @@ class Interpreter:
         """The truth of a value, noted if the configuration decides it."""
         return operators.truth(self, value, kind)
 
-    def note(self, kind: Kind, expr: Expr, value: Any) -> None:
+    def note(self, kind: Kind, expr: Expr, value: Any, default: Expr | None = None) -> None:
         if isinstance(expr, Const):
             return
         if kind is Kind.STRUCTURE and self.in_helper():
             kind = Kind.HELPER
         if self.recordings is not None and per_layer(expr):
             self.asked.append((expr, value))
-        self.predicates.add(kind, expr, value, self.place(), self.function_name(), self.stage)
+        self.predicates.add(kind, expr, value, self.place(), self.function_name(), self.stage, default)
 
     def in_helper(self) -> bool:
         """Whether the running function belongs to the library's machinery rather than to the model."""
@@ -912,8 +923,12 @@ class Interpreter:
     def _bool_op(self, node: ast.BoolOp, scope: Scope) -> Any:
         wanted = isinstance(node.op, ast.Or)
         value: Any = None
+        absent: list[tuple[Any, str]] = []
         for position, operand in enumerate(node.values):
-            value = self.eval(operand, scope)
+            if wanted and position + 1 < len(node.values) and _asks_for_attribute(operand):
+                value = self._given_or(operand, scope, absent)
+            else:
+                value = self.eval(operand, scope)
             self.node = operand
             if position + 1 < len(node.values) and experts.undecided(self, value):
                 return self._rest_of_bool_op(node, position, value, scope)
@@ -921,8 +936,19 @@ class Interpreter:
                 others = (self.eval(other, scope) for other in node.values[position + 1 :])
                 return next((other for other in others if self.branch(other) is wanted), value)
             if position + 1 < len(node.values) and self.branch(value) is wanted:
-                return value
+                break
+        for owner, name in absent:
+            classes.note_presence(self, owner, name, False, value)
         return value
+
+    def _given_or(self, operand: ast.expr, scope: Scope, absent: list[tuple[Any, str]]) -> Any:
+        """An attribute that may be absent, before the `or` that says what it then stands for."""
+        before, self.absent = self.absent, []
+        try:
+            return self.eval(operand, scope)
+        finally:
+            absent += self.absent
+            self.absent = before
 
     def _rest_of_bool_op(self, node: ast.BoolOp, position: int, value: Any, scope: Scope) -> Any:
         """What follows an operand that holds for some experts: it decides for all of them, or says nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from codegen.graph.objects import per_layer
@@ -27,7 +27,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Predicate:
-    """`expr` had the value `value`; `function` is where it was asked."""
+    """`expr` had the value `value`; `function` is where it was asked.
+
+    `default` is what an attribute that is not there stood for, so that one that is there with this value changes nothing.
+    """
 
     kind: Kind
     expr: Expr
@@ -35,6 +38,7 @@ class Predicate:
     span: Span | None
     function: str = ""
     stage: int = 2
+    default: Expr | None = None
 
     def holds(self, env: Environment) -> bool:
         """Whether another configuration gives the same value; an expression that cannot be computed there does not hold."""
@@ -50,12 +54,23 @@ class Predicates:
     def __init__(self) -> None:
         self._found: dict[tuple[Kind, Expr, Plain, type, Span | None], Predicate] = {}
 
-    def add(self, kind: Kind, expr: Expr, value: Plain, span: Span | None, function: str, stage: int) -> None:
+    def add(
+        self,
+        kind: Kind,
+        expr: Expr,
+        value: Plain,
+        span: Span | None,
+        function: str,
+        stage: int,
+        default: Expr | None = None,
+    ) -> None:
         if per_layer(expr) and kind is not Kind.COUNT:
             kind = Kind.LAYER
         place = span if kind is Kind.COUNT else None  # what is repeated there is as often there
-        found = Predicate(kind, expr, value, span, function, stage)
-        self._found.setdefault((kind, expr, value, type(value), place), found)
+        key = (kind, expr, value, type(value), place)
+        known = self._found.setdefault(key, Predicate(kind, expr, value, span, function, stage, default))
+        if known.default != default and known.default is not None:  # it stands for several things
+            self._found[key] = replace(known, default=None)
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter(self._found.values())

@@ -263,11 +263,8 @@ _MASK_PARAMETERS = ("config", "inputs_embeds", "attention_mask", "past_key_value
 
 def _is_causal(interpreter: Interpreter, config: Any) -> bool:
     """As the configuration says; it need not say it."""
-    from codegen.graph import classes
-
-    if not classes.has(interpreter, config, "is_causal"):
-        return True
-    return bool(interpreter.branch(interpreter.getattr(config, "is_causal")))
+    given = interpreter.call(interpreter.builtins["getattr"], [config, "is_causal", True], {})
+    return bool(interpreter.branch(given))
 
 
 def _attribute(interpreter: Interpreter, config: Any, name: str) -> Expr:

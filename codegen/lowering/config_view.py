@@ -67,7 +67,7 @@ class ConfigLowering:
         self.fields = {path: names[path] for path in self._in_order(names)}
         used = tuple(used)
         self.sizes = tuple(path for path in self.fields if path in self.letters or self._counts(path, used))
-        plain = [condition for condition in explored.conditions if condition.reading is None]
+        plain = [c for c in explored.conditions if c.reading is None and c.kind != "default"]
         needed = [division for condition in plain if (division := _needed_division(condition)) is not None]
         computed = [*used, *(condition.expr for condition in plain if _needed_division(condition) is None)]
         divisions = (found for expr in computed for found in _exact_divisions(expr, explored.resolved))
@@ -159,6 +159,9 @@ class ConfigLowering:
     def served(self, raw: Mapping[str, Json]) -> dict[Path, Json] | str:
         """The values that the fields have for another configuration, or why it is refused."""
         filled = self.explored.filled(raw)
+        own = self.explored.raw.get("model_type")
+        if raw.get("model_type", own) != own:
+            return f"model_type is {raw['model_type']!r}"
         try:
             for name, types in self.types.items():
                 problem = _misfit(raw, name, types)
@@ -475,6 +478,10 @@ class ConfigLowering:
 
     def _early(self) -> Iterator[RefusalView]:
         """What config.json itself says that cannot be served, whatever the fields come to."""
+        own = self.explored.raw.get("model_type")
+        if isinstance(own, str):
+            found = f"raw.get('model_type', {own!r})"
+            yield RefusalView(f"{found} != {own!r}", _message("model_type", "raw['model_type']", own))
         for path in self.explored.frozen:
             compiled = lookup(self.explored.raw, path)
             found = _unparse(self._raw(path, (), {}))
@@ -586,6 +593,8 @@ class ConfigLowering:
             name = self.names[key.path]
             compiled = self._resolved(key.path)
             return RefusalView(f"{name} not in {condition.value!r}", _message(_dotted(key.path), name, compiled))
+        if condition.kind == "default":
+            return self._departure(condition)
         if condition.reading is not None:
             shortened = self._shortened_late(condition.reading)
             if isinstance(condition.value, bool):
@@ -620,6 +629,24 @@ class ConfigLowering:
         return RefusalView(
             _truth(text, condition.value), _fstring(said, [self.names[key.path] for key in condition.keys])
         )
+
+    def _departure(self, condition: Condition) -> RefusalView:
+        """That a key is given with another value than its absence stands for."""
+        match condition.expr:
+            case Apply("==", (Raw((*owner, name) as path), default)):
+                found, inside = self._owner(tuple(owner), (), {}), ast.Constant(name)
+                get = ast.Attribute(found, "get", ast.Load())
+                stood = ast.parse(self._over_names(default), mode="eval").body
+                constant = isinstance(default, Const)
+                dull = constant and default.value is None  # type: ignore[union-attr]
+                given = ast.Call(get, [inside] if dull else [inside, stood], [])
+                single = constant and isinstance(default.value, (bool, type(None)))  # type: ignore[union-attr]
+                test = ast.Compare(given, [ast.IsNot() if single else ast.NotEq()], [stood])
+                shown = _unparse(ast.Subscript(found, inside, ast.Load()))
+                compiled = repr(default.value) if isinstance(default, Const) else f"`{_unparse(stood)}`"
+                said = _f(f"{_dotted(path)} is ", shown, f"; this code was compiled for {compiled}")
+                return RefusalView(_unparse(test), said)
+        raise AssertionError(condition.expr)
 
     def _shortened_late(self, reading: Reading) -> Reading:
         found = merge(reading)
@@ -872,7 +899,8 @@ def _merged(conditions: Sequence[Condition], resolved: Mapping[str, Json]) -> tu
         if condition.kind == "type":
             continue
         keys = condition.keys
-        if condition.reading is None and condition.kind not in ("elements", "guard", "choice") and len(keys) == 1:
+        kinds = ("elements", "guard", "choice", "default")
+        if condition.reading is None and condition.kind not in kinds and len(keys) == 1:
             now = lookup(resolved, keys[0].path)
             if isinstance(now, (bool, str)) or now is None:
                 found[Condition("structure", keys[0], now)] = None
@@ -887,6 +915,8 @@ def _merged(conditions: Sequence[Condition], resolved: Mapping[str, Json]) -> tu
 
 
 def _holds(condition: Condition, values: Mapping[Path, Json], filled: Mapping[str, Json]) -> bool:
+    if condition.kind == "default":
+        return condition.stands(values, filled)
     if condition.reading is not None:
         found = read(condition.reading, filled)
     else:

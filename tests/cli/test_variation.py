@@ -81,3 +81,29 @@ def test_what_only_the_library_asks_for_is_no_less_asked_for(tmp_path: Path) -> 
     """Masks that look both ways are another program, though no class declares the key that says so."""
     config = config_class(tmp_path, "qwen2")
     assert "is_causal" in refusal(config, case("qwen2", is_causal=False))
+
+
+def test_a_key_that_is_given_with_what_its_absence_stands_for(tmp_path: Path) -> None:
+    config = config_class(tmp_path, "qwen2")
+    raw = case("qwen2")
+    assert "head_dim" not in raw and "is_causal" not in raw
+    width = raw["hidden_size"] // raw["num_attention_heads"]
+    plain = config.from_hf(raw)  # type: ignore[attr-defined]
+    assert config.from_hf({**raw, "head_dim": width, "is_causal": True}) == plain  # type: ignore[attr-defined]
+    twice = {**raw, "num_attention_heads": raw["num_attention_heads"] * 2, "head_dim": width // 2}
+    assert refusal(config, twice) == ""
+    assert "head_dim is" in refusal(config, {**twice, "head_dim": width})
+    assert "head_dim is None" in refusal(config, {**raw, "head_dim": None})
+
+
+def test_the_configuration_of_another_type(tmp_path: Path) -> None:
+    config = config_class(tmp_path, "qwen2")
+    raw = case("qwen2")
+    assert "model_type is 'llama'; this code was compiled for 'qwen2'" in refusal(config, {**raw, "model_type": "llama"})
+    assert refusal(config, {key: value for key, value in raw.items() if key != "model_type"}) == ""
+
+
+def test_what_is_wrong_is_said_before_what_comes_of_it(tmp_path: Path) -> None:
+    """Heads that are none divide nothing: no error of a division hides that."""
+    said = refusal(config_class(tmp_path, "qwen2"), case("qwen2", num_key_value_heads=0))
+    assert "a size is not positive" in said and "Error" not in said

@@ -62,14 +62,14 @@ def paths(config: object, path: At = ()) -> Iterator[At]:
 
 
 @st.composite
-def draws(draw: st.DrawFn, configs: Mapping[str, Config]) -> Draw:
-    """One to three changes of a configuration: mostly one, which is what a person gets wrong."""
+def draws(draw: st.DrawFn, configs: Mapping[str, Config], others: Mapping[str, Config] | None = None) -> Draw:
+    """One to three changes of a configuration: mostly one, which is what a person gets wrong. Keys and values of `others` get in."""
     base = draw(st.sampled_from(sorted(configs)))
     config = json.loads(json.dumps(configs[base]))
     changes = []
     for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
         kind = draw(st.sampled_from(KINDS))
-        said = kind(draw, config, configs)
+        said = kind(draw, config, others or configs)
         if said:
             changes.append(said)
     return Draw(base, tuple(changes), config)

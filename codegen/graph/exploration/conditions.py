@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from codegen.graph.exploration.expressions import indexed_lists, is_scalar
 from codegen.graph.exploration.running import ConfigurationClass
+from codegen.graph.exploration.variants import changed
 from codegen.graph.predicates import Kind, Predicate
 from codegen.graph.registry import equivalents
-from ir.expressions import Apply, Const, Key, Raw, leaves
-from ir.reading import Condition, lookup
+from ir.expressions import Apply, Const, Expr, Key, Raw, leaves, substitute
+from ir.reading import Choice, Condition, Json, Path, Reading, lookup, value
 
 if TYPE_CHECKING:
     from codegen.graph.exploration.exploring import Explorer
@@ -34,9 +35,38 @@ def conditions_of(explorer: Explorer, predicate: Predicate) -> list[Condition]:
     if Key(()) not in leaves(expr) and is_scalar(expr, explorer.runs.base.resolved):
         return [Condition(predicate.kind.value, expr, wanted)]
     reading = explorer.reading(expr)
+    if predicate.default is not None and (given := _given(explorer, reading, predicate.default)) is not None:
+        return [Condition("default", Apply("==", (given, predicate.default)), True)]
     if isinstance(reading, Const) and reading.value == wanted:
         return []
     return [Condition(predicate.kind.value, expr, wanted, reading)]
+
+
+def _given(explorer: Explorer, reading: Reading, default: Expr) -> Raw | None:
+    """The key that is an attribute which is not there, if giving it what the attribute stands for changes nothing else."""
+    match reading:
+        case Choice(Apply("in", (Const(str() as name), Raw(path))), Const(True), Const(False)):
+            runs = explorer.runs
+            known: dict[Expr, Expr] = {
+                key: Const(lookup(runs.base.resolved, key.path))  # type: ignore[arg-type]
+                for key in leaves(default)
+                if isinstance(key, Key)
+            }
+            variant = changed(runs.raw, (*path, name), value(substitute(default, known), {}))
+            outcome = runs.outcome(variant) if variant is not None else None
+            if outcome is None or outcome.failure is not None:
+                return None
+            return Raw((*path, name)) if _without(outcome.resolved, name, path) == runs.base.resolved else None
+    return None
+
+
+def _without(owner: Json, name: str, path: Path) -> Json:
+    """An object without what it has under a name, in itself or in the object at a path."""
+    if not isinstance(owner, Mapping):
+        return owner
+    if not path:
+        return {key: item for key, item in owner.items() if key != name}
+    return {key: _without(item, name, path[1:]) if key == path[0] else item for key, item in owner.items()}
 
 
 def _of_layers(explorer: Explorer, predicate: Predicate) -> list[Condition]:

@@ -24,6 +24,8 @@ def accepted(
 
 def met(condition: Condition, found: Mapping[Path, Json], filled: Mapping[str, Json]) -> bool:
     """Whether the compiled code serves a configuration with the values `found`."""
+    if condition.kind == "default":
+        return condition.stands(found, filled)
     if condition.reading is not None:
         result = read(condition.reading, filled)
     else:
