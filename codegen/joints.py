@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import gc
 import itertools
 import keyword
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from codegen import __version__, graph, raising
-from codegen.diagnostics import CompileError, Diagnostic, printable
+from codegen.diagnostics import CompileError, Diagnostic, Severity, printable
 from codegen.graph.agreements import conditions, division_follows
 from codegen.graph.exploration import ConfigurationClass, explore
 from codegen.graph.predicates import Kind, Predicate
@@ -34,6 +35,7 @@ from ir.expressions import Const, Expr, Key, leaves
 from ir.graph import Region
 
 TARGETS = ("torch", "flax")
+LIKE = 0.85  # of 1, from which on one key may be meant for another
 A = TypeVar("A")
 Z = TypeVar("Z")
 
@@ -213,6 +215,31 @@ def config_of(
     name = package_name(repository.config)
     source = SourceView(name, name, repository.name, repository.revision, f"codegen {__version__}")
     return made.view(source, checkpoints), dict(unread_keys(explored, lowering.fields))
+
+
+def unread_notes(
+    repository: Repository, front: Front, config: ConfigView, unread: Mapping[str, str]
+) -> Iterator[Diagnostic]:
+    """Which keys of config.json change nothing, and why; of one that might be misspelled, what it is like."""
+    if not unread:
+        return
+    reasons: dict[str, list[str]] = {}
+    for name, reason in unread.items():
+        reasons.setdefault(reason, []).append(f"`{printable(name, 80)}`")
+    declared = ConfigurationClass(front.built.interpreter.files, repository.config).declared
+    read = [key.path for key in config.keys if "." not in key.path]
+    free = [name for name in dict.fromkeys([*declared, *read]) if name not in repository.config]
+    likely = {name: difflib.get_close_matches(name, free, 1, LIKE) for name in unread if name not in declared}
+    meant = [
+        f"`{printable(name, 80)}` is like `{found[0]}`: is it misspelled?" for name, found in likely.items() if found
+    ]
+    yield Diagnostic(
+        "keys-unread",
+        f"{len(unread)} keys of config.json change nothing in the emitted code",
+        notes=tuple(f"{reason}: {', '.join(names)}" for reason, names in reasons.items()),
+        help="\n".join(meant),
+        severity=Severity.NOTE,
+    )
 
 
 def _submodels(built: graph.Built) -> tuple[str, ...]:

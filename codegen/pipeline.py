@@ -28,6 +28,7 @@ from codegen.joints import (
     sources,
     templates,
     uncollected,
+    unread_notes,
     views_of,
     windows,
 )
@@ -82,7 +83,7 @@ def compile_package(
     files |= {"arch.txt": to_text(front.arch) + "\n"} if front.arch is not None else {}
     texts = render.format_python(files)
     facts = record(front, lowering, views, stored, naming, unread, targets, checkpoints or {})
-    notes = (*repository.notes, *(accounts.notes if accounts else ()))
+    notes = (*(accounts.notes if accounts else ()), *unread_notes(repository, front, config, unread))
     name = package_name(repository.config)
     return Package(name, {**texts, render.SOURCE_RECORD: render.manifest(facts, texts)}, notes)
 
@@ -180,7 +181,7 @@ def verify(repository: Repository) -> Report:
         held = repository.tensors
         checks = [checklist.weights(None if held is None else len(held)), *checklist.run(out)]
         report = checklist.report(repository.source, checks)
-    return replace(report, notes=package.notes)
+    return replace(report, notes=(*repository.notes, *package.notes))
 
 
 def verify_package(folder: Path) -> Report:

@@ -1243,33 +1243,39 @@ def _frozen(found: Json) -> Json:
 # ----------------------------------------------------------------------------------------------------------- unread keys
 
 
+KEPT = "kept by the configuration class, read by no code of the model"
+UNDECLARED = "not declared by the configuration class, which keeps it; read by no code of the model"
+
+
 def unread_keys(explored: Explored, read_paths: Iterable[Path]) -> tuple[tuple[str, str], ...]:
-    """The keys of config.json that no code reads, each with the reason why that is right.
+    """The keys of config.json that no code reads, each with the reason why that is right. Keys of objects of which others
+    are read stand with a dot.
 
     Raises:
         CompileError: `unknown-key`, for every key that has no reason.
     """
     wanted = {path[0] for path in read_paths}
-    known = {
-        str(found[0]) for at, reading in explored.readings.items() if at[0] in wanted for found in raw_paths(reading)
-    }
+    paths = {found for at, reading in explored.readings.items() if at[0] in wanted for found in raw_paths(reading)}
     for condition in explored.conditions:
         readings = (
             [condition.reading]
             if condition.reading is not None
             else [explored.readings[key.path] for key in condition.keys]
         )
-        known |= {str(found[0]) for reading in readings for found in raw_paths(reading)}
-    known |= {str(path[0]) for path in explored.frozen}
+        paths |= {found for reading in readings for found in raw_paths(reading)}
+    paths |= set(explored.frozen)
+    known = {"model_type", *(str(path[0]) for path in paths if path)}
     found: list[tuple[str, str]] = []
     unknown: list[Diagnostic] = []
     for name in explored.raw:
         if name in known:
+            if not any(path == (name,) for path in explored.frozen):
+                found += _unread_inside(explored.raw[name], (name,), paths)
             continue
         if name in INERT:
             found.append((name, INERT[name]))
         elif name in explored.resolved:
-            found.append((name, "kept by the configuration class, read by no code of the model"))
+            found.append((name, KEPT if _declares(explored, name) else UNDECLARED))
         elif name in explored.dropped:
             found.append((name, "dropped by the configuration class"))
         else:
@@ -1277,3 +1283,21 @@ def unread_keys(explored: Explored, read_paths: Iterable[Path]) -> tuple[tuple[s
     if unknown:
         raise CompileError(*unknown)
     return tuple(found)
+
+
+def _declares(explored: Explored, name: str) -> bool:
+    return name in explored.declared or name in explored.types
+
+
+def _unread_inside(owner: Json, path: Path, paths: set[Path]) -> Iterator[tuple[str, str]]:
+    """Keys of an object that no code reads, where it reads others of them by name."""
+    if not isinstance(owner, Mapping) or not any(
+        len(found) > len(path) and found[: len(path)] == path for found in paths
+    ):
+        return
+    for name, inner in owner.items():
+        here = (*path, name)
+        if any(found[: len(here)] == here for found in paths):
+            yield from _unread_inside(inner, here, paths)
+        else:
+            yield _dotted(here), INERT.get(name, "read by no code of the model")

@@ -82,6 +82,25 @@ def test_values_that_no_network_has(example: Path, tmp_path: Path, changes: dict
     assert codes(refused(source)) == [code]
 
 
+def test_keys_that_nothing_reads_are_noted_with_the_reason(example: Path, tmp_path: Path) -> None:
+    config = small_config(
+        example, favourite=7, rope_parameters={"rope_type": "default", "factor": 3.0}
+    )
+    del config["rms_norm_eps"]
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "config.json").write_text(json.dumps({**config, "rms_norm_epsilon": 0.5}))
+    result = run("from-hf", tmp_path / "source", "--out", tmp_path / "package", "--json")
+    assert result.exit_code == 0, result.output
+    (note,) = (one for one in json.loads(result.stdout)["diagnostics"] if one["code"] == "keys-unread")
+    assert note["severity"] == "note"
+    said = dict(line.rsplit(": ", 1) for line in note["notes"])
+    assert said["read by no code of the model"] == "`rope_parameters.factor`"
+    undeclared = said["not declared by the configuration class, which keeps it; read by no code of the model"]
+    assert undeclared == "`favourite`, `rms_norm_epsilon`"
+    assert "`initializer_range`" in said["matters in training alone"]
+    assert "`rms_norm_epsilon` is like `rms_norm_eps`: is it misspelled?" in note["help"]
+
+
 # Checkpoints
 
 

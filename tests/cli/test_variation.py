@@ -99,7 +99,9 @@ def test_a_key_that_is_given_with_what_its_absence_stands_for(tmp_path: Path) ->
 def test_the_configuration_of_another_type(tmp_path: Path) -> None:
     config = config_class(tmp_path, "qwen2")
     raw = case("qwen2")
-    assert "model_type is 'llama'; this code was compiled for 'qwen2'" in refusal(config, {**raw, "model_type": "llama"})
+    assert "model_type is 'llama'; this code was compiled for 'qwen2'" in refusal(
+        config, {**raw, "model_type": "llama"}
+    )
     assert refusal(config, {key: value for key, value in raw.items() if key != "model_type"}) == ""
 
 
