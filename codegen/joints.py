@@ -8,7 +8,7 @@ import itertools
 import keyword
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -218,7 +218,7 @@ def config_of(
 
 
 def unread_notes(
-    repository: Repository, front: Front, config: ConfigView, unread: Mapping[str, str]
+    raw: Mapping[str, object], declared: Collection[str], config: ConfigView, unread: Mapping[str, str]
 ) -> Iterator[Diagnostic]:
     """Which keys of config.json change nothing, and why; of one that might be misspelled, what it is like."""
     if not unread:
@@ -226,9 +226,8 @@ def unread_notes(
     reasons: dict[str, list[str]] = {}
     for name, reason in unread.items():
         reasons.setdefault(reason, []).append(f"`{printable(name, 80)}`")
-    declared = ConfigurationClass(front.built.interpreter.files, repository.config).declared
     read = [key.path for key in config.keys if "." not in key.path]
-    free = [name for name in dict.fromkeys([*declared, *read]) if name not in repository.config]
+    free = [name for name in dict.fromkeys([*declared, *read]) if name not in raw]
     likely = {name: difflib.get_close_matches(name, free, 1, LIKE) for name in unread if name not in declared}
     meant = [
         f"`{printable(name, 80)}` is like `{found[0]}`: is it misspelled?" for name, found in likely.items() if found

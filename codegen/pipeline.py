@@ -83,7 +83,10 @@ def compile_package(
     files |= {"arch.txt": to_text(front.arch) + "\n"} if front.arch is not None else {}
     texts = render.format_python(files)
     facts = record(front, lowering, views, stored, naming, unread, targets, checkpoints or {})
-    notes = (*(accounts.notes if accounts else ()), *unread_notes(repository, front, config, unread))
+    notes = (
+        *(accounts.notes if accounts else ()),
+        *unread_notes(repository.config, configuration.declared, config, unread),
+    )
     name = package_name(repository.config)
     return Package(name, {**texts, render.SOURCE_RECORD: render.manifest(facts, texts)}, notes)
 

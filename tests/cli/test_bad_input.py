@@ -83,9 +83,7 @@ def test_values_that_no_network_has(example: Path, tmp_path: Path, changes: dict
 
 
 def test_keys_that_nothing_reads_are_noted_with_the_reason(example: Path, tmp_path: Path) -> None:
-    config = small_config(
-        example, favourite=7, rope_parameters={"rope_type": "default", "factor": 3.0}
-    )
+    config = small_config(example, favourite=7, rope_parameters={"rope_type": "default", "factor": 3.0})
     del config["rms_norm_eps"]
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "config.json").write_text(json.dumps({**config, "rms_norm_epsilon": 0.5}))
