@@ -393,7 +393,8 @@ def cache_method(name: str) -> Any:
 def _own(interp: Interpreter, owner: Class, name: str) -> Any:
     if not owner.namespace.has(name):
         return Missing
-    if owner.qualified == CACHE and (method := cache_method(name)) is not None:
+    keeps = interp.surroundings is not None and interp.surroundings.kept is not None
+    if keeps and owner.qualified == CACHE and (method := cache_method(name)) is not None:
         return method
     try:
         found = owner.namespace.resolve(interp, name)
