@@ -39,6 +39,13 @@ def lift(target: Expr, outcome: Outcome) -> Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class _Unknown:
+    """What an object has and no expression gives; that it is there is known."""
+
+    error: Unclear
+
+
+@dataclass(frozen=True, slots=True)
 class _Object:
     """An object of the resolved configuration: what it has is decided by the run."""
 
@@ -47,6 +54,8 @@ class _Object:
     def get(self, name: object) -> object:
         for key, item in self.items:
             if key == name:
+                if isinstance(item, _Unknown):
+                    raise item.error
                 return item
         raise Unclear(f"{NOT_THERE}{name!r} here")
 
@@ -77,7 +86,7 @@ def _lift_key(path: Path, outcome: Outcome) -> Expr | Each | _Object:
         else:
             raise Unclear(f"{NOT_THERE}{'.'.join(map(str, path))}")
     if isinstance(found, Mapping):
-        return _Object(tuple((name, _lift_key((*path, name), outcome)) for name in found))
+        return _Object(tuple((name, _held((*path, name), outcome)) for name in found))
     if isinstance(found, (list, tuple)):
         items = [_lift_key((*path, i), outcome) for i in range(min(len(found), MAX_LIST))]
         each = _each(items, outcome)
@@ -85,6 +94,13 @@ def _lift_key(path: Path, outcome: Outcome) -> Expr | Each | _Object:
     if not isinstance(found, (bool, int, float, str, type(None))):
         return Const(str(found))
     return Const(found)
+
+
+def _held(path: Path, outcome: Outcome) -> Expr | Each | _Object | _Unknown:
+    try:
+        return _lift_key(path, outcome)
+    except Unclear as error:
+        return _Unknown(error)
 
 
 def _expression(lifted: Expr | Each | _Object) -> Expr:
@@ -193,7 +209,7 @@ def _each(items: Sequence[Expr | Each | _Object], outcome: Outcome) -> Each | No
     asked = [p for p in outcome.predicates if p.kind is Kind.LAYER]
     if len(kinds) == 1:
         index = next((leaf for leaf in leaves(first) if isinstance(leaf, Index)), Index("layer"))
-        if asked:
+        if asked and not _speaks(first):  # one formula for all elements is what the loop makes
             raise Uniform(Each(index, count, first))
         return Each(index, count, first)
     second = _expression(kinds[1])
