@@ -213,7 +213,7 @@ def config_of(
         message = f"no emitted code could serve this configuration: {printable(own, 500)}"
         raise CompileError(Diagnostic("config-refused", message))
     name = package_name(repository.config)
-    source = SourceView(name, name, repository.name, repository.revision, f"codegen {__version__}")
+    source = SourceView(name, title(repository.config), repository.name, repository.revision, f"codegen {__version__}")
     return made.view(source, checkpoints), dict(unread_keys(explored, lowering.fields))
 
 
@@ -259,11 +259,20 @@ def _only_about(expr: Expr, parts: Sequence[tuple[str | int, ...]]) -> bool:
 
 
 def views_of(
-    front: Front, lowering: Lowering, config: ConfigView, naming: Naming, stored: Callable[[str], Layout]
+    front: Front,
+    lowering: Lowering,
+    config: ConfigView,
+    naming: Naming,
+    stored: Callable[[str], Layout],
+    unread: Mapping[str, str],
 ) -> PackageViews:
     repository, built = front.repository, front.built
     ties = _ties(built, lowering)
-    facts = Facts(f"a causal language model, compiled from {repository.source}")
+    facts = Facts(
+        f"a causal language model, compiled from {repository.source}",
+        parameters=parameter_count(built),
+        unread=tuple(unread.items()),
+    )
     return package_views(
         lowering,
         config.source,
@@ -319,6 +328,13 @@ def package_name(config: Mapping[str, object]) -> str:
     """The name of the package for a configuration: its type, as an identifier."""
     name = re.sub(r"\W+", "_", str(config.get("model_type") or "model"), flags=re.ASCII).strip("_").lower() or "model"
     return f"{name}_" if keyword.iskeyword(name) else f"model_{name}" if name[0].isdigit() else name
+
+
+def title(config: Mapping[str, object]) -> str:
+    """What people call the architecture: its class, without what it is for."""
+    names = config.get("architectures")
+    made = str(names[0]) if isinstance(names, list) and names else ""
+    return re.sub(r"(For[A-Z]\w*|LMHeadModel|Model)$", "", made) or package_name(config)
 
 
 def parameter_count(built: graph.Built) -> int:

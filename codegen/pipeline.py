@@ -78,7 +78,7 @@ def compile_package(
     lowering = Lowering(lowering_input(front))
     stored = stored_layouts(accounts, naming) if accounts else recorded_layouts(names or {}, naming)
     config, unread = config_of(front, configuration, lowering, needs, checkpoints or {})
-    views = views_of(front, lowering, config, naming, stored)
+    views = views_of(front, lowering, config, naming, stored, unread)
     files = {name: render.fill(template, view) for name, (template, view) in templates(views, targets).items()}
     files |= {"arch.txt": to_text(front.arch) + "\n"} if front.arch is not None else {}
     texts = render.format_python(files)

@@ -54,8 +54,8 @@ class Facts:
     summary: str
     diagram: tuple[str, ...] = ()
     facts: tuple[FactView, ...] = ()
-    size_columns: tuple[str, ...] = ()
-    sizes: tuple[SizeView, ...] = ()
+    parameters: int = 0
+    unread: tuple[tuple[str, str], ...] = ()  # keys of config.json that change nothing, and why
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +128,42 @@ def package_views(
         norm_bias=options["LayerNorm", "bias"],
     )
     card = CardView(
-        source, facts.summary, facts.diagram, facts.facts, facts.size_columns, facts.sizes, weights.axes, scannable
+        source,
+        facts.summary,
+        facts.diagram,
+        facts.facts,
+        *_published(config),
+        weights.axes,
+        scannable,
+        facts.parameters,
+        _numbers_a_token(cache),
+        facts.unread,
+        weights.ignored,
     )
     small = _tiny(lowering, tiny, weights.stack)
     seen = next((value for key, value in small.items() if key == "vocab_size" and isinstance(value, int)), vocabulary)
     test = TestView(source, repr(small), seen, scannable)
     return PackageViews(config, torch_view, flax_view, weights, card, test)
+
+
+def _published(config: ConfigView) -> tuple[tuple[str, ...], tuple[SizeView, ...]]:
+    """The sizes that published checkpoints have, and those of each."""
+    columns = [field for field in config.fields if field.comment]
+    rows = []
+    for checkpoint in config.checkpoints:
+        changed = dict(change.split("=", 1) for change in checkpoint.changes)
+        rows.append(SizeView(checkpoint.repository, tuple(changed.get(c.name, c.default) for c in columns)))
+    return tuple(f"{column.name} ({column.comment})" for column in columns), tuple(rows)
+
+
+def _numbers_a_token(cache: CacheView) -> str:
+    """How many numbers the cache holds for a token, over the configuration."""
+    if not cache.has_keys or not cache.uniform or cache.has_states:
+        return ""
+    factors = [cache.count_expr, cache.heads_expr]
+    factors += ["2", cache.key_size_expr] if cache.square else [f"{cache.key_size_expr} + {cache.value_size_expr}"]
+    plain = [factor.replace("cfg.", "") for factor in factors]
+    return " * ".join(factor if factor.isidentifier() or factor.isdigit() else f"({factor})" for factor in plain)
 
 
 def _grows(loop: Loop) -> bool:

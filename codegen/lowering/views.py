@@ -887,6 +887,14 @@ class SizeView:
     cells: tuple[str, ...]
 
 
+def _counted(number: int) -> str:
+    """1.5 G for 1500000000."""
+    for unit, power in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= power:
+            return f"{number / power:.3g} {unit}"
+    return f"{number} "
+
+
 @dataclass(frozen=True, slots=True)
 class CardView:
     source: SourceView
@@ -897,10 +905,36 @@ class CardView:
     sizes: tuple[SizeView, ...]
     axes: tuple[AxisView, ...]
     scannable: bool
+    parameters: int = 0  # of the checkpoint that was compiled
+    cache_expr: str = ""  # how many numbers the cache holds for a token
+    unread: tuple[tuple[str, str], ...] = ()  # keys of config.json that change nothing, and why
+    ignored: tuple[str, ...] = ()  # patterns of tensors that are no part of the model
 
     @property
     def has_sizes(self) -> bool:
         return bool(self.sizes)
+
+    @property
+    def has_parameters(self) -> bool:
+        return self.parameters > 0
+
+    @property
+    def memory_note(self) -> str:
+        """The parameters of the compiled checkpoint, and what they take."""
+        return f"{_counted(self.parameters)} parameters, {_counted(2 * self.parameters)}B in bfloat16"
+
+    @property
+    def has_ignored(self) -> bool:
+        return bool(self.unread or self.ignored)
+
+    @property
+    def ignored_notes(self) -> tuple[str, ...]:
+        """What changes nothing, by the reason."""
+        why: dict[str, list[str]] = {}
+        for key, reason in self.unread:
+            why.setdefault(reason, []).append(f"`{key}`")
+        notes = [f"{', '.join(keys)} of config.json: {reason}" for reason, keys in why.items()]
+        return (*notes, *(f"tensors `{pattern}`: no part of the model" for pattern in self.ignored))
 
 
 @dataclass(frozen=True, slots=True)
