@@ -72,16 +72,23 @@ class _Fork:
     def run(self) -> None:
         interpreter, scope, trace = self.interpreter, self.scope, self.interpreter.trace
         held, states = dict(scope.vars), dict(interpreter.surroundings.states.held)
-        objects = {id(t): t for value in (*held.values(), *states.values()) for t in _tensors(value)}
+        kept = interpreter.surroundings.kept
+        slots = [] if kept is None else [(holder, _copied(holder)) for holder in kept.holders]
+        leaves_kept = [] if kept is None else list(kept.tensors.values())
+        objects = {id(t): t for value in (*held.values(), *states.values(), leaves_kept) for t in _tensors(value)}
         values = {key: tensor.value for key, tensor in objects.items()}
         trace.span = interpreter.span()
         frame = trace.enter(ARMS, ARMS, trace.frame.module_path)
         one = self.arm(not self.several, narrow=True, objects=objects)
+        left_one = [_copied(holder) for holder, _ in slots]
         self.restore(held, states, objects, values)
+        _put_back(slots)
         several = self.arm(self.several, narrow=False, objects=objects)
         if (one.returned is None) is not (several.returned is None):
             interpreter.unsupported("one token and several go on from different places", code="branch-on-length")
+        left_several = [_copied(holder) for holder, _ in slots]
         self.restore(held, states, objects, values)
+        _put_back(slots)
         pairs: list[tuple[TensorValue, TensorValue, TensorValue]] = []
         outcome = {
             name: self.join(one.variables.get(name, _MISSING), several.variables.get(name, _MISSING), held, pairs, name)
@@ -97,6 +104,8 @@ class _Fork:
                 interpreter.surroundings.states.held = {
                     k: t for k, t in interpreter.surroundings.states.held.items() if t is not tensor
                 }
+        for (holder, old_slots), one_holds, several_hold in zip(slots, left_one, left_several, strict=True):
+            self.join_kept(holder, old_slots, one_holds, several_hold, pairs)
         ends = tuple(result for _, _, result in pairs)
         arms = tuple(a for a, _, _ in pairs), tuple(b for _, b, _ in pairs)
         frame.body.append(Node(BRANCH_END, (Scalar(False, ONE_TOKEN), *arms), ends, frame.span))
@@ -206,6 +215,30 @@ class _Fork:
 
     # -------------------------------------------------------------------------------------------------------- joins
 
+    def join_kept(
+        self,
+        holder: Any,
+        before: dict[Any, Any],
+        one: dict[Any, Any],
+        several: dict[Any, Any],
+        pairs: list[tuple[TensorValue, TensorValue, TensorValue]],
+    ) -> None:
+        """Join what the arms leave in an object of the source that is kept for the next call."""
+        for key in dict.fromkeys([*one, *several]):
+            a, b, old = (held.get(key, _MISSING) for held in (one, several, before))
+            if a is old and b is old:
+                continue
+            joined = self.join(a, b, before, pairs, str(key))
+            if isinstance(joined, Unknown):
+                self.interpreter.unsupported(
+                    f"what is kept for the next call differs between one token and several: {key}",
+                    code="branch-on-length",
+                )
+            if isinstance(holder, list) and key == len(holder):
+                holder.append(joined)
+            else:
+                holder[key] = joined
+
     def join(
         self,
         one: Any,
@@ -271,6 +304,20 @@ class _Fork:
         assert isinstance(frame, Frame)
         frame.body.append(Node("cast", (value, dtype), (made,), frame.span))
         return made
+
+
+def _copied(holder: Any) -> dict[Any, Any]:
+    """What a list or dict holds, by its keys."""
+    return dict(holder) if isinstance(holder, dict) else dict(enumerate(holder))
+
+
+def _put_back(slots: list[tuple[Any, dict[Any, Any]]]) -> None:
+    for holder, before in slots:
+        holder.clear()
+        if isinstance(holder, dict):
+            holder.update(before)
+        else:
+            holder.extend(before.values())
 
 
 _MISSING: Any = Unknown("a variable that only one arm of a branch has")

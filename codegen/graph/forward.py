@@ -11,7 +11,7 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.graph import blame, classes, counting, rope
 from codegen.graph.construction import Built, deep_recursion, module_tree
 from codegen.graph.interpreter import Raised
-from codegen.graph.kept import Kept, UnsettledStates, handed_over, settle
+from codegen.graph.kept import Kept, UnsettledStates, check_start, handed_over, settle
 from codegen.graph.objects import Function, ModuleObject
 from codegen.graph.recurrent import States, UnknownState
 from codegen.graph.regions import freeze, freeze_with_inputs, nodes_of
@@ -93,8 +93,11 @@ _MAX_ROUNDS = 3  # until what calls keep has settled
 
 def _trace_either_way(built: Built, *, replay: bool) -> Traced:
     """The first attempt whose shapes fit together, and that the source does not refuse."""
-    if not any(_knows(built, name) for name in _CACHES):
-        return _trace(built, _Attempt(False), replay=replay)
+    attempts = [attempt for attempt in _ATTEMPTS if attempt.own or not attempt.cached]
+    if any(_knows(built, name) for name in _CACHES):
+        attempts = list(_ATTEMPTS)
+    elif not _knows(built, "use_cache"):
+        attempts = [_Attempt(False)]
     interpreter = built.interpreter
     trace, made, known = interpreter.trace, list(interpreter.trace.root.body), interpreter.predicates.copy()
     first: CompileError | Raised | None = None
@@ -102,7 +105,7 @@ def _trace_either_way(built: Built, *, replay: bool) -> Traced:
     def again() -> None:
         trace.frame, trace.root.body, interpreter.predicates = trace.root, list(made), known.copy()
 
-    for attempt in _ATTEMPTS:
+    for attempt in attempts:
         try:
             if attempt.own:
                 return _trace_with_own(built, attempt, replay=replay, again=again)
@@ -112,7 +115,7 @@ def _trace_either_way(built: Built, *, replay: bool) -> Traced:
                 raise
             if isinstance(error, Raised) and error.instance.cls.name not in _REFUSALS:
                 raise
-            first = first or error
+            first = first or (None if attempt.own else error)
             again()
     assert first is not None
     raise first
@@ -173,6 +176,7 @@ class _Run:
 def _sketch(built: Built, attempt: _Attempt, kept: Kept, states: States) -> None:
     """Run `forward` on nothing, for what it leaves for the next call alone."""
     _run(built, attempt, Surroundings(attempt.cached, kept=kept, states=states, sketch=True), replay=False)
+    check_start(kept, built.interpreter.trace)
 
 
 def _run(built: Built, attempt: _Attempt, surroundings: Surroundings, *, replay: bool) -> _Run:

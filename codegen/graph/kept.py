@@ -19,7 +19,7 @@ from codegen.graph.objects import Instance, ModuleObject
 from codegen.graph.recurrent import APPENDS, READS
 from codegen.graph.regions import SCAN_BEGIN, nodes_of, tensors_in
 from codegen.graph.sizes import P
-from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, value_of
+from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, Trace, value_of
 from ir.expressions import Dim, Index, leaves
 from ir.graph import WRITES, DType
 
@@ -48,6 +48,11 @@ class Kept:
     def tensors(self) -> dict[Path, Tensor]:
         return dict(_leaves(self.given))
 
+    @property
+    def holders(self) -> list[Any]:
+        """The lists and dicts, attributes of objects among them, that calls may write to."""
+        return list(_holders(self.given))
+
     def begin(self) -> None:
         """Put states in the place of what a call left."""
         self.before = {}
@@ -68,6 +73,47 @@ def handed_over(output: Any, parameters: Iterable[str]) -> dict[str, Any]:
         return {}
     names = [name for name in parameters if name in output.dict and output.dict[name] is not None]
     return {name: output.dict[name] for name in names if any(True for _ in _leaves({name: output.dict[name]}))}
+
+
+def _holders(x: Any, depth: int = 0, seen: set[int] | None = None) -> Iterator[Any]:
+    seen = set() if seen is None else seen
+    if isinstance(x, ModuleObject) or depth > MAX_DEPTH or id(x) in seen:
+        return
+    seen.add(id(x))
+    match x:
+        case Instance():
+            if x.path is None:
+                yield from _holders(x.dict, depth, seen)
+                yield from _holders(x.payload, depth, seen)
+        case dict():
+            yield x
+            for item in x.values():
+                yield from _holders(item, depth + 1, seen)
+        case list():
+            yield x
+            for item in x:
+                yield from _holders(item, depth + 1, seen)
+        case tuple():
+            for item in x:
+                yield from _holders(item, depth + 1, seen)
+        case _:
+            return
+
+
+def check_start(kept: Kept, trace: Trace) -> None:
+    """What is written to in place starts as zeros.
+
+    Raises:
+        CompileError: `unknown-state`, it starts as something else.
+    """
+    for tensor in kept.tensors.values():
+        value = tensor.value
+        while (node := trace.made.get(value)) is not None and node.op == "setitem":
+            assert isinstance(node.args[0], TensorValue)
+            value = node.args[0]
+        if value_of(value.everywhere) not in (None, 0, False):
+            message = f"a state that starts as {value_of(value.everywhere)}, not as zeros"
+            raise CompileError(Diagnostic("unknown-state", message))
 
 
 def _leaves(root: Any) -> Iterator[tuple[Path, Tensor]]:

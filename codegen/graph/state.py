@@ -71,6 +71,12 @@ class KeyValueCache(Foreign):
     def length(self, interpreter: Interpreter) -> Any:
         return 1
 
+    def item(self, interpreter: Interpreter, index: Any) -> Any:
+        interpreter.unsupported("what a layer keeps, taken out of a cache by its number")
+
+    def iterate(self, interpreter: Interpreter) -> Any:
+        interpreter.unsupported("what the layers keep, taken out of a cache one after the other")
+
 
 class CacheLayers(Foreign):
     """The slots of a cache, as many as are asked for."""

@@ -1,0 +1,91 @@
+"""Models that keep what they need of the tokens before in objects of their own: classes, lists, tuples."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from codegen.pipeline import compile_package
+from codegen.repo import load
+from codegen.verify.reference import randomize
+from tests.parity import harness
+from tests.parity.original import LENGTH, relative_error, tokens
+
+DATA = Path(__file__).parents[1] / "data" / "own_caches"
+TOLERANCE = 1e-9
+NAMES = ("heath", "shoal")
+KEPT = {
+    "heath": {"sums", "last"},
+    "shoal": {"past_key", "past_value", "past_key2", "past_value2"},
+}
+"""What a layer keeps, as the source calls it."""
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path, np.ndarray, np.ndarray]:
+    """A checkpoint, the package compiled for it, tokens and the original's logits."""
+    name = request.param
+    folder, package = tmp_path_factory.mktemp(name), tmp_path_factory.mktemp("packages") / f"own_{name}"
+    shutil.copytree(DATA / name, folder, dirs_exist_ok=True)
+    spec = importlib.util.spec_from_file_location(f"modeling_{name}", folder / f"modeling_{name}.py")
+    assert spec and spec.loader
+    source = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(source)
+    raw = json.loads((folder / "config.json").read_text())
+    kind = getattr(source, raw["architectures"][0])
+    model = kind(kind.config_class(**raw)).eval()
+    randomize(model, 0)
+    model.save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps(raw))
+    ids = tokens(raw["vocab_size"], 2, LENGTH)
+    with torch.no_grad():
+        logits = model.double()(ids).logits.numpy()
+    package.mkdir()
+    for file, text in compile_package(load(str(folder))).files.items():
+        (package / file).write_text(text)
+    return folder, package, ids.numpy(), logits
+
+
+def test_what_a_layer_keeps_has_the_names_of_the_source(case: tuple[Path, Path, np.ndarray, np.ndarray]) -> None:
+    folder, package, _, _ = case
+    cache = harness.Torch().load(package, folder, "float64").init_cache(2, LENGTH)
+    assert KEPT[folder.name.rstrip("0123456789")] <= set(vars(cache))
+
+
+def test_whole_sequences_and_steps_equal_the_original(case: tuple[Path, Path, np.ndarray, np.ndarray]) -> None:
+    check(harness.Torch(), case)
+
+
+@pytest.mark.slow
+def test_whole_sequences_and_steps_equal_the_original_in_flax(
+    case: tuple[Path, Path, np.ndarray, np.ndarray], flax: harness.Flax
+) -> None:
+    check(flax, case)
+
+
+def check(backend: harness.Backend, case: tuple[Path, Path, np.ndarray, np.ndarray]) -> None:
+    folder, package, ids, logits = case
+    model = backend.load(package, folder, "float64")
+    assert relative_error(backend.logits(model, ids), logits) < TOLERANCE
+    assert relative_error(harness.decode(backend, model, ids), logits) < TOLERANCE
+    assert harness.round_trip(package, model, folder) == []
+
+
+def test_a_step_costs_the_same_whatever_was_before(case: tuple[Path, Path, np.ndarray, np.ndarray]) -> None:
+    """A model whose states do not grow with the tokens has as many numbers in its cache for a longer one."""
+    folder, package, _, _ = case
+    model = harness.Torch().load(package, folder, "float64")
+
+    def numbers(length: int) -> int:
+        held = [value for value in vars(model.init_cache(2, length)).values() if isinstance(value, dict)]
+        return sum(tensor.numel() for states in held for tensor in states.values())
+
+    assert (numbers(2 * LENGTH) == numbers(LENGTH)) is (folder.name.startswith("heath"))
