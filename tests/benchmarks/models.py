@@ -78,9 +78,19 @@ def cpu(function: Callable[[], Any], repeat: int = 3) -> float:
     return statistics.median(taken)
 
 
-def memory() -> float:
-    """Peak resident MB of this process."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def memory() -> dict[str, float]:
+    """MB of this process: resident at the peak, mapped files among it; and its own now."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    own = int(status["RssAnon"].split()[0]) / 1024
+    return {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "own memory": own}
+
+
+def operations(sizes: dict[str, Any]) -> float:
+    """Of reading a prompt for the logits of its last token; attention is causal."""
+    width, heads, tokens = sizes["hidden_size"], sizes["num_attention_heads"] * sizes["head_dim"], PREFILL[1]
+    keys = sizes["num_key_value_heads"] * sizes["head_dim"]
+    layer = 2 * width * (2 * heads + 2 * keys + 3 * sizes["intermediate_size"]) + 2 * tokens * heads
+    return PREFILL[0] * (tokens * layer * sizes["num_hidden_layers"] + 2 * width * sizes["vocab_size"])
 
 
 def bandwidth() -> float:
@@ -108,7 +118,7 @@ def transformers_model(folder: Path, sizes: dict[str, Any]) -> dict[str, float]:
             "prefill full": cpu(lambda: model(ids)),
             "generate": cpu(lambda: model.generate(prompt, attention_mask=torch.ones_like(prompt), **settings)),
         }
-    return out | {"memory": memory()}
+    return out | memory()
 
 
 def emitted_torch(folder: Path, sizes: dict[str, Any]) -> dict[str, float]:
@@ -126,7 +136,13 @@ def emitted_torch(folder: Path, sizes: dict[str, Any]) -> dict[str, float]:
             "prefill full": cpu(lambda: model(ids)),
             "generate": cpu(lambda: model.generate(ids[:, :PROMPT], NEW)),
         }
-    return out | {"memory": memory()}
+        out |= memory()
+        x, w = (
+            torch.randn(PREFILL[1], sizes["hidden_size"]),
+            torch.randn(sizes["intermediate_size"], sizes["hidden_size"]),
+        )
+        out["product"] = cpu(lambda: torch.nn.functional.linear(x, w), 9) / (2 * w.numel() * len(x))
+    return out
 
 
 def emitted_flax(folder: Path, sizes: dict[str, Any]) -> dict[str, float]:
@@ -139,14 +155,20 @@ def emitted_flax(folder: Path, sizes: dict[str, Any]) -> dict[str, float]:
 
     model = Model.from_pretrained(folder / "checkpoint", dtype=jnp.float32)
     ids = jax.random.randint(jax.random.key(0), PREFILL, 5, sizes["vocab_size"])
-    last = nnx.jit(lambda m, ids: m(ids, last_only=True))
-    full = nnx.jit(lambda m, ids: m(ids))
+    graphdef, params = nnx.split(model)
+    last = jax.jit(lambda params, ids: nnx.merge(graphdef, params)(ids, last_only=True))
+    full = jax.jit(lambda params, ids: nnx.merge(graphdef, params)(ids))
     out = {
-        "prefill last": cpu(lambda: last(model, ids).block_until_ready()),
-        "prefill full": cpu(lambda: full(model, ids).block_until_ready()),
+        "prefill last": cpu(lambda: last(params, ids).block_until_ready()),
+        "prefill full": cpu(lambda: full(params, ids).block_until_ready()),
         "generate": cpu(lambda: jax.block_until_ready(model.generate(ids[:, :PROMPT], NEW))),
     }
-    return out | {"memory": memory()}
+    out |= memory()
+    x = jnp.ones((PREFILL[1], sizes["hidden_size"]))
+    w = jnp.ones((sizes["intermediate_size"], sizes["hidden_size"]))
+    product = jax.jit(lambda x, w: jnp.einsum("TD,FD->TF", x, w))
+    out["product"] = cpu(lambda: product(x, w).block_until_ready(), 9) / (2 * w.size * len(x))
+    return out
 
 
 def compile_times(folder: Path, sizes: dict[str, Any]) -> dict[str, float]:
@@ -291,22 +313,23 @@ def contest(folder: Path, size: str, names: list[str]) -> dict[str, dict[str, fl
     }
 
 
-def report(size: str, found: dict[str, dict[str, float]]) -> None:
+def report(size: str, folder: Path, found: dict[str, dict[str, float]]) -> None:
     theirs = found["transformers"]
+    limit, weights = bandwidth(), (folder / "checkpoint/model.safetensors").stat().st_size
     for name in ("torch", "flax"):
         ours = found[name]
         ratios = "  ".join(
             f"{key} {theirs[key] / ours[key]:.2f}x" for key in ("prefill last", "prefill full", "generate")
         )
         print(f"{size} {name}: {ratios}  memory {ours['memory'] / theirs['memory']:.2f} of transformers")
-    print(f"{size} flax memory: {found['flax']['memory'] / found['torch']['memory']:.2f} of torch")
-    limit = bandwidth()
-    parameters = (
-        (Path(found["folder"]["path"]) / "checkpoint/model.safetensors").stat().st_size if "folder" in found else 0
-    )  # type: ignore[arg-type]
-    for name in ("torch", "flax"):
-        rate = NEW / found[name]["generate"]
-        print(f"{size} {name}: generation reads {rate * parameters / limit:.0%} of the memory bandwidth")
+        computed = operations(SIZES[size]) * ours["product"] / ours["prefill last"]
+        read = NEW / ours["generate"] * weights / limit
+        print(f"{size} {name}: prefill at {computed:.0%} of a bare product, generation at {read:.0%} of the bandwidth")
+    for key in ("memory", "own memory"):
+        print(
+            f"{size} flax {key}: {found['flax'][key]:.0f} MB, {found['flax'][key] / found['torch'][key]:.2f} of torch"
+        )
+    print(f"load of the machine {os.getloadavg()[0]:.1f}; 1 where nothing else runs")
 
 
 def main() -> None:
@@ -338,8 +361,7 @@ def main() -> None:
                 )
             return
         found = contest(folder, options.size, ["transformers", "torch", "flax"])
-        found["folder"] = {"path": str(folder)}  # type: ignore[dict-item]
-        report(options.size, found)
+        report(options.size, folder, found)
 
 
 if __name__ == "__main__":
