@@ -26,6 +26,7 @@ from codegen.lowering.layouts import Layout
 from codegen.lowering.package import Facts, PackageViews, Ties, package_views
 from codegen.lowering.program import Input, Lowering, MaskPlan
 from codegen.lowering.provenance import Origins, provenance
+from codegen.lowering.shared import shared_parts
 from codegen.lowering.views import ConfigView, MaskKind, SourceView
 from codegen.repo import Repository, place_of
 from codegen.source.files import library_version
@@ -302,7 +303,8 @@ def _ties(built: graph.Built, lowering: Lowering) -> Ties:
     """Tied tensors, and the flag of the configuration that says whether they are."""
     conditions = [tie.condition for tie in built.ties if not isinstance(tie.condition, Const)]
     pairs = tuple((t.target, t.source) for t in built.ties if not towers.within(t.target, lowering.towers))
-    return Ties(pairs, lowering.over_cfg(conditions[0]) if conditions else "")
+    shared, single = shared_parts(pairs, lowering.given.tree, [path for path, _ in lowering.lists()])
+    return Ties(single, lowering.over_cfg(conditions[0]) if conditions else "", shared)
 
 
 def templates(views: PackageViews, targets: Iterable[str]) -> dict[str, tuple[str, object]]:

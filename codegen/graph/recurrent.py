@@ -13,6 +13,7 @@ A first trace on an empty cache tells shapes and types, since the source may ask
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from codegen.graph.tensor_ops.shapes import of_input
 from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, expr_of, value_of
 from ir.expressions import Dim, Expr
 from ir.graph import WRITES, DType
+from ir.spans import Span
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter
@@ -33,6 +35,9 @@ ZEROS = frozenset({"zeros", "zeros_like"})
 
 Key = tuple[str, object]  # what it is, and of which layer
 Kind = tuple[tuple[Size, ...], DType]
+
+
+Makers = dict[TensorValue, tuple[Node, Frame]]
 
 
 class UnknownState(Exception):
@@ -170,11 +175,50 @@ def _go_on(interpreter: Interpreter, key: Key, layer: Any, final: Tensor) -> Non
         frame = frame.parent
     makers = {result: (node, owner) for node, owner in nodes_of(frame) for result in node.results}
     end, owner = _source(makers, final.value)
+    if end is None or owner is None:
+        return
+    shape, dtype = interpreter.surroundings.states.kind(key)
+    held = interpreter.surroundings.states.held.get(key)
+
+    def state(made: list[Node | Frame], span: Span | None) -> TensorValue:
+        if held is not None:
+            return held.value
+        found = TensorValue(shape, dtype)
+        made.append(Node(READS, (key[0], layer), (found,), span))
+        return found
+
+    if end.op == SCAN_END:
+        _start(makers, final.value, shape, dtype, state)
+    elif end.op == "stack":  # of several loops, one for each part of the state
+        parts, dim = end.args
+        assert isinstance(parts, tuple) and isinstance(dim, int)
+        dim %= len(shape)
+        rest = (*shape[:dim], *shape[dim + 1 :])
+        for number, part in enumerate(parts):
+
+            def one(made: list[Node | Frame], span: Span | None, number: int = number) -> TensorValue:
+                found = TensorValue(rest, dtype)
+                index = (*(slice(None) for _ in range(dim)), number)
+                made.append(Node("getitem", (state(made, span), index), (found,), span))
+                return found
+
+            _start(makers, part, rest, dtype, one)
+
+
+def _start(
+    makers: Makers,
+    final: TensorValue,
+    shape: tuple[Size, ...],
+    dtype: DType,
+    state: Callable[[list[Node | Frame], Span | None], TensorValue],
+) -> None:
+    """Let the loop that `final` comes from, if it starts from zeros, start from a state that is made before it."""
+    end, owner = _source(makers, final)
     if end is None or owner is None or end.op != SCAN_END:
         return
     nexts = end.args[2]
     assert isinstance(nexts, tuple)
-    at = end.results.index(_uncast(makers, final.value))
+    at = end.results.index(_uncast(makers, final))
     begin = owner.body[0]
     assert isinstance(begin, Node)
     inits, *rest = begin.args
@@ -182,27 +226,18 @@ def _go_on(interpreter: Interpreter, key: Key, layer: Any, final: Tensor) -> Non
     if at >= len(nexts) or not _is_zero(makers, inits[at]):
         return
     formal = begin.results[at]
-    shape, dtype = interpreter.surroundings.states.kind(key)
     if not all(map(scalars.same, shape, formal.shape)):
         return
-    held = interpreter.surroundings.states.held.get(key)
     assert owner.parent is not None
     made: list[Node | Frame] = []
-    if held is None:
-        state = TensorValue(shape, dtype)
-        made.append(Node(READS, (key[0], layer), (state,), owner.span))
-    else:
-        state = held.value
+    value = state(made, owner.span)
     if dtype is not formal.dtype:
         cast = TensorValue(shape, formal.dtype)
-        made.append(Node("cast", (state, formal.dtype), (cast,), owner.span))
-        state = cast
+        made.append(Node("cast", (value, formal.dtype), (cast,), owner.span))
+        value = cast
     before = owner.parent.body.index(owner)
     owner.parent.body[before:before] = made
-    begin.args = ((*inits[:at], state, *inits[at + 1 :]), *rest)
-
-
-Makers = dict[TensorValue, tuple[Node, Frame]]
+    begin.args = ((*inits[:at], value, *inits[at + 1 :]), *rest)
 
 
 def _uncast(makers: Makers, value: TensorValue) -> TensorValue:
@@ -218,6 +253,8 @@ def _source(makers: Makers, value: TensorValue) -> tuple[Node | None, Frame | No
 
 
 def _is_zero(makers: Makers, value: TensorValue) -> bool:
+    if value.everywhere is not None and value_of(value.everywhere) == 0:
+        return True
     node, _ = _source(makers, value)
     return node is not None and node.op in ZEROS
 

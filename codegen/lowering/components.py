@@ -38,6 +38,7 @@ HELPER_NAMES = frozenset(
         "attend_capped",
         "attend_to_all",
         "attend_with_sinks",
+        "share",
     }
 )
 """Names that no function of the source may have in an emitted file."""

@@ -90,7 +90,8 @@ class LoopWriter:
             printer.names[result.id] = variable
             return variable
         held = printer.materialize(operand)
-        if not printer.needed(operand.id, held) and operand not in self.node.invariant:
+        kept = operand in self.node.invariant or any(operand in values for values in self.node.varying)
+        if not printer.needed(operand.id, held) and not kept:
             return held
         variable = printer.name_for(result, avoid=frozenset({held}))
         printer.statements.append(ast.Assign([ast.Name(variable, ast.Store())], name(held)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from codegen.lowering.layers import layer_option
 from codegen.lowering.layouts import Layout
 from codegen.lowering.program import Lowered, Lowering
 from codegen.lowering.rows import weights_view
+from codegen.lowering.shared import SharedParts
 from codegen.lowering.tiny_config import tiny_config
 from codegen.lowering.torch_dialect import TorchDialect
 from codegen.lowering.views import (
@@ -64,6 +65,7 @@ class Ties:
 
     pairs: tuple[tuple[str, str], ...] = ()
     condition: str = ""
+    shared: SharedParts | None = None  # what layers have from other layers, by a rule
 
 
 FLAX_OPTIONS = (("Linear", "bias"), ("LayerNorm", "elementwise_affine"), ("LayerNorm", "bias"))
@@ -93,7 +95,7 @@ def package_views(
     torch, flax = lowering.emit(TorchDialect()), lowering.emit(flax_dialect)
     kinds = [lowering.kinds(loop.kinds) for loop in lowering.loops() if len(loop.bodies) > 1]
     kinds_expr = lowering.sequence(kinds[0]) if kinds else ""
-    weights = weights_view(lowering, source, stored, ties.pairs, ties.condition, tuple(ignored))
+    weights = weights_view(lowering, source, stored, ties.pairs, ties.condition, tuple(ignored), ties.shared)
     if arch is not None:
         tree = lowering.given.tree
         described = card_view.summary(arch), card_view.diagram(arch, tree, weights), card_view.facts(arch, tree)
@@ -107,22 +109,22 @@ def package_views(
     loops = list(lowering.loops())
     handed_on = any(operand is None for loop in loops for operand in loop.carried)
     growing = any(map(_grows, loops))
-    scannable = len(loops) == 1 and once and bool(weights.stack) and not handed_on and not growing
+    scannable = len(loops) == 1 and once and bool(weights.stack) and not handed_on and not growing and ties.shared is None
     cache = lowering.cache()
     torch_view = TorchView(
-        **_common(lowering, source, config, facts.summary, torch, cache, masks, _torch_ties(ties)),
+        **_common(lowering, source, config, facts.summary, torch, cache, masks, _torch_ties(ties), _sharing(ties, "torch")),
         uses_functional=_mentions(torch, "F."),
         has_constants=any(p.fill is not None for _, m in walk(lowering.given.tree) for p in m.parameters),
     )
     flax_view = FlaxView(
-        **_common(lowering, source, config, facts.summary, flax, cache, masks, _flax_ties(lowering, ties)),
+        **_common(lowering, source, config, facts.summary, flax, cache, masks, _flax_ties(lowering, ties), _sharing(ties, "flax")),
         scannable=scannable,
         kinds_expr=kinds_expr,
         has_buffers=_mentions(flax, "Buffer("),
         count_expr=weights.count_expr,
         indexed=flax.indexed,
         rotating=bool(lowering.turns()),
-        unscanned="Some hand on what later ones take" if handed_on or growing else "They differ",
+        unscanned=_why_unscanned(handed_on or growing, ties),
         linear_bias=options["Linear", "bias"],
         norm_weight=options["LayerNorm", "elementwise_affine"],
         norm_bias=options["LayerNorm", "bias"],
@@ -166,6 +168,12 @@ def _numbers_a_token(cache: CacheView) -> str:
     return " * ".join(factor if factor.isidentifier() or factor.isdigit() else f"({factor})" for factor in plain)
 
 
+def _why_unscanned(handing: bool, ties: Ties) -> str:
+    if handing:
+        return "Some hand on what later ones take"
+    return "They differ" if ties.shared is None else "Some share parameters"
+
+
 def _grows(loop: Loop) -> bool:
     """Whether what the layers hand on is of another size from layer to layer."""
     carried = (pair for body in loop.bodies for pair in zip(body.params, body.results, strict=False))
@@ -202,6 +210,7 @@ def _common(
     cache: CacheView,
     masks: MaskKind,
     ties: tuple[str, ...],
+    templates: tuple[str, ...],
 ) -> dict[str, Any]:
     inputs = lowering.given.inputs
     text = "\n".join([*lowered.helpers, *lowered.classes, *lowered.run_body, *lowered.init_body])
@@ -221,7 +230,7 @@ def _common(
         "needs_positions": "positions" in inputs,
         "needs_valid": "valid" in inputs,
         "needs_fresh": "fresh" in inputs,
-        "helper_templates": lowered.templates,
+        "helper_templates": (*lowered.templates, *templates),
     }
 
 
@@ -230,12 +239,28 @@ def _mentions(lowered: Lowered, text: str) -> bool:
 
 
 def _torch_ties(ties: Ties) -> tuple[str, ...]:
-    return _tied(ties, [f"self.{alias} = self.{target}" for alias, target in ties.pairs])
+    return _tied(ties, [*(f"self.{alias} = self.{target}" for alias, target in ties.pairs), *_shares(ties)])
+
+
+def _sharing(ties: Ties, target: str) -> tuple[str, ...]:
+    """Templates of the helpers that ties take."""
+    return () if ties.shared is None else (f"{target}/components/share.py.jinja",)
+
+
+def _shares(ties: Ties) -> Iterator[str]:
+    """Lines that let layers have parts from others."""
+    if ties.shared is None:
+        return
+    yield "for layer, other in weights.shared(cfg).items():"
+    for part in ties.shared.parts:
+        own, its = (f"self.{ties.shared.stack}[{at}].{part}" for at in ("layer", "other"))
+        yield f"    share({own}, {its})"
 
 
 def _flax_ties(lowering: Lowering, ties: Ties) -> tuple[str, ...]:
     leaf = lowering.leaf_path
-    return _tied(ties, [f"self.{leaf(alias)} = self.{leaf(target)}" for alias, target in ties.pairs])
+    single = [f"self.{leaf(alias)} = self.{leaf(target)}" for alias, target in ties.pairs]
+    return _tied(ties, [*single, *_shares(ties)])
 
 
 def _tied(ties: Ties, lines: list[str]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import layouts
@@ -11,7 +11,8 @@ from codegen.lowering.flax_dialect import LEAVES
 from codegen.lowering.instances import walk
 from codegen.lowering.layouts import Layout, Misfit
 from codegen.lowering.program import Lowering
-from codegen.lowering.views import AxisView, RowView, SourceView, TableView, TieView, WeightsView
+from codegen.lowering.shared import SharedParts
+from codegen.lowering.views import AxisView, RowView, SharedView, SourceView, TableView, TieView, WeightsView
 from ir.expressions import Const, Expr, Index, Key, leaves
 from ir.graph import DType
 
@@ -38,6 +39,7 @@ def weights_view(
     ties: Sequence[tuple[str, str]],
     tied_expr: str,
     ignored: tuple[str, ...] = (),
+    shared: SharedParts | None = None,
 ) -> WeightsView:
     """`stored` says how a checkpoint stores the parameter at a path; `ties` are (alias, target) paths.
 
@@ -48,6 +50,9 @@ def weights_view(
     tensors = list(_tensors(lowering, _stacks(lowering, stack)))
     tables = tuple(_tables(lowering, tensors, stored))
     tie_views = tuple(TieView(_single(stored(a), a), _single(stored(t), t), a, t) for a, t in ties)
+    shared_view = shared and _shared_view(lowering, shared)
+    if shared_view is not None:
+        tables = tuple(_marked(table, shared_view) for table in tables)
     kinds = [lowering.kinds(loop.kinds) for loop in lowering.loops() if len(loop.bodies) > 1]
     kinds_expr = lowering.sequence(kinds[0]) if kinds else ""
     return WeightsView(
@@ -61,7 +66,26 @@ def weights_view(
         count_expr=lowering.over_cfg(lowering.count(stack, dict(lowering.lists())[stack])) if stack else "",
         kinds_expr=kinds_expr,
         layered_sizes=any(isinstance(leaf, Index) for axis in lowering.axes for leaf in leaves(axis.size)),
+        shared=shared_view,
     )
+
+
+def _shared_view(lowering: Lowering, shared: SharedParts) -> SharedView:
+    count = lowering.count(shared.stack, dict(lowering.lists())[shared.stack])
+    layers = _layers_expr(lowering, shared.members, shared.stack, count)
+    return SharedView(shared.stack, shared.parts, layers, shared.distinct)
+
+
+def _marked(table: TableView, shared: SharedView) -> TableView:
+    """The table with a note whether layers share some of its rows.
+
+    Raises:
+        CompileError: `weight-operation` for what is shared and not one tensor in the checkpoint.
+    """
+    rows = [row for row in table.rows if shared.holds(row.path)]
+    for row in rows:
+        _single(row.stored, row.path)
+    return replace(table, shared=bool(rows))
 
 
 def _single(layout: Layout, path: str) -> str:

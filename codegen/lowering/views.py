@@ -604,6 +604,7 @@ class TableView:
     rows: tuple[RowView, ...]
     layers_expr: str = ""
     condition_expr: str = ""
+    shared: bool = False  # some of its parameters are, in some layers, those of another layer
 
     @property
     def once(self) -> bool:
@@ -625,6 +626,34 @@ class TieView:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedView:
+    """Parts of layers that later layers have from earlier ones. `layers_expr` are the layers that have such parts; the first
+    `distinct` of them have their own, the others take turns with these.
+    """
+
+    stack: str
+    parts: tuple[str, ...]  # paths of modules in a layer
+    layers_expr: str
+    distinct: int
+
+    @property
+    def sources_expr(self) -> str:
+        """The layers that have the parts from another -> that other."""
+        if self.distinct == 1:
+            return "{layer: layers[0] for layer in layers[1:]}"
+        n = self.distinct
+        return f"{{layer: layers[number % {n}] for number, layer in enumerate(layers) if number >= {n}}}"
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        return tuple(f"{self.stack}.{{}}.{part}." for part in self.parts)
+
+    def holds(self, path: str) -> bool:
+        """Whether a row of the table is a parameter of such a part."""
+        return path.startswith(self.prefixes)
+
+
+@dataclass(frozen=True, slots=True)
 class WeightsView:
     """`tied_expr` is empty where the ties always hold. `stack` is the path of the `count_expr` layers that Flax can
     stack, `kinds_expr` (over cfg) what tells them apart, empty where all are equal.
@@ -640,6 +669,7 @@ class WeightsView:
     count_expr: str = ""
     kinds_expr: str = ""
     layered_sizes: bool = False  # a size_expr uses `layer`
+    shared: SharedView | None = None
 
     @property
     def renamed(self) -> bool:
@@ -759,7 +789,43 @@ class WeightsView:
 
     @property
     def has_ties(self) -> bool:
+        return bool(self.ties) or self.shared is not None
+
+    @property
+    def has_single_ties(self) -> bool:
         return bool(self.ties)
+
+    @property
+    def tied_names(self) -> str:
+        """Alias -> name in the checkpoint, where parameters are tied."""
+        return "ties" if self.shared is not None else "TIED"
+
+    @property
+    def tied_entry(self) -> str:
+        return f"{self.tied_names}[alias]"
+
+    @property
+    def tied_shown(self) -> str:
+        return f"{{{self.tied_entry}}}"
+
+    @property
+    def only_shared(self) -> bool:
+        return self.shared is not None and not self.ties
+
+    @property
+    def shared_tables(self) -> tuple[TableView, ...]:
+        """The tables with parameters that some layers have from others."""
+        return tuple(table for table in self.tables if table.shared)
+
+    @property
+    def path_key(self) -> str:
+        """What the path of a row is called where the tables are read."""
+        return "path" if self.renamed else "name"
+
+    @property
+    def listed_key(self) -> str:
+        """The field of a row that says what the checkpoint has of it."""
+        return "stored" if self.composed else "name"
 
     @property
     def has_ignored(self) -> bool:
@@ -797,13 +863,13 @@ class WeightsView:
     @property
     def unknown_expr(self) -> str:
         """Whether the tensor `name` has no business in the checkpoint."""
-        clauses = ["name not in TIED"] if self.ties else []
+        clauses = [f"name not in {self.tied_names}"] if self.has_ties else []
         clauses += ["not any(re.search(pattern, name) for pattern in IGNORED)"] if self.ignored else []
         return " and ".join(clauses) or "True"
 
     @property
     def shared_note(self) -> str:
-        return "; a shared one once, where its checkpoint tensor belongs" if self.ties else ""
+        return "; a shared one once, where its checkpoint tensor belongs" if self.has_ties else ""
 
     @property
     def torch_ties(self) -> tuple[tuple[str, str], ...]:

@@ -47,6 +47,8 @@ def write(trace: Trace, x: Tensor, new: TensorValue) -> Tensor:
 
 def write_base(trace: Trace, base: Tensor, new: TensorValue, skip: Tensor) -> None:
     base.value = new
+    if base in trace.watched:
+        trace.watched[base](base)
     if base.base is not None:
         derived = base.index
         assert isinstance(derived, Derived)
