@@ -178,13 +178,12 @@ def _go_on(interpreter: Interpreter, key: Key, layer: Any, final: Tensor) -> Non
     if end is None or owner is None:
         return
     shape, dtype = interpreter.surroundings.states.kind(key)
-    held = interpreter.surroundings.states.held.get(key)
+    held: Tensor | None = interpreter.surroundings.states.held.get(key)
 
     def state(made: list[Node | Frame], span: Span | None) -> TensorValue:
-        if held is not None:
-            return held.value
-        found = TensorValue(shape, dtype)
-        made.append(Node(READS, (key[0], layer), (found,), span))
+        found = TensorValue(shape, dtype) if held is None else held.value
+        if held is None:
+            made.append(Node(READS, (key[0], layer), (found,), span))
         return found
 
     if end.op == SCAN_END:

@@ -109,15 +109,29 @@ def package_views(
     loops = list(lowering.loops())
     handed_on = any(operand is None for loop in loops for operand in loop.carried)
     growing = any(map(_grows, loops))
-    scannable = len(loops) == 1 and once and bool(weights.stack) and not handed_on and not growing and ties.shared is None
+    scannable = (
+        len(loops) == 1 and once and bool(weights.stack) and not handed_on and not growing and ties.shared is None
+    )
     cache = lowering.cache()
     torch_view = TorchView(
-        **_common(lowering, source, config, facts.summary, torch, cache, masks, _torch_ties(ties), _sharing(ties, "torch")),
+        **_common(
+            lowering, source, config, facts.summary, torch, cache, masks, _torch_ties(ties), _sharing(ties, "torch")
+        ),
         uses_functional=_mentions(torch, "F."),
         has_constants=any(p.fill is not None for _, m in walk(lowering.given.tree) for p in m.parameters),
     )
     flax_view = FlaxView(
-        **_common(lowering, source, config, facts.summary, flax, cache, masks, _flax_ties(lowering, ties), _sharing(ties, "flax")),
+        **_common(
+            lowering,
+            source,
+            config,
+            facts.summary,
+            flax,
+            cache,
+            masks,
+            _flax_ties(lowering, ties),
+            _sharing(ties, "flax"),
+        ),
         scannable=scannable,
         kinds_expr=kinds_expr,
         has_buffers=_mentions(flax, "Buffer("),

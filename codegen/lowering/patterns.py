@@ -153,6 +153,8 @@ class Patterns:
         labels = tuple(value if isinstance(value, str) else bool(value) for value in values)
         if len(set(labels)) == 1:
             return None
+        if len(set(labels)) == length > 2 and not any(isinstance(leaf, Key) for leaf in leaves(expr)):
+            return LayerKinds(LAYER, tuple(range(length)))  # a name that only says which layer it is
         return LayerKinds(substitute(expr, {index: LAYER}), labels, self.names.get(expr, ""))
 
 

@@ -50,7 +50,7 @@ def weights_view(
     tensors = list(_tensors(lowering, _stacks(lowering, stack)))
     tables = tuple(_tables(lowering, tensors, stored))
     tie_views = tuple(TieView(_single(stored(a), a), _single(stored(t), t), a, t) for a, t in ties)
-    shared_view = shared and _shared_view(lowering, shared)
+    shared_view = None if shared is None else _shared_view(lowering, shared)
     if shared_view is not None:
         tables = tuple(_marked(table, shared_view) for table in tables)
     kinds = [lowering.kinds(loop.kinds) for loop in lowering.loops() if len(loop.bodies) > 1]
