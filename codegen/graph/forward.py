@@ -156,6 +156,8 @@ def _trace_with_own(built: Built, attempt: _Attempt, *, replay: bool, again: Cal
                 return _trace(built, attempt, replay=replay, kept=kept, states=States(kinds=states.kinds))
             except UnsettledStates:
                 continue
+    except UnknownState:
+        pass
     finally:
         again()
     raise CompileError(Diagnostic("unknown-state", "what one call leaves for the next one has other shapes every time"))
