@@ -17,8 +17,9 @@ from codegen.diagnostics import CompileError, Diagnostic, Label
 from codegen.graph import scalars
 from codegen.graph.objects import Instance, ModuleObject
 from codegen.graph.recurrent import APPENDS, READS
-from codegen.graph.regions import SCAN_BEGIN, nodes_of, tensors_in
+from codegen.graph.regions import nodes_of, tensors_in
 from codegen.graph.sizes import P
+from codegen.graph.stacks import Slice, split
 from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, Trace, value_of
 from ir.expressions import Dim, Index, leaves
 from ir.graph import WRITES, DType
@@ -157,18 +158,18 @@ def settle(interpreter: Interpreter, kept: Kept, root: Frame, logits: TensorValu
         UnsettledStates: one is left in another shape or type than it had.
         CompileError: `unknown-state`, one is of no layer.
     """
-    after = kept.tensors
-    live = _live(kept, root, logits, after)
-    for path in live:
-        old = kept.before[path]
-        new = after[path].value if path in after else None
-        if new is None:
+    after = {path: tensor.value for path, tensor in kept.tensors.items()}
+    for path in _live(kept, root, logits, after):
+        if path not in after:
             raise UnsettledStates
-        _check(old, new)
+        _check(kept.before[path], after[path])
+    for path in _live(kept, root, logits, after):
+        split(kept, after, root, path)
+    live = _live(kept, root, logits, after)
     names = _names(live, kept, root)
-    placed = [(path, *_place(root, kept.before[path], after[path].value)) for path in live]
+    placed = [(path, *_place(root, kept.before[path], after[path])) for path in live]
     for path, frame, at in placed:
-        _settle(root, names[path], frame, at, kept.before[path], after[path].value)
+        _settle(root, names[path], frame, at, kept.before[path], after[path])
 
 
 def _check(old: TensorValue, new: TensorValue) -> None:
@@ -186,7 +187,7 @@ def _of_input(size: Scalar) -> bool:
     return any(isinstance(leaf, Dim) and leaf != Dim("B") for leaf in leaves(size.expr))
 
 
-def _live(kept: Kept, root: Frame, logits: TensorValue, after: dict[Path, Tensor]) -> list[Path]:
+def _live(kept: Kept, root: Frame, logits: TensorValue, after: dict[Path, TensorValue]) -> list[Path]:
     """The states that the logits of this call or of a later one depend on."""
     makers = {result: node for node, _ in nodes_of(root) for result in node.results}
     needed: set[TensorValue] = set()
@@ -201,12 +202,10 @@ def _live(kept: Kept, root: Frame, logits: TensorValue, after: dict[Path, Tensor
         if value in states and states[value] not in found:
             found[states[value]] = None
             if states[value] in after:
-                todo.append(after[states[value]].value)
+                todo.append(after[states[value]])
         node = makers.get(value)
         if node is not None:
             todo += tensors_in(node.args)
-            if node.op != SCAN_BEGIN:
-                continue
     return [path for path in kept.before if path in found]
 
 
@@ -305,8 +304,9 @@ def _names(paths: list[Path], kept: Kept, root: Frame) -> dict[Path, str]:
 
 
 def _form(path: Path) -> tuple[object, ...]:
-    """The way to a state but for the number of the layer, which is the first number on it."""
-    at = next((at for at, part in enumerate(path) if isinstance(part, int)), None)
+    """The way to a state but for the number of the layer: of a slice, or the first number on it."""
+    numbers = [at for at, part in enumerate(path) if isinstance(part, int)]
+    at = next((at for at in numbers if isinstance(path[at], Slice)), numbers[0] if numbers else None)
     return path if at is None else (*path[:at], "", *path[at + 1 :])
 
 

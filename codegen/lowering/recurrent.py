@@ -33,6 +33,8 @@ def print_state(dialect: Dialect, node: Op, printer: BodyPrinter) -> None:
             printer.assign(result, ast.parse(f"{zeros} if {held} is None else {place}", mode="eval").body)
         case Op("state_write", (_, _, value)):
             new = unparse(to_expr(printer.operand(value)))
+            if held == "cache" and new.endswith("]"):
+                new += ".clone()"  # a part would keep the whole
             printer.statements += _guarded(held, [_stored(dialect, field, place, new)])
         case Op("state_extend", (_, _, Value() as value, size), (result,)):
             x = _renamed(printer, value, result)
