@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -27,7 +29,19 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=False,
         auto_reload=False,
+        bytecode_cache=_compiled(templates_folder() / "__pycache__"),
     )
+
+
+def _compiled(folder: Path) -> jinja2.BytecodeCache | None:
+    """Templates as they were compiled before, kept as Python keeps its modules: beside them, where that may be written."""
+    if sys.dont_write_bytecode:
+        return None
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError:
+        return None
+    return jinja2.FileSystemBytecodeCache(str(folder), "%s.pyc") if os.access(folder, os.W_OK) else None
 
 
 def fill(template: str, view: object) -> str:
