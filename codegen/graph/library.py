@@ -96,6 +96,7 @@ def stub_names() -> dict[str, Any]:
     return {name.removeprefix("stubs."): External(name) for name in EXTERNALS if name.startswith("stubs._")}
 
 
+@functools.cache
 def is_helper(dotted: str) -> bool:
     """Whether a module is the machinery of the library, not a model."""
     return dotted.startswith(f"{LIBRARY}.") and not dotted.startswith(f"{LIBRARY}.models.")

@@ -387,7 +387,10 @@ def origin(value: object) -> Expr | None:
 
 def per_layer(expr: Expr) -> bool:
     """Whether an expression depends on the index of a loop."""
-    return any(isinstance(leaf, Index) for leaf in leaves(expr))
+    for leaf in leaves(expr):  # asked of every expression that decides something
+        if type(leaf) is Index:
+            return True
+    return False
 
 
 def element_expr(container: Expr, index: Expr | int | str) -> Expr:

@@ -33,7 +33,7 @@ from codegen.graph.objects import (
 )
 from codegen.graph.predicates import Kind
 from codegen.graph.values import Scalar, Tensor, Watched, expr_of, glance, value_of
-from ir.expressions import Apply, Const, Dim, Expr, Index, Key, evaluate, leaves, substitute
+from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Plain, evaluate, leaves, substitute
 from ir.graph import DType
 
 if TYPE_CHECKING:
@@ -128,8 +128,7 @@ def truth(interp: Interpreter, value: Any, kind: Kind = Kind.STRUCTURE) -> bool:
         case bool():
             return value
         case Scalar():
-            asked = Apply("bool", (value.expr,))
-            held = glance(value, asked, Apply("is", (value.expr, asked)))
+            held, asked = _asked(value)
             outcome = bool(held)
             expr = value.expr if isinstance(held, bool) else asked
             if interp.framing and not interp.surroundings.sketch:
@@ -153,6 +152,14 @@ def truth(interp: Interpreter, value: Any, kind: Kind = Kind.STRUCTURE) -> bool:
             return bool(value.source)
         case _:
             return bool(value)
+
+
+def _asked(value: Scalar) -> tuple[Plain, Expr]:
+    """The value of a scalar of which no more is used than its truth, and whether it is a flag; and the question for the truth."""
+    if type(value) is Scalar and type(value.value) is bool:
+        return value.value, value.expr
+    asked = Apply("bool", (value.expr,))
+    return glance(value, asked, Apply("is", (value.expr, asked))), asked
 
 
 def _check_length(interp: Interpreter, expr: Expr, outcome: bool) -> None:

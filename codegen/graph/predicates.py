@@ -68,8 +68,10 @@ class Predicates:
             kind = Kind.LAYER
         place = span if kind is Kind.COUNT else None  # what is repeated there is as often there
         key = (kind, expr, value, type(value), place)
-        known = self._found.setdefault(key, Predicate(kind, expr, value, span, function, stage, default))
-        if known.default != default and known.default is not None:  # it stands for several things
+        known = self._found.get(key)
+        if known is None:
+            self._found[key] = Predicate(kind, expr, value, span, function, stage, default)
+        elif known.default != default and known.default is not None:  # it stands for several things
             self._found[key] = replace(known, default=None)
 
     def __iter__(self):  # type: ignore[no-untyped-def]

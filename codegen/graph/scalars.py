@@ -19,6 +19,7 @@ MAX_TEXT = 1 << 20
 Monomial = frozenset[tuple[Expr, int]]
 Polynomial = dict[Monomial, int]
 _ONE: Monomial = frozenset()
+_ZERO, _UNIT = Const(0), Const(1)
 
 
 def apply(op: str, *args: Plain | Scalar) -> Plain | Scalar:
@@ -131,7 +132,7 @@ _CONVERSIONS: dict[str, type] = {
 
 def _integer(op: str, value: int, values: list[object], exprs: tuple[Expr, ...]) -> Expr | None:
     a, b = exprs
-    zero, one = Const(0), Const(1)
+    zero, one = _ZERO, _UNIT
     match op:
         case "+":
             if a == zero:
