@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from codegen.graph.exploration.expressions import constants_of, holds, is_scalar, paths_of
 from codegen.graph.exploration.lifting import Unclear, Uniform, lift
 from codegen.graph.exploration.pool import Pool
-from codegen.graph.exploration.questions import Test, at_end, chosen, end_of, questions_of, unless, way_of
+from codegen.graph.exploration.questions import Test, about_the_list, at_end, chosen, end_of, is_about_elements, questions_of, unless, way_of
 from codegen.graph.exploration.refining import MAX_COMPARED, Refinement
 from codegen.graph.exploration.running import Outcome
 from codegen.graph.exploration.runs import FAILS, MAX_CANDIDATES, MAX_RUNS, Runs
@@ -198,6 +198,8 @@ class Explorer:
             expr, outcome_here = test
             if isinstance(there, Refused):
                 other: Reading = there
+            elif is_about_elements(expr):  # there are as many lists as there are models
+                other = Refused(f"{'.'.join(map(str, expr.args[0].path))} has other elements")  # type: ignore[union-attr]
             else:
                 other = self.explore(lifted, there, [*fixed, (expr, not outcome_here)], own, tops)
             return chosen(expr, same, other) if outcome_here else chosen(expr, other, same)
@@ -265,7 +267,7 @@ class Explorer:
         for test, truth in sorted(
             questions_of(outcome.predicates), key=lambda item: max(map(len, paths_of(item[0])), default=0)
         ):
-            found.setdefault(test, truth)
+            found.setdefault(*about_the_list((test, truth), raw))
         names = [*own, *sorted(str(path[0]) for path in raw_paths(here) if len(path) == 1)]
         for name in dict.fromkeys(names):
             self._presence(found, raw, name)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from codegen.graph.exploration.expressions import holds
 from codegen.graph.predicates import Kind, Predicate
 from ir.expressions import Apply, Const, Expr, Raw, leaves
-from ir.reading import Choice, Each, Json, Reading, choice, raw_paths
+from ir.reading import Choice, Each, Json, Reading, choice, lookup, raw_paths
 
 Test = tuple[Expr, bool]
 
@@ -27,6 +27,23 @@ def questions_of(predicates: Iterable[Predicate]) -> Iterator[Test]:
             )
         else:
             yield Apply("==", (predicate.expr, Const(predicate.value))), True
+
+
+def about_the_list(test: Test, raw: Mapping[str, Json]) -> Test:
+    """A question for the number that stands somewhere in a list, as one for the whole list; any other as it is."""
+    match test[0]:
+        case Apply("==", (number, Const(int()))) if len(leaves(number)) == 1:
+            (leaf,) = leaves(number)
+            owner = leaf.path[:-1] if isinstance(leaf, Raw) and isinstance(leaf.path[-1], int) else ()
+            found = lookup(raw, owner) if owner else None
+            if isinstance(found, list) and all(type(item) is int for item in found):
+                return Apply("==", (Raw(owner), Apply("list", tuple(map(Const, found))))), True
+    return test
+
+
+def is_about_elements(expr: Expr) -> bool:
+    """Whether a question is one for a whole list."""
+    return isinstance(expr, Apply) and expr.op == "==" and isinstance(expr.args[1], Apply) and expr.args[1].op == "list"
 
 
 def _about_keys(expr: Expr) -> bool:
