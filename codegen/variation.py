@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cache
 
 from codegen.diagnostics import CompileError
 from codegen.graph.agreements import Agreement, conditions, follows
@@ -253,8 +254,13 @@ def _numbered(x: object, order: dict[int, int], seen: dict[int, object]) -> obje
     if isinstance(x, Value):
         return ("value", order.setdefault(x.id, len(order)), x.shape, x.dtype)
     if isinstance(x, tuple):
-        return tuple(_numbered(item, order, seen) for item in x)
+        return tuple([_numbered(item, order, seen) for item in x])
     if is_dataclass(x) and not isinstance(x, type):
-        compared = [item.name for item in fields(x) if item.compare]
-        return (type(x).__name__, *(_numbered(getattr(x, name), order, seen) for name in compared))
+        return (type(x).__name__, *[_numbered(getattr(x, name), order, seen) for name in _compared(type(x))])
     return x
+
+
+@cache
+def _compared(cls: type) -> tuple[str, ...]:
+    """The fields of a dataclass that count when two of them are compared."""
+    return tuple(item.name for item in fields(cls) if item.compare)

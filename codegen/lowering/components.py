@@ -6,10 +6,10 @@ A helper is one file under `templates/<framework>/components/`; a model file hol
 from __future__ import annotations
 
 import ast
-import copy
 from collections.abc import Iterator
 from typing import assert_never
 
+from codegen.lowering.syntax import copied
 from ir.arch import (
     Attention,
     Cap,
@@ -230,7 +230,7 @@ def _with(text: str, names: tuple[str, ...], args: tuple[object, ...]) -> ast.ex
 
     class Fill(ast.NodeTransformer):
         def visit_Name(self, node: ast.Name) -> ast.expr:
-            return copy.deepcopy(given[node.id]) if node.id in given else node
+            return copied(given[node.id]) if node.id in given else node
 
     filled = Fill().visit(ast.parse(text, mode="eval").body)
     assert isinstance(filled, ast.expr)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import copy
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from codegen.lowering.classes import ClassPlan
 from codegen.lowering.printing import Target
+from codegen.lowering.syntax import copied
 from ir.expressions import Expr
 from ir.graph import Module, Operand, Parameter
 
@@ -79,7 +79,7 @@ def attribute(owner: ast.expr, path: str) -> ast.expr:
 
 
 def unparse(node: ast.AST) -> str:
-    return ast.unparse(ast.fix_missing_locations(copy.deepcopy(node)))
+    return ast.unparse(ast.fix_missing_locations(copied(node)))
 
 
 def lines(statements: list[ast.stmt]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from codegen.lowering.functions import keeps_state
 from codegen.lowering.numbers import Leaf
 from codegen.lowering.patterns import LayerKinds, decided
 from codegen.lowering.printing import SHORT_NAMES, BodyPrinter, name_hints
+from codegen.lowering.syntax import copied
 from ir.expressions import Index
 from ir.graph import Loop, Value
 
@@ -293,7 +293,7 @@ def _same(bodies: list[list[ast.stmt]], kinds: Iterable[int]) -> list[list[int]]
 
 def _shape(statements: list[ast.stmt], tables: set[str]) -> str:
     """What statements do, whatever their variables are called and whichever entry of a table they take."""
-    tree = copy.deepcopy(ast.Module(statements, []))
+    tree = copied(ast.Module(statements, []))
     for node in ast.walk(tree):
         match node:
             case ast.Subscript(value=ast.Name(id=table), slice=ast.Constant()) if table in tables:
@@ -317,7 +317,7 @@ def _lookup(
     what they name plays different roles. `order` holds the kinds and the number of the body of each.
     """
     labels = [label for at in range(len(bodies)) for label, own in order if own == at]
-    first, *others = [ast.Module(copy.deepcopy(body), []) for body in bodies]
+    first, *others = [copied(ast.Module(body, [])) for body in bodies]
     dumps = [[n for n in ast.walk(tree)] for tree in (first, *others)]
     if len({len(d) for d in dumps}) != 1:
         return None
@@ -359,10 +359,10 @@ def _lookup(
             names = self.at.get(id(node), ())
             if len(set(names)) <= 1:
                 return node
-            return ast.Subscript(name(tables[names]), copy.deepcopy(kind), ast.Load())
+            return ast.Subscript(name(tables[names]), copied(kind), ast.Load())
 
         def visit_Constant(self, node: ast.Constant) -> ast.expr:
-            return copy.deepcopy(kind) if id(node) in entries else node
+            return copied(kind) if id(node) in entries else node
 
     body = Rename().visit(first).body
     made = [

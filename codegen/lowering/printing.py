@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import copy
 import keyword
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,7 +11,7 @@ from typing import Protocol
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
 from codegen.lowering.numbers import Leaf, apply_syntax, to_syntax
-from codegen.lowering.syntax import Unspellable, expressions_in, stored
+from codegen.lowering.syntax import Unspellable, copied, expressions_in, stored
 from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Local, Raw, leaves, substitute
 from ir.graph import (
     Branch,
@@ -477,7 +476,7 @@ class BodyPrinter:
             held = self.pending[value.id]
             if held.weight > 0:
                 del self.pending[value.id]
-            return copy.deepcopy(held.expr)
+            return copied(held.expr)
         return ast.Name(self.names[value.id], ast.Load())
 
     # --------------------------------------------------------------------------------------------------- numbers
@@ -919,7 +918,7 @@ def name_hints(region: Region) -> dict[int, tuple[str, ...]]:
 
 
 def width(expr: ast.expr) -> int:
-    return len(ast.unparse(ast.fix_missing_locations(copy.deepcopy(expr))))
+    return len(ast.unparse(ast.fix_missing_locations(copied(expr))))
 
 
 Namer = Callable[[str], str]

@@ -9,12 +9,19 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+
+@lru_cache(maxsize=16)  # the files of a package, which are checked and then taken apart
+def parsed(text: str) -> list[ast.stmt]:
+    """The statements of a module. Raises SyntaxError, ValueError, RecursionError."""
+    return ast.parse(text).body
 
 
 def definitions(text: str) -> dict[str, str]:
     """Key -> digest, in order. Raises SyntaxError."""
     lines = text.splitlines()
-    body = ast.parse(text).body
+    body = parsed(text)
     start = min((_first(node) for node in body[:1]), default=1)  # what stands above the first statement is the header
     return dict(_digests(body, lines, start, ""))
 

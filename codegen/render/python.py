@@ -1,8 +1,7 @@
-"""Emitted Python: checked to parse, then formatted by the pinned ruff, all files in one process."""
+"""Emitted Python: formatted by the pinned ruff, all files in one process, and checked to parse."""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from ruff import find_ruff_bin
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
+from codegen.render.definitions import parsed
 from ir.spans import Span
 
 LINE_LENGTH = 120
@@ -27,28 +27,33 @@ def format_python(files: Mapping[str, str], *, tidy: bool = True) -> dict[str, s
     Raises:
         CompileError: `emitted-code` if a file does not parse. That is a fault of the compiler, never of its input.
     """
-    findings = [fault for name, text in files.items() if name.endswith(".py") and (fault := syntax_fault(name, text))]
-    if findings:
-        raise CompileError(*findings)
-    formatted = dict(files)
+    formatted, failure = dict(files), None
     with tempfile.TemporaryDirectory(prefix="codegen-") as folder:
         paths = {name: Path(folder, name) for name in files if name.endswith(".py")}
         for name, path in paths.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(files[name], encoding="utf-8", newline="\n")
-        if paths and tidy:
-            _ruff("check", "--fix-only", "--unsafe-fixes", "--select", ",".join(TIDIED), folder=folder)
-        if paths:
-            _ruff("format", folder=folder)
+        try:
+            if paths and tidy:
+                _ruff("check", "--fix-only", "--unsafe-fixes", "--select", ",".join(TIDIED), folder=folder)
+            if paths:
+                _ruff("format", folder=folder)
+        except CompileError as error:
+            failure = error
         for name, path in paths.items():
             formatted[name] = path.read_text(encoding="utf-8")
+    findings = [fault for name in paths if (fault := syntax_fault(name, formatted[name]))]
+    if findings:
+        raise CompileError(*findings)
+    if failure is not None:
+        raise failure
     return formatted
 
 
 def syntax_fault(name: str, text: str) -> Diagnostic | None:
     """Why a file is no Python, or None."""
     try:
-        ast.parse(text)
+        parsed(text)
     except (SyntaxError, ValueError, RecursionError) as error:
         line = getattr(error, "lineno", None) or 1
         column = max(0, (getattr(error, "offset", None) or 1) - 1)

@@ -7,7 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from codegen.graph.exploration.expressions import constants_of, holds, is_scalar, paths_of
 from codegen.graph.exploration.lifting import Unclear, Uniform, lift
 from codegen.graph.exploration.pool import Pool
-from codegen.graph.exploration.questions import Test, about_the_list, at_end, chosen, end_of, is_about_elements, questions_of, unless, way_of
+from codegen.graph.exploration.questions import (
+    Test,
+    about_the_list,
+    at_end,
+    chosen,
+    end_of,
+    is_about_elements,
+    questions_of,
+    unless,
+    way_of,
+)
 from codegen.graph.exploration.refining import MAX_COMPARED, Refinement
 from codegen.graph.exploration.running import Outcome
 from codegen.graph.exploration.runs import FAILS, MAX_CANDIDATES, MAX_RUNS, Runs
