@@ -193,7 +193,8 @@ def _run(built: Built, attempt: _Attempt, surroundings: Surroundings, *, replay:
     if kept is not None:
         kept.begin()
     ids, positions, fresh = Tensor(surroundings.ids), Tensor(surroundings.positions), Tensor(surroundings.fresh)
-    valid = Tensor(TensorValue((B, S if cached else T), DType.INT64)) if attempt.all_tokens else fresh
+    total = S if cached and not surroundings.sketch else T
+    valid = Tensor(TensorValue((B, total), DType.INT64)) if attempt.all_tokens else fresh
     parameters, held = _parameters(model), _held(model)
     trace.default_dtype = DType.FLOAT32
     interpreter.framing = True
