@@ -59,7 +59,7 @@ LOOPS: dict[type, Callable[[Any, ast.For, Any, Scope], None]] = {}
 PACKAGES = frozenset(
     "torch math typing typing_extensions collections functools itertools dataclasses copy warnings os sys re json abc enum "
     "contextlib inspect importlib numbers operator string random time logging types packaging huggingface_hub numpy pathlib "
-    "textwrap datetime io threading weakref tempfile shutil traceback uuid struct __future__ stubs builtins".split()
+    "textwrap datetime io threading weakref tempfile shutil traceback uuid struct __future__ stubs builtins einops".split()
 )
 """Packages that the interpreted program finds installed; of any other an import fails, as the source usually provides for."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from codegen.graph.kept import Kept
 from codegen.graph.library import EXTERNALS, Intrinsic
 from codegen.graph.objects import Builtin, Foreign
+from codegen.graph.rearranging import rearrange
 from codegen.graph.recurrent import METHODS, States
 from codegen.graph.scalars import apply
 from codegen.graph.sizes import B, P, S, T
@@ -236,7 +237,8 @@ def _of_caches(method: Builtin) -> Intrinsic:
 
 
 def register() -> None:
-    """Tell the interpreter what these helpers of the library mean."""
+    """Tell the interpreter what helpers of the library and of einops mean."""
+    EXTERNALS["einops.rearrange"] = EXTERNALS["einops.repeat"] = rearrange
     for name, method in _CACHE_METHODS.items():
         if isinstance(method, Builtin):
             METHODS_OF_CACHES[name] = Builtin(name, _of_caches(method))

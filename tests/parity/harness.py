@@ -41,19 +41,23 @@ class Lab:
 
     root: Path
 
-    def original(self, name: str, raw: Mapping[str, object], *, gradients: bool = True) -> Recorded:
+    def original(
+        self, name: str, raw: Mapping[str, object], *, gradients: bool = True, code: Mapping[str, str] | None = None
+    ) -> Recorded:
         folder = self.root / "originals" / name
-        self._once(folder, lambda out: record(raw, out, gradients=gradients))
+        self._once(folder, lambda out: record(raw, out, gradients=gradients, code=code))
         return read(folder)
 
-    def package(self, name: str, raw: Mapping[str, object], *, raised: bool) -> Path:
-        """The folder of the package compiled for a configuration.
+    def package(
+        self, name: str, raw: Mapping[str, object], *, raised: bool, code: Mapping[str, str] | None = None
+    ) -> Path:
+        """The folder of the package compiled for a configuration; `code`: files of the repository and their texts.
 
         Raises:
             CompileError: as the compiler does.
         """
         folder = self.root / ("raised" if raised else "plain") / identifier(name)
-        self._once(folder, lambda out: emit(raw, out, raised=raised))
+        self._once(folder, lambda out: emit(raw, out, raised=raised, code=code))
         return folder
 
     def _once(self, folder: Path, make: Callable[[Path], None]) -> None:
@@ -73,9 +77,10 @@ class Lab:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-def emit(raw: Mapping[str, object], out: Path, *, raised: bool) -> None:
+def emit(raw: Mapping[str, object], out: Path, *, raised: bool, code: Mapping[str, str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as source:
-        (Path(source) / "config.json").write_text(json.dumps(raw))
+        for name, text in {**(code or {}), "config.json": json.dumps(raw)}.items():
+            (Path(source) / name).write_text(text)
         package = compile_package(load(source), raise_components=raised)
     out.mkdir(exist_ok=True)
     for file, text in package.files.items():

@@ -66,11 +66,15 @@ def load_case(name: str) -> dict[str, object]:
 
 
 def build(folder: Path, seed: int = 0) -> nn.Module:
-    """The original of a configuration, in float32: eager attention, every parameter random."""
+    """The original of a configuration, in float32: eager attention, every parameter random. Code beside it is run: it is ours."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32).float().eval()
+    ours = any(folder.glob("*.py"))
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=ours)
+    model = AutoModelForCausalLM.from_config(
+        config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=ours
+    )
+    model = model.float().eval()
     randomize(model, seed)
     return model
 
@@ -89,9 +93,13 @@ def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max() / max(1.0, theirs.std()))
 
 
-def record(raw: Mapping[str, object], folder: Path, *, gradients: bool = True) -> None:
-    """Write the checkpoint of `raw` and what the original computes with it into `folder`."""
+def record(
+    raw: Mapping[str, object], folder: Path, *, gradients: bool = True, code: Mapping[str, str] | None = None
+) -> None:
+    """Write the checkpoint of `raw` and what the original computes with it into `folder`; `code`: files and their texts."""
     folder.mkdir(parents=True, exist_ok=True)
+    for name, text in (code or {}).items():
+        (folder / name).write_text(text)
     (folder / "config.json").write_text(json.dumps(raw))
     single = build(folder)
     single.save_pretrained(folder)

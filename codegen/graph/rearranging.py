@@ -1,0 +1,86 @@
+"""`rearrange` and `repeat` of the package einops: axes by name, taken apart, moved and merged as two patterns say.
+
+Both are reshape, permute, expand and reshape, which is what is recorded. Source: the documentation of einops.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from codegen.graph import operators, tensor_ops
+from codegen.graph.values import Tensor, value_of
+
+if TYPE_CHECKING:
+    from codegen.graph.interpreter import Interpreter
+
+Groups = list[list[str]]
+"""Of every axis the names of the axes that it is made of; none for an axis of one element."""
+
+
+def rearrange(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """The tensor with its axes as the right side of the pattern names them.
+
+    Raises:
+        Unsupported: the pattern does not fit the tensor, or has an ellipsis.
+    """
+    tensor, pattern, *_ = args
+    left, arrow, right = str(value_of(pattern)).partition("->")
+    if not isinstance(tensor, Tensor) or not arrow or "..." in pattern or len(args) != 2:
+        interpreter.unsupported(f"a rearrangement by {value_of(pattern)!r}")
+    before, after = _groups(left), _groups(right)
+    if len(before) != len(tensor.shape):
+        interpreter.unsupported(f"a rearrangement of {len(tensor.shape)} axes by {value_of(pattern)!r}")
+    sizes = _sizes(interpreter, tensor, before, dict(kwargs))
+    named = [name for group in before for name in group]
+    wanted = [name for group in after for name in group]
+    if len(set(named)) != len(named) or len(set(wanted)) != len(wanted) or not set(named) <= set(wanted):
+        interpreter.unsupported(f"a rearrangement by {value_of(pattern)!r}")
+    if any(name not in sizes for name in wanted):
+        interpreter.unsupported(f"a rearrangement by {value_of(pattern)!r}, whose axes have unknown sizes")
+
+    def do(name: str, *operands: Any) -> None:
+        nonlocal tensor
+        tensor = tensor_ops.method(interpreter.tensor_span(), tensor, name, list(operands), {})
+
+    if any(len(group) != 1 for group in before):
+        do("reshape", *(sizes[name] for name in named))
+    kept = [name for name in wanted if name in named]
+    if kept != named:
+        do("permute", *(named.index(name) for name in kept))
+    if kept != wanted:
+        for at, name in enumerate(wanted):
+            if name not in named:
+                do("unsqueeze", at)
+        do("expand", *(sizes[name] for name in wanted))
+    if any(len(group) != 1 for group in after):
+        do("reshape", *(_product(interpreter, [sizes[name] for name in group]) for group in after))
+    return tensor
+
+
+def _groups(side: str) -> Groups:
+    """`b (h d) 1` as [[b], [h, d], []]."""
+    found = re.findall(r"\(([^)]*)\)|(\S+)", side)
+    return [[name for name in (merged or single).split() if name != "1"] for merged, single in found]
+
+
+def _sizes(interpreter: Interpreter, tensor: Tensor, groups: Groups, known: dict[str, Any]) -> dict[str, Any]:
+    """The size of every axis that has a name: those that are given, and in every group the one that follows from the others."""
+    sizes = dict(known)
+    for whole, group in zip(tensor.shape, groups, strict=True):
+        open_ = [name for name in group if name not in known]
+        if len(open_) > 1:
+            interpreter.unsupported(f"axes {', '.join(open_)} whose sizes do not follow from each other")
+        if open_ and len(group) == 1:
+            sizes[open_[0]] = whole
+        elif open_:
+            rest = _product(interpreter, [known[name] for name in group if name in known])
+            sizes[open_[0]] = operators.binary(interpreter, "//", whole, rest)
+    return sizes
+
+
+def _product(interpreter: Interpreter, sizes: list[Any]) -> Any:
+    total: Any = 1
+    for at, size in enumerate(sizes):
+        total = size if at == 0 else operators.binary(interpreter, "*", total, size)
+    return total

@@ -1,0 +1,76 @@
+"""Patterns of einops: axes taken apart, moved and merged by their names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codegen.graph.interpreter import Interpreter, Unsupported
+from codegen.graph.rearranging import rearrange
+from codegen.graph.regions import freeze
+from codegen.graph.values import Frame, Tensor, TensorValue, Trace
+from codegen.source.files import find_library
+from ir.evaluate import evaluate_region
+from ir.graph import DType
+
+SIZES = {"b": 2, "t": 3, "h": 4, "d": 5}
+Groups = list[list[str]]
+
+
+def computed(pattern: str, x: np.ndarray, **sizes: int) -> np.ndarray:
+    """What the recorded operations make of `x`."""
+    interpreter = Interpreter(find_library())
+    interpreter.stage, interpreter.trace = 2, Trace()
+    taken = TensorValue(x.shape, DType.FLOAT64)
+    result = rearrange(interpreter, [Tensor(taken), pattern], dict(sizes))
+    root = Frame("function", "rearranged", None, None, None, body=list(interpreter.trace.root.body))
+    region = freeze(root, [result.value], {})
+    return np.asarray(evaluate_region(region, [x] * len(region.params))[0])
+
+
+@st.composite
+def groups(draw: st.DrawFn) -> Groups:
+    """The four axes in some order, some of them merged."""
+    order = draw(st.permutations(sorted(SIZES)))
+    made: Groups = [[order[0]]]
+    for name in order[1:]:
+        if draw(st.booleans()):
+            made[-1].append(name)
+        else:
+            made.append([name])
+    return made
+
+
+def spelled(of: Groups) -> str:
+    return " ".join(group[0] if len(group) == 1 else f"({' '.join(group)})" for group in of)
+
+
+def shape(of: Groups) -> list[int]:
+    return [int(np.prod([SIZES[name] for name in group])) for group in of]
+
+
+@given(groups(), groups())
+def test_axes_go_where_their_names_are(before: Groups, after: Groups) -> None:
+    names, wanted = sum(before, []), sum(after, [])
+    x = np.random.default_rng(0).normal(size=[SIZES[name] for name in names])
+    expected = x.transpose([names.index(name) for name in wanted]).reshape(shape(after))
+    known = {name: SIZES[name] for group in before for name in group[1:]}
+    found = computed(f"{spelled(before)} -> {spelled(after)}", x.reshape(shape(before)), **known)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_new_axes_repeat_what_is_there() -> None:
+    x = np.random.default_rng(0).normal(size=(2, 3))
+    np.testing.assert_array_equal(computed("b t -> b (t h)", x, h=4), np.repeat(x, 4, axis=1))
+    np.testing.assert_array_equal(computed("b t -> b 1 t", x), x[:, None])
+    np.testing.assert_array_equal(computed("b 1 t -> b t", x[:, None]), x)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["b t h", "b -> b", "b t -> b", "b ... -> b ...", "b (t h) -> b t h", "b t -> b t q"]
+)
+def test_what_does_not_fit_is_refused(pattern: str) -> None:
+    with pytest.raises(Unsupported):
+        computed(pattern, np.zeros((2, 12)))

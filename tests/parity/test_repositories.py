@@ -1,0 +1,71 @@
+"""Repositories with modeling code of their own, against that code as it runs: architectures that nobody has published.
+
+Each combines ordinary parts in a way of its own. The code is ours, so that tests may run it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from codegen.diagnostics import CompileError
+from codegen.pipeline import compile_package
+from codegen.repo import load
+from tests.parity.harness import Backend, Flax, Lab, Torch, measure, measure_stacked, too_large
+
+REPOSITORIES = Path(__file__).resolve().parent.parent / "data" / "repositories"
+NAMES = sorted(folder.name for folder in REPOSITORIES.iterdir() if folder.is_dir())
+
+REFUSED = {
+    "dune": "unknown-pattern",  # a module that is chosen by a number that is computed from the index of the layer
+    "glade": "branch-on-data",  # a mask that is left out where nothing is padded
+    "harbor": "branch-on-length",  # masks of its own
+    "quill": "invalid-op",  # masks of its own
+    "sable": "unknown-pattern",  # a list of experts
+    "tern": "invalid-op",  # tensors rearranged by a pattern
+}
+"""What is not compiled yet, with the code of the diagnostic."""
+QUICK = ("marl",)
+
+
+def code_of(name: str) -> Mapping[str, str]:
+    return {file.name: file.read_text() for file in REPOSITORIES.joinpath(name).glob("*.py")}
+
+
+def raw_of(name: str) -> dict[str, object]:
+    return json.loads(REPOSITORIES.joinpath(name, "config.json").read_text())
+
+
+COMPILED = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES if name not in REFUSED
+]
+
+
+def compare(lab: Lab, name: str, backend: Backend) -> None:
+    recorded = lab.original(name, raw_of(name), code=code_of(name))
+    assert recorded.facts.decode is not None and recorded.facts.padded is not None
+    package = lab.package(name, raw_of(name), raised=True, code=code_of(name))
+    measures = measure(backend, package, recorded)
+    if isinstance(backend, Flax):
+        measures |= measure_stacked(backend, package, recorded)
+    assert not too_large(measures, recorded.tolerance)
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_torch(lab: Lab, name: str) -> None:
+    compare(lab, name, Torch())
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_flax(lab: Lab, flax: Flax, name: str) -> None:
+    compare(lab, name, flax)
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_what_is_refused_says_why(name: str) -> None:
+    with pytest.raises(CompileError) as caught:
+        compile_package(load(str(REPOSITORIES / name)))
+    assert REFUSED[name] in {diagnostic.code for diagnostic in caught.value.diagnostics}
