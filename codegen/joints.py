@@ -272,7 +272,7 @@ def views_of(
     facts = Facts(
         f"a causal language model, compiled from {repository.source}",
         parameters=parameter_count(built),
-        unread=tuple(unread.items()),
+        unread=tuple(sorted(unread.items())),
     )
     return package_views(
         lowering,

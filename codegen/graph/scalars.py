@@ -108,8 +108,15 @@ def simplify(op: str, value: Plain, values: list[object], exprs: tuple[Expr, ...
     """The expression `op(*exprs)`, whose value is `value`, with exact identities applied."""
     if op in _CONVERSIONS and type(values[0]) is _CONVERSIONS[op] and len(exprs) == 1:
         return exprs[0]
-    if op == "int" and len(exprs) == 1 and (quotient := _exact_quotient(exprs[0])) is not None:
-        return quotient
+    if op == "int" and len(exprs) == 1 and (whole := _exact_quotient(exprs[0]) or _unscaled(exprs[0])) is not None:
+        return whole
+    if (
+        op == "*"
+        and len(exprs) == 2
+        and all(type(v) is float for v in values)
+        and (same := _unscaled(Apply(op, exprs)))
+    ):
+        return same
     if op in ("max", "min") and all(expr == exprs[0] for expr in exprs):
         return exprs[0]
     if op in ("max", "min") and len(exprs) == 2 and all(type(v) is int for v in values):
@@ -227,6 +234,17 @@ def _exact_quotient(expr: Expr) -> Expr | None:
         return None
     a, b = expr.args
     return _divide(a, b) if _divides(b, a) else None
+
+
+def _unscaled(expr: Expr) -> Expr | None:
+    """`x` for `x * 1.0`. Of a float that is the float itself; so what is left in an expression is of an integer, a size that
+    a float holds exactly.
+    """
+    match expr:
+        case Apply("*", (inner, Const(float() as factor)) | (Const(float() as factor), inner)) if factor == 1.0:
+            return inner
+        case _:
+            return None
 
 
 def _divides(b: Expr, a: Expr) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -79,7 +80,22 @@ def attribute(owner: ast.expr, path: str) -> ast.expr:
 
 
 def unparse(node: ast.AST) -> str:
-    return ast.unparse(ast.fix_missing_locations(copied(node)))
+    return ast.unparse(ast.fix_missing_locations(_Constants().visit(copied(node))))
+
+
+WELL_KNOWN = {
+    math.pi: "math.pi",
+    2 * math.pi: "2 * math.pi",
+    math.sqrt(2.0): "math.sqrt(2.0)",
+    math.sqrt(2.0 / math.pi): "math.sqrt(2.0 / math.pi)",
+}
+"""Numbers that a reader knows by another name than their digits."""
+
+
+class _Constants(ast.NodeTransformer):
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        text = WELL_KNOWN.get(node.value) if isinstance(node.value, float) else None
+        return node if text is None else ast.parse(text, mode="eval").body
 
 
 def lines(statements: list[ast.stmt]) -> list[str]:

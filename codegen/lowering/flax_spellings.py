@@ -207,7 +207,7 @@ def attention(q, k, v, mask=None, *, is_causal=False, scale=None):
 ''',
     "grouped_dot": '''
 def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
-    """Rows [N, F] of x [N, D] times the weight of their group, whose `axis` is D; rows after the last group give zero."""
+    """Rows [N, F] of x [N, D] times the weight of their group, whose `axis` is D; rows after the last are zero."""
 
     def ragged(x: Array, weight: Array, sizes: Array) -> Array:
         axes = jax.lax.RaggedDotDimensionNumbers((((1,), (axis,)), ((), ())), [0], [0])

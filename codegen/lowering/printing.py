@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import keyword
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -833,7 +833,33 @@ def named_numbers(region: Region) -> dict[Expr, str]:
         if number.names and isinstance(expr, Apply) and any(isinstance(leaf, Dim) for leaf in leaves(expr)):
             if PAST not in leaves(expr) and sum(contains(other.expr, expr) for other in found) > 1:
                 out.setdefault(expr, number.names[0])
-    return out
+    return out | {expr: wanted for expr, wanted in repeated_numbers(found).items() if expr not in out}
+
+
+def repeated_numbers(found: Sequence[Number]) -> dict[Expr, str]:
+    """What numbers from the configuration have in common, if it is long enough to be worked out once; and a name for it."""
+    counts: dict[Expr, int] = {}
+
+    def count(expr: Expr) -> None:
+        if isinstance(expr, Apply):
+            counts[expr] = counts.get(expr, 0) + 1
+            for arg in expr.args:
+                count(arg)
+
+    for number in found:
+        count(number.expr)
+    often = [e for e, n in counts.items() if n > 1 and operations(e) > 3 and not any(map(_is_dim, leaves(e)))]
+    widest = [e for e in often if not any(e != o and counts[o] == counts[e] and contains(o, e) for o in often)]
+    named = {number.expr: number.names[0] for number in found if number.names}
+    return {expr: named.get(expr, "factor") for expr in widest}
+
+
+def operations(expr: Expr) -> int:
+    return 1 + sum(map(operations, expr.args)) if isinstance(expr, Apply) else 0
+
+
+def _is_dim(leaf: Expr) -> bool:
+    return isinstance(leaf, Dim)
 
 
 def numbers_in(operands: Iterable[Operand]) -> Iterator[Number]:
