@@ -30,6 +30,7 @@ from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.patterns import LayerKinds, Patterns, decided
 from codegen.lowering.printing import BodyPrinter, print_apart
 from codegen.lowering.recurrent import print_within
+from codegen.lowering.syntax import Unspellable
 from codegen.lowering.torch_dialect import choice, question
 from ir.expressions import Apply, Index, Key, Local
 from ir.graph import (
@@ -261,7 +262,7 @@ class ClassWriter:
             case Local(text):
                 return name(text)
             case _:
-                raise AssertionError(f"{leaf} while a module is made")
+                raise Unspellable(f"{leaf} while a module is made")
 
     def init_number(self, operand: Operand) -> ast.expr:
         match operand:
@@ -272,7 +273,7 @@ class ClassWriter:
             case tuple():
                 return ast.Tuple([self.init_number(item) for item in operand], ast.Load())
             case _:
-                raise AssertionError(f"{operand} as an argument of a layer")
+                raise Unspellable(f"{operand} as an argument of a layer")
 
     def child(self, child_name: str, child: Module) -> str:
         where = f"{self.plan.instances[0].path}.{child_name}".lstrip(".")
@@ -374,7 +375,7 @@ class ClassWriter:
                 self.kept[text] = text
                 return attribute(name("self"), text)
             case _:
-                raise AssertionError(f"{leaf} in a method")
+                raise Unspellable(f"{leaf} in a method")
 
     def call(self, node: Call, args: list[ast.expr], printer: BodyPrinter) -> ast.expr:
         if isinstance(node.target, FunctionTarget):

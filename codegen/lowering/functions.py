@@ -13,7 +13,7 @@ from codegen.lowering.dialect import AMBIENT, Dialect, attribute, lines, name, u
 from codegen.lowering.numbers import Leaf
 from codegen.lowering.printing import BodyPrinter, holds_type, placed, print_apart, reads_past
 from codegen.lowering.recurrent import STATES, print_state, print_within
-from codegen.lowering.syntax import dtype_syntax
+from codegen.lowering.syntax import Unspellable, dtype_syntax
 from ir.arch import Attention, Direction, MaskForm
 from ir.expressions import Index, Key, Local
 from ir.graph import (
@@ -233,7 +233,7 @@ class FunctionScope:
     def number(self, leaf: Leaf) -> ast.expr:
         if isinstance(leaf, Local):
             return name(leaf.name)
-        raise AssertionError(f"a helper function reads {leaf}")
+        raise Unspellable(f"a helper function reads {leaf}")
 
     def call(self, node: Call, args: list[ast.expr], printer: BodyPrinter) -> ast.expr:
         if isinstance(node.target, ModuleTarget):
@@ -256,7 +256,7 @@ class FunctionScope:
         return special(self.target, node, printer)
 
     def parameter(self, path: str) -> ast.expr:
-        raise AssertionError(f"a helper function reads the parameter {path}")
+        raise Unspellable(f"a helper function reads the parameter {path}")
 
     def loop(self, node: Loop, printer: BodyPrinter) -> None:
         raise CompileError(Diagnostic("module-in-function", "a helper function loops over modules"))

@@ -529,7 +529,7 @@ class BodyPrinter:
                     self.dims_header[name] = (name, param.shape.index(expr))
                     self.dim_sources.setdefault(param.id, []).append(self.dims_header[name])
                 return ast.Name(name, ast.Load())
-        raise AssertionError(f"a helper function reads {expr}")
+        raise Unspellable(f"a helper function reads {expr}")
 
     def arange_from_start(self, node: Op) -> ast.expr:
         """A range whose bounds are known when the model runs, of a length that is known before."""
@@ -561,7 +561,7 @@ class BodyPrinter:
         if found is None and dim == ALL and any(reads_past(arguments(node)) for node in self.region.nodes):
             return ast.BinOp(self.dim(PAST), ast.Add(), self.dim(NEW))
         if found is None:
-            raise AssertionError(f"no value at hand has the axis {dim.name}")
+            raise Unspellable(f"no value at hand has the axis {dim.name}")
         return found
 
     def size_name(self, dim: Dim) -> str:

@@ -21,6 +21,7 @@ from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, 
 from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.patterns import LayerKinds, Patterns, is_recorded
 from codegen.lowering.states import layer_states, sizes_of, states_view
+from codegen.lowering.syntax import Unspellable
 from codegen.lowering.torch_dialect import TorchDialect, question
 from codegen.lowering.views import CacheView, MaskKind, MaskView
 from ir.arch import Attention
@@ -216,6 +217,16 @@ class Lowering:
         return unparse(to_syntax(expr, resolve))
 
     def emit(self, dialect: Dialect) -> Lowered:
+        """
+        Raises:
+            CompileError: `no-spelling`, among others.
+        """
+        try:
+            return self._emit(dialect)
+        except Unspellable as error:
+            raise CompileError(Diagnostic("no-spelling", f"this cannot be written: {error}")) from error
+
+    def _emit(self, dialect: Dialect) -> Lowered:
         def count_of(path: str, length: int) -> str:
             return self.over_cfg(self.count(path, length))
 

@@ -22,10 +22,10 @@ NAMES = sorted(folder.name for folder in REPOSITORIES.iterdir() if folder.is_dir
 REFUSED = {
     "dune": "unknown-pattern",  # a module that is chosen by a number that is computed from the index of the layer
     "glade": "branch-on-data",  # a mask that is left out where nothing is padded
-    "harbor": "branch-on-length",  # masks of its own
-    "quill": "invalid-op",  # masks of its own
+    "harbor": "invalid-op",  # a mask that one new token does without
+    "quill": "invalid-op",  # a mask that one new token does without
     "sable": "unknown-pattern",  # a list of experts
-    "tern": "invalid-op",  # tensors rearranged by a pattern
+    "tern": "no-spelling",  # a table that is cut to the number of all tokens
 }
 """What is not compiled yet, with the code of the diagnostic."""
 QUICK = ("marl",)
@@ -36,7 +36,8 @@ def code_of(name: str) -> Mapping[str, str]:
 
 
 def raw_of(name: str) -> dict[str, object]:
-    return json.loads(REPOSITORIES.joinpath(name, "config.json").read_text())
+    raw: dict[str, object] = json.loads(REPOSITORIES.joinpath(name, "config.json").read_text())
+    return raw
 
 
 COMPILED = [

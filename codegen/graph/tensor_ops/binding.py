@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
+from codegen.graph.objects import Unknown
 from codegen.graph.values import Scalar, Size, Tensor, Trace, value_of
 from ir.graph import DType
 from ir.ops import OPS
@@ -133,6 +134,8 @@ def kind_of(x: object) -> str:
     """What an argument is called in a message."""
     if isinstance(x, Scalar):
         return type(x.value).__name__
+    if isinstance(x, Unknown):
+        return f"value that is not known ({x.reason})"
     return "None" if x is None else type(x).__name__
 
 
