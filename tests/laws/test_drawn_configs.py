@@ -1,0 +1,167 @@
+"""Any configuration that a configuration class takes: what is compiled for it computes what the original does.
+
+What a key may be follows from the class and its code (tests/parity/choices.py); nothing here is a list per model. A draw
+changes a few keys of a tiny case. Where the original cannot be built or run with that, it is dropped, and counted;
+everything else has to compile and to agree in float64: a whole sequence, steps on a cache, a padded batch, the checkpoint
+there and back.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, assume, event, given, settings
+from hypothesis import strategies as st
+
+from codegen.diagnostics import CompileError
+from tests.laws.test_hypothesis_configs import key, lab, record, wrong
+from tests.parity.choices import Choices, changed, choices, is_flag
+from tests.parity.harness import Flax, Lab, measure, too_large
+from tests.parity.original import CASES, NAMES
+
+__all__ = ["lab"]
+
+Changes = dict[tuple[str, ...], object]
+
+DRAWS = 20  # of each architecture
+AT_ONCE = 5  # keys that a draw changes at most
+KEPT = 3  # of the draws of each architecture the original can run this many at least
+
+OTHERS = tuple(sorted(path.stem for path in (CASES.parent / "other_cases").glob("*.json")))
+
+# Configurations that the original runs and the compiler refuses: case, changes that suffice -> code, and why.
+REFUSED: tuple[tuple[str, Changes, str, str], ...] = (
+    ("xlnet", {("attn_type",): "uni"}, "shape-mismatch", "a padded batch of several rows fails in the original too"),
+)
+
+# What draws found, each for its kind.
+FOUND: tuple[tuple[str, Changes], ...] = (
+    ("mistral", {("is_causal",): False, ("sliding_window",): 4}),  # a window to both sides is one wider
+    ("gemma3_text", {("use_bidirectional_attention",): True}),  # a mask or another mask; its name is no function's
+    ("gemma3_text", {("head_dim",): 1}),  # heads of one element grow to the size of their angles
+    (
+        "cohere_compass_text",
+        {("layer_types",): ["sliding_attention"] * 4},
+    ),  # angles of a kind of layers that is not there
+    ("flint", {("hidden_act",): "quick_gelu"}),  # a helper was all that needed an import
+)
+
+
+def load_case(name: str) -> dict[str, object]:
+    folder = CASES if name in NAMES else CASES.parent / "other_cases"
+    found: dict[str, object] = json.loads((folder / f"{name}.json").read_text())
+    return found
+
+
+def draws(table: Choices) -> st.SearchStrategy[Changes]:
+    """A few keys with other values; what is a flag three times as often as what is a size."""
+    weighted = [path for path, values in table.items() for _ in range(3 if is_flag(path, values) else 1)]
+
+    @st.composite
+    def drawn(draw: st.DrawFn) -> Changes:
+        paths = draw(st.lists(st.sampled_from(weighted), min_size=1, max_size=AT_ONCE, unique=True))
+        return {path: draw(st.sampled_from(table[path])) for path in paths}
+
+    return drawn()
+
+
+def check(lab: Lab, case: str, drawn: Changes) -> None:
+    """
+    Raises:
+        AssertionError: it does not agree, or is not refused as REFUSED says.
+        CompileError: it is refused.
+    """
+    raw = changed(load_case(case), drawn)
+    code = next((code for name, part, code, _ in REFUSED if name == case and part.items() <= drawn.items()), None)
+    if code is not None:
+        with pytest.raises(CompileError) as caught:
+            lab.package(key(raw), raw, raised=True)
+        assert code in {diagnostic.code for diagnostic in caught.value.diagnostics}
+        return
+    package = lab.package(key(raw), raw, raised=True)
+    assert not wrong(lab, package, raw)
+
+
+def check_draws(lab: Lab, case: str, number: int) -> None:
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    kept = 0
+
+    @settings(
+        max_examples=number,
+        deadline=None,
+        derandomize=True,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(draws(choices(load_case(case))))
+    def run(drawn: Changes) -> None:
+        nonlocal kept
+        possible = record(lab, changed(load_case(case), drawn)) is not None
+        event("the original runs" if possible else "the original does not run")
+        assume(possible)
+        kept += 1
+        check(lab, case, drawn)
+
+    run()
+    assert kept >= min(KEPT, number)
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.parametrize("case", NAMES)
+def test_any_configuration(lab: Lab, case: str) -> None:
+    check_draws(lab, case, DRAWS)
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.parametrize("case", OTHERS)
+def test_any_configuration_of_other_families(lab: Lab, case: str) -> None:
+    check_draws(lab, case, DRAWS // 4)
+
+
+@pytest.mark.parametrize(("case", "drawn"), FOUND, ids=lambda value: value if isinstance(value, str) else "")
+def test_what_draws_found(lab: Lab, case: str, drawn: Changes) -> None:
+    assert record(lab, changed(load_case(case), drawn)) is not None
+    check(lab, case, drawn)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "drawn"), FOUND, ids=lambda value: value if isinstance(value, str) else "")
+def test_what_draws_found_in_flax(lab: Lab, case: str, drawn: Changes) -> None:
+    raw = changed(load_case(case), drawn)
+    recorded = lab.original(key(raw), raw, gradients=False)
+    package = lab.package(key(raw), raw, raised=True)
+    assert not too_large(measure(Flax(), package, recorded, ["gradient", "decode", "padded"]), recorded.tolerance)
+
+
+@pytest.mark.parametrize(("case", "drawn", "code"), [entry[:3] for entry in REFUSED])
+def test_what_is_refused(lab: Lab, case: str, drawn: Changes, code: str) -> None:
+    check(lab, case, drawn)
+
+
+QUICK = ("qwen3", "gpt2")
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(name, marks=() if name in QUICK else (pytest.mark.slow, pytest.mark.long)) for name in NAMES]
+)
+def test_saved_again_it_is_the_same(lab: Lab, case: str, tmp_path: Path) -> None:
+    """This release spells keys otherwise than those that the cases were written for. Both spellings give the same models."""
+    from transformers import AutoConfig
+
+    (tmp_path / "config.json").write_text(json.dumps(load_case(case)))
+    AutoConfig.from_pretrained(tmp_path).save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert models(lab, load_case(case)) == models(lab, saved)
+
+
+def models(lab: Lab, raw: Mapping[str, object]) -> dict[str, str]:
+    """The text of what computes, but for the line that names the source."""
+    package = lab.package(key(dict(raw)), raw, raised=True)
+    files = ("torch_model.py", "flax_model.py", "weights.py", "sharding.py")
+    return {file: (package / file).read_text().split("\n", 1)[1] for file in files}
