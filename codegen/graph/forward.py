@@ -16,6 +16,7 @@ from codegen.graph.objects import Function, ModuleObject
 from codegen.graph.recurrent import States, UnknownState
 from codegen.graph.regions import freeze, freeze_with_inputs, nodes_of
 from codegen.graph.replay import Recordings
+from codegen.graph.sinking import sink
 from codegen.graph.sizes import B, S, T
 from codegen.graph.state import KeyValueCache, Mask, Surroundings
 from codegen.graph.values import Frame, Node, Tensor, TensorValue, value_of
@@ -111,11 +112,14 @@ def _trace_either_way(built: Built, *, replay: bool) -> Traced:
                 return _trace_with_own(built, attempt, replay=replay, again=again)
             return _trace_with_states(built, attempt, replay=replay, again=again)
         except (CompileError, Raised) as error:
+            if attempt.own:
+                again()
+                continue
             if isinstance(error, CompileError) and error.diagnostics[0].code not in _ANOTHER_WAY:
                 raise
             if isinstance(error, Raised) and error.instance.cls.name not in _REFUSALS:
                 raise
-            first = first or (None if attempt.own else error)
+            first = first or error
             again()
     assert first is not None
     raise first
@@ -231,6 +235,7 @@ def _trace(
     frame = next(f for f in trace.root.body if isinstance(f, Frame) and f.kind == "module" and f.module_path == "")
     if kept is not None:
         settle(interpreter, kept, frame, logits.value)
+    sink(frame, parameters, {path for path, module in _modules(model, "") if module.cls.module.startswith("stubs.")})
     counting.share_the_count(frame, surroundings.ids, surroundings.positions, cached=cached)
     region, takes = freeze_with_inputs(frame, [logits.value], parameters, _constants(model))
     names = {surroundings.ids: "ids", surroundings.positions: "positions", run.valid: "valid", run.fresh: "fresh"}

@@ -102,19 +102,41 @@ def _holders(x: Any, depth: int = 0, seen: set[int] | None = None) -> Iterator[A
 
 
 def check_start(kept: Kept, trace: Trace) -> None:
-    """What is written to in place starts as zeros.
+    """Before the first token a state is zeros: those that the source writes into, or zeros that it takes where there is none.
 
     Raises:
-        CompileError: `unknown-state`, it starts as something else.
+        CompileError: `unknown-state`, nothing in the first call says so.
     """
-    for tensor in kept.tensors.values():
+    zeros = set(_zeros(trace.root))
+    for path, tensor in kept.tensors.items():
         value = tensor.value
         while (node := trace.made.get(value)) is not None and node.op == "setitem":
             assert isinstance(node.args[0], TensorValue)
             value = node.args[0]
-        if value_of(value.everywhere) not in (None, 0, False):
-            message = f"a state that starts as {value_of(value.everywhere)}, not as zeros"
+        if _grows(tensor) or value_of(value.everywhere) in (0, False):
+            continue
+        sizes = tuple(value_of(size) for size in tensor.shape)
+        if value.everywhere is not None or not zeros & {sizes, sizes[-1:]}:
+            called = next((part for part in reversed(path) if isinstance(part, str)), "it")
+            message = f"a state whose beginning is not seen to be zeros: `{called}`"
             raise CompileError(Diagnostic("unknown-state", message))
+
+
+def _zeros(root: Frame) -> Iterator[tuple[object, ...]]:
+    """The shapes of tensors of zeros, and how many zeros others are padded with."""
+    for node, _ in nodes_of(root):
+        for result in node.results:
+            if value_of(result.everywhere) in (0, False) and result.everywhere is not None:
+                yield tuple(value_of(size) for size in result.shape)
+        match node:
+            case Node(op="pad", args=(_, tuple() as pairs, "constant", fill)) if value_of(fill) == 0:
+                yield from ((value_of(before),) for before, _ in pairs)
+            case _:
+                pass
+
+
+def _grows(tensor: Tensor) -> bool:
+    return any(isinstance(size, Scalar) and size.expr in (Dim("T"), Dim("S")) for size in tensor.shape)
 
 
 def _leaves(root: Any) -> Iterator[tuple[Path, Tensor]]:
