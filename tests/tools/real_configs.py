@@ -2,8 +2,7 @@
 
     python -m tests.tools.real_configs FOLDER [--out docs/real-configs.md] [--type TYPE ...]
 
-FOLDER holds a folder `organisation__name` with a config.json for each repository. No weights are read. Without --type, the
-types are those of tests/data/cases.
+FOLDER holds a folder `organisation__name` with a config.json for each repository. No weights are read. Without --type, all types.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from codegen.diagnostics import CompileError
 from codegen.pipeline import Package, compile_package
 from codegen.repo import load
 
-CASES = Path(__file__).resolve().parent.parent / "data" / "cases"
 PREFIX = "this configuration does not fit the code of "
 
 
@@ -37,10 +35,11 @@ class Row:
 
 
 def rows(folder: Path, wanted: frozenset[str]) -> Iterator[Row]:
+    """Of all repositories whose type is `wanted`, or of all, type by type."""
     by_type: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob("*/config.json")):
         model_type = str(json.loads(path.read_text()).get("model_type"))
-        if model_type in wanted:
+        if not wanted or model_type in wanted:
             by_type.setdefault(model_type, {})[path.parent.name.replace("__", "/", 1)] = path
     for model_type, paths in sorted(by_type.items()):
         yield from rows_of(model_type, paths)
@@ -121,7 +120,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--type", action="append", default=[])
     arguments = parser.parse_args()
-    wanted = frozenset(arguments.type or (path.stem for path in CASES.glob("*.json")))
+    wanted = frozenset(arguments.type)
     found = []
     for row in rows(arguments.folder, wanted):
         print(row.model_type, row.repository, row.refusal or "compiles", "|", row.unserved or "served", flush=True)
