@@ -11,12 +11,13 @@ from ir.spans import Span
 
 CODE = "config-value"
 MAX_SIZE = 1 << 31
-MAX_DEPTH = 4096  # layers
-DEPTHS = frozenset(("num_hidden_layers", "n_layer", "num_layers"))
+MAX_DEPTH = 1024  # layers
+DEPTHS = frozenset("num_hidden_layers n_layer n_layers num_layers decoder_layers encoder_layers".split())
 # the words of the field for what every network has; null stands for a default, a list has a value for each layer
 SIZES = frozenset(
     "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim "
-    "max_position_embeddings n_embd n_head n_layer n_positions n_ctx n_inner d_model d_ff d_kv num_layers num_heads".split()
+    "max_position_embeddings n_embd n_head n_layer n_layers n_positions n_ctx n_inner d_model d_ff d_kv num_layers num_heads "
+    "decoder_layers encoder_layers".split()
 )
 COUNT = re.compile(r"num_.*|.*_size|.*_dim|.*_window|.*_length")
 NAME = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.+\-]{0,99})?")  # it may become the name of a folder or of a file
