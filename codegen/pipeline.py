@@ -103,10 +103,12 @@ def build(repository: Repository) -> graph.Built:
         return graph.build(files, repository.config)
 
 
-def trace(repository: Repository, built: graph.Built, *, raise_components: bool = True) -> Front:
-    """What the modules compute, and what that is in the terms of the field."""
+def trace(
+    repository: Repository, built: graph.Built, *, raise_components: bool = True, way: graph.Attempt | None = None
+) -> Front:
+    """What the modules compute, and what that is in the terms of the field; with `way`, where `forward` is called so."""
     with placed(repository):
-        traced = graph.trace_forward(built)
+        traced = graph.trace_forward(built, way=way)
     if not raise_components:
         return Front(repository, built, traced, None, None)
     raised = raising.raise_program(traced.region, traced.mask_parameters, traced.both_ways, traced.inputs)
@@ -119,7 +121,7 @@ def trace_variant(front: Front, config: Mapping[str, object]) -> Front | None:
     built = graph.build(find_library(sources(other)), config)
     if graph.module_shapes(built) != graph.module_shapes(front.built):
         return None
-    return trace(other, built, raise_components=front.raised is not None)
+    return trace(other, built, raise_components=front.raised is not None, way=front.traced.way)
 
 
 def check_weights(repository: Repository, built: graph.Built, naming: Naming) -> Accounts | None:

@@ -14,9 +14,10 @@ from codegen.graph.construction import (
     transient_buffers,
 )
 from codegen.graph.exploration import validate
-from codegen.graph.forward import Traced, trace_forward
+from codegen.graph.forward import Attempt, Traced, trace_forward
 
 __all__ = [
+    "Attempt",
     "Built",
     "Traced",
     "base_prefix",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic
@@ -24,6 +24,17 @@ from ir.expressions import Expr
 from ir.graph import DType, Module, Parameter, Region
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One way to call `forward`: on new tokens after those in a cache or on whole sequences; with a mask of all tokens or
+    of the new ones; with a cache of ours or what the source makes of its own.
+    """
+
+    cached: bool
+    all_tokens: bool = True
+    own: bool = False
+
+
 @dataclass(frozen=True)
 class Traced:
     """A model as it runs: its modules, what happens to the tokens, and what its top region takes, by name."""
@@ -34,6 +45,7 @@ class Traced:
     masks: tuple[Mask, ...]
     constants: frozenset[str]  # paths of tensors that are computed from the configuration
     limits: tuple[Expr, ...] = ()  # how many tokens at once it is for, each over the configuration
+    way: Attempt | None = field(default=None, compare=False)  # how `forward` was called
 
     @property
     def mask_parameters(self) -> tuple[int, ...]:
@@ -48,32 +60,21 @@ class Traced:
         return tuple(at for at, name in enumerate(self.inputs) if name in names)
 
 
-def trace_forward(built: Built, *, replay: bool = True) -> Traced:
+def trace_forward(built: Built, *, replay: bool = True, way: Attempt | None = None) -> Traced:
     """Run `forward` of the top module; with `replay`, layers that are alike are run once and copied.
 
-    A model whose code cannot go on from a cache is traced on whole sequences.
+    A model whose code cannot go on from a cache is traced on whole sequences. With `way`, it is called so or not at all.
 
     Raises:
         CompileError: something in it has no meaning here.
     """
     with deep_recursion():
         try:
-            return _trace_either_way(built, replay=replay)
+            return _trace_either_way(built, replay=replay, way=way)
         except Raised as error:
             raise blame.raised(built.interpreter, error) from None
         except CompileError as error:
             raise blame.explain(built.interpreter, error) from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """One way to call `forward`: on new tokens after those in a cache or on whole sequences; with a mask of all tokens or
-    of the new ones; with a cache of ours or what the source makes of its own.
-    """
-
-    cached: bool
-    all_tokens: bool = True
-    own: bool = False
 
 
 _REFUSALS = frozenset(
@@ -83,22 +84,24 @@ _REFUSALS = frozenset(
 _ANOTHER_WAY = frozenset({"shape-mismatch", "state-in-module", "unsupported", "unknown-state", "branch-on-length"})
 _CACHES = ("past_key_values", "cache_params")
 _ATTEMPTS = (
-    _Attempt(True),
-    _Attempt(True, all_tokens=False),
-    _Attempt(True, own=True),
-    _Attempt(True, all_tokens=False, own=True),
-    _Attempt(False),
+    Attempt(True),
+    Attempt(True, all_tokens=False),
+    Attempt(True, own=True),
+    Attempt(True, all_tokens=False, own=True),
+    Attempt(False),
 )
 _MAX_ROUNDS = 3  # until what calls keep has settled
 
 
-def _trace_either_way(built: Built, *, replay: bool) -> Traced:
+def _trace_either_way(built: Built, *, replay: bool, way: Attempt | None) -> Traced:
     """The first attempt whose shapes fit together, and that the source does not refuse."""
     attempts = [attempt for attempt in _ATTEMPTS if attempt.own or not attempt.cached]
     if any(_knows(built, name) for name in _CACHES):
         attempts = list(_ATTEMPTS)
     elif not _knows(built, "use_cache"):
-        attempts = [_Attempt(False)]
+        attempts = [Attempt(False)]
+    if way is not None:
+        attempts = [way]
     interpreter = built.interpreter
     trace, made, known = interpreter.trace, list(interpreter.trace.root.body), interpreter.predicates.copy()
     first: CompileError | Raised | None = None
@@ -125,7 +128,7 @@ def _trace_either_way(built: Built, *, replay: bool) -> Traced:
     raise first
 
 
-def _trace_with_states(built: Built, attempt: _Attempt, *, replay: bool, again: Callable[[], None]) -> Traced:
+def _trace_with_states(built: Built, attempt: Attempt, *, replay: bool, again: Callable[[], None]) -> Traced:
     """A trace; where it asks for states that are not known yet, after one on an empty cache that tells them."""
     states = States(learning=True)
     try:
@@ -144,7 +147,7 @@ def _trace_with_states(built: Built, attempt: _Attempt, *, replay: bool, again: 
         return _trace(built, attempt, replay=replay, states=States(kinds=states.kinds))
 
 
-def _trace_with_own(built: Built, attempt: _Attempt, *, replay: bool, again: Callable[[], None]) -> Traced:
+def _trace_with_own(built: Built, attempt: Attempt, *, replay: bool, again: Callable[[], None]) -> Traced:
     """A trace on what a call before it left in objects of the source.
 
     Raises:
@@ -179,13 +182,13 @@ class _Run:
     setup: Frame  # what filled the buffers
 
 
-def _sketch(built: Built, attempt: _Attempt, kept: Kept, states: States) -> None:
+def _sketch(built: Built, attempt: Attempt, kept: Kept, states: States) -> None:
     """Run `forward` on nothing, for what it leaves for the next call alone."""
     _run(built, attempt, Surroundings(attempt.cached, kept=kept, states=states, sketch=True), replay=False)
     check_start(kept, built.interpreter.trace)
 
 
-def _run(built: Built, attempt: _Attempt, surroundings: Surroundings, *, replay: bool) -> _Run:
+def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: bool) -> _Run:
     """Run `forward` once."""
     interpreter, model, cached, kept = built.interpreter, built.model, attempt.cached, surroundings.kept
     trace = interpreter.trace
@@ -219,7 +222,7 @@ def _run(built: Built, attempt: _Attempt, surroundings: Surroundings, *, replay:
 
 def _trace(
     built: Built,
-    attempt: _Attempt,
+    attempt: Attempt,
     *,
     replay: bool,
     states: States | None = None,
@@ -248,7 +251,7 @@ def _trace(
     inputs = tuple(names[value] for value in takes)
     masks = tuple(mask for mask, value in surroundings.masks.items() if value in takes)
     tree, constants = _with_constants(module_tree(built), model, parameters, run.setup)
-    traced = Traced(tree, region, inputs, masks, constants, tuple(surroundings.limits))
+    traced = Traced(tree, region, inputs, masks, constants, tuple(surroundings.limits), attempt)
     if surroundings.asked & (_filled(frame) - surroundings.filled):
         raise _FilledLater(traced, _filled(frame))
     return traced
