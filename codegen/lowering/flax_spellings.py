@@ -215,24 +215,24 @@ def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
 
     def in_blocks(x: Array, weight: Array, sizes: Array) -> Array:
         """Block after block of rows of one group, the last of each group filled up: a CPU has no ragged product."""
-        n, groups = x.shape[0], sizes.shape[0]
+        n, groups, width = x.shape[0], sizes.shape[0], weight.shape[3 - axis]
         size = max(1, min(32, -(-n // groups)))
         count = min(n, -(-n // size) + groups)  # more blocks there cannot be
         blocks = -(-sizes // size)  # of each group
         ends, last = jnp.cumsum(sizes), jnp.cumsum(blocks)
         group = jnp.searchsorted(ends, jnp.arange(n), side="right")  # of each row
         place = jnp.arange(n) + ((last - blocks) * size - (ends - sizes))[group]
-        rows = jnp.zeros((count * size, x.shape[1]), x.dtype).at[place].set(x).reshape(count, size, -1)
+        rows = jnp.zeros((count * size, x.shape[1]), x.dtype).at[place].set(x).reshape(count, size, x.shape[1])
 
         def product(rows: Array, group: Array) -> Array:
             return jax.lax.dot_general(rows, weight[group], (((1,), (axis - 1,)), ((), ())))
 
         def nothing(rows: Array, group: Array) -> Array:
-            return jnp.zeros((size, weight.shape[3 - axis]), x.dtype)
+            return jnp.zeros((size, width), x.dtype)
 
         owner = jnp.searchsorted(last, jnp.arange(count), side="right")  # the group of each block
         out = jax.lax.map(lambda block: jax.lax.cond(block[1] < groups, product, nothing, *block), (rows, owner))
-        return jnp.where((group < groups)[:, None], out.reshape(count * size, -1)[place], 0)
+        return jnp.where((group < groups)[:, None], out.reshape(count * size, width)[place], 0)
 
     return jax.lax.platform_dependent(x, weight, sizes, cpu=in_blocks, default=ragged)
 ''',
