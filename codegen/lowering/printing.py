@@ -892,7 +892,17 @@ def names_dtype(operands: Iterable[Operand], dtype: DType) -> bool:
 
 def name_hints(region: Region) -> dict[int, tuple[str, ...]]:
     """Names that other frames gave to the values that have none here: of a callee's result, then of a callee's parameter."""
+    return _name_hints(region, {})
+
+
+def _name_hints(region: Region, known: dict[int, dict[int, tuple[str, ...]]]) -> dict[int, tuple[str, ...]]:
+    """The same; `known` holds those of regions that were asked for before, by identity."""
+    if id(region) in known:
+        return known[id(region)]
     hints: dict[int, list[str]] = {}
+
+    def inside(body: Region, value: Operand) -> tuple[str, ...]:
+        return _name_hints(body, known).get(value.id, ()) if isinstance(value, Value) else ()
 
     def hint(value: Operand, names: tuple[str, ...]) -> None:
         if isinstance(value, Value):
@@ -903,33 +913,29 @@ def name_hints(region: Region) -> dict[int, tuple[str, ...]]:
             case Call(_, inner, _, results):
                 for result, produced in zip(results, inner.results, strict=False):
                     if isinstance(produced, Value):
-                        hint(result, produced.names or name_hints(inner).get(produced.id, ()))
+                        hint(result, produced.names or inside(inner, produced))
             case Loop(bodies=bodies, results=results):
                 for result, produced in zip(results, bodies[0].results, strict=False):
                     if isinstance(produced, Value):
-                        hint(result, produced.names or name_hints(bodies[0]).get(produced.id, ()))
+                        hint(result, produced.names or inside(bodies[0], produced))
             case Scan() | Branch():
                 body = within(node)[-1]
                 for result, produced in zip(node.results, body.results, strict=False):
                     if isinstance(produced, Value):
-                        hint(result, produced.names or name_hints(body).get(produced.id, ()))
+                        hint(result, produced.names or inside(body, produced))
             case Op() | Raised():
                 pass
     for node in region.nodes:
         match node:
             case Call(_, inner, args, _):
                 for arg, param in zip(args, inner.params, strict=False):
-                    hint(arg, param.names or (name_hints(inner).get(param.id, ()) if isinstance(param, Value) else ()))
+                    hint(arg, param.names or inside(inner, param))
             case Loop(bodies=bodies, carried=carried, invariant=invariant, varying=varying):
                 for body, differing in zip(bodies, varying, strict=True):
                     for arg, param in zip(differing, body.params[len(carried) + len(invariant) :], strict=False):
-                        found = name_hints(body).get(param.id, ()) if isinstance(param, Value) else ()
-                        hint(arg, param.names or found)
+                        hint(arg, param.names or inside(body, param))
                 for arg, param in zip((*carried, *invariant), bodies[0].params, strict=False):
-                    hint(
-                        arg,
-                        param.names or (name_hints(bodies[0]).get(param.id, ()) if isinstance(param, Value) else ()),
-                    )
+                    hint(arg, param.names or inside(bodies[0], param))
             case Scan() | Branch():
                 pass
             case Op() | Raised():
@@ -940,7 +946,8 @@ def name_hints(region: Region) -> dict[int, tuple[str, ...]]:
             for arg in node.args[:1]:
                 if isinstance(arg, Value) and not arg.names and arg.id not in hints:
                     hint(arg, result.names or tuple(hints.get(result.id, ())))
-    return {value_id: tuple(names) for value_id, names in hints.items()}
+    known[id(region)] = {value_id: tuple(names) for value_id, names in hints.items()}
+    return known[id(region)]
 
 
 def width(expr: ast.expr) -> int:
