@@ -139,3 +139,15 @@ def test_a_broken_stamp_costs_time_alone(generated: Path, checkout: Path) -> Non
     os.makedirs(checkout / ".cache", exist_ok=True)
     (checkout / ".cache" / "regenerate.json").write_text("{")
     assert states("regenerate-all") == dict.fromkeys("abc", "up-to-date")
+
+
+def test_a_process_that_ends_early_is_one_failure(generated: Path) -> None:
+    def work(folder: Path) -> regenerate.Outcome:
+        if folder.name == "b":
+            os._exit(3)
+        return regenerate.Outcome(folder.name, "up-to-date")
+
+    for name, lines in (("a", 2), ("b", 3), ("c", 1)):  # the shortest is compiled here
+        (generated / name / "more.py").write_text("x = 1\n" * 1000 * lines)
+    found = {one.name: one.state for one in regenerate._run(work, regenerate.packages(generated), 2)}
+    assert found == {"a": "up-to-date", "b": "failed", "c": "up-to-date"}

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from codegen.graph.exploration import ConfigurationClass, Outcome
 from codegen.graph.exploration.memory import Memory
+from codegen.graph.exploration.questions import about_the_list
 from codegen.graph.exploration.variants import ABSENT, changed
+from ir.expressions import Apply, Const, Expr, Raw
 from tests.config.law import case, library
 
 CASES = ("llama", "gpt2", "mpt", "gemma3_text", "falcon", "phi3")
@@ -80,3 +82,32 @@ def test_a_question_is_all_that_is_used() -> None:
     assert memory.runs == 1
     assert memory(none).resolved["num_key_value_heads"] == filled["num_attention_heads"]
     assert memory.runs == 2
+
+
+def test_an_object_that_nobody_looks_into_decides_nothing() -> None:
+    """Where a legacy spelling is given, the class takes that, and no key of the other object matters."""
+    cls, filled, _ = known("llama")
+    memory = Memory(cls, filled)
+    legacy = {**filled, "rope_scaling": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5.0}}
+    objects: tuple[dict[str, Any], ...] = ({"rope_theta": 7.0}, {"rope_type": "yarn", "factor": 3.0}, {"a": {"b": 1}})
+    found = [memory({**legacy, "rope_parameters": given}) for given in objects]
+    assert memory.runs == 1
+    assert [said(outcome) for outcome in found] == [
+        said(cls({**legacy, "rope_parameters": given})) for given in objects
+    ]
+
+
+@pytest.mark.parametrize(
+    "asked, whole",
+    [
+        (Apply("==", (Apply("-", (Raw(("places", 1)), Const(1))), Const(2))), True),
+        (Apply("==", (Raw(("places", 0)), Const(1))), True),
+        (Apply("==", (Raw(("names", 0)), Const("a"))), False),
+        (Apply("==", (Apply("+", (Raw(("places", 0)), Raw(("places", 1)))), Const(4))), False),
+        (Apply("==", (Raw(("size",)), Const(4))), False),
+    ],
+)
+def test_a_place_out_of_a_list_is_a_question_for_the_list(asked: Expr, whole: bool) -> None:
+    raw: dict[str, Any] = {"places": [1, 3], "names": ["a", "b"], "size": 4}
+    expected = Apply("==", (Raw(("places",)), Apply("list", (Const(1), Const(3))))) if whole else asked
+    assert about_the_list((asked, True), raw) == (expected, True)
