@@ -653,8 +653,9 @@ class _Lives:
                 if free:
                     after[max(free, key=lambda s, v=value: self.kinship(contents[s][k], v, k))] = value  # type: ignore[misc]
                 else:
-                    first = self.initial(value, [slot[0] for slot in contents]) if k == 0 else None
-                    contents.append([first, *[None] * k])
+                    known = [slot[0] for slot in contents]
+                    first = self.initial(value, known) if k == 0 else self.grown_from(value, known, k)
+                    contents.append([first, *[first] * k])
                     after[len(contents) - 1] = value
             if len(contents) > MAX_CARRIED:
                 return None
@@ -671,7 +672,12 @@ class _Lives:
         placed, named = self.kinship(held, value, k)
         if _alike(held, value):
             return placed or named
-        return _grows(held, value) and named and (placed or k + 1 == len(self.frames))
+        return _grows(held, value) and named and self.takes_the_place(held, value, k)
+
+    def takes_the_place(self, held: TensorValue, value: TensorValue, k: int) -> bool:
+        """Whether the next iteration that takes `value` takes it where iteration `k` took `held`."""
+        later = next((at for j in range(k + 1, len(self.frames)) if (at := self.at(value, j)) is not None), None)
+        return self.at(held, k) is not None and later in (None, self.at(held, k))
 
     def kinship(self, held: TensorValue | None, value: TensorValue, k: int) -> tuple[bool, bool]:
         """Whether the next iteration takes `value` where this one took `held`; whether the source calls both the same."""
@@ -692,6 +698,11 @@ class _Lives:
             return next((v for v in outer if self._share_a_name(v, value)), next(iter(outer), None))
         aligned = [v for v in outer if self.at(v, 0) is not None and self.at(v, 0) == self.at(value, 1)]
         return next((v for v in outer if self._share_a_name(v, value)), next(iter(aligned), None))
+
+    def grown_from(self, value: TensorValue, known: list[TensorValue | None], k: int) -> TensorValue | None:
+        """What iteration `k`, the first to take it, takes from outside and hands on with more in it."""
+        outer = (v for v in self.takes[k] if v not in known and v not in self.last and self._may_become(v, value))
+        return next((v for v in outer if not any(v in taken for taken in self.takes[k + 1 :])), None)
 
     def _may_become(self, first: TensorValue, value: TensorValue) -> bool:
         return _grows(first, value) and self._share_a_name(first, value)
@@ -858,7 +869,7 @@ def _note_idle(builder: _Builder, frames: list[Frame], slots: _Slots) -> None:
             if value is None or value is slot[k]:
                 continue
             found = _counterpart(freezer, value, frame, frames[-1])
-            if found is not None and _alike(found, value):
+            if found is not None and (_alike(found, value) or _grows(found, value)):
                 freezer.idle[found] = builder.frame
                 break
 

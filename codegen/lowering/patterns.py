@@ -83,6 +83,11 @@ class Patterns:
             made = _decided(tuple(parts), found, depth)
             if isinstance(made, Decision):
                 return made
+        if self.conditions:  # what the source asks makes all the difference, but not in a way that is written down here
+            by_number = [LayerKinds(LAYER, tuple(range(len(parts))))]
+            made = _decided(tuple(parts), by_number, 1)
+            if isinstance(made, Decision):
+                return made
         raise CompileError(
             Diagnostic(
                 "unknown-pattern",
@@ -120,6 +125,22 @@ class Patterns:
             for path in sorted(keys & lists.keys(), key=repr)
         )
 
+    def fixed(self) -> tuple[Expr, ...]:
+        """What must hold where layers are told apart by their numbers: all that the source asks about layers stays as it is."""
+        asked = (*self.conditions, *self.names)
+        keys = {leaf.path for expr in asked for leaf in leaves(expr) if isinstance(leaf, Key)}
+        held = {path: evaluate(Key(path), Environment(self.resolved)) for path in keys}
+        return tuple(
+            Apply(
+                "==",
+                (
+                    Key(path),
+                    Apply("list", tuple(map(Const, value))) if isinstance(value, (list, tuple)) else Const(value),
+                ),
+            )  # type: ignore[arg-type]
+            for path, value in sorted(held.items(), key=repr)
+        )
+
     def questions(self, length: int) -> list[LayerKinds]:
         """Lists of the configuration with one entry a layer, then conditions on the index; of those that say the same the first."""
         found: dict[tuple[int, ...], LayerKinds] = {}
@@ -153,8 +174,8 @@ class Patterns:
         labels = tuple(value if isinstance(value, str) else bool(value) for value in values)
         if len(set(labels)) == 1:
             return None
-        if len(set(labels)) == length > 2 and not any(isinstance(leaf, Key) for leaf in leaves(expr)):
-            return LayerKinds(LAYER, tuple(range(length)))  # a name that only says which layer it is
+        if isinstance(labels[0], str) and not any(isinstance(leaf, Key) for leaf in leaves(expr)):
+            return None  # a name that says which layer it is says nothing of what is in it
         return LayerKinds(substitute(expr, {index: LAYER}), labels, self.names.get(expr, ""))
 
 

@@ -19,7 +19,7 @@ from codegen.lowering.flax_dialect import LEAVES, FlaxDialect
 from codegen.lowering.functions import ambients
 from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, walk, without_unread
 from codegen.lowering.numbers import Leaf, to_syntax
-from codegen.lowering.patterns import LayerKinds, Patterns, is_recorded
+from codegen.lowering.patterns import LAYER, LayerKinds, Patterns, is_recorded
 from codegen.lowering.states import layer_states, sizes_of, states_view
 from codegen.lowering.syntax import Unspellable
 from codegen.lowering.torch_dialect import TorchDialect, question
@@ -98,6 +98,9 @@ class Lowering:
         asked = [kinds for parts in mixed for kinds in self.patterns.asked(parts)]
         keys += [key for kinds in asked for key in keys_in(kinds.element)]
         self.pins = self.patterns.pins() if any(is_recorded(kinds.element) for kinds in asked) else ()
+        if any(kinds.element == LAYER for kinds in asked):
+            lengths = tuple(Apply("==", (self.count(path, n), Const(n))) for path, n in self.lists())
+            self.pins = (*self.patterns.fixed(), *(pin for pin in lengths if keys_in(pin)))
         held = (kinds.element for parts in self.partial_lists() for kinds in [self.patterns.finer(parts)])
         keys += [key for element in held for key in keys_in(element)]
         keys += [key for expr in (*given.flags, *given.limits) for key in keys_in(expr)]
