@@ -130,16 +130,7 @@ class Patterns:
         asked = (*self.conditions, *self.names)
         keys = {leaf.path for expr in asked for leaf in leaves(expr) if isinstance(leaf, Key)}
         held = {path: evaluate(Key(path), Environment(self.resolved)) for path in keys}
-        return tuple(
-            Apply(
-                "==",
-                (
-                    Key(path),
-                    Apply("list", tuple(map(Const, value))) if isinstance(value, (list, tuple)) else Const(value),
-                ),
-            )  # type: ignore[arg-type]
-            for path, value in sorted(held.items(), key=repr)
-        )
+        return tuple(Apply("==", (Key(path), _constant(value))) for path, value in sorted(held.items(), key=repr))
 
     def questions(self, length: int) -> list[LayerKinds]:
         """Lists of the configuration with one entry a layer, then conditions on the index; of those that say the same the first."""
@@ -275,6 +266,13 @@ def _negated(expr: Expr) -> Expr:
             return Apply(_OPPOSITES[op], args)
         case _:
             return Apply("not", (expr,))
+
+
+def _constant(value: object) -> Expr:
+    """A value of the configuration, as it is."""
+    if isinstance(value, (list, tuple)):
+        return Apply("list", tuple(map(_constant, value)))
+    return Const(value)  # type: ignore[arg-type]
 
 
 def is_recorded(expr: Expr) -> bool:
