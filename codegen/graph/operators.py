@@ -32,6 +32,7 @@ from codegen.graph.objects import (
     plain_key,
 )
 from codegen.graph.predicates import Kind
+from codegen.graph.sizes import NEW, PAST
 from codegen.graph.values import Scalar, Tensor, Watched, expr_of, glance, value_of
 from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Plain, evaluate, leaves, substitute
 from ir.graph import DType
@@ -166,8 +167,14 @@ def _check_length(interp: Interpreter, expr: Expr, outcome: bool) -> None:
     """A sequence that is longer than the configuration says takes another path, which a trace of a short one does not show.
 
     Positions beyond the rows of a table that the module holds are the caller's mistake. Where the source has a path of its own
-    for short inputs, what is emitted takes no longer ones.
+    for short inputs, what is emitted takes no longer ones. Where the tokens of the trace happen to fill blocks, nothing is seen of
+    what other numbers of tokens need.
     """
+    if 0 in _remainders(interp, expr):
+        interp.unsupported(
+            "the source asks whether the tokens fill blocks, and those of the trace happen to fill blocks of this size",
+            code="branch-on-length",
+        )
     match expr:
         case Apply("<=", (Dim("T"), right)) | Apply(">=", (right, Dim("T"))) if outcome and not _of_input(right):
             if leaves(right):
@@ -180,6 +187,20 @@ def _check_length(interp: Interpreter, expr: Expr, outcome: bool) -> None:
             rows = {expr_of(size) for tensor in held if tensor is not None for size in tensor.shape}
             if right not in rows and leaves(right):
                 interp.unsupported("longer sequences take another path here", code="branch-on-length")
+        case _:
+            pass
+
+
+def _remainders(interp: Interpreter, expr: Expr) -> Iterator[int]:
+    """What is left of the tokens of the trace by blocks of more than one token, wherever a question contains that."""
+    match expr:
+        case Apply("%", (Dim() as tokens, block)) if not _of_input(block):
+            size = evaluate(block, interp.environment)
+            if isinstance(size, int) and size > 1 and tokens.name in ("T", "S"):
+                yield (NEW if tokens.name == "T" else NEW + PAST) % size
+        case Apply(_, args):
+            for arg in args:
+                yield from _remainders(interp, arg)
         case _:
             pass
 
