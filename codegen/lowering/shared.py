@@ -85,7 +85,11 @@ def _rule(stack: str, ties: Sequence[_Tie], layers: Mapping[int, frozenset[str]]
     if any(sources[tie.layer] != tie.source for tie in ties):
         _refuse(f"a layer of `{stack}` shares parameters with several others")
     parts = _parts(ties, layers)
-    members = tuple(layer for layer, names in sorted(layers.items()) if any(_part(names, part) for part in parts))
+    sharing = {part: {tie.layer for tie in ties if tie.rest.startswith(f"{part}.")} for part in parts}
+    holding = {part: tuple(layer for layer, names in sorted(layers.items()) if _part(names, part)) for part in parts}
+    if len(set(map(frozenset, sharing.values()))) > 1 or len(set(holding.values())) > 1:
+        _refuse(f"the layers of `{stack}` share several parts, each in its own way: {', '.join(parts)}")
+    members = holding[parts[0]]
     distinct = len(members) - len(sources)
     expected = {layer: members[at % distinct] for at, layer in enumerate(members) if distinct and at >= distinct}
     if sources != expected:
