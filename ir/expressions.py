@@ -59,9 +59,10 @@ class Local:
 class _Known:
     """What is worked out once for each operation: expressions are large, shared, and looked up often."""
 
-    __slots__ = ("_hash", "_leaves")
+    __slots__ = ("_hash", "_leaves", "_raw_paths")
     _hash: int
     _leaves: frozenset[Expr]
+    _raw_paths: frozenset[tuple[str | int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,26 @@ def leaves(expr: Expr) -> frozenset[Expr]:
     except AttributeError:
         object.__setattr__(expr, "_leaves", _NONE.union(*map(leaves, expr.args)))
         return expr._leaves
+
+
+_NOWHERE: frozenset[tuple[str | int, ...]] = frozenset()
+
+
+def raw_paths_of(expr: Expr) -> frozenset[tuple[str | int, ...]]:
+    """The keys of config.json that `expr` depends on. That something is in an object reads that key of it."""
+    if isinstance(expr, Raw):
+        return frozenset((expr.path,))
+    if not isinstance(expr, Apply):
+        return _NOWHERE
+    try:
+        return expr._raw_paths
+    except AttributeError:
+        found = _NOWHERE.union(*map(raw_paths_of, expr.args))
+        match expr:
+            case Apply("in", (Const(str() as name), Raw(path))):
+                found = frozenset(((*path, name),))
+        object.__setattr__(expr, "_raw_paths", found)
+        return found
 
 
 def substitute(expr: Expr, replacements: Mapping[Expr, Expr]) -> Expr:

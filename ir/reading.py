@@ -8,7 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ir.expressions import OPERATIONS, Apply, Const, Environment, Expr, Index, Key, Raw, evaluate, leaves, substitute
+from ir.expressions import (
+    OPERATIONS,
+    Apply,
+    Const,
+    Environment,
+    Expr,
+    Index,
+    Key,
+    Raw,
+    evaluate,
+    leaves,
+    raw_paths_of,
+    substitute,
+)
 
 Path = tuple[str | int, ...]
 Json = object
@@ -133,23 +146,7 @@ def expressions(reading: Reading) -> list[Expr]:
 
 def raw_paths(reading: Reading) -> set[Path]:
     """The keys of config.json that a reading depends on. That something is in an object reads that key of it."""
-    found: set[Path] = set()
-    for expr in expressions(reading):
-        _collect(expr, found)
-    return found
-
-
-def _collect(expr: Expr, found: set[Path]) -> None:
-    match expr:
-        case Apply("in", (Const(str() as name), Raw(path))):
-            found.add((*path, name))
-        case Raw(path):
-            found.add(path)
-        case Apply(_, args):
-            for arg in args:
-                _collect(arg, found)
-        case _:
-            pass
+    return set().union(*map(raw_paths_of, expressions(reading)))
 
 
 _TRAINING = "matters in training alone"

@@ -1229,7 +1229,7 @@ class Interpreter:
             values[arguments.vararg.arg] = tuple(args[len(positional) :])
         elif arguments.vararg is not None:
             values[arguments.vararg.arg] = ()
-        named = {p.arg for p in arguments.args} | {p.arg for p in arguments.kwonlyargs}
+        named = _named(arguments)
         rest: dict[str, Any] = {}
         for name, value in kwargs.items():
             if name not in named:
@@ -1291,6 +1291,14 @@ def _sets_attribute(statement: ast.stmt) -> bool:
 def _raises(body: list[ast.stmt]) -> bool:
     """Whether a block does nothing but raise or warn."""
     return bool(body) and isinstance(body[-1], ast.Raise)
+
+
+def _named(arguments: ast.arguments) -> frozenset[str]:
+    """The parameters that may be given by name, worked out once for each function."""
+    known: frozenset[str] | None = arguments.__dict__.get("named")
+    if known is None:
+        known = arguments.__dict__["named"] = frozenset(p.arg for p in (*arguments.args, *arguments.kwonlyargs))
+    return known
 
 
 _GENERATORS: dict[ast.AST, bool] = {}
