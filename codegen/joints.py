@@ -215,7 +215,8 @@ def config_of(
         raise CompileError(Diagnostic("config-refused", message))
     name = package_name(repository.config)
     source = SourceView(name, title(repository.config), repository.name, repository.revision, f"codegen {__version__}")
-    return made.view(source, checkpoints), dict(unread_keys(explored, lowering.fields))
+    view = replace(made.view(source, checkpoints), properties=lowering.properties())
+    return view, dict(unread_keys(explored, lowering.fields))
 
 
 def unread_notes(

@@ -30,6 +30,7 @@ from ir.graph import (
 )
 
 Hole = tuple[str, Expr]  # a name for it, and what stands there
+AXES = {2: ("rows", "columns")}  # of a matrix, where instances differ in its shape
 
 
 @dataclass
@@ -305,12 +306,12 @@ def map_numbers(instance: Instance, change: Callable[[str, Expr], Expr]) -> Inst
             case _:
                 return operand
 
-    def in_region(region: Region) -> Region:
+    def in_region(region: Region, name: str = "") -> Region:
         nodes: list[Node] = []
         for node in region.nodes:
             match node:
                 case Op() | Raised():
-                    called = "slot" if isinstance(node, Op) and node.name == "cache_update" else ""
+                    called = "slot" if isinstance(node, Op) and node.name == "cache_update" else name
                     nodes.append(replace(node, args=tuple(in_operand(arg, called) for arg in node.args)))
                 case Call():
                     nodes.append(replace(node, args=tuple(in_operand(arg, "") for arg in node.args)))
@@ -329,7 +330,7 @@ def map_numbers(instance: Instance, change: Callable[[str, Expr], Expr]) -> Inst
 
     module = instance.module
     parameters = tuple(
-        replace(p, shape=tuple(change("size", size) for size in p.shape))
+        replace(p, shape=tuple(map(change, AXES.get(len(p.shape), ("size",) * len(p.shape)), p.shape)))
         if not p.fill
         else _with_fill(p, change, in_region)
         for p in module.parameters
@@ -341,9 +342,11 @@ def map_numbers(instance: Instance, change: Callable[[str, Expr], Expr]) -> Inst
     return Instance(instance.path, changed, methods)
 
 
-def _with_fill(p: Parameter, change: Callable[[str, Expr], Expr], in_region: Callable[[Region], Region]) -> Parameter:
+def _with_fill(
+    p: Parameter, change: Callable[[str, Expr], Expr], in_region: Callable[[Region, str], Region]
+) -> Parameter:
     shape = tuple(change("size", size) for size in p.shape)
-    return replace(p, shape=shape, fill=in_region(p.fill) if p.fill else None)
+    return replace(p, shape=shape, fill=in_region(p.fill, "value") if p.fill else None)
 
 
 def _map_layer(child: Module, in_operand: Callable[[Operand, str], Operand]) -> Module:

@@ -417,8 +417,8 @@ class ClassWriter:
     def parameter(self, path: str) -> ast.expr:
         buffer = self.buffers.get(path) or self.buffer_below(path)
         if buffer is not None and self.dialect.functional_cache:
-            self.kept["cfg"] = "cfg"
             constant = self.constant(buffer, "self.cfg")
+            self.kept |= {"cfg": "cfg"} if "self.cfg" in constant else {}
             assert buffer.fill is not None
             self.kept |= {text: text for text in self.emitter.functions.taken(buffer.name, buffer.fill)}
             return ast.parse(constant, mode="eval").body

@@ -110,6 +110,7 @@ class Functions:
     texts: dict[str, str] = field(default_factory=dict)
     reserved: set[str] = field(default_factory=set)
     extras: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    configured: set[str] = field(default_factory=set)  # helpers of constants that read the configuration
 
     def name_of(self, wanted: str, region: Region) -> str:
         """The name of the helper that does what `region` does; two regions that read the same are one helper."""
@@ -144,11 +145,15 @@ class Functions:
             helpers = self.dialect.spelling_helpers
             _, body = print_apart(lambda names: BodyPrinter(region, scope, names | {"cfg"}), helpers)
             text = "\n".join(self.dialect.constant_lines(lines(body)))
-            extra = "".join(f", {local}" for local in scope.locals)
-            self.texts[unique] = f"def {unique}(cfg: Config{extra}) -> {self.dialect.tensor}:\n{text}\n"
+            read = {node.id for statement in body for node in ast.walk(statement) if isinstance(node, ast.Name)}
+            given = ["cfg: Config"] if "cfg" in read else []
+            given += [f"{local}: {'int' if local == 'layer' else 'float'}" for local in scope.locals]
+            self.texts[unique] = f"def {unique}({', '.join(given)}) -> {self.dialect.tensor}:\n{text}\n"
             self.extras[unique] = tuple(scope.locals)
+            self.configured |= {unique} if "cfg" in read else set()
         owner = cfg.removesuffix("cfg")  # where the constant is computed after construction, what it takes was kept
-        return f"{unique}({', '.join([cfg, *(owner + extra for extra in self.extras[unique])])})"
+        configured = [cfg] if unique in self.configured else []
+        return f"{unique}({', '.join([*configured, *(owner + extra for extra in self.extras[unique])])})"
 
     def taken(self, wanted: str, region: Region) -> tuple[str, ...]:
         """What the helper of a constant takes beside the configuration."""

@@ -206,7 +206,8 @@ def _regions(plan: ClassPlan) -> list[Region]:
 
 def _tiny(lowering: Lowering, raw: Mapping[str, object], stack: str) -> dict[str, object]:
     """The configuration of the package's own tests."""
-    sizes = {str(key.path[0]) for size in lowering.sizes() for key in keys_in(size) if len(key.path) == 1}
+    original = lowering.derived.original if lowering.derived is not None else lambda size: size
+    sizes = {str(key.path[0]) for size in lowering.sizes() for key in keys_in(original(size)) if len(key.path) == 1}
     limits = [limit for mask in lowering.given.masks for limit in (mask.window, mask.chunk) if limit is not None]
     windows = {str(key.path[-1]) for limit in limits for key in keys_in(limit)}
     length = dict(lowering.lists()).get(stack, 0)

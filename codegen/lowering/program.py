@@ -12,6 +12,7 @@ from codegen.lowering.axes import HEADS, Axis, name_axes
 from codegen.lowering.batches import works_on_rows
 from codegen.lowering.classes import Program, holes, plan
 from codegen.lowering.components import components
+from codegen.lowering.derived import head_size, renamed, with_values
 from codegen.lowering.dialect import Dialect, attribute, name, unparse
 from codegen.lowering.emission import Emitter
 from codegen.lowering.fields import Path, field_names, keys_in, used_keys
@@ -76,7 +77,13 @@ class Lowering:
 
     def __init__(self, given: Input):
         self.towers = towers.towers(given.tree, given.region, given.submodels, given.ties)
-        given = self.given = replace(given, tree=towers.without(given.tree, self.towers))
+        given = replace(given, tree=towers.without(given.tree, self.towers))
+        self.derived = head_size(given.region, given.resolved)
+        if self.derived is not None:
+            given = replace(
+                renamed(replace(given, resolved={}), self.derived), resolved=with_values(given.resolved, self.derived)
+            )
+        self.given = given
         self.patterns = Patterns(given.resolved, given.conditions, given.answers)
         self.modules = dict(walk(given.tree))
         self.region = simplify(given.region, "", dict(walk(without_unread(given.tree, given.region))))
@@ -104,7 +111,10 @@ class Lowering:
         held = (kinds.element for parts in self.partial_lists() for kinds in [self.patterns.finer(parts)])
         keys += [key for element in held for key in keys_in(element)]
         keys += [key for expr in (*given.flags, *given.limits) for key in keys_in(expr)]
-        self.fields: dict[Path, str] = field_names(dict.fromkeys(keys))
+        keys += keys_in(self.derived.expr) if self.derived is not None else []
+        self.names: dict[Path, str] = field_names(dict.fromkeys(keys))
+        own = () if self.derived is None else (self.derived.key.path,)
+        self.fields: dict[Path, str] = {path: name for path, name in self.names.items() if path not in own}
         self.axes: tuple[Axis, ...] = name_axes(self.sizes())
 
     # ---------------------------------------------------------------------------------------------------- facts
@@ -205,14 +215,14 @@ class Lowering:
     # -------------------------------------------------------------------------------------------------- spelling
 
     def field(self, key: Key) -> str:
-        return self.fields[key.path]
+        return self.names[key.path]
 
     def over_cfg(self, expr: Expr, owner: str = "cfg") -> str:
         """`expr` as Python over `cfg`."""
 
         def resolve(leaf: Leaf) -> ast.expr:
             if isinstance(leaf, Key):
-                return attribute(name(owner.split(".")[0]), ".".join([*owner.split(".")[1:], self.fields[leaf.path]]))
+                return attribute(name(owner.split(".")[0]), ".".join([*owner.split(".")[1:], self.names[leaf.path]]))
             if isinstance(leaf, Index):
                 return name("layer")
             raise AssertionError(f"{leaf} over the configuration")
@@ -237,7 +247,7 @@ class Lowering:
             return self.over_cfg(self.patterns.spelled(kinds))
 
         dialect.letters = self.axis_letters()
-        emitter = Emitter(self.program, dialect, self.fields, count_of, self.patterns, spelled, self.sequence)
+        emitter = Emitter(self.program, dialect, self.names, count_of, self.patterns, spelled, self.sequence)
         classes = emitter.classes()
         init_body, run_body = emitter.top(self.given.inputs)
         if "dtype" in ambients(self.program.top.example.methods["forward"][0]):
@@ -366,11 +376,22 @@ class Lowering:
     def letters(self) -> dict[Path, str]:
         """Axis letters of the fields that are sizes."""
         counts = {e.path: "L" for path, length in self.lists() if isinstance(e := self.count(path, length), Key)}
-        return counts | {size.path: letter for size, letter in self.axis_letters().items() if isinstance(size, Key)}
+        sizes = {size.path: letter for size, letter in self.axis_letters().items() if isinstance(size, Key)}
+        return counts | {path: letter for path, letter in sizes.items() if path in self.fields}
 
     def numbers(self) -> Iterator[Expr]:
         """Every number that the emitted code computes from the configuration."""
-        yield from dict.fromkeys(self._numbers())
+        original = self.derived.original if self.derived is not None else lambda expr: expr
+        yield from dict.fromkeys(original(expr) for expr in self._numbers())
+        if self.derived is not None:
+            yield self.derived.expr
+
+    def properties(self) -> tuple[tuple[str, str, str], ...]:
+        """Derived numbers of the configuration: name, expression over `self`, axis letter."""
+        if self.derived is None:
+            return ()
+        letter = self.axis_letters().get(self.derived.key, "")
+        return ((self.names[self.derived.key.path], self.over_cfg(self.derived.expr, "self"), letter),)
 
     def _numbers(self) -> Iterator[Expr]:
         for made in self.program.plans:
@@ -379,7 +400,7 @@ class Lowering:
         yield from self.sizes()
 
     def legend(self) -> tuple[str, ...]:
-        named = [f"{axis.letter} {self.fields[axis.size.path]}" for axis in self.axes if isinstance(axis.size, Key)]
+        named = [f"{axis.letter} {self.names[axis.size.path]}" for axis in self.axes if isinstance(axis.size, Key)]
         taken = {axis.letter for axis in self.axes}
         if any(isinstance(component, Attention) for component in components(self.region)):
             named = [f"{letter} {words}" for letter, words in HEADS if letter not in taken] + named

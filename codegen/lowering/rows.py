@@ -190,5 +190,5 @@ def _axis_views(lowering: Lowering) -> Iterator[AxisView]:
         yield AxisView("1", "1", "one")
     for axis in lowering.axes:
         expr = lowering.over_cfg(axis.size)
-        meaning = lowering.fields[axis.size.path] if isinstance(axis.size, Key) else expr.replace("cfg.", "")
+        meaning = lowering.names[axis.size.path] if isinstance(axis.size, Key) else expr.replace("cfg.", "")
         yield AxisView(axis.letter, expr, meaning, MESH.get(axis.letter, ""))

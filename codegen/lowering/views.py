@@ -103,6 +103,7 @@ class ConfigView:
     checkpoints: tuple[CheckpointView, ...]
     uses_math: bool = False
     uses_infinity: bool = False
+    properties: tuple[tuple[str, str, str], ...] = ()  # name, expression over `self`, axis letter
 
     @property
     def required(self) -> tuple[KeyView, ...]:
