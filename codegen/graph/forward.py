@@ -104,7 +104,7 @@ def _trace_either_way(built: Built, *, replay: bool, way: Attempt | None) -> Tra
         attempts = [way]
     interpreter = built.interpreter
     trace, made, known = interpreter.trace, list(interpreter.trace.root.body), interpreter.predicates.copy()
-    first: CompileError | Raised | None = None
+    last: CompileError | Raised | None = None  # without a cache: what is wrong with the network itself
 
     def again() -> None:
         trace.frame, trace.root.body, interpreter.predicates = trace.root, list(made), known.copy()
@@ -122,10 +122,10 @@ def _trace_either_way(built: Built, *, replay: bool, way: Attempt | None) -> Tra
                 raise
             if isinstance(error, Raised) and error.instance.cls.name not in _REFUSALS:
                 raise
-            first = first or error
+            last = error
             again()
-    assert first is not None
-    raise first
+    assert last is not None
+    raise last
 
 
 def _trace_with_states(built: Built, attempt: Attempt, *, replay: bool, again: Callable[[], None]) -> Traced:

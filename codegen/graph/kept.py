@@ -107,7 +107,7 @@ def check_start(kept: Kept, trace: Trace) -> None:
     Raises:
         CompileError: `unknown-state`, nothing in the first call says so.
     """
-    zeros = set(_zeros(trace.root))
+    zeros, others = set(_zeros(trace.root)), set(_others(trace.root))
     for path, tensor in kept.tensors.items():
         value = tensor.value
         while (node := trace.made.get(value)) is not None and node.op == "setitem":
@@ -116,7 +116,7 @@ def check_start(kept: Kept, trace: Trace) -> None:
         if _grows(tensor) or value_of(value.everywhere) in (0, False):
             continue
         sizes = tuple(value_of(size) for size in tensor.shape)
-        if value.everywhere is not None or not zeros & {sizes, sizes[-1:]}:
+        if value.everywhere is not None or sizes in others or not zeros & {sizes, sizes[-1:]}:
             called = next((part for part in reversed(path) if isinstance(part, str)), "it")
             message = f"a state whose beginning is not seen to be zeros: `{called}`"
             raise CompileError(Diagnostic("unknown-state", message))
@@ -133,6 +133,14 @@ def _zeros(root: Frame) -> Iterator[tuple[object, ...]]:
                 yield from ((value_of(before),) for before, _ in pairs)
             case _:
                 pass
+
+
+def _others(root: Frame) -> Iterator[tuple[object, ...]]:
+    """The shapes of tensors that are one number other than zero."""
+    for node, _ in nodes_of(root):
+        for result in node.results:
+            if result.everywhere is not None and value_of(result.everywhere) not in (0, False):
+                yield tuple(value_of(size) for size in result.shape)
 
 
 def _grows(tensor: Tensor) -> bool:

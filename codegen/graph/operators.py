@@ -34,7 +34,7 @@ from codegen.graph.objects import (
 from codegen.graph.predicates import Kind
 from codegen.graph.sizes import NEW, PAST
 from codegen.graph.values import Scalar, Tensor, Watched, expr_of, glance, value_of
-from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Plain, evaluate, leaves, substitute
+from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Plain, evaluate, leaves, substitute
 from ir.graph import DType
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _check_length(interp: Interpreter, expr: Expr, outcome: bool) -> None:
             owner = interp.scope.vars.get("self") if interp.scope is not None else None
             held = [*owner.parameters.values(), *owner.buffers.values()] if isinstance(owner, ModuleObject) else []
             rows = {expr_of(size) for tensor in held if tensor is not None for size in tensor.shape}
-            if right not in rows and leaves(right):
+            if right not in rows and (leaves(right) or _holds_later(interp, expr)):
                 interp.unsupported("longer sequences take another path here", code="branch-on-length")
         case _:
             pass
@@ -203,6 +203,22 @@ def _remainders(interp: Interpreter, expr: Expr) -> Iterator[int]:
                 yield from _remainders(interp, arg)
         case _:
             pass
+
+
+def _holds_later(interp: Interpreter, test: Expr) -> bool:
+    """Whether a test that short sequences fail holds for longer ones."""
+    env = interp.environment
+    for new in _LONGER:
+        dims = {"B": 3, "T": new, "P": PAST, "S": new + PAST}
+        try:
+            if evaluate(test, Environment(env.config, env.raw, dims, env.indices, env.locals)):
+                return True
+        except (KeyError, IndexError, TypeError, ValueError, ArithmeticError):
+            return False
+    return False
+
+
+_LONGER = (64, 1000, 1 << 14)
 
 
 def _of_input(expr: Expr) -> bool:

@@ -1,0 +1,68 @@
+"""What the source keeps in objects of its own from call to call."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from codegen import graph, pipeline
+from codegen.repo import load
+from tests.graph.test_forward import operations
+
+DATA = Path(__file__).resolve().parent.parent / "data" / "own_caches"
+STATES = {"state_read", "state_write", "state_append", "state_extend"}
+
+
+def states(folder: Path) -> Counter[str]:
+    """How often one layer of each kind reads and writes states, and joins to them."""
+    region = graph.trace_forward(pipeline.build(load(str(folder)))).region
+    return Counter(name for name in operations(region) if name in STATES)
+
+
+def changed(name: str, to: Path, *edits: tuple[str, str]) -> Path:
+    shutil.copytree(DATA / name, to, dirs_exist_ok=True)
+    file = to / f"modeling_{name}.py"
+    text = file.read_text()
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+    return to
+
+
+def test_lists_and_dicts_of_tensors_made_when_they_are_needed() -> None:
+    assert states(DATA / "heath") == {"state_read": 3, "state_write": 3}  # one kind of layer keeps one, the other two
+
+
+def test_tensors_of_all_layers() -> None:
+    assert states(DATA / "scree") == {"state_read": 2, "state_write": 2}
+
+
+def test_tuples_that_grow_with_the_tokens() -> None:
+    assert states(DATA / "shoal") == {"state_append": 4}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("scree", "torch.zeros(*shape, config.state_size", "torch.ones(*shape, config.state_size"),
+        ("heath", "sums = torch.zeros(", "sums = 1 + torch.zeros("),
+        ("shoal", "(key, value)", "(key[:, :, -9:], value)"),
+        ("scree", "cache_params.ssm_states[self.layer_idx].copy_(state)", "cache_params.ssm_states.add_(state)"),
+    ],
+    ids=["starts as ones", "starts as ones when needed", "keeps the last alone", "written as a whole"],
+)
+def test_what_is_not_followed_is_traced_on_whole_sequences(name: str, old: str, new: str, tmp_path: Path) -> None:
+    assert not states(changed(name, tmp_path, (old, new)))
+
+
+def test_a_path_for_longer_sequences_is_refused(tmp_path: Path) -> None:
+    edit = (
+        "        decay = torch.exp(",
+        "        if length // 64 > 0:\n            x = 2 * x\n        decay = torch.exp(",
+    )
+    with pytest.raises(Exception, match="longer sequences"):
+        states(changed("scree", tmp_path, edit))
