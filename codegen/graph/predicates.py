@@ -22,7 +22,7 @@ class Kind(Enum):
     TIE = "tie"  # tied weights: free
     TYPE = "type"  # the type of a value in the configuration: refuse
     AGREEMENT = "agreement"  # sizes that an operation needs to be equal: a check
-    HELPER = "helper"  # inside a helper on the way to a number: the number is computed by the same helper
+    HELPER = "helper"  # inside a helper of the library: refuse, unless it asks how an object is written
 
 
 @dataclass(frozen=True, slots=True)

@@ -624,6 +624,8 @@ class ConfigLowering:
                 said = f"{text.partition(' ')[0]} is None; this code was compiled for a value"
             case _:
                 pass
+        if len(text) > 2 * LONG:
+            said = f"the source does something else for {shown}"
         if condition.kind == "guard":
             said = f"the configuration class refuses {shown}"
         return RefusalView(

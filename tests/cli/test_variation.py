@@ -109,3 +109,25 @@ def test_what_is_wrong_is_said_before_what_comes_of_it(tmp_path: Path) -> None:
     """Heads that are none divide nothing: no error of a division hides that."""
     said = refusal(config_class(tmp_path, "qwen2"), case("qwen2", num_key_value_heads=0))
     assert "a size is not positive" in said and "Error" not in said
+
+
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "mscale": 1.0,
+    "mscale_all_dim": 0.5,
+    "original_max_position_embeddings": 32,
+}
+
+
+def test_what_a_helper_of_the_library_asks_on_the_way_to_a_number(tmp_path: Path) -> None:
+    """A scale of zero is no scale to the helper: it computes the number in another way."""
+    config = config_class(tmp_path, "qwen2", changes=json.dumps({"rope_scaling": YARN}))
+    assert refusal(config, case("qwen2", rope_scaling=YARN)) == ""
+    assert refusal(config, case("qwen2", rope_scaling={**YARN, "mscale": 0.7, "beta_fast": 16.0, "factor": 8.0})) == ""
+    for key in ("mscale", "mscale_all_dim", "beta_fast", "beta_slow"):
+        assert f"{key}=0" in refusal(config, case("qwen2", rope_scaling={**YARN, key: 0}))
+    assert "factor=0.5" in refusal(config, case("qwen2", rope_scaling={**YARN, "factor": 0.5}))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from codegen.graph.exploration.conditions import FREE, conditions_of, with_choices
+from codegen.graph.exploration.conditions import conditions_of, is_free, with_choices
 from codegen.graph.exploration.exploring import Explorer
 from codegen.graph.exploration.expressions import vocabulary_of, with_elements
 from codegen.graph.exploration.memory import Memory
@@ -53,7 +53,11 @@ def explore(
         wanted.setdefault(key.path, explorer.reading(key))
     conditions = []
     for predicate in with_elements(predicates, runs.base.resolved):
-        if predicate.stage == 2 and predicate.kind not in FREE and not cls.repeats(predicate, runs.base):
+        if (
+            predicate.stage == 2
+            and not is_free(predicate, runs.base.resolved)
+            and not cls.repeats(predicate, runs.base)
+        ):
             conditions += conditions_of(explorer, predicate)
     conditions = with_choices(cls, list(dict.fromkeys(conditions)))
     for condition in conditions:

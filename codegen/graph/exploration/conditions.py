@@ -17,7 +17,30 @@ if TYPE_CHECKING:
     from codegen.graph.exploration.exploring import Explorer
 
 
-FREE = frozenset({Kind.COUNT, Kind.TIE, Kind.HELPER})
+def _goes_without_saying(expr: Expr) -> bool:
+    """Whether an expression compares a number with itself and a constant, or asks if one that counts something and one are none."""
+    match expr:
+        case Apply("<" | "<=" | ">" | ">=" | "==" | "!=", (Apply("+" | "-", (left, Const())), right)):
+            return left == right
+        case Apply("bool", (Apply("+", (Key(), Const(int() as more))),)):
+            return more > 0
+    return False
+
+
+FREE = frozenset({Kind.COUNT, Kind.TIE})
+
+
+def is_free(predicate: Predicate, resolved: Mapping[str, Json]) -> bool:
+    """Whether another answer changes nothing in the program; within a helper of the library, what is asked of whole objects
+    is how they are written."""
+    if predicate.kind is not Kind.HELPER:
+        return predicate.kind in FREE
+    keys = [leaf for leaf in leaves(predicate.expr) if isinstance(leaf, Key)]
+    return (
+        not keys
+        or _goes_without_saying(predicate.expr)
+        or any(isinstance(lookup(resolved, key.path), (Mapping, list, tuple)) for key in keys)
+    )
 
 
 def conditions_of(explorer: Explorer, predicate: Predicate) -> list[Condition]:
