@@ -11,7 +11,7 @@ from codegen.graph.exploration.variants import changed
 from codegen.graph.predicates import Kind, Predicate
 from codegen.graph.registry import equivalents
 from ir.expressions import Apply, Const, Expr, Key, Raw, leaves, substitute
-from ir.reading import Choice, Condition, Json, Path, Reading, lookup, value
+from ir.reading import INERT, Choice, Condition, Json, Path, Reading, lookup, value
 
 if TYPE_CHECKING:
     from codegen.graph.exploration.exploring import Explorer
@@ -35,11 +35,14 @@ def is_free(predicate: Predicate, resolved: Mapping[str, Json]) -> bool:
     is how they are written."""
     if predicate.kind is not Kind.HELPER:
         return predicate.kind in FREE
-    keys = [leaf for leaf in leaves(predicate.expr) if isinstance(leaf, Key)]
-    return (
-        not keys
-        or _goes_without_saying(predicate.expr)
-        or any(isinstance(lookup(resolved, key.path), (Mapping, list, tuple)) for key in keys)
+    paths = [leaf.path for leaf in leaves(predicate.expr) if isinstance(leaf, Key)]
+    if not paths or _goes_without_saying(predicate.expr):
+        return True
+    return any(
+        isinstance(lookup(resolved, path), (Mapping, list, tuple))
+        or path[-1] in INERT
+        or any(isinstance(step, int) for step in path)  # of layers, which are known by their kinds
+        for path in paths
     )
 
 
