@@ -23,6 +23,7 @@ from ir.reading import (
     Path,
     Reading,
     Refused,
+    choice,
     expressions,
     lookup,
     raw_paths,
@@ -85,7 +86,10 @@ class ConfigLowering:
         self.names = {**self.fields, **self._further_names()}
         self.merged: dict[tuple[Path, ...], str] = {}
         self.never_null: set[Path] = set()
-        self.readings = {path: self._shortened(self._pruned(explored.readings[path], ())) for path in self.names}
+        self.readings = {
+            path: self._shortened(self._pruned(_frozen_values(explored.readings[path], explored), ()))
+            for path in self.names
+        }
         self.validity = self._pruned(_as_compiled(explored.validity, explored), ())
         self.types = self._types()
 
@@ -344,6 +348,9 @@ class ConfigLowering:
                     case Const(False), Const(True):
                         return ast.UnaryOp(ast.Not(), self._expr(test, facts, ready))
                 return ast.IfExp(self._expr(test, facts, ready), yes, no)
+            case Apply("list", args) if len(args) > 3 and all(isinstance(arg, Const) for arg in args):
+                items = tuple(arg.value for arg in args if isinstance(arg, Const))
+                return ast.parse(_sequence(items), mode="eval").body
             case _:
                 return self._expr(reading, facts, ready)
 
@@ -945,6 +952,30 @@ def _as_compiled(reading: Reading, explored: Explored) -> Reading:
             return then if then == otherwise else Choice(test, then, otherwise)
         case _:
             return reading
+
+
+def _frozen_values(reading: Reading, explored: Explored) -> Reading:
+    """A reading of keys that must be as they were, as what they were; others are left as they are."""
+    if not any(path[:1] in explored.frozen for path in raw_paths(reading)):
+        return reading
+    return _with_constants(_as_compiled(reading, explored), explored)
+
+
+def _with_constants(reading: Reading, explored: Explored) -> Reading:
+    match reading:
+        case Choice(test, then, otherwise):
+            return choice(test, _with_constants(then, explored), _with_constants(otherwise, explored))
+        case Refused() | Each():
+            return reading
+        case _:
+            filled = explored.filled(explored.raw)
+            known: dict[Expr, Expr] = {
+                leaf: Const(found)
+                for leaf in leaves(reading)
+                if isinstance(leaf, Raw) and leaf.path[:1] in explored.frozen
+                if isinstance(found := lookup(filled, leaf.path), (bool, int, float, str))
+            }
+            return substitute(reading, known)
 
 
 def _needed_division(condition: Condition) -> tuple[Expr, Expr] | None:

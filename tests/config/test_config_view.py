@@ -138,3 +138,14 @@ def test_names_of_one_function(llama: Compiled) -> None:
     assert equivalents(library(), "silu") == ("silu", "swish")
     assert equivalents(library(), "gelu_new") == ("gelu_new",)
     assert from_hf(llama, hidden_act="swish") == llama.module.Config()
+
+
+def test_what_follows_from_a_key_that_must_be_as_it_was_is_written_out() -> None:
+    compiled = compile_config(case("gpt_neo"))
+    assert 'raw["attention_layers"] if "attention_layers" in raw else ("global", "local") * 2' in compiled.text.replace(
+        "'", '"'
+    )
+    with pytest.raises(ValueError, match="attention_types is"):
+        from_hf(compiled, attention_types=[[["global"], 4]])
+    with pytest.raises(ValueError, match="attention_types is"):
+        from_hf(compiled, attention_types=[None])
