@@ -362,6 +362,10 @@ class TorchView(ModelView):
     has_constants: bool = False  # buffers that are computed from cfg, made on the CPU
 
     @property
+    def needs_slots(self) -> bool:
+        return self.has_masks or self.needs_order or self.needs_valid
+
+    @property
     def within_causal(self) -> str:
         return self.within("slots.shape[0]")
 
@@ -457,7 +461,7 @@ class FlaxView(ModelView):
 
     @property
     def needs_seen(self) -> bool:
-        return self.needs_slots or self.needs_valid or self.needs_fresh
+        return self.needs_slots or self.needs_valid
 
     @property
     def key_shape(self) -> str:
