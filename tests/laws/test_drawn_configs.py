@@ -36,6 +36,12 @@ OTHERS = tuple(sorted(path.stem for path in (CASES.parent / "other_cases").glob(
 # Configurations that the original runs and the compiler refuses: case, changes that suffice -> code, and why.
 REFUSED: tuple[tuple[str, Changes, str, str], ...] = (
     ("xlnet", {("attn_type",): "uni"}, "shape-mismatch", "a padded batch of several rows fails in the original too"),
+    (
+        "mamba2",
+        {("chunk_size",): 7},
+        "branch-on-length",
+        "the tokens of the trace fill one block, and no path for others is seen",
+    ),
 )
 
 # What draws found, each for its kind.
@@ -137,6 +143,12 @@ def test_what_draws_found_in_flax(lab: Lab, case: str, drawn: Changes) -> None:
     recorded = lab.original(key(raw), raw, gradients=False)
     package = lab.package(key(raw), raw, raised=True)
     assert not too_large(measure(Flax(), package, recorded, ["gradient", "decode", "padded"]), recorded.tolerance)
+
+
+@pytest.mark.slow
+def test_a_list_with_more_questions_than_are_followed(lab: Lab) -> None:
+    """The class asks for each layer by itself, and writes the last one: a dozen of them are kept as they are."""
+    check(lab, "gemma4_text", {("num_hidden_layers",): 12})
 
 
 @pytest.mark.parametrize(("case", "drawn", "code"), [entry[:3] for entry in REFUSED])

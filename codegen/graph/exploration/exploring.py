@@ -40,6 +40,7 @@ from ir.reading import (
 )
 
 MAX_DEPTH = 14  # choices below each other
+TOO_MUCH = Refused("the configuration class asks more than was followed here")
 # configurations that answer a question otherwise and change nothing, before it is taken not to matter
 MAX_WITNESSES = 2
 MAX_IDLE = (
@@ -53,6 +54,7 @@ class Explorer:
     def __init__(self, runs: Runs, pool: Pool):
         self.runs, self.pool = runs, pool
         self.pinned: dict[Path, None] = {}
+        self.budget = MAX_RUNS  # of runs, for what is looked for at the moment
         self.idle: dict[
             Expr, int
         ] = {}  # in how many branches it did not matter for the value at hand that a key is absent
@@ -76,7 +78,21 @@ class Explorer:
         def lifted(outcome: Outcome) -> Reading:
             return self._lifted(target, outcome)
 
-        return Refinement(self, lifted, own, tops).refined(self.explore(lifted, self.runs.raw, [], own, tops))
+        self.budget = len(self.runs.outcome) + MAX_RUNS
+        found = self.explore(lifted, self.runs.raw, [], own, tops)
+        if end_of(found, self.runs.raw) == TOO_MUCH:
+            return self._as_it_is(target, own)
+        return Refinement(self, lifted, own, tops).refined(found)
+
+    def _as_it_is(self, target: Expr, own: Sequence[str]) -> Reading:
+        """The reading of this configuration alone; the keys that it may follow from stay as they are."""
+        try:
+            found = self._lifted(target, self.runs.base)
+        except Unclear as error:
+            return Refused(str(error))
+        names = {*own, *(str(path[0]) for path in raw_paths(found))}
+        self.pinned |= {(name,): None for name in sorted(names) if name in self.runs.raw}
+        return found
 
     def validity(self, wanted: Mapping[Path, Reading], conditions: Sequence[Condition]) -> Reading:
         """Where the class itself refuses; looked for among configurations that the readings let pass."""
@@ -182,8 +198,8 @@ class Explorer:
             here = lifted(outcome)
         except Unclear as error:
             return Refused(str(error))
-        if len(fixed) > MAX_DEPTH or len(self.runs.outcome) > MAX_RUNS:
-            return Refused("the configuration class asks more than was followed here")
+        if len(fixed) > MAX_DEPTH or len(self.runs.outcome) > self.budget:
+            return TOO_MUCH
         further = [name for name in self.runs.further if name not in raw and outcome.sought(name)]
         if self._unrelated(lifted, here, raw, further):
             further = []

@@ -12,7 +12,7 @@ from codegen.graph.exploration.variants import ABSENT, changed
 from ir.expressions import Raw
 from ir.reading import INERT, Json, Path
 
-MAX_RUNS = 4000
+MAX_RUNS = 1000  # for one value
 MAX_CANDIDATES = 4
 FAILS = "!"
 
