@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def pick(draw: st.DrawFn, config: Config) -> At:
 def put(config: Config, path: At, new: object) -> str:
     if not path:
         return ""
-    owner_of(config, path)[path[-1]] = new
+    owner_of(config, path)[path[-1]] = copy.deepcopy(new)  # another change must not reach what it was taken from
     return f"{'.'.join(map(str, path))} = {json.dumps(new)[:80]}"
 
 
