@@ -44,7 +44,7 @@ def generate(
     else:
         ends = (eos_token_id,) if isinstance(eos_token_id, int) else tuple(eos_token_id)
     new = continue_prompt(
-        model,
+        *nnx.split(model),  # nnx.jit would return, and so copy, the parameters
         prompt,
         valid,
         temperature,
@@ -58,9 +58,10 @@ def generate(
     return jnp.concatenate([ids, new], axis=1)
 
 
-@partial(nnx.jit, static_argnames=("max_new_tokens", "greedy", "top_k", "top_p", "ends"))
+@partial(jax.jit, static_argnames=("graphdef", "max_new_tokens", "greedy", "top_k", "top_p", "ends"))
 def continue_prompt(
-    model: Model,
+    graphdef: nnx.GraphDef[Model],
+    params: nnx.State,
     ids: Array,
     valid: Array | None,
     temperature: float,
@@ -83,13 +84,13 @@ def continue_prompt(
 
     def advance(state: tuple) -> tuple:
         i, token, ended, cache, out = state
-        logits, cache = nnx.merge(graphdef, params).step(token[:, None], cache, last_only=True)
+        logits, cache = model.step(token[:, None], cache, last_only=True)
         token = choose(logits[:, -1], jax.random.fold_in(key, i))
         if ends:
             token = jnp.where(ended, ends[0], token)
         return i + 1, token, ended | is_end(token), cache, out.at[:, i].set(token)
 
-    graphdef, params = nnx.split(model)
+    model = nnx.merge(graphdef, params)
     key = jax.random.key(seed)
     cache = model.init_cache(ids.shape[0], ids.shape[1] + max_new_tokens)
     logits, cache = model.step(ids, cache, attention_mask=valid, last_only=True)
