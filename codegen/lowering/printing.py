@@ -32,7 +32,7 @@ from ir.graph import (
     Value,
     within,
 )
-from ir.ops import CREATES, FRESH, OPS
+from ir.ops import CREATES, DATA_DEPENDENT, FRESH, OPS
 
 # The names that the field uses, for those that model code spells out
 RESHAPES = frozenset({"transpose", "permute", "reshape", "unsqueeze", "stack", "expand"})
@@ -253,6 +253,10 @@ class BodyPrinter:
         for param in target.repeats.get(node.name, ()):
             for value in values_in((node.args[OPS[node.name].position(param)],)):
                 self.materialize(value)
+        if node.name in DATA_DEPENDENT and not target.writes_in_place:
+            label = None if node.span is None else Label(node.span)
+            message = f"the data decides how many rows `{node.name}` has, which a compiled program cannot leave open"
+            raise CompileError(Diagnostic("data-dependent", message, label))
         if reads_past(node.args) and not target.writes_in_place:
             node = replace(node, args=self.from_start(node))
         args, weight = self.arguments(node.args)

@@ -108,7 +108,12 @@ FAULTS = (
     Fault("neighbours rotated, not halves", "qwen3", r"x\.roll\(x\.shape\[-1\] // 2, -1\)", "x.roll(1, -1)"),
     Fault("keys not rotated", "qwen3", r"k = apply_rope\(k, cos, sin\)\n", "k = k\n"),
     Fault("another base", "qwen3", r"cfg\.rope_theta \*\*", "11000.0 **"),
-    Fault("frequencies of the whole width", "olmo2", r"\*\* \(steps / \([^\n]*?\)\)", "** (steps / cfg.hidden_size)"),
+    Fault(
+        "frequencies of the whole width",
+        "olmo2",
+        r"dtype=([\w.]+)\) / cfg\.head_dim\)",
+        r"dtype=\1) / cfg.hidden_size)",
+    ),
     Fault("positions off by one on a cache", "qwen3", r"order\[:, start:\]", "order[:, start:] + int(start > 0)"),
     Fault("positions start again on a cache", "gpt2", r"order\[:, start:\]", "order[:, : ids.shape[1]]"),
     Fault(

@@ -22,9 +22,9 @@ NAMES = sorted(folder.name for folder in REPOSITORIES.iterdir() if folder.is_dir
 REFUSED = {
     "dune": "unknown-pattern",  # a module that is chosen by a number that is computed from the index of the layer
     "glade": "branch-on-data",  # a mask that is left out where nothing is padded
-    "harbor": "invalid-op",  # a mask that one new token does without
-    "quill": "invalid-op",  # a mask that one new token does without
-    "sable": "unknown-pattern",  # a list of experts
+    "harbor": "branch-on-length",  # a mask that one new token does without, a table that grows
+    "quill": "branch-on-length",  # a mask that one new token does without, a table that grows
+    "sable": "data-dependent",  # a list of experts
     "tern": "no-spelling",  # a table that is cut to the number of all tokens
 }
 """What is not compiled yet, with the code of the diagnostic."""

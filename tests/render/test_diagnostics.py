@@ -78,4 +78,5 @@ def test_json() -> None:
         "secondary": [],
         "notes": ["n"],
         "help": "h",
+        "key": None,
     }
