@@ -603,6 +603,7 @@ class Interpreter:
         if isinstance(source, Range) and count:
             if not broken:
                 self._note_growth(scope, lengths, source)
+                self._note_sums(node, scope, source)
             self._settle(node, scope, Index(operators.loop_name(self)), operators.last(source))
         if not broken:
             self.exec_body(node.orelse, scope)
@@ -660,6 +661,16 @@ class Interpreter:
             found = scope.vars.get(name)
             if isinstance(size, Scalar) and type(found) is list and len(found) == before + len(source.host()):
                 scope.vars[name] = Grown(found, operators.binary(self, "+", before, size))
+
+    def _note_sums(self, node: ast.For, scope: Scope, source: Range) -> None:
+        """A number that every turn of a loop adds to follows from how many turns there are, which is fixed then."""
+        if self.framing or not isinstance(source.stop, Scalar) and not isinstance(source.start, Scalar):
+            return
+        targets = [inner.target for inner in ast.walk(node) if isinstance(inner, ast.AugAssign)]
+        sums = [target for target in targets if isinstance(target, ast.Name) or _is_path(target)]
+        if any(isinstance(value_of(self.eval(_loaded(target), scope)), (int, float)) for target in sums):
+            self.pin(source.start)
+            self.pin(source.stop)
 
     def _settle(self, node: ast.For, scope: Scope, loop: Index, last: int) -> None:
         """After a loop, its index is the last one in what the loop leaves behind."""
@@ -1286,6 +1297,14 @@ class _At:
 
 def _sets_attribute(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Attribute)
+
+
+def _loaded(target: ast.expr) -> ast.expr:
+    """What an assignment writes, as an expression that reads it."""
+    if isinstance(target, ast.Attribute):
+        return ast.copy_location(ast.Attribute(target.value, target.attr, ast.Load()), target)
+    assert isinstance(target, ast.Name)
+    return ast.copy_location(ast.Name(target.id, ast.Load()), target)
 
 
 def _raises(body: list[ast.stmt]) -> bool:

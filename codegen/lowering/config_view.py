@@ -1233,9 +1233,21 @@ def _brief(reason: str) -> str:
 
 def _readable(expr: Expr) -> str:
     def leaf(found: Leaf) -> ast.expr:
-        return ast.Name(_dotted(found.path), ast.Load()) if isinstance(found, (Key, Raw)) else _name(found)
+        return _place(found.path) if isinstance(found, (Key, Raw)) else _name(found)
 
     return _unparse(to_syntax(expr, leaf))
+
+
+def _place(path: Path) -> ast.expr:
+    """A place in the configuration, as Python would reach it."""
+    first, *rest = path
+    found: ast.expr = ast.Name(str(first), ast.Load())
+    for step in rest:
+        if isinstance(step, str) and step.isidentifier():
+            found = ast.Attribute(found, step, ast.Load())
+        else:
+            found = ast.Subscript(found, ast.Constant(step), ast.Load())
+    return found
 
 
 def _constant(found: Json) -> ast.expr:

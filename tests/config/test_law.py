@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from functools import cache
 from typing import Any
 
@@ -84,12 +85,14 @@ class _Attributes(Mapping[str, Any]):
 
     def __init__(self, config: Any):
         self.config = config
+        config.allow_global_per_layer_attribute_access = True  # what layers have of their own has a value for all too
 
     def __getitem__(self, name: str) -> Any:
         try:
-            return getattr(self.config, name)
+            value = getattr(self.config, name)
         except AttributeError:
             raise KeyError(name) from None
+        return dict(vars(value)) if is_dataclass(value) else value
 
     def __iter__(self) -> Any:
         return iter(self.config.to_dict())

@@ -82,7 +82,11 @@ def judge(base: Built, variant: Mapping[str, Any], files: Library) -> tuple[str,
         places = Environment(config=other.resolved, indices=indices)
         try:
             predicted = tuple(evaluate(expr_of(size), places) for size in ours[name].shape)
-        except (KeyError, IndexError, TypeError, ZeroDivisionError) as error:
+        except KeyError as error:
+            if any(p.kind is Kind.HELPER and not p.holds(env) for p in base.predicates if p.stage == 2):
+                return "refused", ""  # an object of the configuration has other keys, which is asked about
+            return "wrong", f"{name}: {error!r}"
+        except (IndexError, TypeError, ZeroDivisionError) as error:
             return "wrong", f"{name}: {error!r}"
         if predicted != theirs[name].sizes:
             return "wrong", f"{name}: {predicted} but {theirs[name].sizes}"
