@@ -32,6 +32,7 @@ def example(root: Path) -> Path:
 
 
 LONG = (
+    "cli/test_fuzzed_configs",
     "config/test_law",
     "graph/test_perturbation",
     "laws/test_hypothesis_configs",

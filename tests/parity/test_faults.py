@@ -38,13 +38,16 @@ class Fault:
 
     @property
     def framework(self) -> str:
-        return "Flax" if self.file == "flax_model.py" else "Torch"
+        return "Flax" if self.file.startswith("flax_") else "Torch"
 
 
-def flax(what: str, case: str, pattern: str, replacement: str, *, half: bool = False) -> Fault:
-    return Fault(what, case, pattern, replacement, half, file="flax_model.py")
+def flax(
+    what: str, case: str, pattern: str, replacement: str, *, half: bool = False, file: str = "flax_model.py"
+) -> Fault:
+    return Fault(what, case, pattern, replacement, half, file=file)
 
 
+GENERATION = "torch_generation.py"
 EPSILON = r"self\.rms_norm_eps\b(?! =)"
 NORM = r"(?s)(class RMSNorm\(nn\.Module\):.*?def forward\(self, x: Tensor\) -> Tensor:\n).*?(?=\n\n\n)"
 NARROW = r"\1        h = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.rms_norm_eps)\n        return self.weight * h"
@@ -184,18 +187,29 @@ FAULTS = (
     ),
     Fault("first position for the last", "qwen3", r"x = x\[:, -1:\]", "x = x[:, :1]"),
     # sampling
-    Fault("one more than top-k", "gpt2", r"min\(top_k, ", "min(top_k + 1, "),
+    Fault("one more than top-k", "gpt2", r"min\(top_k, ", "min(top_k + 1, ", file=GENERATION),
     Fault(
         "top-p without the token that passes it",
         "gpt2",
         r"probs\.cumsum\(-1\) - probs >= top_p",
         "probs.cumsum(-1) >= top_p",
+        file=GENERATION,
     ),
-    Fault("top-p in sorted order", "gpt2", r"beyond\.scatter\(-1, index, beyond\)", "beyond"),
-    Fault("temperature upside down", "gpt2", r"logits\.float\(\) / temperature", "logits.float() * temperature"),
-    Fault("goes on after the end", "gpt2", r"token = torch\.where\(ended, ends\[0\], token\)", "pass"),
+    Fault("top-p in sorted order", "gpt2", r"beyond\.scatter\(-1, index, beyond\)", "beyond", file=GENERATION),
     Fault(
-        "padding left where it is", "gpt2", r"new, valid = ids\.gather\(1, order\), valid\.gather\(1, order\)", "pass"
+        "temperature upside down",
+        "gpt2",
+        r"logits\.float\(\) / temperature",
+        "logits.float() * temperature",
+        file=GENERATION,
+    ),
+    Fault("goes on after the end", "gpt2", r"token = torch\.where\(ended, ends\[0\], token\)", "pass", file=GENERATION),
+    Fault(
+        "padding left where it is",
+        "gpt2",
+        r"new, valid = ids\.gather\(1, order\), valid\.gather\(1, order\)",
+        "pass",
+        file=GENERATION,
     ),
     # weights
     Fault(
@@ -238,12 +252,13 @@ FAULTS = (
     ),
     flax("exact gelu", "gpt2", r"0\.044715", "0.0"),
     flax("first position for the last", "qwen3", r"x = x\[:, -1:\]", "x = x[:, :1]"),
-    flax("one more than top-k", "gpt2", r"min\(top_k, ", "min(top_k + 1, "),
+    flax("one more than top-k", "gpt2", r"min\(top_k, ", "min(top_k + 1, ", file="flax_generation.py"),
     flax(
         "top-p without the token that passes it",
         "gpt2",
         r"jnp\.cumsum\(probs, axis=-1\) - probs < top_p",
         "jnp.cumsum(probs, axis=-1) < top_p",
+        file="flax_generation.py",
     ),
     flax("float32 dropped", "qwen3", r"h = x\.astype\(jnp\.float32\)", "h = x", half=True),
 )

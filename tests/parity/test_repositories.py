@@ -47,7 +47,6 @@ COMPILED = [
 
 def compare(lab: Lab, name: str, backend: Backend) -> None:
     recorded = lab.original(name, raw_of(name), code=code_of(name))
-    assert recorded.facts.decode is not None and recorded.facts.padded is not None
     package = lab.package(name, raw_of(name), raised=True, code=code_of(name))
     measures = measure(backend, package, recorded)
     if isinstance(backend, Flax):
