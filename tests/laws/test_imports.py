@@ -139,7 +139,7 @@ def test_emitted_packages_stand_alone() -> None:
 
 def test_no_file_names_a_place_of_one_machine() -> None:
     paths = [path for part in ("codegen", "ir", "templates", "generated", "docs") for path in (ROOT / part).rglob("*")]
-    homes = ("/home/", "/root/", "/Users/", f"{Path.home()}/", f"{ROOT}/")
+    homes = (*(f"/{name}/" for name in ("home", "root", "Users")), f"{Path.home()}/", f"{ROOT}/")
     found = [
         f"{path.relative_to(ROOT)} names {home}"
         for path in paths
