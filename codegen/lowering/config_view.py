@@ -667,7 +667,23 @@ class ConfigLowering:
     def _over_names(self, expr: Expr) -> str:
         if isinstance(expr, Apply) and expr.op == "bool":
             expr = expr.args[0]
-        return _unparse(to_syntax(expr, lambda leaf: self._leaf(leaf, (), {})))
+        listed = self._listed(expr)
+
+        def leaf(found: Leaf) -> ast.expr:
+            node = self._leaf(found, (), {})
+            return ast.List([ast.Starred(node, ast.Load())], ast.Load()) if found in listed else node
+
+        return _unparse(to_syntax(expr, leaf))
+
+    def _listed(self, expr: Expr) -> frozenset[Leaf]:
+        """Keys that are compared with a list and whose readings may give a tuple."""
+        match expr:
+            case Apply("==" | "!=", (Key() as key, Apply("list", _)) | (Apply("list", _), Key() as key)):
+                if not isinstance(self.explored.readings.get(key.path), Raw):
+                    return frozenset({key})
+            case Apply(_, arguments):
+                return frozenset().union(*(self._listed(argument) for argument in arguments))
+        return frozenset()
 
     # ---------------------------------------------------------------------------------------------------------- keys
 
