@@ -15,7 +15,6 @@ from codegen.graph import scalars
 from codegen.graph.objects import Unknown
 from codegen.graph.regions import ARMS, BRANCH_END, NARROW
 from codegen.graph.scope import Scope
-from codegen.graph.sizes import BATCH, NEW, PAST
 from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, expr_of, value_of
 from ir.expressions import Apply, Const, Dim, Environment, Expr, evaluate, leaves
 from ir.graph import DType
@@ -209,7 +208,7 @@ class _Fork:
         if isinstance(expr, Apply):
             return scalars.apply(expr.op, *(self.rebuilt(arg) for arg in expr.args))
         known = self.interpreter.environment
-        dims = {"B": BATCH, "S": NEW + PAST, "P": PAST}
+        dims = self.interpreter.surroundings.sizes.dims
         value: Any = evaluate(expr, Environment(known.config, known.raw, dims, known.indices, known.locals))
         return Scalar(value, expr)
 

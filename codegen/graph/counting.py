@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from codegen.diagnostics import CompileError
 from codegen.graph.regions import freeze_with_inputs, nodes_of, tensors_in
 from codegen.graph.scope import Scope
-from codegen.graph.sizes import NEW, PAST
 from codegen.graph.values import Frame, Node, Scalar, Tensor, TensorValue, expr_of, value_of
 from ir.expressions import Dim, Environment, evaluate
 from ir.graph import DType
@@ -76,12 +75,12 @@ def _counts_otherwise(interpreter: Interpreter, made: list[Node | Frame], positi
 
     Asked of whole sequences: some forget what is in the cache, and rely on a caller that passes positions then.
     """
-    if not isinstance(positions, Tensor) or _is_usual(made, positions.value):
+    if not isinstance(positions, Tensor) or _is_usual(made, positions.value, interpreter.surroundings.sizes.S.value):
         return False
     return any(not _counts(interpreter, made, positions.value, length) for length in _LENGTHS)
 
 
-def _is_usual(made: list[Node | Frame], value: TensorValue) -> bool:
+def _is_usual(made: list[Node | Frame], value: TensorValue, total: object) -> bool:
     """`arange(T) + P` or `arange(P, P + T)`, whatever its axes."""
     makers = {result: node for node in _nodes(made) for result in node.results}
     node = makers.get(value)
@@ -97,7 +96,7 @@ def _is_usual(made: list[Node | Frame], value: TensorValue) -> bool:
     start, stop = node.args[0], node.args[1]
     if _is_past(shift):
         return value_of(start) == 0 and isinstance(stop, Scalar) and stop.expr == Dim("T")
-    return _is_past(start) and isinstance(stop, Scalar) and stop.value == NEW + PAST
+    return _is_past(start) and isinstance(stop, Scalar) and stop.value == total
 
 
 def _counts(interpreter: Interpreter, made: list[Node | Frame], value: TensorValue, length: int) -> bool:

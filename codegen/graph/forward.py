@@ -5,19 +5,20 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.graph import blame, classes, counting, rope
 from codegen.graph.construction import Built, deep_recursion, module_tree
-from codegen.graph.interpreter import Raised
+from codegen.graph.interpreter import Coincidence, Raised
 from codegen.graph.kept import Kept, UnsettledStates, check_start, handed_over, settle
 from codegen.graph.objects import Function, ModuleObject
 from codegen.graph.recurrent import States, UnknownState
 from codegen.graph.regions import freeze, freeze_with_inputs, nodes_of
 from codegen.graph.replay import Recordings
 from codegen.graph.sinking import sink
-from codegen.graph.sizes import B, S, T
+from codegen.graph.sizes import Sizes, choices, numbers_in
 from codegen.graph.state import KeyValueCache, Mask, Surroundings
 from codegen.graph.values import Frame, Node, Tensor, TensorValue, value_of
 from ir.expressions import Expr
@@ -70,7 +71,7 @@ def trace_forward(built: Built, *, replay: bool = True, way: Attempt | None = No
     """
     with deep_recursion():
         try:
-            return _trace_either_way(built, replay=replay, way=way)
+            return _trace_with_sizes(built, replay=replay, way=way)
         except Raised as error:
             raise blame.raised(built.interpreter, error) from None
         except CompileError as error:
@@ -93,7 +94,22 @@ _ATTEMPTS = (
 _MAX_ROUNDS = 3  # until what calls keep has settled
 
 
-def _trace_either_way(built: Built, *, replay: bool, way: Attempt | None) -> Traced:
+_MAX_SIZES = 4  # that are tried where the source makes numbers of its own
+
+
+def _trace_with_sizes(built: Built, *, replay: bool, way: Attempt | None) -> Traced:
+    """A trace on sizes that mean nothing to the source."""
+    last: Coincidence | None = None
+    for sizes in islice(choices(numbers_in((built.raw, built.resolved))), _MAX_SIZES):
+        try:
+            return _trace_either_way(built, sizes, replay=replay, way=way)
+        except Coincidence as error:
+            last = error
+    assert last is not None
+    raise last
+
+
+def _trace_either_way(built: Built, sizes: Sizes, *, replay: bool, way: Attempt | None) -> Traced:
     """The first attempt whose shapes fit together, and that the source does not refuse."""
     attempts = [attempt for attempt in _ATTEMPTS if attempt.own or not attempt.cached]
     if any(_knows(built, name) for name in _CACHES):
@@ -112,8 +128,11 @@ def _trace_either_way(built: Built, *, replay: bool, way: Attempt | None) -> Tra
     for attempt in attempts:
         try:
             if attempt.own:
-                return _trace_with_own(built, attempt, replay=replay, again=again)
-            return _trace_with_states(built, attempt, replay=replay, again=again)
+                return _trace_with_own(built, attempt, sizes, replay=replay, again=again)
+            return _trace_with_states(built, attempt, sizes, replay=replay, again=again)
+        except Coincidence:
+            again()
+            raise
         except (CompileError, Raised) as error:
             if attempt.own:
                 again()
@@ -128,39 +147,41 @@ def _trace_either_way(built: Built, *, replay: bool, way: Attempt | None) -> Tra
     raise last
 
 
-def _trace_with_states(built: Built, attempt: Attempt, *, replay: bool, again: Callable[[], None]) -> Traced:
+def _trace_with_states(
+    built: Built, attempt: Attempt, sizes: Sizes, *, replay: bool, again: Callable[[], None]
+) -> Traced:
     """A trace; where it asks for states that are not known yet, after one on an empty cache that tells them."""
     states = States(learning=True)
     try:
-        return _trace(built, attempt, replay=replay)
+        return _trace(built, attempt, sizes, replay=replay)
     except _FilledLater as found:
         again()
-        traced = _trace(built, attempt, replay=replay, filled=found.slots)
+        traced = _trace(built, attempt, sizes, replay=replay, filled=found.slots)
         if traced != found.traced:  # the first step would take another path than the others
             message = "the source takes another path where the cache of a layer is empty"
             raise CompileError(Diagnostic("filled-later", message)) from None
         return traced
     except UnknownState:
         again()
-        _trace(built, attempt, replay=replay, states=states)
+        _trace(built, attempt, sizes, replay=replay, states=states)
         again()
-        return _trace(built, attempt, replay=replay, states=States(kinds=states.kinds))
+        return _trace(built, attempt, sizes, replay=replay, states=States(kinds=states.kinds))
 
 
-def _trace_with_own(built: Built, attempt: Attempt, *, replay: bool, again: Callable[[], None]) -> Traced:
+def _trace_with_own(built: Built, attempt: Attempt, sizes: Sizes, *, replay: bool, again: Callable[[], None]) -> Traced:
     """A trace on what a call before it left in objects of the source.
 
     Raises:
         CompileError: `unknown-state`, it leaves none, or others every time.
     """
-    kept, states = Kept({}), States(learning=True)
+    kept, states = Kept({}, sizes), States(learning=True)
     classes.announce(built.interpreter, built.model.cls)
     try:
         _sketch(built, attempt, kept, states)
         for _ in range(_MAX_ROUNDS):
             again()
             try:
-                return _trace(built, attempt, replay=replay, kept=kept, states=States(kinds=states.kinds))
+                return _trace(built, attempt, sizes, replay=replay, kept=kept, states=States(kinds=states.kinds))
             except UnsettledStates:
                 continue
     except UnknownState:
@@ -184,7 +205,7 @@ class _Run:
 
 def _sketch(built: Built, attempt: Attempt, kept: Kept, states: States) -> None:
     """Run `forward` on nothing, for what it leaves for the next call alone."""
-    _run(built, attempt, Surroundings(attempt.cached, kept=kept, states=states, sketch=True), replay=False)
+    _run(built, attempt, Surroundings(attempt.cached, kept.sizes, kept=kept, states=states, sketch=True), replay=False)
     check_start(kept, built.interpreter.trace)
 
 
@@ -200,8 +221,9 @@ def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: 
     if kept is not None:
         kept.begin()
     ids, positions, fresh = Tensor(surroundings.ids), Tensor(surroundings.positions), Tensor(surroundings.fresh)
-    total = S if cached and not surroundings.sketch else T
-    valid = Tensor(TensorValue((B, total), DType.INT64)) if attempt.all_tokens else fresh
+    sizes = surroundings.sizes
+    total = sizes.S if cached and not surroundings.sketch else sizes.T
+    valid = Tensor(TensorValue((sizes.B, total), DType.INT64)) if attempt.all_tokens else fresh
     parameters, held = _parameters(model), _held(model)
     trace.default_dtype = DType.FLOAT32
     interpreter.framing = True
@@ -223,6 +245,7 @@ def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: 
 def _trace(
     built: Built,
     attempt: Attempt,
+    sizes: Sizes,
     *,
     replay: bool,
     states: States | None = None,
@@ -232,8 +255,9 @@ def _trace(
     """Run `forward` once, and what it computes."""
     interpreter, model, cached = built.interpreter, built.model, attempt.cached
     trace = interpreter.trace
-    run = _run(built, attempt, Surroundings(cached, states=states or States(), filled=filled, kept=kept), replay=replay)
-    surroundings, parameters = run.surroundings, run.parameters
+    surroundings = Surroundings(cached, sizes, states=states or States(), filled=filled, kept=kept)
+    run = _run(built, attempt, surroundings, replay=replay)
+    parameters = run.parameters
     logits = _logits(interpreter, run.output)
     frame = next(f for f in trace.root.body if isinstance(f, Frame) and f.kind == "module" and f.module_path == "")
     if kept is not None:

@@ -79,6 +79,10 @@ class Unsupported(CompileError):
     """Something that the interpreter has no meaning for: the place, the calls that led there, what would have to be taught."""
 
 
+class Coincidence(Unsupported):
+    """Something that has no meaning for the sizes of this trace, and may have one for others."""
+
+
 def is_sequence(x: object) -> bool:
     """Whether calling a module is calling its items one after the other."""
     return isinstance(x, ModuleObject) and x.cls.qualified == f"{STUBS}nn.Sequential"
@@ -184,10 +188,12 @@ class Interpreter:
                 return span
         return self.span()
 
-    def unsupported(self, message: str, help: str = "", code: str = "unsupported") -> NoReturn:
+    def unsupported(
+        self, message: str, help: str = "", code: str = "unsupported", error: type[Unsupported] = Unsupported
+    ) -> NoReturn:
         span = self.place()
         calls = tuple(Label(span, f"called from here for `{name}`") for name, span in self.stack[::-1] if span)[:8]
-        raise Unsupported(Diagnostic(code, message, Label(span) if span else None, calls, help))
+        raise error(Diagnostic(code, message, Label(span) if span else None, calls, help))
 
     def throw(self, kind: str, message: str = "") -> NoReturn:
         """Raise an exception of the interpreted program."""

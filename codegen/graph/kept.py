@@ -18,7 +18,7 @@ from codegen.graph import scalars
 from codegen.graph.objects import Instance, ModuleObject
 from codegen.graph.recurrent import APPENDS, READS
 from codegen.graph.regions import nodes_of, tensors_in
-from codegen.graph.sizes import P
+from codegen.graph.sizes import USUAL, Sizes
 from codegen.graph.stacks import Slice, split
 from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, Trace, value_of
 from ir.expressions import Dim, Index, leaves
@@ -43,6 +43,7 @@ class Kept:
     """What calls keep: by the name of a parameter, the object that it is given."""
 
     given: dict[str, Any]
+    sizes: Sizes = USUAL
     before: dict[Path, TensorValue] = field(default_factory=dict)  # what the states were when the call began
 
     @property
@@ -61,7 +62,8 @@ class Kept:
         for path, tensor in _leaves(self.given):
             if id(tensor) not in seen:
                 shape = tuple(
-                    P if isinstance(s, Scalar) and s.expr in (Dim("T"), Dim("S")) else s for s in tensor.shape
+                    self.sizes.P if isinstance(s, Scalar) and s.expr in (Dim("T"), Dim("S")) else s
+                    for s in tensor.shape
                 )
                 tensor.value, tensor.base, tensor.index = TensorValue(shape, tensor.dtype), None, None
                 seen[id(tensor)] = tensor.value
@@ -207,10 +209,14 @@ def _check(old: TensorValue, new: TensorValue) -> None:
     if old.dtype is not new.dtype or len(old.shape) != len(new.shape):
         raise UnsettledStates
     for a, b in zip(old.shape, new.shape, strict=True):
-        if a is P and grown:
+        if _is_past(a) and grown:
             continue
         if not scalars.same(a, b) or (isinstance(b, Scalar) and _of_input(b)):
             raise UnsettledStates
+
+
+def _is_past(size: Size) -> bool:
+    return isinstance(size, Scalar) and size.expr == Dim("P")
 
 
 def _of_input(size: Scalar) -> bool:
@@ -271,7 +277,7 @@ def _chain(frame: Frame | None) -> list[Frame]:
 
 def _settle(root: Frame, name: str, frame: Frame, layer: int, old: TensorValue, new: TensorValue) -> None:
     number = Scalar(layer, LAYER)
-    grows = [at for at, size in enumerate(old.shape) if size is P]
+    grows = [at for at, size in enumerate(old.shape) if _is_past(size)]
     if grows:
         _append(root, name, number, grows[0], old, new)
         return

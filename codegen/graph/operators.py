@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from codegen.graph import classes, scalars, tensor_ops
@@ -32,7 +33,6 @@ from codegen.graph.objects import (
     plain_key,
 )
 from codegen.graph.predicates import Kind
-from codegen.graph.sizes import NEW, PAST
 from codegen.graph.values import Scalar, Tensor, Watched, expr_of, glance, value_of
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Plain, evaluate, leaves, substitute
 from ir.graph import DType
@@ -171,9 +171,12 @@ def _check_length(interp: Interpreter, expr: Expr, outcome: bool) -> None:
     what other numbers of tokens need.
     """
     if 0 in _remainders(interp, expr):
+        from codegen.graph.interpreter import Coincidence
+
         interp.unsupported(
             "the source asks whether the tokens fill blocks, and those of the trace happen to fill blocks of this size",
             code="branch-on-length",
+            error=Coincidence,
         )
     match expr:
         case Apply("<=", (Dim("T"), right)) | Apply(">=", (right, Dim("T"))) if outcome and not _of_input(right):
@@ -197,7 +200,7 @@ def _remainders(interp: Interpreter, expr: Expr) -> Iterator[int]:
         case Apply("%", (Dim() as tokens, block)) if not _of_input(block):
             size = evaluate(block, interp.environment)
             if isinstance(size, int) and size > 1 and tokens.name in ("T", "S"):
-                yield (NEW if tokens.name == "T" else NEW + PAST) % size
+                yield interp.surroundings.sizes.dims[tokens.name] % size
         case Apply(_, args):
             for arg in args:
                 yield from _remainders(interp, arg)
@@ -209,7 +212,7 @@ def _holds_later(interp: Interpreter, test: Expr) -> bool:
     """Whether a test that short sequences fail holds for longer ones."""
     env = interp.environment
     for new in _LONGER:
-        dims = {"B": 3, "T": new, "P": PAST, "S": new + PAST}
+        dims = replace(interp.surroundings.sizes, new=new).dims
         try:
             if evaluate(test, Environment(env.config, env.raw, dims, env.indices, env.locals)):
                 return True

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from codegen.graph import scalars
 from codegen.graph.objects import Builtin
 from codegen.graph.regions import SCAN_END, nodes_of
-from codegen.graph.sizes import NEW, S
+from codegen.graph.sizes import Sizes
 from codegen.graph.tensor_ops.shapes import of_input
 from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, expr_of, value_of
 from ir.expressions import Dim, Expr
@@ -64,13 +64,13 @@ class States:
             raise UnknownState
         return alike[-1]
 
-    def extended(self, size: Size) -> Size:
-        """The length of new inputs behind the `size` ones before. Without a cache there are none before."""
+    def extended(self, size: Size, new: int) -> Size:
+        """The length of `new` inputs behind the `size` ones before. Without a cache there are none before."""
         expr = expr_of(size)
         name = self.lengths.setdefault(expr, "W" if not self.lengths else f"W{len(self.lengths) + 1}")
         kept = value_of(size)
         assert isinstance(kept, int)
-        return Scalar(NEW + kept, Dim(name))
+        return Scalar(new + kept, Dim(name))
 
 
 def _key(kind: str, layer: Any, state_idx: Any) -> Key:
@@ -122,7 +122,7 @@ def _update_conv(interpreter: Interpreter, args: list[Any], kwargs: dict[str, An
     states.kinds[key] = ((*x.shape[:-1], size), x.dtype)
     if states.learning:
         return x
-    shape = (*x.shape[:-1], states.extended(size))
+    shape = (*x.shape[:-1], states.extended(size, interpreter.surroundings.sizes.new))
     return interpreter.tensor_span().emit(EXTENDS, (key[0], layer, x, size), (shape, x.dtype))[0]
 
 
@@ -160,9 +160,10 @@ def _update_indexer(interpreter: Interpreter, args: list[Any], kwargs: dict[str,
     """Something of the new tokens [B, T, H] in, that of all tokens [B, S, H] out."""
     given = {**dict(zip(("indexer_key_states", "layer_idx"), args, strict=False)), **kwargs}
     x, layer = given["indexer_key_states"], given["layer_idx"]
-    if not isinstance(x, Tensor) or len(x.shape) < 2 or value_of(x.shape[1]) != NEW:
+    sizes: Sizes = interpreter.surroundings.sizes
+    if not isinstance(x, Tensor) or len(x.shape) < 2 or value_of(x.shape[1]) != sizes.new:
         interpreter.unsupported("what is kept of all tokens is no tensor with an axis for them")
-    shape = (x.shape[0], S, *x.shape[2:])
+    shape = (x.shape[0], sizes.S, *x.shape[2:])
     return interpreter.tensor_span().emit(APPENDS, ("indexer", layer, x, 1), (shape, x.dtype))[0]
 
 

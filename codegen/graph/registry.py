@@ -8,7 +8,7 @@ from codegen.diagnostics import CompileError
 from codegen.graph import construction, operators
 from codegen.graph.interpreter import Interpreter, Raised
 from codegen.graph.regions import nodes_of
-from codegen.graph.sizes import B, T
+from codegen.graph.sizes import USUAL
 from codegen.graph.values import Tensor, TensorValue, Trace
 from codegen.source.files import LIBRARY, Library
 from ir.graph import DType
@@ -31,7 +31,7 @@ def equivalents(files: Library, name: str) -> tuple[str, ...]:
 def _computation(interpreter: Interpreter, name: str) -> Computation | None:
     """The operations of a function of the registry, None if there is none or if it does not run on one tensor alone."""
     interpreter.stage, interpreter.trace = 2, Trace()
-    argument = Tensor(TensorValue((B, T), DType.MODEL))
+    argument = Tensor(TensorValue((USUAL.B, USUAL.T), DType.MODEL))
     try:
         function = operators.getitem(interpreter, interpreter.find(REGISTRY), name)
         result = interpreter.call(function, [argument], {})

@@ -12,7 +12,7 @@ from codegen.graph.objects import Builtin, Foreign
 from codegen.graph.rearranging import rearrange
 from codegen.graph.recurrent import METHODS, States
 from codegen.graph.scalars import apply
-from codegen.graph.sizes import B, P, S, T
+from codegen.graph.sizes import USUAL, Sizes
 from codegen.graph.values import Scalar, Tensor, TensorValue, expr_of, value_of
 from ir.expressions import Apply, Const, Dim, Expr, leaves
 from ir.graph import DType
@@ -40,20 +40,27 @@ class Surroundings:
     """What a trace asked of its surroundings: masks, by what they mean, and states. Without a cache, all tokens are new."""
 
     cached: bool = True
+    sizes: Sizes = USUAL
     masks: dict[Mask, TensorValue] = field(default_factory=dict)
-    ids: TensorValue = field(default_factory=lambda: TensorValue((B, T), DType.INT64))
+    ids: TensorValue = field(init=False)
     limits: dict[Expr, None] = field(default_factory=dict)  # how many new tokens the path that was traced is for
     filled: frozenset[object] = frozenset()  # slots of the cache that are said to hold something
     asked: set[object] = field(default_factory=set)  # those that the source asked about
-    positions: TensorValue = field(default_factory=lambda: TensorValue((B, T), DType.INT64))
-    fresh: TensorValue = field(default_factory=lambda: TensorValue((B, T), DType.INT64))  # new tokens but for padding
+    positions: TensorValue = field(init=False)
+    fresh: TensorValue = field(init=False)  # new tokens but for padding
     states: States = field(default_factory=lambda: States())
     kept: Kept | None = None  # what the source keeps in objects of its own
     sketch: bool = False  # only what a call leaves for the next one is asked for
 
+    def __post_init__(self) -> None:
+        shape = (self.sizes.B, self.sizes.T)
+        self.ids, self.positions, self.fresh = (TensorValue(shape, DType.INT64) for _ in range(3))
+
     def mask(self, description: Mask) -> Tensor:
         if description not in self.masks:
-            self.masks[description] = TensorValue((B, 1, T, S if self.cached else T), DType.MODEL)
+            new = self.sizes.T
+            shape = (self.sizes.B, 1, new, self.sizes.S if self.cached else new)
+            self.masks[description] = TensorValue(shape, DType.MODEL)
         return Tensor(self.masks[description])
 
 
@@ -125,12 +132,13 @@ def _update(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -
     key, value, layer = given["key_states"], given["value_states"], given["layer_idx"]
     if not isinstance(key, Tensor) or not isinstance(value, Tensor) or len(key.shape) != 4 or len(value.shape) != 4:
         interpreter.unsupported("the cache is given something else than keys and values [B, K, T, H]")
-    shapes = [((*t.shape[:2], S, t.shape[3]), t.dtype) for t in (key, value)]
+    total = interpreter.surroundings.sizes.S
+    shapes = [((*t.shape[:2], total, t.shape[3]), t.dtype) for t in (key, value)]
     return interpreter.tensor_span().emit("cache_update", (key, value, layer), *shapes)
 
 
 def _length(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    return P
+    return interpreter.surroundings.sizes.P
 
 
 def _fresh(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
@@ -140,7 +148,7 @@ def _fresh(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) ->
 
 
 def _mask_sizes(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    return (S, 0)
+    return (interpreter.surroundings.sizes.S, 0)
 
 
 _CACHE_METHODS: dict[str, Any] = {

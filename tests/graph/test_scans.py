@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from codegen.diagnostics import CompileError
 from codegen.graph.interpreter import Interpreter
 from codegen.graph.regions import freeze_with_inputs
-from codegen.graph.sizes import B, T
+from codegen.graph.sizes import USUAL
 from codegen.graph.state import Surroundings
 from codegen.graph.values import Frame, Tensor, TensorValue
 from codegen.lowering.flax_dialect import FlaxDialect
@@ -117,9 +117,9 @@ def trace(source: str, *, states: bool = False) -> tuple[Region, list[int]]:
     made = Interpreter(Library(ROOT, {"m.py": HEAD + source}))
     made.surroundings = Surroundings()
     if states:
-        made.surroundings.states.kinds[("recurrent", 0)] = ((B, WIDTH), DType.FLOAT64)
+        made.surroundings.states.kinds[("recurrent", 0)] = ((USUAL.B, WIDTH), DType.FLOAT64)
     made.framing = True
-    values = [TensorValue((B, T, WIDTH), DType.MODEL) for _ in range(2)]
+    values = [TensorValue((USUAL.B, USUAL.T, WIDTH), DType.MODEL) for _ in range(2)]
     result = made.call(made.find("repository.m.f"), [Tensor(value) for value in values], {})
     frame = made.trace.root.body[-1]
     assert isinstance(frame, Frame)
