@@ -697,7 +697,8 @@ class _Lives:
         if len(self.frames) == 1:
             return next((v for v in outer if self._share_a_name(v, value)), next(iter(outer), None))
         aligned = [v for v in outer if self.at(v, 0) is not None and self.at(v, 0) == self.at(value, 1)]
-        return next((v for v in outer if self._share_a_name(v, value)), next(iter(aligned), None))
+        twice = (v for v in self.takes[0] if v in known and _alike(v, value) and self._share_a_name(v, value))
+        return next((v for v in outer if self._share_a_name(v, value)), next(iter(aligned), next(twice, None)))
 
     def grown_from(self, value: TensorValue, known: list[TensorValue | None], k: int) -> TensorValue | None:
         """What iteration `k`, the first to take it, takes from outside and hands on with more in it."""

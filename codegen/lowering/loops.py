@@ -90,7 +90,8 @@ class LoopWriter:
             printer.names[result.id] = variable
             return variable
         held = printer.materialize(operand)
-        kept = operand in self.node.invariant or any(operand in values for values in self.node.varying)
+        others = (*self.node.invariant, *self.node.carried[index + 1 :])  # of which several may begin as one
+        kept = operand in others or any(operand in values for values in self.node.varying)
         if not printer.needed(operand.id, held) and not kept:
             return held
         variable = printer.name_for(result, avoid=frozenset({held}))
@@ -127,6 +128,8 @@ class LoopWriter:
         varying = [self.printer.materialize(v) for v in self.node.varying[kind] if isinstance(v, Value)]
         for param, held in zip(params, [*carried, *invariant, *varying], strict=True):
             inner.names[param.id] = held
+        for param in params[len(carried) :]:
+            inner.last_use[param.id] = len(region.nodes) + 1  # the next iteration reads it too
         inner.names_at_entry.update(inner.names)
         for result, held in zip(region.results, carried, strict=True):
             if isinstance(result, Value):

@@ -1,0 +1,37 @@
+"""Layers that compute with their numbers are not one program."""
+
+from __future__ import annotations
+
+from codegen.lowering.numbered import compute_with_numbers
+
+LAYER = """
+class Layer:
+    def __init__(self, cfg, layer):
+        self.layer = {kept}
+
+    def __call__(self, x, kv):
+        return {result}
+"""
+IDLE = "def conv(x, layer, kv):\n    return x, kv"
+USED = "def conv(x, layer, kv):\n    return x / (layer + 1), kv"
+PASSED_ON = "def outer(x, layer, kv):\n    return conv(x, layer, kv)"
+
+
+def asks(result: str, *helpers: str, kept: str = "layer") -> bool:
+    return compute_with_numbers(helpers, [LAYER.format(result=result, kept=kept)])
+
+
+def test_a_number_in_a_sum() -> None:
+    assert asks("x / (self.layer + 1)")
+    assert not asks("x")
+
+
+def test_a_module_that_is_called_layer_is_no_number() -> None:
+    assert not asks("self.layer(x)", kept="Inner(cfg)")
+
+
+def test_helpers_are_asked_whether_they_use_it() -> None:
+    assert not asks("conv(x, self.layer, kv)", IDLE)
+    assert asks("conv(x, self.layer, kv)", USED)
+    assert asks("outer(x, self.layer, kv)", PASSED_ON, USED)
+    assert not asks("outer(x, self.layer, kv)", PASSED_ON, IDLE)
