@@ -16,6 +16,7 @@ from codegen import __version__
 
 if TYPE_CHECKING:
     from codegen.diagnostics import Diagnostic
+    from codegen.listing import Entry
     from codegen.regenerate import Outcome
     from codegen.render import Written
     from codegen.repo import Repository
@@ -270,23 +271,40 @@ def generate(
 
 
 @command("list")
-def list_packages(as_json: AsJson = False) -> None:
-    """List the packages of generated/ and the checkpoints that each serves.
+def list_packages(
+    sizes: Annotated[bool, typer.Option("--sizes", help="count the parameters of each checkpoint")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the packages of generated/ and the repositories that each serves.
 
     \b
     codegen list
+    codegen list --sizes
     codegen list --json
     """
-    from codegen import regenerate as again
+    from codegen import listing
 
-    rows = []
-    for folder in again.packages(_checkout() / "generated"):
-        record = again.read_record(folder)
-        served = sorted({record.repository.name, *record.checkpoints})
-        rows.append({"package": folder.name, "checkpoints": served, "targets": list(record.targets)})
-    width = max((len(str(row["package"])) for row in rows), default=0)
-    lines = [f"{row['package']:<{width}}  {', '.join(map(str, _strings(row['checkpoints'])))}" for row in rows]
+    generated = _checkout() / "generated"
+    entries = list(listing.entries(generated))
+    counts = {entry.package: listing.parameters(generated / entry.package) if sizes else {} for entry in entries}
+    width = max((len(entry.package) for entry in entries), default=0)
+    lines = [f"{entry.package:<{width}}  {_served(entry, counts[entry.package])}" for entry in entries]
+    rows = [
+        {
+            "package": entry.package,
+            "repositories": list(entry.patterns),
+            "checkpoints": list(entry.checkpoints),
+            "targets": list(entry.targets),
+        }
+        | ({"parameters": counts[entry.package]} if sizes else {})
+        for entry in entries
+    ]
     _finish({"packages": rows}, "\n".join(lines) if lines else "generated/ holds no package", (), as_json)
+
+
+def _served(entry: Entry, counts: Mapping[str, int]) -> str:
+    """The repositories of a package as patterns, or one by one with their sizes."""
+    return ", ".join(f"{name} {number:,}" for name, number in counts.items()) or ", ".join(entry.patterns)
 
 
 @app.callback(invoke_without_command=True)
@@ -475,7 +493,3 @@ def _print_diagnostics(diagnostics: tuple[Diagnostic, ...]) -> None:
     errors = sum(diagnostic.severity is Severity.ERROR for diagnostic in diagnostics)
     if errors > 1:
         typer.echo(f"{errors} errors", err=True)
-
-
-def _strings(value: object) -> list[str]:
-    return value if isinstance(value, list) else []

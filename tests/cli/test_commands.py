@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -135,7 +136,11 @@ def test_list_says_which_checkpoints_a_package_serves(
     package = pipeline.compile_package(repo.load(str(source)), checkpoints=others)
     pipeline.write(package, root / "generated" / "small")
     rows = json.loads(run("list", "--json").stdout)["packages"]
-    assert rows == [{"package": "small", "checkpoints": ["org/larger", "org/small"], "targets": ["torch", "flax"]}]
+    served = {"checkpoints": ["org/larger", "org/small"], "repositories": ["org/larger", "org/small"]}
+    assert rows == [{"package": "small", "targets": ["torch", "flax"], **served}]
+    (row,) = json.loads(run("list", "--json", "--sizes").stdout)["packages"]
+    held = sum(math.prod(shape) for shape in TENSORS.values())
+    assert row["parameters"]["org/small"] == held < row["parameters"]["org/larger"]
 
 
 def test_a_package_is_emitted_again_by_the_names_of_its_checkpoint(example: Path, tmp_path: Path) -> None:
