@@ -15,6 +15,7 @@ from codegen.graph import scalars
 from codegen.graph.objects import Unknown
 from codegen.graph.regions import ARMS, BRANCH_END, NARROW
 from codegen.graph.scope import Scope
+from codegen.graph.shortcuts import reads_next
 from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, expr_of, value_of
 from ir.expressions import Apply, Const, Dim, Environment, Expr, evaluate, leaves
 from ir.graph import DType
@@ -93,6 +94,10 @@ class _Fork:
             name: self.join(one.variables.get(name, _MISSING), several.variables.get(name, _MISSING), held, pairs, name)
             for name in dict.fromkeys([*one.variables, *several.variables])
         }
+        if any(isinstance(value, _Misfit) and self.read_next(name) for name, value in outcome.items()):
+            self.drop(frame)
+            interpreter.exec_body(self.node.body if self.several else self.node.orelse, scope)
+            return
         returned = None
         if one.returned is not None and several.returned is not None:
             returned = (self.join(one.returned[0], several.returned[0], {}, pairs, "the result"),)
@@ -118,6 +123,16 @@ class _Fork:
             from codegen.graph.interpreter import _Return
 
             raise _Return(returned[0])
+
+    def read_next(self, name: str) -> bool:
+        """Whether a variable is read after the branch."""
+        return reads_next(self.interpreter.following(), name)
+
+    def drop(self, frame: Frame) -> None:
+        """Forget both arms."""
+        trace = self.interpreter.trace
+        trace.leave(frame)
+        trace.frame.body.remove(frame)
 
     def restore(
         self,
@@ -254,7 +269,7 @@ class _Fork:
                 if self.narrowed.get(several.value, several.value) is one.value:
                     return several
                 if not self.fits(one.value, several.value):
-                    return Unknown(f"`{name}` differs in shape between one token and several")
+                    return _Misfit(f"`{name}` differs in shape between one token and several")
                 return Tensor(self.value(one.value, several.value, pairs))
             case (tuple(), tuple()) | (list(), list()) if len(one) == len(several):
                 joined = [self.join(a, b, {}, pairs, name) for a, b in zip(one, several, strict=True)]
@@ -317,6 +332,11 @@ def _put_back(slots: list[tuple[Any, dict[Any, Any]]]) -> None:
             holder.update(before)
         else:
             holder.extend(before.values())
+
+
+@dataclass(eq=False, slots=True)
+class _Misfit(Unknown):
+    """A tensor that the arms leave in shapes that are not those of the same."""
 
 
 _MISSING: Any = Unknown("a variable that only one arm of a branch has")

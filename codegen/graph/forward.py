@@ -135,6 +135,7 @@ def _trace_either_way(built: Built, sizes: Sizes, *, replay: bool, way: Attempt 
             raise
         except (CompileError, Raised) as error:
             if attempt.own:
+                last = last or error
                 again()
                 continue
             if isinstance(error, CompileError) and error.diagnostics[0].code not in _ANOTHER_WAY:
@@ -143,7 +144,7 @@ def _trace_either_way(built: Built, sizes: Sizes, *, replay: bool, way: Attempt 
                 raise
             last = error
             again()
-    assert last is not None
+    assert last is not None  # that of an attempt on nothing but what the source keeps, where there is no other
     raise last
 
 
@@ -186,8 +187,6 @@ def _trace_with_own(built: Built, attempt: Attempt, sizes: Sizes, *, replay: boo
                 continue
     except UnknownState:
         pass
-    finally:
-        again()
     raise CompileError(Diagnostic("unknown-state", "what one call leaves for the next one has other shapes every time"))
 
 

@@ -430,6 +430,13 @@ class Interpreter:
             finally:
                 self.rest.pop()
 
+    def following(self) -> Iterator[ast.stmt]:
+        """What follows the statement that is being run, up to the end of the function."""
+        for body, start, _ in reversed(self.rest):
+            if body is None:
+                return
+            yield from body[start:]
+
     def exec_rest(self, scope: Scope) -> None:
         """Run what follows the statement that is being run, up to the end of the function."""
         rest = self.rest

@@ -9,7 +9,7 @@ when the trace is over: where a state is used first, and where what it becomes h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,13 @@ class Kept:
     given: dict[str, Any]
     sizes: Sizes = USUAL
     before: dict[Path, TensorValue] = field(default_factory=dict)  # what the states were when the call began
+    starts: dict[Path, int | float] = field(
+        default_factory=dict
+    )  # what is everywhere in those that do not start as zeros
+
+    def start(self, path: Path) -> int | float:
+        """What is everywhere in a state, or in the tensor of all layers that it is a part of, before the first token."""
+        return self.starts.get(path, self.starts.get(path[:-1], 0))
 
     @property
     def tensors(self) -> dict[Path, Tensor]:
@@ -105,23 +112,47 @@ def _holders(x: Any, depth: int = 0, seen: set[int] | None = None) -> Iterator[A
 
 def check_start(kept: Kept, trace: Trace) -> None:
     """Before the first token a state is zeros: those that the source writes into, or zeros that it takes where there is none.
+    What it writes into may be another number everywhere: then that is what the state starts as.
 
     Raises:
         CompileError: `unknown-state`, nothing in the first call says so.
     """
     zeros, others = set(_zeros(trace.root)), set(_others(trace.root))
     for path, tensor in kept.tensors.items():
-        value = tensor.value
-        while (node := trace.made.get(value)) is not None and node.op == "setitem":
-            assert isinstance(node.args[0], TensorValue)
-            value = node.args[0]
-        if _grows(tensor) or value_of(value.everywhere) in (0, False):
+        value = _written_into(trace.made, tensor.value)
+        start = filled_with(trace.made, value)
+        if _grows(tensor) or start == 0:
+            continue
+        if value is not tensor.value and start is not None:
+            kept.starts[path] = start
             continue
         sizes = tuple(value_of(size) for size in tensor.shape)
-        if value.everywhere is not None or sizes in others or not zeros & {sizes, sizes[-1:]}:
+        if start is not None or sizes in others or not zeros & {sizes, sizes[-1:]}:
             called = next((part for part in reversed(path) if isinstance(part, str)), "it")
             message = f"a state whose beginning is not seen to be zeros: `{called}`"
             raise CompileError(Diagnostic("unknown-state", message))
+
+
+def _written_into(makers: Mapping[TensorValue, Node], value: TensorValue) -> TensorValue:
+    """What was there before parts of it were set."""
+    while (node := makers.get(value)) is not None and node.op == "setitem":
+        assert isinstance(node.args[0], TensorValue)
+        value = node.args[0]
+    return value
+
+
+def filled_with(makers: Mapping[TensorValue, Node], value: TensorValue) -> int | float | None:
+    """The number that a tensor is everywhere, exactly; None where nothing says so."""
+    if value.everywhere is not None:
+        held = value_of(value.everywhere)
+        return held if isinstance(held, (int, float)) else None
+    match makers.get(value):
+        case Node(op="add" | "sub" as op, args=(TensorValue() as first, int() | float() as number)) if (
+            first.everywhere == 0
+        ):
+            return number if op == "add" else -number
+        case _:
+            return None
 
 
 def _zeros(root: Frame) -> Iterator[tuple[object, ...]]:
@@ -139,10 +170,10 @@ def _zeros(root: Frame) -> Iterator[tuple[object, ...]]:
 
 def _others(root: Frame) -> Iterator[tuple[object, ...]]:
     """The shapes of tensors that are one number other than zero."""
-    for node, _ in nodes_of(root):
-        for result in node.results:
-            if result.everywhere is not None and value_of(result.everywhere) not in (0, False):
-                yield tuple(value_of(size) for size in result.shape)
+    makers = {result: node for node, _ in nodes_of(root) for result in node.results}
+    for result in makers:
+        if filled_with(makers, result) not in (0, None):
+            yield tuple(value_of(size) for size in result.shape)
 
 
 def _grows(tensor: Tensor) -> bool:
@@ -195,13 +226,14 @@ def settle(interpreter: Interpreter, kept: Kept, root: Frame, logits: TensorValu
         if path not in after:
             raise UnsettledStates
         _check(kept.before[path], after[path])
+        _check_written(kept, path, after[path], root)
     for path in _live(kept, root, logits, after):
         split(kept, after, root, path)
     live = _live(kept, root, logits, after)
     names = _names(live, kept, root)
     placed = [(path, *_place(root, kept.before[path], after[path])) for path in live]
     for path, frame, at in placed:
-        _settle(root, names[path], frame, at, kept.before[path], after[path])
+        _settle(root, names[path], kept.start(path), frame, at, kept.before[path], after[path])
 
 
 def _check(old: TensorValue, new: TensorValue) -> None:
@@ -217,6 +249,18 @@ def _check(old: TensorValue, new: TensorValue) -> None:
 
 def _is_past(size: Size) -> bool:
     return isinstance(size, Scalar) and size.expr == Dim("P")
+
+
+def _check_written(kept: Kept, path: Path, new: TensorValue, root: Frame) -> None:
+    """A state that does not start as zeros is the tensor that parts are written to: what the first call made of it before is
+    its start.
+
+    Raises:
+        CompileError: `unknown-state`, it is made anew.
+    """
+    makers = {result: node for node, _ in nodes_of(root) for result in node.results}
+    if path in kept.starts and _written_into(makers, new) is not kept.before[path]:
+        raise CompileError(Diagnostic("unknown-state", "a state that does not start as zeros, and is made anew"))
 
 
 def _of_input(size: Scalar) -> bool:
@@ -275,14 +319,16 @@ def _chain(frame: Frame | None) -> list[Frame]:
     return chain
 
 
-def _settle(root: Frame, name: str, frame: Frame, layer: int, old: TensorValue, new: TensorValue) -> None:
+def _settle(
+    root: Frame, name: str, start: int | float, frame: Frame, layer: int, old: TensorValue, new: TensorValue
+) -> None:
     number = Scalar(layer, LAYER)
     grows = [at for at, size in enumerate(old.shape) if _is_past(size)]
     if grows:
         _append(root, name, number, grows[0], old, new)
         return
     first = next(at for at, item in enumerate(frame.body) if any(_uses(node, old) for node in _nodes(item)))
-    frame.body.insert(first, Node(READS, (name, number), (old,), frame.span))
+    frame.body.insert(first, Node(READS, (name, number, *((start,) if start else ())), (old,), frame.span))
     if new is old:
         return
     last = max(at for at, item in enumerate(frame.body) if any(new in node.results for node in _nodes(item)))

@@ -3,7 +3,7 @@
 A state is zeros before the first token, so that a prompt is what comes after nothing: one trace, of new tokens after some
 that have been, serves whole sequences, prompts and single steps. The operations are
 
-    state_read name layer           the state as the tokens before left it
+    state_read name layer [x]       the state as the tokens before left it; x everywhere before the first, where not 0
     state_write name layer x        what the next call will find
     state_extend name layer x size  x [..., T] behind the last `size` inputs, which become the last of both
     state_append name layer x axis  x [B, ..., T, ...] behind that of all tokens before

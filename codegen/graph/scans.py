@@ -19,6 +19,7 @@ from codegen.graph.regions import SCAN, SCAN_BEGIN, SCAN_END, nodes_of
 from codegen.graph.scope import Scope, bound_names
 from codegen.graph.tensor_ops import elementwise, layout
 from codegen.graph.tensor_ops.binding import canonical
+from codegen.graph.tensor_ops.shapes import agree
 from codegen.graph.tensor_ops.writing import write
 from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, value_of
 from ir.expressions import Apply, Const, Dim
@@ -346,7 +347,7 @@ class _Loop:
                 cast = TensorValue(source.shape, whole.dtype)
                 new.append(Node("cast", (source, whole.dtype), (cast,), node.span))
                 source = cast
-            if len(source.shape) != len(shape) or not all(map(scalars.same, source.shape, shape)):
+            if not self.agrees(source.shape, shape):
                 wide = TensorValue(shape, whole.dtype)
                 new.append(Node("expand", (source, shape), (wide,), node.span))
                 source = wide
@@ -355,6 +356,17 @@ class _Loop:
         made = TensorValue(shape, whole.dtype)
         owner.body.insert(at, Node("full", (shape, source, whole.dtype), (made,), node.span))
         return made
+
+    def agrees(self, have: tuple[Size, ...], wanted: tuple[Size, ...]) -> bool:
+        """Whether two shapes are the same, if not for every configuration then for all that are served."""
+        if len(have) != len(wanted) or any(value_of(a) != value_of(b) for a, b in zip(have, wanted, strict=True)):
+            return False
+        pairs = [(a, b) for a, b in zip(have, wanted, strict=True) if not scalars.same(a, b)]
+        if any(value_of(a) == 1 for a, _ in pairs):
+            return False
+        for a, b in pairs:
+            agree(self.trace, a, b)
+        return True
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from codegen.diagnostics import CompileError, Diagnostic, Label
 from codegen.lowering.dialect import Dialect, name, unparse
 from codegen.lowering.printing import BodyPrinter, Pending, Scope, arguments, to_expr, values_in
+from codegen.lowering.states import start_of
 from ir.expressions import Const
 from ir.graph import Branch, Number, Op, Region, Scan, Value, has_effect
 
@@ -27,10 +28,11 @@ def print_state(dialect: Dialect, node: Op, printer: BodyPrinter) -> None:
     held = "kv" if dialect.functional_cache else "cache"
     place = f"kv.{field}" if dialect.functional_cache else f"cache.{field}[{unparse(printer.number(slot))}]"
     match node:
-        case Op("state_read", _, (result,)):
+        case Op("state_read", (_, _, *start), (result,)):
             shape = tuple(printer.number(size) for size in result.shape)
-            zeros = unparse(dialect.spell("zeros", (shape, printer.dtype(result.dtype)), printer.device()))
-            printer.assign(result, ast.parse(f"{zeros} if {held} is None else {place}", mode="eval").body)
+            given = (shape, *(printer.number(start_of(start)) for _ in start), printer.dtype(result.dtype))
+            first = unparse(dialect.spell("full" if start else "zeros", given, printer.device()))
+            printer.assign(result, ast.parse(f"{first} if {held} is None else {place}", mode="eval").body)
         case Op("state_write", (_, _, value)):
             new = unparse(to_expr(printer.operand(value)))
             if held == "cache" and new.endswith("]"):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from codegen.lowering.program import Lowering
 
 KEYS = ("k", "v")
+ZERO = Const(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class State:
     name: str
     shape: tuple[Expr, ...]  # the batch first
     dtype: DType
+    start: Expr = ZERO  # what is everywhere in it before the first token
 
 
 def layer_states(instances: Mapping[str, Instance], count: int) -> tuple[tuple[State, ...], ...]:
@@ -55,8 +57,8 @@ def sizes_of(states: Sequence[Sequence[State]]) -> Iterator[Expr]:
 def _states(region: Region) -> Iterator[State]:
     for node in region.nodes:
         match node:
-            case Op("state_read", (Number(Const(str() as name)), _), (result,)):
-                yield State(name, result.shape, result.dtype)
+            case Op("state_read", (Number(Const(str() as name)), _, *start), (result,)):
+                yield State(name, result.shape, result.dtype, start_of(start))
             case Op("state_write", (Number(Const(str() as name)), _, Value(shape=shape, dtype=dtype))):
                 yield State(name, shape, dtype)
             case Op("state_extend", (Number(Const(str() as name)), _, Value(shape=shape, dtype=dtype), Number(size))):
@@ -121,6 +123,11 @@ def _any(labels: Sequence[object]) -> str:
     return " or ".join(question("kind", label) for label in labels)
 
 
+def start_of(operands: Sequence[object]) -> Expr:
+    """What a state is before the first token, of the operands of a read behind its name and layer."""
+    return next((operand.expr for operand in operands if isinstance(operand, Number)), ZERO)
+
+
 def _shape(state: State, lowering: Lowering) -> list[str]:
     out = []
     for axis, size in enumerate(state.shape):
@@ -138,13 +145,14 @@ def _shape(state: State, lowering: Lowering) -> list[str]:
 
 def _torch(state: State, lowering: Lowering) -> str:
     sizes = ", ".join(_shape(state, lowering))
+    made = f"new_zeros({sizes}" if state.start == ZERO else f"new_full(({sizes}), {lowering.over_cfg(state.start)}"
     match state.dtype:
         case DType.MODEL:
-            return f"x.new_zeros({sizes})"
+            return f"x.{made})"
         case DType.PROMOTED:
-            return f"x.new_zeros({sizes}, dtype=torch.promote_types(x.dtype, torch.float32))"
+            return f"x.{made}, dtype=torch.promote_types(x.dtype, torch.float32))"
         case other:
-            return f"x.new_zeros({sizes}, dtype=torch.{other.value})"
+            return f"x.{made}, dtype=torch.{other.value})"
 
 
 def _flax(state: State, lowering: Lowering) -> str:
@@ -156,6 +164,8 @@ def _flax(state: State, lowering: Lowering) -> str:
             dtype = "jnp.promote_types(dtype, jnp.float32)"
         case other:
             dtype = f"jnp.{other.value}"
+    if state.start != ZERO:
+        return f"jnp.full(({sizes}), {lowering.over_cfg(state.start)}, {dtype})"
     return f"jnp.zeros(({sizes}), {dtype})"
 
 

@@ -13,7 +13,7 @@ from codegen.graph.construction import build
 from codegen.graph.forward import Traced, trace_forward
 from codegen.source.files import find_library
 from ir import laws
-from ir.graph import Call, Loop, Op, Region, within
+from ir.graph import Call, Loop, Node, Op, Region, within
 
 CASES = Path(__file__).resolve().parent.parent / "data" / "cases"
 RECURRENT = CASES.parent / "recurrent"
@@ -26,19 +26,23 @@ def traced(name: str, *, replay: bool = True, **changes: Any) -> Traced:
     return trace_forward(build(LIBRARY, raw), replay=replay)
 
 
-def operations(region: Region) -> Iterator[str]:
+def nodes(region: Region) -> Iterator[Node]:
+    """All nodes, those of calls, of the bodies of loops and of arms among them."""
     for node in region.nodes:
+        yield node
         match node:
-            case Op(name):
-                yield name
             case Call(region=inner):
-                yield from operations(inner)
+                yield from nodes(inner)
             case Loop(bodies=bodies):
                 for body in bodies:
-                    yield from operations(body)
+                    yield from nodes(body)
             case _:
                 for inner in within(node):
-                    yield from operations(inner)
+                    yield from nodes(inner)
+
+
+def operations(region: Region) -> Iterator[str]:
+    return (node.name for node in nodes(region) if isinstance(node, Op))
 
 
 @pytest.mark.parametrize("name", ["qwen3", "gemma2", "gpt2", "smollm3", "gemma3_text"])

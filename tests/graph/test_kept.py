@@ -10,7 +10,9 @@ import pytest
 
 from codegen import graph, pipeline
 from codegen.repo import load
-from tests.graph.test_forward import operations
+from ir.expressions import Const
+from ir.graph import Branch, Number, Op
+from tests.graph.test_forward import nodes, operations
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "own_caches"
 STATES = {"state_read", "state_write", "state_append", "state_extend"}
@@ -45,15 +47,47 @@ def test_tuples_that_grow_with_the_tokens() -> None:
     assert states(DATA / "shoal") == {"state_append": 4}
 
 
+def starts(folder: Path) -> set[object]:
+    """What the states of a layer that are not zeros at first are then."""
+    region = graph.trace_forward(pipeline.build(load(str(folder)))).region
+    found = [node.args[2:] for node in nodes(region) if isinstance(node, Op) and node.name == "state_read"]
+    return {operand.expr for operands in found for operand in operands if isinstance(operand, Number)}
+
+
+def test_states_that_do_not_start_as_zeros(tmp_path: Path) -> None:
+    assert starts(DATA / "skerry") == {Const(-1e30)}
+    edit = ("torch.zeros(*shape, config.state_size", "torch.ones(*shape, config.state_size")
+    assert starts(changed("scree", tmp_path, edit)) == {Const(1)}
+
+
+def test_a_way_for_one_token_that_broadcasts_otherwise_is_not_taken() -> None:
+    region = graph.trace_forward(pipeline.build(load(str(DATA / "skerry")))).region
+    assert not any(isinstance(node, Branch) for node in nodes(region))
+
+
+def test_what_a_trace_on_own_states_asks_is_known(tmp_path: Path) -> None:
+    """Questions about layers come from the trace that is kept, which is not the first."""
+    built = pipeline.build(load(str(DATA / "skerry")))
+    graph.trace_forward(built)
+    assert any("halve_every" in repr(predicate.expr) for predicate in built.interpreter.predicates.all())
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        ("scree", "torch.zeros(*shape, config.state_size", "torch.ones(*shape, config.state_size"),
+        ("scree", "torch.zeros(*shape, config.state_size", "torch.rand(*shape, config.state_size"),
+        ("skerry", "kept[:, :, i] = new", "kept[:, :, i] = new\n        memory[3] *= 2"),
         ("heath", "sums = torch.zeros(", "sums = 1 + torch.zeros("),
         ("shoal", "(key, value)", "(key[:, :, -9:], value)"),
         ("scree", "cache_params.ssm_states[self.layer_idx].copy_(state)", "cache_params.ssm_states.add_(state)"),
     ],
-    ids=["starts as ones", "starts as ones when needed", "keeps the last alone", "written as a whole"],
+    ids=[
+        "starts as anything",
+        "written as a whole and in parts",
+        "starts as ones when needed",
+        "keeps the last alone",
+        "written as a whole",
+    ],
 )
 def test_what_is_not_followed_is_traced_on_whole_sequences(name: str, old: str, new: str, tmp_path: Path) -> None:
     assert not states(changed(name, tmp_path, (old, new)))

@@ -19,11 +19,12 @@ from tests.parity.original import LENGTH, relative_error, tokens
 
 DATA = Path(__file__).parents[1] / "data" / "own_caches"
 TOLERANCE = 1e-9
-NAMES = ("heath", "scree", "shoal")
+NAMES = ("heath", "scree", "shoal", "skerry")
 KEPT = {
     "heath": {"sums", "last"},
     "scree": {"conv_states", "ssm_states"},
     "shoal": {"past_key", "past_value", "past_key2", "past_value2"},
+    "skerry": {"memory", "total", "weight", "largest"},
 }
 """What a layer keeps, as the source calls it."""
 
