@@ -81,7 +81,7 @@ def compile_package(
     views = views_of(front, lowering, config, naming, stored, unread)
     files = {name: render.fill(template, view) for name, (template, view) in templates(views, targets).items()}
     files |= {"arch.txt": to_text(front.arch) + "\n"} if front.arch is not None else {}
-    texts = render.format_python(files)
+    texts = render.divide(render.format_python(files))
     facts = record(front, lowering, views, stored, naming, unread, targets, checkpoints or {})
     notes = (
         *(accounts.notes if accounts else ()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import math
+import textwrap
 from collections.abc import Iterator
 from enum import Enum
 from types import ModuleType
@@ -12,6 +13,8 @@ from types import ModuleType
 from ir import arch, expressions, graph
 
 WIDTH = 118
+MANY = 4  # whole numbers at equal distances that are written as a range
+LONGEST = 1 << 16  # numbers of a range that is read
 
 
 class NotIR(ValueError):
@@ -35,14 +38,36 @@ def to_text(value: object, indent: int = 0) -> str:
         return flat
     pad = " " * (indent + 4)
     if isinstance(value, tuple):
-        items = [f"{pad}{to_text(item, indent + 4)}," for item in value]
-        return "\n".join(["(", *items, " " * indent + ")"])
+        lines = _filled(value, pad) if _whole_numbers(value) else [f"{pad}{to_text(v, indent + 4)}," for v in value]
+        return "\n".join(["(", *lines, " " * indent + ")"])
     items = [f"{pad}{name}={to_text(item, indent + 4)}," for name, item in _fields(value)]
     return "\n".join([f"{type(value).__name__}(", *items, " " * indent + ")"])
 
 
 def _breakable(value: object) -> bool:
     return bool(value) if isinstance(value, tuple) else dataclasses.is_dataclass(value)
+
+
+def _filled(numbers: tuple[object, ...], pad: str) -> list[str]:
+    """As many on a line as have room."""
+    text = ", ".join(map(repr, numbers)) + ","
+    return textwrap.wrap(text, WIDTH, initial_indent=pad, subsequent_indent=pad)
+
+
+def _whole_numbers(value: tuple[object, ...]) -> bool:
+    return all(type(item) is int for item in value)
+
+
+def _span(value: tuple[object, ...]) -> str:
+    """A `range` that gives these numbers; nothing where there are few, or where their distances differ."""
+    if len(value) < MANY or not _whole_numbers(value):
+        return ""
+    first, second, last = (value[at] for at in (0, 1, -1))
+    assert isinstance(first, int) and isinstance(second, int) and isinstance(last, int)
+    step = second - first
+    if step < 1 or value != tuple(range(first, last + 1, step)):
+        return ""
+    return f"range({first}, {last + 1}" + (f", {step})" if step > 1 else ")")
 
 
 def _fields(value: object) -> list[tuple[str, object]]:
@@ -61,6 +86,8 @@ def _flat(value: object) -> str:
     if isinstance(value, Enum):
         return f"{type(value).__name__}.{value.name}"
     if isinstance(value, tuple):
+        if span := _span(value):
+            return f"tuple({span})"
         return f"({', '.join(map(_flat, value))}{',' if len(value) == 1 else ''})"
     if dataclasses.is_dataclass(value):
         return f"{type(value).__name__}({', '.join(_arguments(value))})"
@@ -109,6 +136,17 @@ def _read(node: ast.expr) -> object:
             if isinstance(found, Enum):
                 return found
             raise NotIR(f"line {node.lineno}: {name} has no {member}")
+        case ast.Call(ast.Name("tuple"), [ast.Call(ast.Name("range"), bounds, [])], []):
+            numbers = [_read(bound) for bound in bounds]
+            if len(numbers) not in (2, 3) or not all(type(number) is int for number in numbers):
+                raise NotIR(f"line {node.lineno}: a range is of two or three numbers")
+            try:
+                span = range(*numbers)  # type: ignore[call-overload]
+            except ValueError as error:
+                raise NotIR(f"line {node.lineno}: {error}") from None
+            if len(span) > LONGEST:
+                raise NotIR(f"line {node.lineno}: a range of {len(span)} numbers")
+            return tuple(span)
         case ast.Call(ast.Name(name), args, keywords) if name in _CLASSES and not issubclass(_CLASSES[name], Enum):
             named = {keyword.arg: _read(keyword.value) for keyword in keywords if keyword.arg is not None}
             try:

@@ -30,6 +30,7 @@ from ir.graph import (
 )
 
 Hole = tuple[str, Expr]  # a name for it, and what stands there
+FEW = 2  # numbers that a small class takes one by one
 AXES = {2: ("rows", "columns")}  # of a matrix, where instances differ in its shape
 
 
@@ -418,12 +419,13 @@ def _plan_class(members: list[Instance], by_path: dict[str, ClassPlan]) -> Class
         return columns[exprs]
 
     at = 0
+    told = _is_told(members[0].module, rows[0])
 
     def change(name: str, expr: Expr) -> Expr:
         nonlocal at
         exprs = tuple(row[at][1] for row in rows)
         at += 1
-        if all(e == expr for e in exprs):
+        if all(e == expr for e in exprs) and not (told and _reads_keys(expr)):
             return expr
         return Local(parameter(name or _name_of(exprs), exprs))
 
@@ -453,6 +455,18 @@ def _plan_class(members: list[Instance], by_path: dict[str, ClassPlan]) -> Class
         {where: p for where, p in _child_classes(members[0], by_path)},
         chosen=chosen,
     )
+
+
+def _is_told(module: Module, row: list[Hole]) -> bool:
+    """Whether a class takes its numbers one by one, as a norm takes its size and epsilon, and not the whole configuration."""
+    read = {expr for _, expr in row if _reads_keys(expr)}
+    constants = any(parameter.fill is not None for parameter in module.parameters)
+    own = any(isinstance(leaf, Index) for _, expr in row for leaf in leaves(expr))
+    return _is_small(module) and bool(module.parameters) and not constants and not own and len(read) <= FEW
+
+
+def _reads_keys(expr: Expr) -> bool:
+    return any(isinstance(leaf, Key) for leaf in leaves(expr))
 
 
 def _is_in_list(path: str) -> bool:
@@ -489,6 +503,9 @@ def _in_list(where: str, owner: Instance, by_path: dict[str, ClassPlan]) -> bool
 def _name_of(exprs: tuple[Expr, ...]) -> str:
     for expr in exprs:
         if isinstance(expr, Key) and isinstance(expr.path[-1], str):
+            words = expr.path[-1].split("_")
+            if {"eps", "epsilon"} & set(words):
+                return "eps"
             return "size" if "size" in expr.path[-1] or "dim" in expr.path[-1] else expr.path[-1]
     return "size" if all(not isinstance(e, Const) for e in exprs) else "value"
 

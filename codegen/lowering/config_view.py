@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from codegen.diagnostics import CompileError, Diagnostic
+from codegen.lowering.expectations import expected, expected_each, flag, handed_on, inlined, types_of
 from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.views import CheckpointView, ConfigView, FieldView, KeyView, RefusalView, SourceView
 from ir.expressions import Apply, Const, Environment, Expr, Key, Raw, evaluate, leaves, substitute
@@ -133,23 +134,23 @@ class ConfigLowering:
         for path in self._dependencies(known):
             locals_.append((self.names[path], self._read_expr(path, ready)))
             ready |= self._ready(path)
-        if self.sizes:
-            locals_.append(
-                ("sizes", f"dict({', '.join(f'{self.names[path]}={self._least(path)}' for path in self.sizes)})")
-            )
-        fields = tuple(
+        fields: tuple[FieldView, ...] = tuple(
             self._field(path, self.names[path] if path in known else self._read_expr(path, ready))
             for path in self.fields
         )
         refusals = (*self._early(), *self._refusals(ready), *self._unknown())
-        texts = (
-            [expr for _, expr in locals_] + [field.read_expr for field in fields] + [r.condition_expr for r in refusals]
-        )
+        variables = tuple(locals_)
+        if self.sizes:
+            sizes = {self.names[path]: self._least(path) for path in self.sizes}
+            variables, fields = handed_on(sizes, variables, fields, refusals)
+        variables, refusals = inlined(variables, fields, refusals)
+        texts = [expr for _, expr in variables] + [field.read_expr for field in fields]
+        texts += [text for refusal in refusals for text in (refusal.condition_expr, refusal.call_expr)]
         return ConfigView(
             source,
             fields,
             self._keys(),
-            tuple(locals_),
+            variables,
             tuple(dict.fromkeys(refusals)),
             self._checkpoints(source.repository, checkpoints or {}),
             any("math." in text for text in texts),
@@ -488,13 +489,12 @@ class ConfigLowering:
         own = self.explored.raw.get("model_type")
         if isinstance(own, str):
             found = f"raw.get('model_type', {own!r})"
-            yield RefusalView(f"{found} != {own!r}", _message("model_type", "raw['model_type']", own))
+            yield expected("model_type", found, own)
         for path in self.explored.frozen:
             compiled = lookup(self.explored.raw, path)
             found = _unparse(self._raw(path, (), {}))
             known = compiled if path[0] in self.explored.raw else self.explored.declared.get(str(path[0]))
-            condition = f"{found} != {_plain_literal(known)}" if known is not None else f"{found} is not None"
-            yield RefusalView(condition, _message(_dotted(path), found, known))
+            yield expected(_dotted(path), found, known)
         frozen = {f"{_dotted(path)!r} in raw" for path in self.explored.frozen}
         for condition_expr, reason in self._impossible(self.validity):
             if condition_expr in frozen:
@@ -589,16 +589,15 @@ class ConfigLowering:
         if condition.kind == "elements":
             (key,) = condition.keys
             name = self.names[key.path]
-            kinds = ", ".join(map(repr, condition.value))  # type: ignore[call-overload]
-            unknown = f"sorted({{*{name}}} - {{{kinds}}}, key=str)"
-            return RefusalView(
-                f"not {{*{name}}} <= {{{kinds}}}",
-                _f(f"{name} holds ", unknown, f"; this code was compiled for {kinds}"),
-            )
+            return expected_each(name, name, tuple(condition.value))  # type: ignore[arg-type]
         if condition.kind == "choice":
             (key,) = condition.keys
             name = self.names[key.path]
             compiled = self._resolved(key.path)
+            allowed: list[Json] = [*condition.value]  # type: ignore[misc]
+            others = [other for other in allowed if other != compiled]
+            if len(others) < len(allowed):
+                return expected(_dotted(key.path), name, compiled, *others)
             return RefusalView(f"{name} not in {condition.value!r}", _message(_dotted(key.path), name, compiled))
         if condition.kind == "default":
             return self._departure(condition)
@@ -611,10 +610,13 @@ class ConfigLowering:
                 test = _truth(_unparse(self._syntax(shortened, (), ready)), condition.value)
             return RefusalView(test, repr(_compiled_without(condition)))
         if len(condition.keys) == 1 and condition.expr == condition.keys[0]:
-            name = self.names[condition.keys[0].path]
-            return RefusalView(
-                _truth(name, condition.value), _message(_dotted(condition.keys[0].path), name, condition.value)
-            )
+            path, wanted = condition.keys[0].path, condition.value
+            name = self.names[path]
+            if not isinstance(wanted, bool):
+                return expected(_dotted(path), name, wanted)
+            found_types = types_of(_ends(self.explored.readings[path]), self.types)
+            plain = flag(_dotted(path), name, wanted, found_types)
+            return plain or RefusalView(_truth(name, wanted), _message(_dotted(path), name, wanted))
         match condition.kind, condition.expr:
             case "agreement", Apply("==", (left, right)):
                 a, b = self._over_names(left), self._over_names(right)
@@ -648,6 +650,9 @@ class ConfigLowering:
                 stood = ast.parse(self._over_names(default), mode="eval").body
                 constant = isinstance(default, Const)
                 dull = constant and default.value is None  # type: ignore[union-attr]
+                if isinstance(default, Const):
+                    call = ast.Call(get, [inside] if dull else [inside, stood], [])
+                    return expected(_dotted(path), _unparse(call), default.value)
                 given = ast.Call(get, [inside] if dull else [inside, stood], [])
                 single = constant and isinstance(default.value, (bool, type(None)))  # type: ignore[union-attr]
                 test = ast.Compare(given, [ast.IsNot() if single else ast.NotEq()], [stood])

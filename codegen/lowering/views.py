@@ -39,7 +39,9 @@ class SourceView:
 
 @dataclass(frozen=True, slots=True)
 class FieldView:
-    """A field of Config. `default` is a literal; `read_expr` computes it from `raw` and the fields read before it."""
+    """A field of Config. `default` is a literal; `read_expr` computes it from `raw` and the fields read before it, and is empty
+    where the variable `sizes` has it.
+    """
 
     name: str
     annotation: str
@@ -73,10 +75,17 @@ class KeyView:
 
 @dataclass(frozen=True, slots=True)
 class RefusalView:
-    """What this code was not compiled for: refused where `condition_expr` (over `raw` and the fields) is true."""
+    """What this code was not compiled for: refused where `condition_expr` (over `raw` and the fields) is true, or as a call of
+    `problems.expect` or `problems.expect_each` says.
+    """
 
-    condition_expr: str
-    message_expr: str  # a str literal or f-string
+    condition_expr: str = ""
+    message_expr: str = ""  # a str literal or f-string
+    call_expr: str = ""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(text for text in (self.condition_expr, self.message_expr, self.call_expr) if text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +125,39 @@ class ConfigView:
     @property
     def has_refusals(self) -> bool:
         return bool(self.refusals)
+
+    @property
+    def expects(self) -> bool:
+        return self._calls("problems.expect(")
+
+    @property
+    def expects_each(self) -> bool:
+        return self._calls("problems.expect_each(")
+
+    @property
+    def collects(self) -> bool:
+        return self.expects or self.expects_each
+
+    @property
+    def collector(self) -> str:
+        """How the list of problems begins, and below its type."""
+        return "_Problems()" if self.collects else "list[str]()"
+
+    @property
+    def collector_type(self) -> str:
+        return "_Problems" if self.collects else "list[str]"
+
+    def _calls(self, start: str) -> bool:
+        return any(refusal.call_expr.startswith(start) for refusal in self.refusals)
+
+    @property
+    def hands_sizes_on(self) -> bool:
+        """The fields that are sizes are made of the variable `sizes`."""
+        return len(self.read_fields) < len(self.fields)
+
+    @property
+    def read_fields(self) -> tuple[FieldView, ...]:
+        return tuple(field for field in self.fields if field.read_expr)
 
 
 # torch_model.py and flax_model.py
@@ -415,6 +457,11 @@ class FlaxView(ModelView):
     indexed: bool = False  # what is done with a layer depends on its index
     unscanned: str = "They differ"  # why layers cannot be stacked, where they cannot
     rotating: bool = False  # several loops over layers run, each on its own part of the cache
+
+    @property
+    def order_names(self) -> str:
+        """What the number of valid tokens before each one is known as, in a whole sequence."""
+        return " = ".join(["positions"] * self.needs_positions + ["order"] * self.has_chunk)
 
     @property
     def index_argument(self) -> str:

@@ -1,5 +1,6 @@
 """Views and templates -> formatted text, written at once or not at all."""
 
+from codegen.render.division import divide
 from codegen.render.manifest import NAME as SOURCE_RECORD
 from codegen.render.manifest import digest, manifest, read_manifest
 from codegen.render.python import format_python
@@ -11,6 +12,7 @@ __all__ = [
     "Written",
     "differences",
     "digest",
+    "divide",
     "fill",
     "format_python",
     "manifest",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from enum import Enum
 from typing import get_args
 
@@ -104,7 +105,13 @@ LOOPS = st.builds(
 )
 REGIONS = region(OPS | RAISED | CALLS | LOOPS)
 PARTS = st.builds(arch.Part, NAMES, NAMES, st.none() | FACTS, NAMES)
-KINDS = st.builds(arch.LayerKind, few(st.integers(0, 9)), st.sampled_from(arch.Wiring), few(PARTS))
+SPANS = st.builds(range, st.integers(0, 9), st.integers(0, 200), st.integers(1, 3)).map(tuple)
+KINDS = st.builds(
+    arch.LayerKind,
+    few(st.integers(0, 9)) | SPANS | st.lists(st.integers(0, 99)).map(tuple),
+    st.sampled_from(arch.Wiring),
+    few(PARTS),
+)
 ARCHS = st.builds(
     arch.Arch,
     few(PARTS),
@@ -143,12 +150,30 @@ def test_constants_keep_their_type(value: object) -> None:
         ("DType.FLOAT7", "line 1: DType has no FLOAT7"),
         ("Const(1, 2)", "line 1: Const.__init__() takes 2 positional arguments but 3 were given"),
         ("(1", "line 1: '(' was never closed"),
+        ("tuple(range(0, 10**9))", "line 1: `10 ** 9` is no value of the IR"),
+        ("tuple(range(0, 1000000000))", "line 1: a range of 1000000000 numbers"),
+        ("tuple(range(0, 9, 0))", "line 1: range() arg 3 must not be zero"),
     ),
 )
 def test_nothing_is_executed(text: str, message: str) -> None:
     with pytest.raises(NotIR) as error:
         from_text(text)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    (
+        (range(28), "tuple(range(0, 28))"),
+        (range(1, 26, 2), "tuple(range(1, 26, 2))"),
+        ((0, 1, 2), "(0, 1, 2)"),
+        ((0, 1, 3, 4), "(0, 1, 3, 4)"),
+        ((4, 3, 2, 1), "(4, 3, 2, 1)"),
+        ((False, True, True, True), "(False, True, True, True)"),
+    ),
+)
+def test_numbers_in_a_row_are_a_range(numbers: Iterable[int], text: str) -> None:
+    assert to_text(tuple(numbers)) == text
 
 
 def test_spans_stay_out() -> None:

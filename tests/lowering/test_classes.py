@@ -67,5 +67,11 @@ def test_a_child_that_takes_something_else_from_its_caller_keeps_them_apart() ->
 def test_floats_that_differ_are_parameters() -> None:
     program = model(("Plain", unary("relu"), 0.5), ("Plain", unary("relu"), 0.25))
     norm = classes(program)["Norm"]
-    assert norm.parameters and [norm.arguments[f"layers.{i}.norm"] for i in range(2)] == [(Const(0.5),), (Const(0.25),)]
+    assert norm.parameters == ("size", "value")
+    assert [norm.arguments[f"layers.{i}.norm"] for i in range(2)] == [(SIZE, Const(0.5)), (SIZE, Const(0.25))]
     assert len(norm.instances) == 2 and isinstance(norm.instances[0], Instance)
+
+
+def test_what_a_small_class_reads_of_the_configuration_it_is_given() -> None:
+    norm = classes(model(("Plain", unary("relu"), 0.5), ("Plain", unary("relu"), 0.5)))["Norm"]
+    assert norm.parameters == ("size",) and norm.arguments["layers.0.norm"] == (SIZE,)

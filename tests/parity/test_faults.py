@@ -48,10 +48,10 @@ def flax(
 
 
 GENERATION = "torch_generation.py"
-EPSILON = r"self\.rms_norm_eps\b(?! =)"
+EPSILON = r"self\.eps\b(?! =)"
 NORM = r"(?s)(class RMSNorm\(nn\.Module\):.*?def forward\(self, x: Tensor\) -> Tensor:\n).*?(?=\n\n\n)"
-NARROW = r"\1        h = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.rms_norm_eps)\n        return self.weight * h"
-WIDE = r"\1        h = x.float()\n        h = h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.rms_norm_eps)\n"
+NARROW = r"\1        h = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps)\n        return self.weight * h"
+WIDE = r"\1        h = x.float()\n        h = h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.eps)\n"
 SCALE = r"scale=[^\n]*?\*\* ?-0\.5"
 
 FAULTS = (
@@ -142,7 +142,7 @@ FAULTS = (
         r"\1        k = apply_rope(k, cos, sin) if cache is None else k\n",
     ),
     # norms
-    Fault("ten times the epsilon", "qwen3", EPSILON, "10 * self.rms_norm_eps"),
+    Fault("ten times the epsilon", "qwen3", EPSILON, "10 * self.eps"),
     Fault("epsilon of habit", "olmo2", EPSILON, "1e-6"),
     Fault("one plus the weight dropped", "gemma2", r"\(1\.0 \+ self\.weight\.float\(\)\)", "self.weight.float()"),
     Fault("layer norm without its bias", "gpt2", r"return self\.ln_f\(x\)", "return self.ln_f(x) - self.ln_f.bias"),
