@@ -44,11 +44,14 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """The questions that a model's code asks about the index of a layer. `names` are what its modules keep the answers as."""
+    """The questions that a model's code asks about the index of a layer. `names` are what its modules keep the answers as;
+    `held`: the keys that the emitted configuration has, once that is settled: only questions about these are asked then.
+    """
 
     resolved: Mapping[str, object]
     conditions: tuple[Expr, ...] = ()
     names: Mapping[Expr, str] = field(default_factory=dict)
+    held: frozenset[Path] | None = None
 
     def kinds(self, parts: Parts) -> LayerKinds:
         """The questions that tell these parts apart and no more than that, as one.
@@ -137,6 +140,8 @@ class Patterns:
         found: dict[tuple[int, ...], LayerKinds] = {}
         named: dict[tuple[int, ...], list[LayerKinds]] = {}
         for kinds in self._asked(length):
+            if self.held is not None and any(leaf.path not in self.held for leaf in _keys(kinds.element)):
+                continue
             pattern = _canonical(kinds.labels)
             found.setdefault(pattern, kinds)
             if kinds.name:
@@ -284,6 +289,10 @@ def is_recorded(expr: Expr) -> bool:
             return any(is_recorded(arg) for arg in args)
         case _:
             return False
+
+
+def _keys(expr: Expr) -> Iterator[Key]:
+    return (leaf for leaf in leaves(expr) if isinstance(leaf, Key))
 
 
 def _parts_of(expr: Expr) -> tuple[Expr, ...]:

@@ -113,6 +113,7 @@ class Lowering:
         keys += [key for expr in (*given.flags, *given.limits) for key in keys_in(expr)]
         keys += keys_in(self.derived.expr) if self.derived is not None else []
         self.names: dict[Path, str] = field_names(dict.fromkeys(keys))
+        self.patterns = replace(self.patterns, held=frozenset(self.names))
         own = () if self.derived is None else (self.derived.key.path,)
         self.fields: dict[Path, str] = {path: name for path, name in self.names.items() if path not in own}
         self.axes: tuple[Axis, ...] = name_axes(self.sizes())
