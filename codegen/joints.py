@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from codegen import __version__, graph, raising
@@ -34,6 +33,7 @@ from codegen.variation import Run, deciding
 from ir.arch import Arch, MaskForm
 from ir.expressions import Const, Expr, Key, leaves
 from ir.graph import Region
+from ir.records import dataclass, replace
 
 TARGETS = ("torch", "flax")
 LIKE = 0.85  # of 1, from which on one key may be meant for another

@@ -7,12 +7,12 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
 
 from codegen import regenerate
+from ir.records import dataclass
 
 SIZE = re.compile(r"(?<![A-Za-z0-9.])\d+(\.\d+)?[bm](?![a-z0-9])", re.IGNORECASE)
 """The part of a repository's name that says how many parameters it has, in billions or millions."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,6 +37,7 @@ from codegen.raising.describe import describe
 from codegen.repo import Repository
 from codegen.report import Report
 from codegen.source.files import find_library
+from ir.records import dataclass, replace
 from ir.text import to_text
 
 EMITS = ("graph", "arch")

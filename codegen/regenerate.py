@@ -8,7 +8,6 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -18,6 +17,7 @@ from codegen import pipeline, render
 from codegen.diagnostics import CompileError, Diagnostic, printable
 from codegen.repo import Repository, from_record
 from codegen.source.files import LIBRARY
+from ir.records import dataclass
 
 STAMPS = Path(".cache", "regenerate.json")  # below the checkout: which package was last found up to date, by digest
 OVERVIEW = Path("docs", "architectures.md")

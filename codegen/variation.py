@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
 
 from codegen.diagnostics import CompileError
@@ -21,6 +20,7 @@ from ir.expressions import Apply, Const, Dim, Environment, Expr, Key, evaluate, 
 from ir.expressions import Raw as RawKey
 from ir.graph import Region, Value
 from ir.reading import INERT, lookup
+from ir.records import dataclass, field, fields, is_dataclass, replace
 
 Raw = Mapping[str, object]
 MAX_AXES = 3

@@ -7,10 +7,10 @@ changes numbers is a field.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from ir.expressions import Expr
+from ir.records import dataclass
 
 
 class _Named(Enum):

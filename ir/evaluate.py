@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import Any, assert_never
 
@@ -35,6 +34,7 @@ from ir.graph import (
     Value,
 )
 from ir.ops import Category, category, promote, result_type
+from ir.records import dataclass, field, replace
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -7,11 +7,11 @@ value came from; they never take part in equality.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from ir.expressions import Expr
+from ir.records import dataclass, field, replace
 from ir.spans import Span
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ Axes count from the front but for the last one, which is -1; in `transpose` and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from ir.graph import DType
+from ir.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ A key that is absent reads as what the configuration class declares for it, else
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ir.expressions import (
     OPERATIONS,
@@ -22,6 +21,7 @@ from ir.expressions import (
     raw_paths_of,
     substitute,
 )
+from ir.records import dataclass
 
 Path = tuple[str | int, ...]
 Json = object

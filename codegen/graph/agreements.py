@@ -8,7 +8,6 @@ the others is left out. Guards of the source that say the same are treated likew
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from codegen.graph.objects import per_layer
 from codegen.graph.predicates import Kind, Predicate
@@ -24,6 +23,7 @@ from codegen.graph.scalars import (
 )
 from codegen.graph.values import Size, expr_of
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Local, evaluate, leaves, substitute
+from ir.records import dataclass, field
 from ir.spans import Span
 
 Agreement = tuple[Size, Size, Span | None]

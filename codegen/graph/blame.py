@@ -7,7 +7,6 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError, Diagnostic, Label, printable
@@ -17,6 +16,7 @@ from codegen.graph.objects import Instance, ModuleObject, SDict, SList
 from codegen.graph.values import Scalar, Tensor
 from ir.expressions import Expr, Key, Raw, leaves
 from ir.reading import lookup
+from ir.records import replace
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter, Raised

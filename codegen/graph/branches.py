@@ -8,7 +8,6 @@ leaves, and as results what is left.
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from codegen.graph import scalars
@@ -20,6 +19,7 @@ from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue,
 from ir.expressions import Apply, Const, Dim, Environment, Expr, evaluate, leaves
 from ir.graph import DType
 from ir.ops import category, promote
+from ir.records import dataclass, field
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter

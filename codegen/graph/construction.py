@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic
@@ -19,6 +18,7 @@ from codegen.source.files import LIBRARY, REPOSITORY, Library
 from ir.expressions import Const, Environment, Expr
 from ir.graph import DType, Module, Number, Operand
 from ir.graph import Parameter as TreeParameter
+from ir.records import dataclass, field
 from ir.spans import Span
 
 RECURSION = 20_000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -23,6 +22,7 @@ from codegen.graph.state import KeyValueCache, Mask, Surroundings
 from codegen.graph.values import Frame, Node, Tensor, TensorValue, value_of
 from ir.expressions import Expr
 from ir.graph import DType, Module, Parameter, Region
+from ir.records import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ is one product of groups of rows. Nothing else is done with such parts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
@@ -16,6 +15,7 @@ from codegen.graph.objects import Foreign
 from codegen.graph.values import Scalar, Size, Tensor, TensorValue, Trace, value_of
 from ir.expressions import Dim
 from ir.graph import DType
+from ir.records import dataclass
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter

@@ -10,7 +10,6 @@ when the trace is over: where a state is used first, and where what it becomes h
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
@@ -23,6 +22,7 @@ from codegen.graph.stacks import Slice, split
 from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, Trace, value_of
 from ir.expressions import Dim, Index, leaves
 from ir.graph import WRITES, DType
+from ir.records import dataclass, field
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter

@@ -8,7 +8,6 @@ import functools
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +40,7 @@ from codegen.graph.values import Scalar, Tensor, value_of
 from codegen.source.files import LIBRARY, REPOSITORY, SourceFile
 from ir.expressions import OPERATIONS
 from ir.graph import DType
+from ir.records import dataclass
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter, Raised

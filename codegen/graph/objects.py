@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from codegen.graph.values import Looked, Node, Reads, Scalar, Size, Tensor, TensorValue, value_of
 from ir.expressions import Apply, Dim, Expr, Index, Key, Raw, leaves
+from ir.records import dataclass, field
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter

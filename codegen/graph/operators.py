@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from codegen.graph import classes, scalars, tensor_ops
@@ -36,6 +35,7 @@ from codegen.graph.predicates import Kind
 from codegen.graph.values import Scalar, Tensor, Watched, expr_of, glance, value_of
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Plain, evaluate, leaves, substitute
 from ir.graph import DType
+from ir.records import replace
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
 
 from codegen.graph.objects import per_layer
 from ir.expressions import Environment, Expr, Plain, evaluate
+from ir.records import dataclass, replace
 from ir.spans import Span
 
 

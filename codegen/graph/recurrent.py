@@ -14,7 +14,6 @@ A first trace on an empty cache tells shapes and types, since the source may ask
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from codegen.graph import scalars
@@ -25,6 +24,7 @@ from codegen.graph.tensor_ops.shapes import of_input
 from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, expr_of, value_of
 from ir.expressions import Dim, Expr
 from ir.graph import WRITES, DType
+from ir.records import dataclass, field
 from ir.spans import Span
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from codegen.graph.values import Frame, Node, Scalar, TensorValue, expr_of
@@ -28,6 +27,7 @@ from ir.graph import (
     within,
 )
 from ir.graph import Node as GraphNode
+from ir.records import dataclass, field, replace
 
 PARAMETER = "parameter"
 SCAN, ARMS = "scan", "branch"

@@ -4,12 +4,12 @@ copied from the trace of that one. What a trace asked about the index is asked a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from codegen.graph.objects import Foreign, Instance, ModuleObject, SSet, per_layer
 from codegen.graph.values import Frame, Node, Scalar, Tensor, TensorValue
 from ir.expressions import Environment, Expr, Index, evaluate
+from ir.records import dataclass, field
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter

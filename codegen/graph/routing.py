@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from codegen.graph.scalars import same
 from codegen.graph.tensor_ops.shapes import count
 from codegen.graph.values import Node, Scalar, Size, TensorValue, Trace, value_of
 from ir.expressions import Dim
+from ir.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

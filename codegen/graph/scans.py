@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from codegen.graph import scalars
@@ -24,6 +23,7 @@ from codegen.graph.tensor_ops.writing import write
 from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, value_of
 from ir.expressions import Apply, Const, Dim
 from ir.graph import DType
+from ir.records import dataclass, field
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from codegen.source.files import SourceFile
+from ir.records import dataclass, field
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter

@@ -5,10 +5,10 @@ configuration, so that nothing is taken for equal by chance."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from codegen.graph.values import Scalar
 from ir.expressions import Dim
+from ir.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

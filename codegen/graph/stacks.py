@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from codegen.graph import scalars
 from codegen.graph.regions import nodes_of, tensors_in
 from codegen.graph.values import Frame, Node, Scalar, TensorValue, value_of
+from ir.records import dataclass, field
 
 if TYPE_CHECKING:
     from codegen.graph.kept import Kept, Path

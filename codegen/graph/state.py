@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from codegen.graph.kept import Kept
@@ -16,6 +15,7 @@ from codegen.graph.sizes import USUAL, Sizes
 from codegen.graph.values import Scalar, Tensor, TensorValue, expr_of, value_of
 from ir.expressions import Apply, Const, Dim, Expr, leaves
 from ir.graph import DType
+from ir.records import dataclass, field
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter

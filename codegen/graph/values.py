@@ -8,13 +8,13 @@ result of one recorded operation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
 from ir.expressions import Apply, Const, Expr, Plain
 from ir.graph import DType
+from ir.records import dataclass, field
 from ir.spans import Span
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from codegen.diagnostics import CompileError, Diagnostic, Severity
@@ -17,6 +16,7 @@ from codegen.lowering.checkpoint_names import Matched, Model, compact, counted, 
 from codegen.lowering.conversion_table import LEGACY, Conversion, Submodel, conversions_of, read_conversions
 from codegen.lowering.layouts import Layout, Misfit, Shape
 from ir.graph import DType
+from ir.records import dataclass, field, replace
 
 FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
 INTEGERS = frozenset(("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"))

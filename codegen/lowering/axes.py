@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from ir.expressions import Apply, Const, Expr, Key
+from ir.records import dataclass
 
 PREFERRED = {
     "vocab_size": "V",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import assert_never
 
 from codegen.lowering.numbers import Leaf, to_syntax
@@ -36,6 +35,7 @@ from ir.arch import (
 )
 from ir.expressions import Dim, Expr, Index, Key, Local, Raw
 from ir.graph import Module
+from ir.records import dataclass
 
 WIDTH = 116
 

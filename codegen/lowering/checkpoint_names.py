@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cache
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.conversion_table import Conversion, Convert, Kind, Rename
 from codegen.lowering.layouts import Layout, Shape, names, with_names
 from codegen.lowering.operations import Collected, Series, Surroundings, convert
+from ir.records import dataclass, field, replace
 
 LAYER, COUNT = "7919", "7907"  # stand for `{}` and `*` while patterns are matched: nothing is numbered as high
 

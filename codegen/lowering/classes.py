@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from codegen.lowering.instances import CONTAINERS, Instance, without_parameters
@@ -28,6 +27,7 @@ from ir.graph import (
     Value,
     within,
 )
+from ir.records import dataclass, field, replace
 
 Hole = tuple[str, Expr]  # a name for it, and what stands there
 FEW = 2  # numbers that a small class takes one by one

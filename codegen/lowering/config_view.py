@@ -6,7 +6,6 @@ import ast
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.expectations import expected, expected_each, flag, handed_on, inlined, types_of
@@ -31,6 +30,7 @@ from ir.reading import (
     read,
     value,
 )
+from ir.records import dataclass, replace
 
 LOCAL = "="  # begins the name of a local variable where a key of config.json would stand
 LONG = 80  # characters of a message before it is broken
@@ -278,7 +278,9 @@ class ConfigLowering:
         wanted |= dict.fromkeys(self.sizes)
         for pair in self.divisions:
             wanted |= {leaf.path: None for expr in pair for leaf in leaves(expr) if isinstance(leaf, Key)}
-        simple = {reading: path for path, reading in self.readings.items() if isinstance(reading, Raw)}
+        simple: dict[Expr, Path] = {
+            reading: path for path, reading in self.readings.items() if isinstance(reading, Raw)
+        }
         for path, reading in self.readings.items():
             for expr in expressions(reading):
                 wanted |= {simple[leaf]: None for leaf in leaves(expr) if leaf in simple and simple[leaf] != path}

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from enum import Enum
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
+from ir.records import dataclass, replace
 from ir.spans import Span
 
 BUILDER = "_build_checkpoint_conversion_mapping"

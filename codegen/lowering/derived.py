@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 from ir.arch import Attention
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Local, Raw, evaluate, substitute
 from ir.graph import Call, Loop, Node, Raised, Region, Value, within
+from ir.records import dataclass, fields, is_dataclass, replace
 from ir.spans import Span
 
 NAME = "head_dim"

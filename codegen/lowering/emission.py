@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.classes import ClassPlan, Program
@@ -48,6 +47,7 @@ from ir.graph import (
     Region,
     Scan,
 )
+from ir.records import dataclass, field
 
 
 @dataclass

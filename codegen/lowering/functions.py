@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import keyword
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.components import is_statement, sizes_needed, statements_first
@@ -33,6 +32,7 @@ from ir.graph import (
     within,
 )
 from ir.ops import CREATES
+from ir.records import dataclass, field
 
 # ---------------------------------------------------------------------------------------------------- ambients
 

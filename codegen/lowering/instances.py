@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 
 from ir.expressions import Const, Expr, Index, Key, Local, leaves, substitute
 from ir.graph import (
@@ -26,6 +25,7 @@ from ir.graph import (
     with_regions,
     within,
 )
+from ir.records import dataclass, field, replace
 
 CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential", "ParameterList"})
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from ir.expressions import Const
 from ir.graph import Module, Number, Operand
+from ir.records import dataclass
 
 # Library layers: their positional arguments, then those that go by name, with the value that is left out
 LAYERS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {

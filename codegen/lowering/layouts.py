@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias, assert_never
+
+from ir.records import dataclass, fields, replace
 
 Shape = tuple[int, ...]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from codegen.lowering.dialect import attribute, lines, name, unparse
@@ -15,6 +14,7 @@ from codegen.lowering.printing import SHORT_NAMES, BodyPrinter, name_hints
 from codegen.lowering.syntax import copied
 from ir.expressions import Index
 from ir.graph import Loop, Value
+from ir.records import dataclass, field
 
 if TYPE_CHECKING:
     from codegen.lowering.emission import ClassWriter

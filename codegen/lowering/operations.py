@@ -7,11 +7,11 @@ tensors by the pattern that names them. What it does to numbers is not computed 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.conversion_table import Convert, Operation
 from codegen.lowering.layouts import Chunk, Deinterleaved, Layout, Shape, Split, Stack, Transposed, concatenated
+from ir.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from codegen.lowering.card_view import experts_name, mixer_name, network_name, norm_name
 from ir.arch import Arch, Embedding, Experts, Fact, Head, Mixer, Mlp, Norm, NormWeight, Part, RotaryScheme, Wiring
+from ir.records import dataclass
 
 Features = Mapping[str, tuple[str, ...]]
 """What an architecture has for each aspect; several where its layers differ."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from codegen.lowering import card_view
@@ -35,6 +34,7 @@ from codegen.lowering.views import (
 from ir.arch import Arch
 from ir.expressions import Const, Dim, Key
 from ir.graph import Loop, Region, Value
+from ir.records import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

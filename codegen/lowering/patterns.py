@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from codegen.diagnostics import CompileError, Diagnostic
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, evaluate, leaves, substitute
+from ir.records import dataclass, field
 
 Path = tuple[str | int, ...]
 T = TypeVar("T")

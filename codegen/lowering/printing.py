@@ -6,7 +6,6 @@ import ast
 import keyword
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
@@ -33,6 +32,7 @@ from ir.graph import (
     within,
 )
 from ir.ops import CREATES, DATA_DEPENDENT, FRESH, OPS
+from ir.records import dataclass, field, replace
 
 # The names that the field uses, for those that model code spells out
 RESHAPES = frozenset({"transpose", "permute", "reshape", "unsqueeze", "stack", "expand"})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import towers, turns
@@ -28,6 +27,7 @@ from codegen.lowering.views import CacheView, MaskKind, MaskView
 from ir.arch import Attention
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Raw, evaluate, leaves
 from ir.graph import Loop, Module, ModuleTarget, Raised, Region, Value
+from ir.records import dataclass, field, replace
 from ir.spans import Span
 
 

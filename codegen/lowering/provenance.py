@@ -6,7 +6,6 @@ A place is `file:line` of the source. Keys are those of config.json.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from codegen.lowering.card_view import phrase
 from codegen.lowering.fields import Path, keys_in, numbers_in
@@ -16,6 +15,7 @@ from codegen.lowering.views import RowView, WeightsView
 from ir.arch import Arch, Part
 from ir.expressions import Expr, Raw, leaves
 from ir.graph import Branch, Call, Loop, Module, Op, Raised, Region, Scan, within
+from ir.records import dataclass, field
 from ir.spans import Span
 
 Table = dict[str, dict[str, object]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
@@ -13,6 +12,7 @@ from codegen.lowering.printing import BodyPrinter, Pending, Scope, arguments, to
 from codegen.lowering.states import start_of
 from ir.expressions import Const
 from ir.graph import Branch, Number, Op, Region, Scan, Value, has_effect
+from ir.records import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

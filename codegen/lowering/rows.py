@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import layouts
@@ -15,6 +14,7 @@ from codegen.lowering.shared import SharedParts
 from codegen.lowering.views import AxisView, RowView, SharedView, SourceView, TableView, TieView, WeightsView
 from ir.expressions import Const, Expr, Index, Key, leaves
 from ir.graph import DType
+from ir.records import dataclass, replace
 
 MESH = {"V": "tp", "D": "fsdp", "F": "tp", "N": "tp", "K": "tp", "Q": "tp", "C": "tp", "E": "ep"}
 """Which mesh axis splits which tensor axis unless RULES of the package say otherwise."""

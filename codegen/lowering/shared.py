@@ -8,12 +8,12 @@ has that of the layer `distinct` places before it among them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.instances import walk
 from ir.graph import Module
+from ir.records import dataclass
 
 Pair = tuple[str, str]
 

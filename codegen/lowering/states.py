@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from codegen.diagnostics import CompileError, Diagnostic
@@ -12,6 +11,7 @@ from codegen.lowering.torch_dialect import question
 from codegen.lowering.views import StateView
 from ir.expressions import Const, Dim, Expr
 from ir.graph import Branch, Call, DType, Loop, Number, Op, Region, Scan, Value, within
+from ir.records import dataclass
 
 if TYPE_CHECKING:
     from codegen.lowering.program import Lowering

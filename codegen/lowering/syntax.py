@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
 from ir.graph import DType, Ellipsis_, SliceOf
 from ir.ops import OPS
+from ir.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from codegen.lowering.instances import absolute, collect, parameters_read, walk
 from ir.graph import Module, Region
+from ir.records import replace
 
 
 def towers(tree: Module, root: Region, submodels: Sequence[str], ties: Iterable[tuple[str, str]]) -> tuple[str, ...]:

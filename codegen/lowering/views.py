@@ -7,12 +7,12 @@ checkpoint and in PyTorch, and apart in Flax.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from codegen.lowering import layouts
 from codegen.lowering.layers import LayerOption
 from codegen.lowering.layouts import Chunk, Concat, Deinterleaved, Layout, Stack, Transposed
+from ir.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

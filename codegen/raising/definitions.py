@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from ir.arch import Attention, Cap, Extent, Heads, MaskForm, Pairing, Precision, RootMeanSquare, Rotary, Sinks, Tables
 from ir.expressions import Apply, Const, Expr
 from ir.graph import DType, Ellipsis_, Node, Number, Op, Operand, Raised, Region, SliceOf, Value
+from ir.records import dataclass, field, replace
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
 from codegen.raising import experts, mlp, norm, wiring
 from codegen.raising.flow import Flow, Place
@@ -31,6 +30,7 @@ from ir.arch import (
 )
 from ir.expressions import Apply, Const, Expr, Key, leaves
 from ir.graph import Call, FunctionTarget, Loop, Module, ModuleTarget, Node, Op, Operand, Raised, Region, Value
+from ir.records import dataclass, field
 
 
 def describe(top: Region, tree: Module, masks: MaskForm, windows: Mapping[int, Expr] | None = None) -> Arch:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 
 from codegen.raising.view import operands_of, substituted, values_in
 from ir.graph import Call, Loop, Node, Operand, Region, Value
+from ir.records import dataclass, field, replace
 
 Place = tuple[int, int]  # a region, by its identity, and a value in it
 

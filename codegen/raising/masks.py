@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
 
 from codegen.raising.flow import Flow, Place, rewritten
 from codegen.raising.scores import positive
 from codegen.raising.view import operands_of, values_in
 from ir.arch import Attention, Direction, MaskForm
 from ir.graph import DType, Node, Number, Op, Raised, Region, Value
+from ir.records import dataclass, field, replace
 
 MASK = 3  # where a raised attention takes its mask
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
 
 from codegen.raising import attention, masks, norm, rotary, tables
 from codegen.raising.view import Match, View
@@ -21,6 +20,7 @@ from ir.graph import (
     with_regions,
     within,
 )
+from ir.records import dataclass, field, replace
 
 Rule = Callable[[View, int], Match | str | None]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from codegen.raising.view import Match, View, literal
 from ir.arch import Extent, Pairing, Rotary, Tables
 from ir.expressions import Apply, Const, Expr
 from ir.graph import Ellipsis_, Node, Number, Op, Operand, Raised, SliceOf, Value
+from ir.records import replace
 
 RULE = "rotary"
 PARTIAL = "partial rotary"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from codegen.raising.shapes import merges_heads, same_size
 from codegen.raising.view import View, literal, number
 from ir.arch import Direction, MaskForm, Precision
 from ir.expressions import Apply, Const, Expr
 from ir.graph import DType, Node, Number, Op, Operand, SliceOf, Value
+from ir.records import dataclass, field
 
 LEAST = -1e30  # no score comes near: what is set to this or less has no weight
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 
 from codegen.raising.flow import Flow, Place, rewritten
 from codegen.raising.rotary import takes_first_half
@@ -18,6 +17,7 @@ from codegen.raising.view import literal, operands_of, pruned, renamed, values_i
 from ir.arch import Pairing, Rotary, Tables
 from ir.expressions import Const, Expr
 from ir.graph import Call, DType, Ellipsis_, Loop, Node, Number, Op, Operand, Raised, Region, SliceOf, Value
+from ir.records import dataclass, field, replace
 
 EVERYTHING = SliceOf(None, None, None)
 COS, SIN = 1, 2  # where a raised rotation takes its tables

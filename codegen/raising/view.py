@@ -6,7 +6,6 @@ What a rule replaces is written back; a call of a helper of which nothing was re
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 
 from codegen.raising.products import spelled_out
 from ir.expressions import Const, Expr, Local, substitute
@@ -27,6 +26,7 @@ from ir.graph import (
     Value,
     has_effect,
 )
+from ir.records import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)

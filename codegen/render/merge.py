@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import libcst as cst
 
 from codegen.render.definitions import definitions, keys
+from ir.records import dataclass
 
 Statement = cst.SimpleStatementLine | cst.BaseCompoundStatement
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from codegen.diagnostics import CompileError, Diagnostic, Severity
 from codegen.render.manifest import NAME, digest, emitted_definitions, emitted_digests, read_manifest
 from codegen.render.python import format_python
+from ir.records import dataclass
 
 LEFT_BEHIND = "__pycache__"
 

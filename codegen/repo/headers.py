@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
@@ -16,6 +15,7 @@ from codegen.diagnostics import CompileError, Diagnostic, printable
 from codegen.repo.names import tensor_name_fault
 from codegen.repo.repository import TensorHeader
 from codegen.repo.text import LFS, lfs_pointer, parse_object
+from ir.records import dataclass
 
 MAX_HEADER = 100_000_000
 BITS = {

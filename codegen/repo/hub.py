@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import huggingface_hub
@@ -15,6 +14,7 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 from codegen.diagnostics import CompileError, Diagnostic, printable
 from codegen.repo.headers import Header, read_header, read_local
 from codegen.repo.names import check_relative
+from ir.records import dataclass
 
 CONFIG = "config.json"
 FIRST_READ = 128 << 10  # bytes: holds the whole header of all but the largest files

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from codegen.diagnostics import CompileError, Diagnostic, Severity, printable
@@ -15,6 +14,7 @@ from codegen.repo.headers import Header, read_local
 from codegen.repo.names import inside
 from codegen.repo.repository import Files, Repository, TensorHeader
 from codegen.repo.text import read_text
+from ir.records import dataclass, replace
 
 CONFIG = "config.json"
 HUB_NAME = re.compile(r"(?P<name>[\w.\-]+(/[\w.\-]+)?)(@(?P<revision>[\w.\-/]+))?")

@@ -7,20 +7,23 @@ megabyte of library source behind one model, a few hundred lines matter.
 from __future__ import annotations
 
 import ast
+import bisect
 import functools
 import importlib.util
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
+from ir.records import dataclass, field
 from ir.spans import Span
 
 LIBRARY = "transformers"
 REPOSITORY = "repository"
 
-_TRIPLE = re.compile(r"(\"\"\"|''')(?:\\.|(?!\1).)*?\1", re.DOTALL)
+_TRIPLE = re.compile(
+    r'"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"""|' r"'''[^'\\]*(?:(?:\\.|'(?!''))[^'\\]*)*'''", re.DOTALL
+)
 _STATEMENT = re.compile(r"^(?=[^ \t\r\n#)\]}])(?!(?:else|elif|except|finally)\b)", re.MULTILINE)
 _DEFINITION = re.compile(r"(?:async[ ]+)?(?:def|class)[ ]+(\w+)")
 _ASSIGNMENT = re.compile(r"(\w+)[ ]*(?::[^=\n]+)?=(?!=)")
@@ -81,8 +84,7 @@ class SourceFile:
 
 def _cut(file: SourceFile) -> list[Chunk]:
     text = file.text
-    blanked = _TRIPLE.sub(lambda m: m.group(1) + re.sub(r"[^\n]", " ", m.group(0)[3:]), text)
-    starts = [m.start() for m in _STATEMENT.finditer(blanked)]
+    starts = _starts(text)
     chunks: list[Chunk] = []
     line, last, index = 0, 0, 0
     while index < len(starts):
@@ -96,6 +98,18 @@ def _cut(file: SourceFile) -> list[Chunk]:
         chunks.append(Chunk(text[start:end], line, _names(text, first), file))
         index += 1
     return chunks
+
+
+def _starts(text: str) -> list[int]:
+    """Where lines begin that may begin a statement: not within a string of several lines."""
+    lines = [m.start() for m in _STATEMENT.finditer(text)]
+    starts: list[int] = []
+    at = 0
+    for string in _TRIPLE.finditer(text):
+        before = bisect.bisect_right(lines, string.start(), at)
+        starts += lines[at:before]
+        at = bisect.bisect_left(lines, string.end(), before)
+    return starts + lines[at:]
 
 
 def _names(text: str, start: int) -> tuple[str, ...] | None:

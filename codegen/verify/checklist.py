@@ -7,11 +7,12 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from codegen.report import Report, columns
 from codegen.verify.processes import installed, last_line, run_module
+from ir.records import dataclass
 
 LIBRARY = "transformers/"  # the only code that is ever run
 FRAMEWORKS = {"torch": ("torch",), "flax": ("jax", "flax")}  # and what each needs

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from codegen.diagnostics import CompileError, Diagnostic, printable
 from codegen.verify.checklist import FRAMEWORKS
 from codegen.verify.processes import installed, last_line, run_module
+from ir.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 
 from codegen.graph.exploration.variants import is_plain_list
 from codegen.graph.predicates import Kind, Predicate
 from ir.expressions import Apply, Const, Expr, Index, Key, leaves, substitute
 from ir.reading import Json, Path, lookup, raw_paths, value
+from ir.records import replace
 
 
 def vocabulary_of(targets: Iterable[Expr]) -> frozenset[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from codegen.graph.exploration.running import Outcome
 from codegen.graph.predicates import Kind
 from ir.expressions import OPERATIONS, Apply, Const, Expr, Index, Key, Plain, Raw, leaves, substitute
 from ir.reading import Each, Json, Path, Reading, lookup, value
+from ir.records import dataclass
 
 NOT_THERE = "the configuration has no "
 MAX_LIST = 4096

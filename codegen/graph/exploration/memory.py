@@ -8,7 +8,6 @@ whatever it has under all others; only what follows from those is another value.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from codegen.graph.configuration import special_float
@@ -17,6 +16,7 @@ from codegen.graph.exploration.variants import ABSENT
 from codegen.graph.values import Looked, Read
 from ir.expressions import Environment, Expr, Raw, evaluate, leaves
 from ir.reading import Json, Path, lookup
+from ir.records import dataclass, field, replace
 
 Form = Hashable
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from codegen.diagnostics import CompileError, Diagnostic, raise_all
 from codegen.graph import blame, classes, configuration, construction, operators
@@ -17,6 +16,7 @@ from codegen.graph.values import Looked, Read, Reads
 from codegen.source.files import Library
 from ir.expressions import Expr
 from ir.reading import Json, Path
+from ir.records import dataclass, field
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
@@ -16,6 +15,7 @@ from codegen.graph.objects import Unknown
 from codegen.graph.values import Scalar, Size, Tensor, Trace, value_of
 from ir.graph import DType
 from ir.ops import OPS
+from ir.records import dataclass
 
 Arguments = tuple[list[object], dict[str, object]]
 Operand = Tensor | Scalar | bool | int | float

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from weakref import WeakSet
 
 from codegen.graph.tensor_ops.binding import emit, fail
 from codegen.graph.tensor_ops.shapes import count, shown
 from codegen.graph.values import Tensor, TensorValue, Trace
+from ir.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)
