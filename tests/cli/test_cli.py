@@ -163,7 +163,8 @@ def test_list(checkout: Path, tmp_path: Path) -> None:
     run("from-hf", source(tmp_path / "org__other", model_type="other"))
     assert run("list").stdout == "acme   org/small\nother  org/other\n"
     listed = json.loads(run("list", "--json").stdout)["packages"]
-    assert listed[0] == {"package": "acme", "checkpoints": ["org/small"], "targets": ["torch", "flax"]}
+    served = {"repositories": ["org/small"], "checkpoints": ["org/small"]}
+    assert listed[0] == {"package": "acme", **served, "targets": ["torch", "flax"]}
 
 
 def test_commands_on_a_package_that_is_none(checkout: Path) -> None:
