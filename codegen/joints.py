@@ -15,7 +15,7 @@ from typing import TypeVar
 from codegen import __version__, graph, raising
 from codegen.diagnostics import CompileError, Diagnostic, Severity, printable
 from codegen.graph.agreements import conditions, division_follows
-from codegen.graph.exploration import ConfigurationClass, explore
+from codegen.graph.exploration import ConfigurationClass, explore, normal_spelling
 from codegen.graph.predicates import Kind, Predicate
 from codegen.lowering import layouts, towers
 from codegen.lowering.accounting import Naming, departures, ignored_patterns
@@ -33,6 +33,7 @@ from codegen.variation import Run, deciding
 from ir.arch import Arch, MaskForm
 from ir.expressions import Const, Expr, Key, leaves
 from ir.graph import Region
+from ir.reading import INERT
 from ir.records import dataclass, replace
 
 TARGETS = ("torch", "flax")
@@ -173,6 +174,50 @@ def configuration_class(built: graph.Built) -> ConfigurationClass:
     return ConfigurationClass(built.interpreter.files, built.raw)
 
 
+def in_a_spelling(
+    front: Front,
+    configuration: ConfigurationClass,
+    lowering: Lowering,
+    checkpoints: Mapping[str, Mapping[str, object]],
+    compiled: Callable[[Front, Mapping[str, object]], Front | None],
+) -> tuple[Front, ConfigView, Mapping[str, str]]:
+    """Config for the spelling that all spellings of the configuration have in common, or for the one that was given where
+    that does not serve it. `compiled` traces and raises another configuration of what it is given.
+
+    Raises:
+        CompileError: `config-refused`, `unknown-key`.
+    """
+    given = front.repository.config
+    *others, last = spellings(front, configuration)
+    for spelled in others:
+        try:
+            return spelled, *_config_in(spelled, configuration, lowering, checkpoints, compiled, given)
+        except CompileError:
+            continue
+    return last, *_config_in(last, configuration, lowering, checkpoints, compiled, given)
+
+
+def _config_in(
+    front: Front,
+    configuration: ConfigurationClass,
+    lowering: Lowering,
+    checkpoints: Mapping[str, Mapping[str, object]],
+    compiled: Callable[[Front, Mapping[str, object]], Front | None],
+    given: Mapping[str, object],
+) -> tuple[ConfigView, Mapping[str, str]]:
+    needs = needs_of(front, configuration, lambda config: compiled(front, config))
+    return config_of(front, configuration, lowering, needs, checkpoints, given)
+
+
+def spellings(front: Front, configuration: ConfigurationClass) -> Iterator[Front]:
+    """The same as if it had been given in the one spelling that all spellings of its configuration have; then as it is."""
+    repository = front.repository
+    normal = normal_spelling(configuration, repository.config)
+    if normal != repository.config:
+        yield replace(front, repository=replace(repository, config=normal))
+    yield front
+
+
 def _run(front: Front, raw: Mapping[str, object]) -> Run:
     built, traced = front.built, front.traced
     ties = tuple((tie.target, tie.source) for tie in built.ties)
@@ -188,9 +233,10 @@ def config_of(
     lowering: Lowering,
     needs: Iterable[Predicate],
     checkpoints: Mapping[str, Mapping[str, object]],
+    given: Mapping[str, object],
 ) -> tuple[ConfigView, Mapping[str, str]]:
     """Config: the attributes that the emitted code reads, how each follows from config.json, and what is refused; then the
-    keys that nothing reads, each with the reason.
+    keys that nothing reads, each with the reason. `given` is config.json as it was given, whatever spelling `front` has.
 
     Raises:
         CompileError: `config-refused`, `unknown-key`.
@@ -209,14 +255,15 @@ def config_of(
         tuple(lowering.numbers()),
         lambda division, others: division_follows(division, others, resolved),
     )
-    own = made.served(repository.config)
+    own = made.served(given)
     if isinstance(own, str):
         message = f"no emitted code could serve this configuration: {printable(own, 500)}"
         raise CompileError(Diagnostic("config-refused", message))
     name = package_name(repository.config)
     source = SourceView(name, title(repository.config), repository.name, repository.revision, f"codegen {__version__}")
     view = replace(made.view(source, checkpoints), properties=lowering.properties())
-    return view, dict(unread_keys(explored, lowering.fields))
+    dropped = frozenset(name for name in given if name not in explored.resolved)
+    return view, dict(unread_keys(replace(explored, raw=given, dropped=dropped), lowering.fields))
 
 
 def unread_notes(
@@ -262,6 +309,7 @@ def _only_about(expr: Expr, parts: Sequence[tuple[str | int, ...]]) -> bool:
 
 def views_of(
     front: Front,
+    configuration: ConfigurationClass,
     lowering: Lowering,
     config: ConfigView,
     naming: Naming,
@@ -283,7 +331,7 @@ def views_of(
         ties,
         masks=_mask_form(front),
         stored=stored,
-        tiny=dict(sorted(repository.config.items())),
+        tiny=dict(sorted({**_default_numbers(configuration), **repository.config}.items())),
         vocabulary=int(built.resolved.get("vocab_size", 0)),
         ignored=(
             *ignored_patterns(graph.transient_buffers(built), naming),
@@ -291,6 +339,12 @@ def views_of(
         ),
         arch=front.arch,
     )
+
+
+def _default_numbers(configuration: ConfigurationClass) -> dict[str, object]:
+    """Sizes and counts that a configuration has without saying so."""
+    declared = configuration.declared if configuration.fills else {}
+    return {name: number for name, number in declared.items() if type(number) is int and name not in INERT}
 
 
 def _mask_form(front: Front) -> MaskKind:

@@ -16,11 +16,10 @@ from codegen.joints import (
     TARGETS,
     Front,
     both,
-    config_of,
     configuration_class,
+    in_a_spelling,
     lowering_input,
     naming_of,
-    needs_of,
     package_name,
     placed,
     record,
@@ -74,11 +73,10 @@ def compile_package(
         lambda: trace(repository, built, raise_components=raise_components),
     )
     configuration = configuration_class(built)
-    needs = needs_of(front, configuration, lambda config: trace_variant(front, config))
     lowering = Lowering(lowering_input(front))
     stored = stored_layouts(accounts, naming) if accounts else recorded_layouts(names or {}, naming)
-    config, unread = config_of(front, configuration, lowering, needs, checkpoints or {})
-    views = views_of(front, lowering, config, naming, stored, unread)
+    spelled, config, unread = in_a_spelling(front, configuration, lowering, checkpoints or {}, trace_variant)
+    views = views_of(spelled, configuration, lowering, config, naming, stored, unread)
     files = {name: render.fill(template, view) for name, (template, view) in templates(views, targets).items()}
     files |= {"arch.txt": to_text(front.arch) + "\n"} if front.arch is not None else {}
     texts = render.divide(render.format_python(files))

@@ -173,7 +173,7 @@ class ConfigLowering:
                 if problem:
                     return problem
             for path in self.explored.frozen:
-                if lookup(raw, path) != lookup(self.explored.raw, path):
+                if lookup(filled, path) != lookup(self.explored.filled(self.explored.raw), path):
                     return f"{_dotted(path)} is {lookup(raw, path)!r}"
             for owner, known in self._objects().items():
                 inside = lookup(raw, owner)
@@ -530,7 +530,7 @@ class ConfigLowering:
 
     def _objects(self) -> dict[Path, tuple[str, ...]]:
         """Objects of config.json of which keys are read, and which keys of these may be objects themselves: those that are
-        read, and those that config.json has without any code that reads them."""
+        read, and those that config.json has, or might have, without any code that reads them."""
         paths = set().union(*(raw_paths(self.explored.readings[path]) for path in self.names)) if self.names else set()
         owners = {
             path[:i]
@@ -544,6 +544,8 @@ class ConfigLowering:
             unread = (
                 {name for name, item in here.items() if isinstance(item, Mapping)} if isinstance(here, Mapping) else ()
             )
+            made = lookup(self.explored.resolved, owner)
+            unread = {*unread, *(name for name in INERT if isinstance(made, Mapping) and _holds_object(made, name))}
             inner = {str(path[len(owner)]) for path in owners if path[: len(owner)] == owner and len(path) > len(owner)}
             found[owner] = tuple(sorted(inner.union(unread)))
         return found
@@ -719,7 +721,7 @@ class ConfigLowering:
                 continue
             null = Apply("is", (Raw(path), Const(None))) in tested or Apply("bool", (Raw(path),)) in tested
             null = null and path not in self.never_null
-            null = null or (_written(self.explored.raw, path) and lookup(self.explored.raw, path) is None)
+            null = null or self._is_null(path)
             allowed = tuple(name for name in allowed if name != "NoneType")
             if not allowed and not null:
                 continue
@@ -729,9 +731,12 @@ class ConfigLowering:
     def _may_be_absent(self, path: Path, tested: set[Expr]) -> bool:
         """Whether null will do where an object is read."""
         asked = Apply("is", (Raw(path), Const(None))) in tested or Apply("bool", (Raw(path),)) in tested
-        return (asked and len(path) == 1) or (
-            _written(self.explored.raw, path) and lookup(self.explored.raw, path) is None
-        )
+        return (asked and len(path) == 1) or self._is_null(path)
+
+    def _is_null(self, path: Path) -> bool:
+        """Whether null is what the configuration that was compiled has, as it stands or for what it leaves out."""
+        filled = self.explored.filled(self.explored.raw)
+        return _written(filled, path) and lookup(filled, path) is None
 
     def _may_be_null(self, path: Path) -> bool:
         declared = self.explored.types.get(str(path[0]), ()) if len(path) == 1 else ()
@@ -1056,6 +1061,10 @@ def _misfit(raw: Mapping[str, Json], name: str, types: tuple[str, ...]) -> str:
 def _written(raw: Mapping[str, Json], path: Path) -> bool:
     owner = lookup(raw, path[:-1])
     return isinstance(owner, Mapping) and path[-1] in owner
+
+
+def _holds_object(owner: Mapping[str, Json], name: str) -> bool:
+    return isinstance(owner.get(name), Mapping)
 
 
 def _ends(reading: Reading) -> set[Expr]:

@@ -26,6 +26,7 @@ from ir.expressions import Apply, Environment, Expr, Key
 from ir.reading import INERT, Explored, lookup
 
 CASES = Path(__file__).resolve().parent.parent / "data" / "cases"
+OTHERS = CASES.parent / "other_cases"
 SOURCE = SourceView("package", "Package", "org/name", "0123456789", "codegen 0.1.0")
 LETTERS = {
     "vocab_size": "V",
@@ -59,7 +60,8 @@ def library() -> Library:
 
 
 def case(name: str) -> dict[str, Any]:
-    found = json.loads((CASES / f"{name}.json").read_text())
+    folder = CASES if (CASES / f"{name}.json").exists() else OTHERS
+    found = json.loads((folder / f"{name}.json").read_text())
     return found.get("config", found)  # type: ignore[no-any-return]
 
 

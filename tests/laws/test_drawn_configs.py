@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, assume, event, given, settings
@@ -154,26 +152,3 @@ def test_a_list_with_more_questions_than_are_followed(lab: Lab) -> None:
 @pytest.mark.parametrize(("case", "drawn", "code"), [entry[:3] for entry in REFUSED])
 def test_what_is_refused(lab: Lab, case: str, drawn: Changes, code: str) -> None:
     check(lab, case, drawn)
-
-
-QUICK = ("qwen3", "gpt2")
-
-
-@pytest.mark.parametrize(
-    "case", [pytest.param(name, marks=() if name in QUICK else (pytest.mark.slow, pytest.mark.long)) for name in NAMES]
-)
-def test_saved_again_it_is_the_same(lab: Lab, case: str, tmp_path: Path) -> None:
-    """This release spells keys otherwise than those that the cases were written for. Both spellings give the same models."""
-    from transformers import AutoConfig
-
-    (tmp_path / "config.json").write_text(json.dumps(load_case(case)))
-    AutoConfig.from_pretrained(tmp_path).save_pretrained(tmp_path)
-    saved = json.loads((tmp_path / "config.json").read_text())
-    assert models(lab, load_case(case)) == models(lab, saved)
-
-
-def models(lab: Lab, raw: Mapping[str, object]) -> dict[str, str]:
-    """The text of what computes, but for the line that names the source."""
-    package = lab.package(key(dict(raw)), raw, raised=True)
-    files = ("torch_model.py", "flax_model.py", "weights.py", "sharding.py")
-    return {file: (package / file).read_text().split("\n", 1)[1] for file in files}

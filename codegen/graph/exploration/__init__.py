@@ -18,6 +18,7 @@ from codegen.graph.exploration.proof import frozen_keys
 from codegen.graph.exploration.running import ConfigurationClass, Outcome
 from codegen.graph.exploration.runs import Runs
 from codegen.graph.exploration.serving import met, same
+from codegen.graph.exploration.spelling import normal_spelling
 from codegen.graph.exploration.variants import disturbed, retyped
 from codegen.graph.predicates import Predicate
 from codegen.source.files import Library
@@ -81,6 +82,7 @@ __all__ = [
     "disturbed",
     "explore",
     "met",
+    "normal_spelling",
     "retyped",
     "same",
     "validate",

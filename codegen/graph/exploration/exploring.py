@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice, product
 
 from codegen.graph.exploration.expressions import constants_of, holds, is_scalar, paths_of
 from codegen.graph.exploration.lifting import Unclear, Uniform, lift
@@ -43,6 +44,7 @@ MAX_DEPTH = 14  # choices below each other
 TOO_MUCH = Refused("the configuration class asks more than was followed here")
 # configurations that answer a question otherwise and change nothing, before it is taken not to matter
 MAX_WITNESSES = 2
+MAX_LED = 4  # questions that another answer leads to, of which each is looked at
 MAX_IDLE = (
     2  # branches in which an absent key of another name may prove not to matter, before that is taken to hold in all
 )
@@ -58,6 +60,7 @@ class Explorer:
         self.idle: dict[
             Expr, int
         ] = {}  # in how many branches it did not matter for the value at hand that a key is absent
+        self.leading: set[str] = set()  # keys that decide it where another answer leads to the question
 
     def reading(self, target: Expr) -> Reading:
         tops = frozenset(str(leaf.path[0]) for leaf in leaves(target) if isinstance(leaf, Key) and leaf.path)
@@ -73,6 +76,7 @@ class Explorer:
         )
         self.runs.candidates.words = tuple(sorted({*steps, *constants}))
         self.idle.clear()
+        self.leading.clear()
         own = self._names(target)
 
         def lifted(outcome: Outcome) -> Reading:
@@ -146,24 +150,24 @@ class Explorer:
         return validity
 
     def _lifted(self, target: Expr, outcome: Outcome) -> Reading:
-        """`target` as a run had it; where a list is all of one kind, as one that asked the same and has both kinds."""
+        """`target` as a run had it; where a list is all of one kind, as one that asked the same and has both
+        kinds: for other numbers, or for more elements."""
         try:
             return lift(target, outcome)
         except Uniform as uniform:
             asked = [p.expr for p in outcome.predicates if p.kind is Kind.LAYER]
             questions = list(questions_of(outcome.predicates))
-            for path in sorted(
-                {leaf.path for expr in asked for leaf in leaves(expr) if isinstance(leaf, Raw)}, key=repr
-            ):
-                for new in (1, 2, 3):
-                    variant = changed(outcome.raw, path, new)
-                    other = self.runs.outcome(variant) if variant is not None else None
-                    if other is None or other.failure is not None or list(questions_of(other.predicates)) != questions:
-                        continue
-                    try:
-                        return lift(target, other)
-                    except Unclear:
-                        continue
+            numbers = sorted({leaf.path for expr in asked for leaf in leaves(expr) if isinstance(leaf, Raw)}, key=repr)
+            counts = sorted({leaf.path for leaf in leaves(uniform.each.count) if isinstance(leaf, Raw)}, key=repr)
+            for path, new in [*product(numbers, (1, 2, 3)), *product(counts, (8, 64))]:
+                variant = changed(outcome.raw, path, new)
+                other = self.runs.outcome(variant) if variant is not None else None
+                if other is None or other.failure is not None or list(questions_of(other.predicates)) != questions:
+                    continue
+                try:
+                    return lift(target, other)
+                except Unclear:
+                    continue
             if target == _only_key(target):
                 return uniform.each
             raise
@@ -233,9 +237,9 @@ class Explorer:
 
     def _aside(self, question: Expr, here: Reading, own: Sequence[str], tops: frozenset[str]) -> bool:
         """Whether a question is about keys that have nothing to do with the value."""
-        near = {*own, *(str(path[0]) for path in raw_paths(here))}
+        near = {*own, *self.leading, *(str(path[0]) for path in raw_paths(here))}
         names = {str(path[0]) for path in paths_of(question)}
-        return not any(name in near or tops & self.runs.affected(name) for name in names)
+        return not any(name in near or tops & self.runs.may_affect(name) for name in names)
 
     def _unrelated(
         self, lifted: Callable[[Outcome], Reading], here: Reading, raw: dict[str, Json], names: Sequence[str]
@@ -276,13 +280,37 @@ class Explorer:
                 break
             fine += 1
             try:
-                if lifted(outcome) != here:
+                if lifted(outcome) != here or self._leads_on(
+                    lifted, here, raw, [*fixed, (test[0], not test[1])], variant
+                ):
                     return variant
             except Unclear:
                 unclear = unclear or variant
         if refusing and failures and not fine:
             return Refused(failures[0])
         return unclear
+
+    def _leads_on(
+        self,
+        lifted: Callable[[Outcome], Reading],
+        here: Reading,
+        raw: Mapping[str, Json],
+        fixed: list[Test],
+        variant: dict[str, Json],
+    ) -> bool:
+        """Whether a question that is asked of `variant` alone, not of `raw`, decides the value: a flag may let others decide."""
+        known = {test for test, _ in questions_of(self.runs.outcome(raw).predicates)} | {test for test, _ in fixed}
+        new = [test for test in questions_of(self.runs.outcome(variant).predicates) if test[0] not in known]
+        for test in new[:MAX_LED]:
+            for further in islice(self._flips(variant, fixed, test, False), MAX_WITNESSES):
+                outcome = self.runs.outcome(further)
+                try:
+                    if outcome.failure is None and lifted(outcome) != here:
+                        self.leading |= {str(path[0]) for path in paths_of(test[0])}
+                        return True
+                except Unclear:
+                    continue
+        return False
 
     def _tests(self, outcome: Outcome, here: Reading, raw: Mapping[str, Json], own: Sequence[str]) -> Iterator[Test]:
         """The questions of a run and whether keys that matter are null or absent; what is about a whole object first."""

@@ -28,6 +28,7 @@ class Runs:
         self.candidates = Candidates(cls, given, self.base.resolved)
         self.further = tuple(name for name in cls.asked if name not in INERT)
         self.effects: dict[str, frozenset[str]] = {}
+        self.further_effects: dict[str, frozenset[str]] = {}
         self.samples: dict[str, Json] = {}
         self.numbers: dict[str, bool] = {}
 
@@ -37,25 +38,37 @@ class Runs:
     def affected(self, name: str) -> frozenset[str]:
         """The attributes that a key decides in the given configuration; FAILS if that goes wrong for some value."""
         if name not in self.effects:
-            found: set[str] = set()
-            candidates = list(self.candidates(self.raw, (name,), Raw((name,))))
-            if name in self.raw and name not in self.declared:
-                candidates.insert(0, ABSENT)
-            for new in candidates[:MAX_CANDIDATES]:
-                variant = changed(self.raw, (name,), new)
-                if variant is not None:
-                    found |= self._difference(self.outcome(self.filled(variant)))
-                    if len(found) > 1 or (found and FAILS not in found and name not in found):
-                        break
-            self.effects[name] = frozenset(found)
+            self.effects[name] = self._affected(name, self.raw, self.base)
         return self.effects[name]
 
-    def _difference(self, outcome: Outcome) -> set[str]:
+    def may_affect(self, name: str) -> frozenset[str]:
+        """As `affected`, or those in a configuration that says nothing: what one key decides another may say itself."""
+        if name not in self.further_effects:
+            raw = self.filled({key: self.raw[key] for key in ("model_type",) if key in self.raw})
+            outcome = self.outcome(raw)
+            more = self._affected(name, raw, outcome) - {FAILS} if outcome.failure is None else frozenset()
+            self.further_effects[name] = self.affected(name) | more
+        return self.further_effects[name]
+
+    def _affected(self, name: str, raw: dict[str, Json], base: Outcome) -> frozenset[str]:
+        found: set[str] = set()
+        candidates = list(self.candidates(raw, (name,), Raw((name,))))
+        if name in raw and name not in self.declared:
+            candidates.insert(0, ABSENT)
+        for new in candidates[:MAX_CANDIDATES]:
+            variant = changed(raw, (name,), new)
+            if variant is not None:
+                found |= self._difference(base, self.outcome(self.filled(variant)))
+                if len(found) > 1 or (found and FAILS not in found and name not in found):
+                    break
+        return frozenset(found)
+
+    def _difference(self, base: Outcome, outcome: Outcome) -> set[str]:
         if outcome.failure is not None:
             return {FAILS}
-        here, there = self.base.definitions, outcome.definitions
+        here, there = base.definitions, outcome.definitions
         found = {str(path[0]) for path in here.keys() | there.keys() if here.get(path) != there.get(path)}
-        if loops_asked(self.base) != loops_asked(outcome):
+        if loops_asked(base) != loops_asked(outcome):
             found |= {name for name, item in outcome.resolved.items() if isinstance(item, (list, tuple))}
         return found
 

@@ -1,0 +1,83 @@
+"""Releases of the library write the same configuration with other keys: every spelling of it gives the same package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codegen.diagnostics import CompileError
+from codegen.graph.exploration import ConfigurationClass, normal_spelling
+from codegen.pipeline import compile_package
+from codegen.repo import from_record
+from tests.config.law import CASES, OTHERS, case, library, load
+
+NAMES = sorted(path.stem for folder in (CASES, OTHERS) for path in folder.glob("*.json"))
+QUICK = ("qwen3", "llama", "gpt2")
+ABOUT_CONFIG = ("README.md", "source.json")  # list the keys of the config.json that was given
+
+# What is not written in one way, and why.
+UNLIKE = {
+    "granite_swa": "a list that says of each layer whether it turns at all is served as it is, written out or not",
+    "moshi": "a configuration within it keeps a number under a private name, and does not take it back under that",
+}
+REFUSED = {"gemma4_text": "what single layers have of their own is an object for each in the newer spelling"}
+
+
+def saved(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A configuration as this release of the library writes it."""
+    from transformers import AutoConfig
+
+    (folder / "config.json").write_text(json.dumps(raw))
+    AutoConfig.from_pretrained(folder).save_pretrained(folder)
+    found: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return found
+
+
+def files(raw: Mapping[str, Any]) -> dict[str, str]:
+    package = compile_package(from_record("org/name", "", raw))
+    return {name: text for name, text in package.files.items() if name not in ABOUT_CONFIG}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES]
+)
+def test_all_spellings_give_the_same_package(name: str, tmp_path: Path) -> None:
+    raw = case(name)
+    spelled = saved(raw, tmp_path)
+    assert raw != spelled
+    one = files(raw)
+    if name in REFUSED:
+        with pytest.raises(CompileError):
+            files(spelled)
+        return
+    other = files(spelled)
+    unlike = [file for file in one if one[file] != other[file]]
+    assert unlike == (["config.py", "test_model.py"] if name in UNLIKE else [])
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_the_normal_spelling_is_one(name: str, tmp_path: Path) -> None:
+    """It says the same, is its own normal spelling, and no key of it follows from the others."""
+    raw = case(name)
+    cls = ConfigurationClass(library(), raw)
+    normal = normal_spelling(cls, raw)
+    assert normal_spelling(cls, saved(raw, tmp_path)) == normal == normal_spelling(cls, normal)
+    wanted = cls(normal).resolved
+    assert {**cls(raw).resolved, "transformers_version": None} == {**wanted, "transformers_version": None}
+    for key in normal.keys() - {"model_type", "architectures"}:
+        assert cls({name: item for name, item in normal.items() if name != key}).resolved != wanted
+
+
+def test_what_a_saved_list_hides() -> None:
+    """A list of kinds that is written out hides the flags that it followed from: others may leave it out and set them."""
+    raw = case("qwen3")
+    spelled = {**raw, "layer_types": ["full_attention", "full_attention", "full_attention"], "sliding_window": None}
+    config = load(files(spelled)["config.py"]).Config
+    config.from_hf({**raw, "max_window_layers": 3})
+    windows = {**raw, "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1}
+    with pytest.raises(ValueError, match="sliding_attention"):
+        config.from_hf(windows)
