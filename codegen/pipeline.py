@@ -72,6 +72,7 @@ def compile_package(
         lambda: check_weights(repository, built, naming),
         lambda: trace(repository, built, raise_components=raise_components),
     )
+    naming = naming.with_stacks(front.traced.stacks)
     configuration = configuration_class(built)
     lowering = Lowering(lowering_input(front))
     stored = stored_layouts(accounts, naming) if accounts else recorded_layouts(names or {}, naming)

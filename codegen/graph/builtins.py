@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins as host
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from codegen.graph import classes, operators, scalars, tensor_ops
@@ -233,13 +233,15 @@ def _enumerate(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     start = args[1] if len(args) > 1 else kwargs.get("start", 0)
     symbolic = _symbolic_length(args[0]) and value_of(start) == 0
     index = Index(operators.loop_name(interp))
-    source = operators.iterate(interp, args[0])
+    counted = args[0] if value_of(start) == 0 else None
+    source: Iterable[Any] = () if isinstance(counted, Foreign) else operators.iterate(interp, args[0])
 
     def pairs() -> Iterator[Any]:
-        for number, item in enumerate(source):
+        items = counted.iterate(interp) if isinstance(counted, Foreign) else source
+        for number, item in enumerate(items):
             yield (Scalar(number, index) if symbolic else operators.binary(interp, "+", start, number), item)
 
-    return Stream(pairs(), "enumerate")
+    return Stream(pairs(), "enumerate", counted)
 
 
 def _symbolic_length(value: Any) -> bool:

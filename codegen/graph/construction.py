@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.graph import blame, classes, configuration, library
+from codegen.graph import blame, classes, configuration, expert_lists, library
 from codegen.graph.interpreter import Interpreter, Raised
 from codegen.graph.objects import Buffer, Class, Instance, ModuleObject, Parameter, per_layer
 from codegen.graph.predicates import Kind, Predicate
@@ -398,11 +398,13 @@ _KINDS = frozenset(
 
 def _module(module: ModuleObject) -> Module:
     own = module.cls.module == "stubs.nn"
-    parameters = [_parameter(name, p, False, True) for name, p in module.parameters.items() if p is not None]
+    held = expert_lists.parameters(module)
+    parameters = [_parameter(name, p, False, True) for name, p in held.items() if p is not None]
     parameters += [
         _parameter(name, b, True, name not in module.transient) for name, b in module.buffers.items() if b is not None
     ]
-    children = tuple((name, _module(child)) for name, child in module.modules.items() if child is not None)
+    below = expert_lists.children(module)
+    children = tuple((name, _module(child)) for name, child in below.items() if child is not None)
     kind = module.cls.name if own else ""
     arguments = _layer_arguments(module) if own and parameters else ()
     return Module(module.cls.name, kind, arguments, tuple(parameters), children, module.span)

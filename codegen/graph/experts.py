@@ -11,13 +11,17 @@ looks like this and does something else is an error with its place: what one exp
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from codegen.graph.pairs import Pairs
+from codegen.graph import expert_lists
+from codegen.graph.groups import Counts, Joined
+from codegen.graph.objects import ModuleObject, Range, Stream
+from codegen.graph.pairs import Edge, Pairs, RowCount
 from codegen.graph.regions import nodes_of, tensors_in
-from codegen.graph.routing import Routing, depends_on_data, experts_hit
+from codegen.graph.routing import Routing, counted, depends_on_data, experts_hit
 from codegen.graph.scope import Scope
-from codegen.graph.values import Frame, Node, Tensor, TensorValue
+from codegen.graph.values import Frame, Node, Size, Tensor, TensorValue, value_of
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter
@@ -52,33 +56,166 @@ def run_loop(interpreter: Interpreter, node: ast.For, source: Tensor, scope: Sco
         )
     if interpreter.trace.lifting is not None:
         refuse("another loop over experts")
-    _Loop(interpreter, routing, refuse).run(node, source, scope)
+    loop = _Loop(interpreter, routing, refuse)
+    loop.run(node, lambda: loop.pairs.expert(source.shape[1:]), scope)
+
+
+# ------------------------------------------------------------------------------------------------ loops over all experts
+
+
+class Together(Exception):
+    """In a turn of the loop of `trial` rows are asked for whose number only the data knows."""
+
+    def __init__(self, trial: Trial):
+        super().__init__("a loop over experts")
+        self.trial = trial
+
+
+class Trial:
+    """A loop over numbers or modules whose turns are run one by one, until one of them asks for rows of its own."""
+
+    def __init__(self, interpreter: Interpreter, scope: Scope):
+        self.interpreter, self.scope, self.frame = interpreter, scope, interpreter.trace.frame
+        self.made, self.bound = len(self.frame.body), len(self.frame.bindings)
+        self.asked, self.predicates = len(interpreter.asked), interpreter.predicates.copy()
+        self.variables = dict(scope.vars)
+        self.lists = [(value, list(value)) for value in scope.vars.values() if type(value) is list]
+        parts = [*scope.vars.values(), *(item for _, held in self.lists for item in held)]
+        self.values = [(tensor, tensor.value) for tensor in parts if isinstance(tensor, Tensor)]
+
+    def end(self, frame: Frame | None) -> None:
+        """Called where rows are asked for in a frame: within this loop, but in none of its modules, that is no turn of its own.
+
+        Raises:
+            Together: it is.
+        """
+        while frame is not None and frame is not self.frame:
+            if frame.kind == "module":
+                return
+            frame = frame.parent
+        if frame is self.frame:
+            raise Together(self)
+
+    def undo(self) -> None:
+        """Leave no trace of the turns so far."""
+        interpreter = self.interpreter
+        interpreter.trace.frame = self.frame
+        del self.frame.body[self.made :], self.frame.bindings[self.bound :], interpreter.asked[self.asked :]
+        interpreter.predicates = self.predicates
+        self.scope.vars.clear()
+        self.scope.vars.update(self.variables)
+        for held, items in self.lists:
+            held[:] = items
+        for tensor, value in self.values:
+            tensor.value = value
+
+
+def may_be_over_experts(interpreter: Interpreter, source: Any) -> bool:
+    """Whether a loop over numbers or modules may be one over experts."""
+    over = source.of if isinstance(source, Stream) else source
+    if not interpreter.framing or interpreter.trace.lifting is not None:
+        return False
+    if isinstance(over, Range):
+        return value_of(over.start) == 0 and value_of(over.step) == 1 and not over.of_input
+    return isinstance(over, ModuleObject) and over.cls.qualified == "stubs.nn.ModuleList"
+
+
+def is_over_counts(source: Any) -> bool:
+    """Whether a loop runs over how many tokens go to each expert."""
+    return isinstance(source, Counts) or (isinstance(source, Stream) and isinstance(source.of, Counts))
+
+
+def run_turns(interpreter: Interpreter, node: ast.For, source: Any, scope: Scope) -> None:
+    """Run the body of a loop over all experts once.
+
+    Raises:
+        Unsupported: `data-dependent-loop`.
+    """
+
+    def refuse(message: str) -> NoReturn:
+        interpreter.unsupported(f"in a loop over experts, {message} has no meaning", HELP, "data-dependent-loop")
+
+    over = source.of if isinstance(source, Stream) else source
+    routing: Routing | None = None
+    if isinstance(over, Counts):
+        turns: Size = over.sizes.shape[0]
+        routing = counted(interpreter.trace, over.sizes)
+        if routing is None:
+            refuse("a list of numbers that are not how many tokens go to each expert")
+    elif isinstance(over, Range):
+        turns = over.stop
+    else:
+        turns = expert_lists.length(interpreter, over)
+    loop = _Loop(interpreter, routing, refuse, turns)
+    loop.cuts = isinstance(over, Counts)
+
+    def item() -> Any:
+        number = loop.pairs.expert(())
+        if isinstance(over, Range):
+            one: Any = number
+        elif isinstance(over, Counts):
+            one = RowCount()
+        else:
+            one = expert_lists.item(interpreter, over, loop.pairs)
+        return (number, one) if isinstance(source, Stream) else one
+
+    loop.run(node, item, scope)
 
 
 class _Loop:
     """One run of a body."""
 
-    def __init__(self, interpreter: Interpreter, routing: Routing, refuse: Any):
+    def __init__(self, interpreter: Interpreter, routing: Routing | None, refuse: Any, turns: Size | None = None):
         self.interpreter, self.trace = interpreter, interpreter.trace
-        self.pairs = Pairs(self.trace, routing, refuse)
+        self.pairs = Pairs(self.trace, routing, refuse, turns)
         self.refuse = refuse
+        self.cuts = False  # whether the rows of an expert are cut out of sorted ones
 
-    def run(self, node: ast.For, source: Tensor, scope: Scope) -> None:
+    def run(self, node: ast.For, item: Callable[[], Any], scope: Scope) -> None:
         interpreter, pairs = self.interpreter, self.pairs
         before = dict(scope.vars)
+        lists = {name: len(value) for name, value in before.items() if type(value) is list}
+        starts = self._starts(node, scope) if self.cuts else set()
         interpreter.loops += 1
         self.trace.lifting = pairs
         try:
-            interpreter.assign(node.target, pairs.expert(source.shape[1:]), scope)
+            interpreter.assign(node.target, item(), scope)
             interpreter.run_turn(node.body, scope, self.refuse)
         finally:
             self.trace.lifting = None
             interpreter.loops -= 1
-        self._check_carried(node, before)
+        for name in starts:
+            if scope.vars.pop(name, None) != Edge(False):
+                self.refuse(f"`{name}`, which is not where the next expert begins,")
+        self._check_carried(node, {name: value for name, value in before.items() if name not in starts})
         self._check_sums()
+        if pairs.index is None:
+            self.refuse("a mask of tokens that does not follow from an index of experts")
+        self._gather(lists, scope)
         pairs.close()
         self.trace.spent |= pairs.spent()
         interpreter.exec_body(node.orelse, scope)
+
+    def _starts(self, node: ast.For, scope: Scope) -> set[str]:
+        """Numbers that are 0 before the loop and that every turn sets: where the rows of the next expert begin."""
+        zeros = {name for name, value in scope.vars.items() if type(value_of(value)) is int and value_of(value) == 0}
+        found = {name for name in zeros if _is_set(node, name)}
+        scope.vars.update(dict.fromkeys(found, Edge(True)))
+        return found
+
+    def _gather(self, lists: dict[str, int], scope: Scope) -> None:
+        """Lists that every turn appends its rows to."""
+        for name, length in lists.items():
+            grown = scope.vars.get(name)
+            if type(grown) is not list or len(grown) == length:
+                continue
+            last = grown[-1]
+            if length or len(grown) > 1 or not isinstance(last, Tensor) or last.value not in self.pairs.rows:
+                self.refuse(f"`{name}`, a list that does not get the rows of one expert after those of another,")
+            if self.pairs.active is not None:
+                self.refuse(f"`{name}`, which not every expert appends to,")
+            self.pairs.kept.add(last.value)
+            scope.vars[name] = Joined(last.value)
 
     def _check_carried(self, node: ast.For, before: dict[str, Any]) -> None:
         """No turn of the loop reads a variable that the one before it set."""

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.graph import blame, classes, counting, rope
+from codegen.graph import blame, classes, counting, expert_lists, rope
 from codegen.graph.construction import Built, deep_recursion, module_tree
 from codegen.graph.interpreter import Coincidence, Raised
 from codegen.graph.kept import Kept, UnsettledStates, check_start, handed_over, settle
@@ -46,6 +46,9 @@ class Traced:
     masks: tuple[Mask, ...]
     constants: frozenset[str]  # paths of tensors that are computed from the configuration
     limits: tuple[Expr, ...] = ()  # how many tokens at once it is for, each over the configuration
+    stacks: tuple[
+        tuple[str, str, int], ...
+    ] = ()  # parameters that are several of a checkpoint, see expert_lists.templates
     way: Attempt | None = field(default=None, compare=False)  # how `forward` was called
 
     @property
@@ -223,7 +226,7 @@ def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: 
     sizes = surroundings.sizes
     total = sizes.S if cached and not surroundings.sketch else sizes.T
     valid = Tensor(TensorValue((sizes.B, total), DType.INT64)) if attempt.all_tokens else fresh
-    parameters, held = _parameters(model), _held(model)
+    held = _held(model)
     trace.default_dtype = DType.FLOAT32
     interpreter.framing = True
     interpreter.recordings = Recordings() if replay else None
@@ -236,6 +239,7 @@ def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: 
     finally:
         _restore(held)
         interpreter.framing = False
+    parameters = _parameters(model)  # lists of experts may be stacked now
     if kept is not None and not kept.given:
         raise CompileError(Diagnostic("unknown-state", "forward hands nothing over to the next call"))
     return _Run(surroundings, output, valid.value, fresh.value, parameters, setup)
@@ -274,7 +278,8 @@ def _trace(
     inputs = tuple(names[value] for value in takes)
     masks = tuple(mask for mask, value in surroundings.masks.items() if value in takes)
     tree, constants = _with_constants(module_tree(built), model, parameters, run.setup)
-    traced = Traced(tree, region, inputs, masks, constants, tuple(surroundings.limits), attempt)
+    stacks = tuple(expert_lists.templates(model))
+    traced = Traced(tree, region, inputs, masks, constants, tuple(surroundings.limits), stacks, attempt)
     if surroundings.asked & (_filled(frame) - surroundings.filled):
         raise _FilledLater(traced, _filled(frame))
     return traced
@@ -358,7 +363,7 @@ def _parameters(model: ModuleObject) -> dict[TensorValue, list[str]]:
 
 
 def _tensors(module: ModuleObject) -> Iterator[tuple[str, Tensor]]:
-    for source in (module.parameters, module.buffers, module.dict):
+    for source in (expert_lists.parameters(module), module.buffers, module.dict):
         for name, value in source.items():
             if isinstance(value, Tensor):
                 yield name, value
@@ -377,13 +382,13 @@ def _constants(model: ModuleObject) -> frozenset[TensorValue]:
         tensor.value
         for _, module in _modules(model, "")
         for name, tensor in _tensors(module)
-        if name not in module.parameters and (name in module.transient or name in module.dict)
+        if name not in expert_lists.parameters(module) and (name in module.transient or name in module.dict)
     )
 
 
 def _modules(module: ModuleObject, path: str) -> Iterator[tuple[str, ModuleObject]]:
     yield path, module
-    for name, child in module.modules.items():
+    for name, child in expert_lists.children(module).items():
         if child is not None:
             yield from _modules(child, f"{path}.{name}" if path else name)
 
@@ -437,7 +442,9 @@ def _with_constants(
         fills: list[Parameter] = []
         for name, tensor in _tensors(source):
             where = f"{path}.{name}" if path else name
-            transient = name not in source.parameters and (name in source.transient or name in source.dict)
+            transient = name not in expert_lists.parameters(source) and (
+                name in source.transient or name in source.dict
+            )
             known = stored.get(name)
             if not transient:
                 if known is not None:
@@ -449,9 +456,10 @@ def _with_constants(
             constants.add(where)
             shape = known.shape if known is not None else tuple(_expr(size) for size in tensor.shape)
             fills.append(Parameter(name, shape, tensor.dtype, buffer=True, persistent=False, fill=region))
+        below = expert_lists.children(source)
         order = [p for p in node.parameters if p.name not in {f.name for f in fills}]
         children = tuple(
-            (name, visit(child, source.modules[name], f"{path}.{name}" if path else name))  # type: ignore[arg-type]
+            (name, visit(child, below[name], f"{path}.{name}" if path else name))  # type: ignore[arg-type]
             for name, child in node.children
         )
         return replace(node, parameters=(*fills, *order), children=children)

@@ -45,6 +45,24 @@ class Counts(Foreign):
         interpreter.unsupported(MESSAGE, HELP, "data-dependent")
 
 
+class Joined(Foreign):
+    """A list to which every turn of a loop over experts appended the rows of its expert: good to be joined again in order."""
+
+    def __init__(self, rows: TensorValue):
+        self.rows = rows
+
+    def length(self, interpreter: Interpreter) -> Any:
+        return self
+
+    def truth(self, interpreter: Interpreter) -> Any:
+        return True  # there is a token, and it goes to some expert
+
+    def binary(self, interpreter: Interpreter, op: str, other: Any, reflected: bool) -> Any:
+        if value_of(other) == 0 and not reflected and op in (">", "!=", "=="):
+            return op != "=="
+        interpreter.unsupported(MESSAGE, HELP, "data-dependent")
+
+
 class Parts(Foreign):
     """The parts of `whole`, split along its first axis."""
 

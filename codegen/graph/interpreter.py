@@ -589,6 +589,31 @@ class Interpreter:
         if experts.is_loop(self, source):
             experts.run_loop(self, node, source, scope)
             return
+        if self.framing and experts.is_over_counts(source):
+            experts.run_turns(self, node, source, scope)
+            return
+        if not experts.may_be_over_experts(self, source):
+            self._each(node, source, scope)
+            return
+        trial = experts.Trial(self, scope)
+        depth = self.loops
+        self.trace.trials.append(trial)
+        try:
+            self._each(node, source, scope)
+        except experts.Together as found:
+            if found.trial is not trial:
+                raise
+            trial.undo()
+            self.loops = depth
+        else:
+            return
+        finally:
+            self.trace.trials.remove(trial)
+        self.node = node.iter
+        experts.run_turns(self, node, source, scope)
+
+    def _each(self, node: ast.For, source: Any, scope: Scope) -> None:
+        """Run the turns of a loop one after the other."""
         container = self._indexed_modules(node, scope) if isinstance(source, Range) else None
         lengths = {name: len(value) for name, value in scope.vars.items() if type(value) is list}
         items = operators.iterate(self, source, repeats=container is not None)
@@ -1181,7 +1206,11 @@ class Interpreter:
         self._bind_arguments(function, args, kwargs, scope)
         span = self.span()
         frame = None
-        if self.framing and not isinstance(node, ast.Lambda) and not (kind == "module" and is_sequence(args[0])):
+        if (
+            self.framing
+            and not isinstance(node, ast.Lambda)
+            and not (kind == "module" and self._is_passed_over(args[0]))
+        ):
             frame = self._enter(function, args, kind, span, scope)
         saved = self.scope, self.node, self.loops
         self.stack.append((function.name, span))
@@ -1203,6 +1232,11 @@ class Interpreter:
             self.scope, self.node, self.loops = saved
             if frame is not None:
                 self.trace.leave(frame)
+
+    def _is_passed_over(self, module: Any) -> bool:
+        """Whether a call of a module is what is called in it."""
+        lifting = self.trace.lifting
+        return is_sequence(module) or (lifting is not None and lifting.is_dissolved(module))
 
     def _enter(self, function: Function, args: list[Any], kind: str, span: Span | None, scope: Scope) -> Any:
         receiver = args[0] if args and isinstance(args[0], ModuleObject) and function.owner is not None else None

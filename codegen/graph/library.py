@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codegen.graph import builtins, operators
+from codegen.graph import builtins, expert_lists, operators
 from codegen.graph.objects import (
     Bound,
     Buffer,
@@ -1007,6 +1007,9 @@ def _add_module(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
 def _module_item(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     module, index = args
     items = list(module.modules.items())
+    lifting = interp.trace.lifting
+    if isinstance(index, Tensor) and lifting is not None and lifting.number(index.value) is not None:
+        return expert_lists.item(interp, module, lifting)
     if isinstance(index, slice):
         part = dict(items[operators.plain_slice(index)])
         return ModuleObject(module.cls, dict(module.dict), modules={str(i): m for i, m in enumerate(part.values())})

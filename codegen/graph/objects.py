@@ -203,6 +203,7 @@ class ModuleObject(Instance):
     transient: set[str] = field(default_factory=set)  # names of buffers that no checkpoint holds
     module_path: str | None = None  # from the top module, which is ""
     span: Any = None
+    stacked: Any = None  # of a list of experts: one module for all, see expert_lists.py
 
     def __repr__(self) -> str:
         return f"<{self.cls.name} module {self.module_path}>"
@@ -312,6 +313,7 @@ class Stream:
 
     host: Iterator[Any]
     kind: str = "iterator"
+    of: Any = None  # what `enumerate` counts from 0 on
 
 
 class Foreign:

@@ -248,6 +248,7 @@ def tensor_truth(interp: Interpreter, value: Tensor) -> bool:
         return outcome
     if value.value.everywhere is not None and not value.shape:
         return interp.branch(value.value.everywhere)
+    interp.trace.decided_by_data()
     interp.unsupported("a branch on the data of a tensor", code="branch-on-data")
 
 

@@ -6,16 +6,22 @@ product with the weights of one expert is a product of groups of rows, each with
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from codegen.graph.routing import Routing, bound_of, compare, routing_of
+from codegen.graph.objects import Foreign, ModuleObject, Parameter
+from codegen.graph.regions import nodes_of
+from codegen.graph.routing import Routing, bound_of, compare, is_distinct, routing_of
 from codegen.graph.rowwise import ELEMENTWISE, keeps_rows
 from codegen.graph.scalars import product, same
 from codegen.graph.tensor_ops.binding import canonical
 from codegen.graph.tensor_ops.shapes import count
 from codegen.graph.values import Frame, Size, Tensor, TensorValue, Trace, value_of
 from ir.graph import DType
+
+if TYPE_CHECKING:
+    from codegen.graph.interpreter import Interpreter
 
 Shape = tuple[Size, ...]
 Results = tuple[tuple[Shape, DType], ...]
@@ -26,14 +32,18 @@ COMPARISONS = frozenset("eq ne lt le gt ge".split())
 class Pairs:
     """What the values of the body stand for.
 
-    `refuse` raises the error of what has no meaning in such a body.
+    `routing` says which experts the tokens go to, or the first mask of the body does; `turns` is how many experts the loop
+    is over where these are not those that some token goes to. `refuse` raises the error of what has no meaning in such a body.
     """
 
-    def __init__(self, trace: Trace, routing: Routing, refuse: Refuse):
-        self.trace, self.refuse = trace, refuse
-        self.index, self.classes = routing.index, routing.classes
-        bound = bound_of(trace, self.index)
-        self.bound = bound if bound is not None and count(bound) <= count(self.classes) else self.classes
+    index: TensorValue | None = None
+    flat: TensorValue
+    order: TensorValue
+    count: Size
+
+    def __init__(self, trace: Trace, routing: Routing | None, refuse: Refuse, turns: Size | None = None):
+        self.trace, self.refuse, self.turns = trace, refuse, turns
+        self.bound: Size = turns if turns is not None else 0
         self.outer, self.start = trace.frame, len(trace.frame.body)
         self.prologue = Frame("function", "", None, None, None)
         self.experts: set[TensorValue] = set()  # the number of the expert
@@ -46,6 +56,34 @@ class Pairs:
         self.adding: set[int] = set()  # the operations that add
         self.active: TensorValue | None = None  # which rows the statement at hand runs for; None for all
         self.sizes: dict[int, TensorValue] = {}
+        self.totals: set[TensorValue] = set()  # how many tokens the expert has
+        self.always: dict[TensorValue, bool] = {}  # what is true of all experts that have tokens, or of none
+        self.placed: dict[TensorValue, tuple[Tensor, ...]] = {}  # where a mask holds
+        self.axes: dict[TensorValue, int | None] = {}  # of the index, along which rows stand where a tensor says
+        self.leading: dict[TensorValue, TensorValue] = {}  # rows behind an axis of size one -> rows
+        self.cuts: dict[TensorValue, TensorValue] = {}  # the rows of the expert -> all of them, which are in order
+        self.gone: set[TensorValue] = set()  # what was cut
+        self.kept: set[TensorValue] = set()  # rows of all experts that are read after the loop
+        self.views: dict[int, ModuleObject] = {}  # of lists of experts
+        self.dissolved: set[int] = set()
+        if routing is not None:
+            self._settle(routing)
+
+    def _settle(self, routing: Routing) -> None:
+        """The mask that tells which tokens go to an expert is known; all others have to be the same."""
+        if self.index is not None:
+            if routing.index is not self.index:
+                self.refuse("a mask of tokens that is not that of the experts of the loop")
+            return
+        if any(routing.index in node.results for node, _ in nodes_of(self._body())):
+            self.refuse("an index of experts that every turn makes anew")
+        self.index = routing.index
+        bound = bound_of(self.trace, self.index)
+        if self.turns is not None and bound is None and same(routing.classes, self.turns):
+            bound = routing.classes
+        if self.turns is not None and bound is None:
+            self.refuse("an index of experts of which nothing says how many there are")
+        self.bound = bound if bound is not None and count(bound) <= count(routing.classes) else routing.classes
         with self._before():
             self.flat = self._record(
                 "reshape", (self.index, (-1,)), (product(self.index.shape),), DType.INT64, "experts"
@@ -54,6 +92,13 @@ class Pairs:
             self.order = self._record("argsort", order, self.flat.shape, DType.INT64, "order")
         self.count = self.flat.shape[0]
         self.rows.add(self.order)
+        self.axes[self.order] = 0 if len(self.index.shape) == 1 else None
+        if self.turns is not None and count(self.bound) > count(self.turns):
+            within = self._row("lt", (self.expert_of_row(), self.turns), (self.count,), DType.BOOL)
+            self.active = within.value if self.active is None else self.refuse("a mask after a branch")
+
+    def _body(self) -> Frame:
+        return Frame("function", "", None, None, None, body=self.outer.body[self.start :])
 
     # ------------------------------------------------------------------------------------------- what the loop asks
 
@@ -66,7 +111,45 @@ class Pairs:
     def number(self, value: TensorValue) -> Tensor | None:
         return self.expert(()) if value in self.experts else None
 
+    def holds_rows(self, value: TensorValue) -> bool:
+        return value in self.rows
+
+    def places(self, mask: TensorValue) -> tuple[Tensor, ...] | None:
+        if mask not in self.masks:
+            return None
+        if mask not in self.placed:
+            self.placed[mask] = tuple(self.place(axis) for axis in self.masks[mask])
+        return self.placed[mask]
+
+    def part(self, x: Tensor, index: object) -> Tensor | None:
+        cut = index[0] if isinstance(index, tuple) and len(index) == 1 else index
+        if not isinstance(cut, slice) or not (isinstance(cut.start, Edge) or isinstance(cut.stop, Edge)):
+            return None
+        whole = isinstance(cut.start, Edge) and cut.start.first and isinstance(cut.stop, Edge) and not cut.stop.first
+        if not whole or cut.step is not None or not same(x.shape[0], self.count):
+            self.refuse("a cut that is not from where the rows of an expert begin to where they end")
+        made = TensorValue((self.count, *x.shape[1:]), x.dtype)
+        self.cuts[made] = x.value
+        self.rows.add(x.value)
+        self.gone.add(x.value)
+        return Tensor(made)
+
+    def part_of(self, whole: Parameter) -> Tensor:
+        made = Parameter(TensorValue(whole.shape[1:], whole.dtype), requires_grad=whole.requires_grad)
+        self.picked[made.value] = whole.value
+        return made
+
+    def dissolve(self, module: ModuleObject) -> None:
+        self.dissolved.add(id(module))
+
+    def is_dissolved(self, module: Any) -> bool:
+        return id(module) in self.dissolved
+
     def truth(self, value: TensorValue) -> bool | None:
+        if value in self.always:
+            return self.always[value]
+        if value in self.totals:
+            return True
         if value not in self.conditions:
             return None
         op, number = self.conditions[value]
@@ -83,8 +166,18 @@ class Pairs:
 
     def spent(self) -> frozenset[TensorValue]:
         """Values that mean nothing after the loop."""
-        marks = (self.experts, self.masks, self.found, self.picked, self.conditions, self.rows)
-        return frozenset(value for group in marks for value in group)
+        marks = (
+            self.experts,
+            self.masks,
+            self.found,
+            self.picked,
+            self.conditions,
+            self.rows,
+            self.totals,
+            self.always,
+        )
+        values = frozenset(value for group in (*marks, self.leading, self.cuts) for value in group)
+        return values - self.gone - self.kept
 
     def close(self) -> None:
         """The end of the body: what it starts with goes before it."""
@@ -93,7 +186,17 @@ class Pairs:
     # ------------------------------------------------------------------------------------------------------ lifting
 
     def lift(self, op: str, args: tuple[object, ...], results: Results) -> tuple[Tensor, ...] | None:
+        if any(value in self.gone for value in _values(args)):
+            self.refuse("all rows, of which a turn cuts out those of its expert,")
+        args = _replaced(args, self.cuts)
         values = _values(args)
+        if any(value in self.totals for value in values):
+            return (self._of_total(op, args, results),)
+        if any(value in self.leading for value in values):
+            return (self._of_leading(op, args, results),)
+        if any(value in self.experts for value in values) and any(value in self.rows for value in values):
+            args = _replaced(args, dict.fromkeys(self.experts, self.expert_of_row()))
+            values = _values(args)
         if any(value in self.experts for value in values):
             return (self._of_number(op, args, results),)
         if any(value in self.masks or value in self.found for value in values):
@@ -120,6 +223,8 @@ class Pairs:
                 return self._picked(source, index, shape)
             case "index_select", (TensorValue() as source, axis, TensorValue() as chosen) if chosen in self.experts:
                 return self._picked(source, (*(slice(None),) * _int(axis), chosen), shape)
+            case "add" | "sub", (TensorValue(), number) if value_of(number) == 0:
+                return self.expert(shape)
             case _, (left, right) if op in COMPARISONS:
                 return self._asked(op, left, right, shape)
         self.refuse(f"`{op}` of the number of an expert")
@@ -135,8 +240,9 @@ class Pairs:
         lead = len(number.shape)
         made = TensorValue(shape, source.dtype)
         if routing is not None:
-            if routing.axes[at] is not None or others != [slice(None)] * at or routing.index is not self.index:
+            if routing.axes[at] is not None or any(other != slice(None) for other in others):
                 self.refuse("a mask of tokens that is not that of the experts of the loop")
+            self._settle(routing)
             rest = tuple(axis for axis in routing.axes if axis is not None)
             self.masks[made] = (*(None,) * lead, *rest)
             return Tensor(made)
@@ -154,7 +260,10 @@ class Pairs:
     def _asked(self, op: str, left: object, right: object, shape: Shape) -> Tensor:
         if isinstance(left, TensorValue) and isinstance(right, TensorValue):
             tensor, number = (right, left) if left in self.experts else (left, right)
-            if op == "eq" and tensor is self.index and number in self.experts:
+            if op == "eq" and number in self.experts and tensor not in self.experts and not tensor.shape == ():
+                classes = self.bound if self.index is not None else self.turns
+                assert classes is not None
+                self._settle(Routing(tensor, classes, (*range(len(tensor.shape)), None)))
                 made = TensorValue(shape, DType.BOOL)
                 self.masks[made] = tuple(range(len(shape)))
                 return Tensor(made)
@@ -169,6 +278,8 @@ class Pairs:
         """An operation on the mask of the tokens of the expert, or on the list of their places."""
         ((shape, dtype),) = results
         match op, args:
+            case "any" | "sum", (TensorValue() as source, dims, *rest) if source in self.masks:
+                return self._reduced(op, source, dims, rest, shape, dtype)
             case "squeeze" | "cast", (TensorValue() as source, *_) if source in self.masks:
                 made = TensorValue(shape, dtype)
                 axes = self.masks[source]
@@ -183,8 +294,56 @@ class Pairs:
                     return self.place(self.found[source][_int(column)])
         self.refuse(f"`{op}` of the tokens of an expert")
 
+    def _reduced(
+        self, op: str, mask: TensorValue, dims: object, rest: list[object], shape: Shape, dtype: DType
+    ) -> Tensor:
+        """Whether the expert has tokens and how many, or which tokens go to it in any place of the index."""
+        axes = self.masks[mask]
+        made = TensorValue(shape, dtype)
+        gone = {_int(d) % len(axes) for d in (dims if isinstance(dims, tuple) else (dims,))} if dims is not None else {}
+        if dims is None or len(gone) == len(axes):
+            self.totals.add(made)
+            return Tensor(made)
+        left = tuple(axis for at, axis in enumerate(axes) if at not in gone)
+        assert self.index is not None
+        if op == "any" and rest == [False] and None not in left and is_distinct(self.trace, self.index, len(axes) - 1):
+            if gone == {at for at, axis in enumerate(axes) if axis == len(self.index.shape) - 1}:
+                self.masks[made] = left
+                return Tensor(made)
+        self.refuse(f"`{op}` along the axes of a mask of tokens, which may go to an expert several times,")
+
+    def _of_total(self, op: str, args: tuple[object, ...], results: Results) -> Tensor:
+        """What is asked about the number of tokens of an expert: a turn without any does nothing."""
+        ((shape, dtype),) = results
+        made = TensorValue(shape, dtype)
+        match op, args:
+            case "gt" | "ne", (TensorValue(), number) if value_of(number) == 0:
+                self.always[made] = True
+            case "ge", (TensorValue(), number) if value_of(number) == 1:
+                self.always[made] = True
+            case "eq" | "le", (TensorValue(), number) if value_of(number) == 0:
+                self.always[made] = False
+            case "lt", (TensorValue(), number) if value_of(number) == 1:
+                self.always[made] = False
+            case "cast" | "squeeze" | "reshape", _:
+                self.totals.add(made)
+            case _:
+                self.refuse("the number of tokens of an expert")
+        return Tensor(made)
+
+    def _of_leading(self, op: str, args: tuple[object, ...], results: Results) -> Tensor:
+        """`x[None, tokens]`, which is soon given its shape of rows back."""
+        ((shape, _),) = results
+        source = args[0]
+        rows = self.leading.get(source) if isinstance(source, TensorValue) else None
+        if rows is not None and op in ("reshape", "squeeze") and len(shape) == len(rows.shape):
+            if all(same(a, b) for a, b in zip(shape[1:], rows.shape[1:], strict=True)):
+                return Tensor(rows)
+        self.refuse(f"`{op}` of tokens behind another axis")
+
     def place(self, axis: int | None) -> Tensor:
         """For every row, where it stands along an axis of the index of experts."""
+        assert self.index is not None
         if axis is None:
             return self._row("zeros_like", (self.order, None), (self.count,), DType.INT64)
         shape = self.index.shape
@@ -194,6 +353,7 @@ class Pairs:
             made = self._row("floor_divide", (made.value, stride), (self.count,), DType.INT64)
         if axis > 0:
             made = self._row("remainder", (made.value, shape[axis]), (self.count,), DType.INT64)
+        self.axes[made.value] = axis
         return made
 
     # ------------------------------------------------------------------------------------------------------ weights
@@ -274,7 +434,10 @@ class Pairs:
             op = "grouped_matmul" if op == "grouped_linear" else "grouped_linear"
             assert isinstance(node.args[0], TensorValue)
             whole = node.args[0]
-        return self._row(op, (x, whole, self.group_sizes(whole.shape[0])), shape, dtype)
+        sizes = self.group_sizes(whole.shape[0])
+        if self.trace.frame is not self.outer:
+            self.trace.frame.bindings.append(("sizes", sizes))
+        return self._row(op, (x, whole, sizes), shape, dtype)
 
     def _plus(self, made: Tensor, bias: object, shape: Shape, dtype: DType) -> Tensor:
         if bias is None:
@@ -325,6 +488,12 @@ class Pairs:
             return (self._added(args, results),)
         if op == "setitem":
             return (self._stored(args, results),)
+        if op == "getitem" and isinstance(args[1], tuple) and args[1][:1] == (None,) and args[0] not in self.rows:
+            ((shape, dtype),) = results
+            behind = self._of_rows(op, (args[0], args[1][1:]), ((shape[1:], dtype),))[0]
+            before = TensorValue(shape, dtype)
+            self.leading[before] = behind.value
+            return (Tensor(before),)
         if not keeps_rows(op, args, frozenset(self.rows), results[0][0]):
             self.refuse(f"`{op}` mixes the tokens of an expert")
         made = self.trace.record(op, args, *results)
@@ -355,7 +524,19 @@ class Pairs:
                 if read is not None and read.op == "getitem" and read.args == (total, index):
                     self.adding |= {id(read), id(node)}
                     return self._added((total, 0, index[0], new), results)
+        if self._everywhere(index) and total not in self.rows and source in self.rows and self.active is None:
+            (made,) = self.trace.record("setitem", args, *results)
+            self.adding.add(id(self.trace.made[made.value]))
+            self.sums |= {total, made.value}  # type: ignore[arg-type]
+            return made
         self.refuse("a write to the tokens of an expert, which other experts may write to as well")
+
+    def _everywhere(self, index: object) -> bool:
+        """Whether an index is all places of the index of experts, of which every one is some expert's."""
+        assert self.index is not None
+        if not isinstance(index, tuple) or not all(isinstance(item, TensorValue) for item in index):
+            return False
+        return [self.axes.get(item, None) for item in index] == list(range(len(self.index.shape)))
 
     def _masked(self, source: TensorValue) -> TensorValue:
         """Zero in the rows that the statement does not run for."""
@@ -410,6 +591,48 @@ class _Before:
 
     def __exit__(self, *_: object) -> None:
         self.pairs.trace.frame = self.frame
+
+
+@dataclass(frozen=True)
+class Edge(Foreign):
+    """Where the rows of the expert begin, or end, among rows sorted by expert."""
+
+    first: bool
+
+    def binary(self, interpreter: Interpreter, op: str, other: Any, reflected: bool) -> Any:
+        if op == "+" and self.first and isinstance(other, RowCount):
+            return Edge(False)
+        if op in ("==", "!="):
+            return isinstance(other, Edge) and (other.first is self.first) is (op == "==")
+        return refuse_number(interpreter)
+
+
+class RowCount(Foreign):
+    """How many rows the expert has, as a number of Python; a turn without any does nothing."""
+
+    def binary(self, interpreter: Interpreter, op: str, other: Any, reflected: bool) -> Any:
+        if op == "+" and isinstance(other, Edge):
+            return other.binary(interpreter, op, self, False)
+        if value_of(other) == 0 and not reflected and op in (">", "!=", "==", "<="):
+            return op in (">", "!=")
+        return refuse_number(interpreter)
+
+    def truth(self, interpreter: Interpreter) -> Any:
+        return True
+
+
+def refuse_number(interpreter: Interpreter) -> NoReturn:
+    """What is done with a number that only the data knows has no meaning."""
+    interpreter.trace.lifting.refuse("arithmetic with the number of tokens of an expert")  # type: ignore[union-attr]
+    raise AssertionError
+
+
+def _replaced(x: Any, values: Mapping[TensorValue, TensorValue]) -> Any:
+    if isinstance(x, TensorValue):
+        return values.get(x, x)
+    if isinstance(x, tuple):
+        return tuple(_replaced(item, values) for item in x)
+    return x
 
 
 def _int(x: object) -> int:

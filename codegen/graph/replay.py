@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from codegen.graph import expert_lists
 from codegen.graph.objects import Foreign, Instance, ModuleObject, SSet, per_layer
 from codegen.graph.values import Frame, Node, Scalar, Tensor, TensorValue
 from ir.expressions import Environment, Expr, Index, evaluate
@@ -178,6 +179,9 @@ class _Copy:
             other = new.modules.get(name)
             if child is not None and other is not None:
                 self._pair(child, other)
+                expert_lists.follow(child, other)
+                if child.stacked is not None:
+                    self._pair(child.stacked.module, other.stacked.module)
 
     def into(self, interpreter: Interpreter) -> Any:
         parent = interpreter.trace.frame

@@ -141,6 +141,57 @@ def bound_of(trace: Trace, index: TensorValue) -> Size | None:
     return source.shape[_int(axis)]
 
 
+def is_distinct(trace: Trace, index: TensorValue, axis: int) -> bool:
+    """Whether no number is twice along the last axis of an index: `topk` and sorting take every element once."""
+    node = trace.made.get(index)
+    if node is None or axis != len(index.shape) - 1:
+        return False
+    if node.op in ("cast", "detach"):
+        return isinstance(node.args[0], TensorValue) and is_distinct(trace, node.args[0], axis)
+    if node.op == "getitem":
+        source, items = node.args
+        plain = isinstance(items, tuple) and all(isinstance(item, slice) or item is Ellipsis for item in items)
+        return plain and isinstance(source, TensorValue) and is_distinct(trace, source, axis)
+    if node.op not in ("topk", "sort", "argsort") or node.results[-1] is not index:
+        return False
+    along = node.args[2] if node.op == "topk" else node.args[1]
+    return _int(along) % len(index.shape) == axis
+
+
+def counted(trace: Trace, sizes: TensorValue) -> Routing | None:
+    """The routing whose tokens a tensor of numbers counts for every expert; None if it is nothing of the kind."""
+    node = trace.made.get(sizes)
+    while node is not None and node.op in ("cast", "detach"):
+        source = node.args[0]
+        assert isinstance(source, TensorValue)
+        sizes, node = source, trace.made.get(source)
+    if node is None:
+        return None
+    if node.op == "bincount":
+        index, length = node.args
+        assert isinstance(index, TensorValue)
+        return Routing(index, length, (0, None))  # type: ignore[arg-type]
+    return _reduced(trace, sizes, "sum") or _scattered(trace, node)
+
+
+def _scattered(trace: Trace, node: Node) -> Routing | None:
+    """`zeros(tokens, experts).scatter(1, index, 1).sum(0)`, where no token goes to an expert twice."""
+    if node.op != "sum" or node.args[2] is not False or len(node.results[0].shape) != 1:
+        return None
+    source, dims = node.args[:2]
+    flags = trace.made.get(source) if isinstance(source, TensorValue) else None
+    if flags is None or flags.op != "scatter" or len(flags.results[0].shape) != 2 or dims is None:
+        return None
+    zeros, axis, index, one = flags.args
+    first = [_int(d) % 2 for d in (dims if isinstance(dims, tuple) else (dims,))]
+    if first != [0] or _int(axis) % 2 != 1 or not isinstance(zeros, TensorValue) or not isinstance(index, TensorValue):
+        return None
+    empty, full = value_of(zeros.everywhere) == 0, one.everywhere if isinstance(one, TensorValue) else one
+    if not empty or zeros.everywhere is None or value_of(full) != 1 or not is_distinct(trace, index, 1):
+        return None
+    return Routing(index, zeros.shape[1], (0, 1, None))
+
+
 def _int(x: object) -> int:
     value = value_of(x)
     assert isinstance(value, int)
@@ -165,4 +216,13 @@ _OPERATORS = {
     "ge": lambda a, b: a >= b,
 }
 
-__all__ = ["Routing", "bound_of", "compare", "depends_on_data", "experts_hit", "routing_of"]
+__all__ = [
+    "Routing",
+    "bound_of",
+    "compare",
+    "counted",
+    "depends_on_data",
+    "experts_hit",
+    "is_distinct",
+    "routing_of",
+]

@@ -168,6 +168,18 @@ class Lifting(Protocol):
     def number(self, value: TensorValue) -> Tensor | None:
         """The number that a tensor holds, where every iteration has one of its own."""
 
+    def places(self, mask: TensorValue) -> tuple[Tensor, ...] | None:
+        """Where a mask of one iteration holds, axis by axis; None if it is none."""
+
+    def part(self, x: Tensor, index: object) -> Tensor | None:
+        """The rows that one iteration cuts out of `x`; None if `index` is no such cut."""
+
+    def is_dissolved(self, module: Any) -> bool:
+        """Whether calls of a module leave no frame."""
+
+    def holds_rows(self, value: TensorValue) -> bool:
+        """Whether a tensor has a row for each of what one iteration treats."""
+
     def truth(self, value: TensorValue) -> bool | None:
         """Which way all iterations go at a branch; None if `value` does not decide that for all of them."""
 
@@ -189,6 +201,9 @@ class Trace:
         self.parts: WeakKeyDictionary[TensorValue, Any] = WeakKeyDictionary()  # of rows split by the data, see groups
         self.spent: WeakSet[TensorValue] = WeakSet()  # what was of one turn of such a loop, after it
         self.lifting: Lifting | None = None  # of the loop whose body runs once for all its iterations
+        self.trials: list[
+            Any
+        ] = []  # loops that turn out to be over experts where a turn asks for rows that the data decides
         self.agreements: list[tuple[Size, Size, Span | None]] = []  # sizes whose equality an operation relied on
 
     def emit(self, op: str, args: tuple[object, ...], *results: tuple[tuple[Size, ...], DType]) -> tuple[Tensor, ...]:
@@ -207,6 +222,11 @@ class Trace:
             if lifted is not None:
                 return lifted
         return self.record(op, plain, *results)
+
+    def decided_by_data(self) -> None:
+        """Called before rows are asked for whose number the data decides."""
+        if self.lifting is None and self.trials:
+            self.trials[-1].end(self.frame)
 
     def join(
         self, op: str, args: tuple[object, ...], results: tuple[tuple[tuple[Size, ...], DType], ...]

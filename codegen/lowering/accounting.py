@@ -58,6 +58,19 @@ class Naming:
     table: tuple[str, str] = ("", "")
     config: Mapping[str, object] = field(default_factory=dict)
     parameters: Mapping[str, Shape] = field(default_factory=dict)
+    stacks: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+
+    def with_stacks(self, stacks: Iterable[tuple[str, str, int]]) -> Naming:
+        """With parameters that are several of those of the module tree: path, the others' with `*` for the number, their number."""
+        found: dict[str, tuple[str, int]] = {}
+        for path, template, count in stacks:
+            steps = path.split(".")
+            found[path] = template, count
+            for at, step in enumerate(steps):  # as all layers have it
+                if step.isdigit() and template.split(".")[at] == step:
+                    generic = [".".join([*p[:at], "{}", *p[at + 1 :]]) for p in (steps, template.split("."))]
+                    found[generic[0]] = generic[1], count
+        return replace(self, stacks=found)
 
     @staticmethod
     def read(
@@ -94,7 +107,29 @@ class Naming:
         Raises:
             CompileError: `weight-operation`.
         """
+        if path in self.stacks:
+            return _stacked(path, self.stacks[path], self.published)
         return published(path, self.model())
+
+
+def _stacked(path: str, items: tuple[str, int], stored: Callable[[str], Layout]) -> Layout:
+    """The layout of a parameter whose parts along the first axis are stored as parameters of their own.
+
+    Raises:
+        CompileError: `weight-names` where the parts are stored in different ways.
+    """
+    template, count = items
+    first, *others = (stored(template.replace("*", str(number))) for number in range(count))
+    most = max(name.split(".").count("0") for name in layouts.names(first))
+    for nth in range(most):
+        made = layouts.with_names(first, lambda name, nth=nth: _template(name, "0", nth, "*"))  # type: ignore[misc]
+        if all(layouts.with_names(made, _starred(number)) == other for number, other in enumerate(others, 1)):
+            return layouts.Stack(made)
+    raise CompileError(Diagnostic("weight-names", f"the checkpoint stores the parts of `{path}` in different ways"))
+
+
+def _starred(number: int) -> Callable[[str], str]:
+    return lambda name: name.replace("*", str(number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +327,8 @@ def stored_layouts(accounts: Accounts, naming: Naming) -> Callable[[str], Layout
     def stored(path: str) -> Layout:
         if path in accounts.layouts:
             return accounts.layouts[path]
+        if path in naming.stacks:
+            return _stacked(path, naming.stacks[path], stored)
         if path not in layered:
             return naming.published(path)
         (layer, first), *_ = layered[path]
@@ -328,11 +365,11 @@ def _templates(layout: Layout, layer: str) -> Iterator[Layout]:
         yield layouts.with_names(layout, lambda name, nth=nth: _template(name, layer, nth))  # type: ignore[misc]
 
 
-def _template(name: str, layer: str, nth: int) -> str:
+def _template(name: str, layer: str, nth: int, mark: str = "{}") -> str:
     steps = name.split(".")
     found = [at for at, step in enumerate(steps) if step == layer]
     at = found[min(nth, len(found) - 1)] if found else len(steps)
-    return ".".join([*steps[:at], *(["{}"] if found else []), *steps[at + 1 :]])
+    return ".".join([*steps[:at], *([mark] if found else []), *steps[at + 1 :]])
 
 
 def recorded_layouts(recorded: Mapping[str, object], naming: Naming) -> Callable[[str], Layout]:

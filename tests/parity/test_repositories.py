@@ -24,7 +24,6 @@ REFUSED = {
     "glade": "branch-on-data",  # a mask that is left out where nothing is padded
     "harbor": "branch-on-length",  # a mask that one new token does without, a table that grows
     "quill": "branch-on-length",  # a mask that one new token does without, a table that grows
-    "sable": "data-dependent",  # a list of experts
     "tern": "no-spelling",  # a table that is cut to the number of all tokens
 }
 """What is not compiled yet, with the code of the diagnostic."""

@@ -119,6 +119,7 @@ def fail(trace: Trace, code: str, message: str, help: str = "") -> NoReturn:
 
 
 def data_dependent(trace: Trace, what: str) -> NoReturn:
+    trace.decided_by_data()
     fail(
         trace,
         "data-dependent",

@@ -464,18 +464,20 @@ def zero_(trace: Trace, input: object) -> Tensor:
     return store(trace, x, emit(trace, "zeros_like", (x, None), x.shape, x.dtype))
 
 
-@rule(methods=("tolist",))
+@rule(methods=("tolist", "numpy"))
 def tolist(trace: Trace, input: object) -> object:
     """The numbers of a tensor as Python's; of data, a list that rows may be split by."""
     from codegen.graph.groups import Counts
 
     x = tensor(trace, input)
+    if trace.lifting is not None and trace.lifting.holds_rows(x.value):
+        return x  # numbers that are only good for an index: as they are
     if len(x.shape) != 1 or x.value in trace.constants or category(x.dtype) != Category.INTEGER:
         return item(trace, x)
     return Counts(x.value)
 
 
-@rule(methods=("item", "__bool__", "__int__", "__float__", "numpy"))
+@rule(methods=("item", "__bool__", "__int__", "__float__"))
 def item(trace: Trace, input: object) -> object:
     x = tensor(trace, input)
     if x.value in trace.constants:

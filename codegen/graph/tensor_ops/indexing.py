@@ -49,7 +49,10 @@ HITS = 3
 
 def getitem(trace: Trace, x: Tensor, index: object) -> Tensor:
     """`x[index]`; a view where the index is made of numbers and slices."""
-    items = _items(trace, index)
+    part = None if trace.lifting is None else trace.lifting.part(x, index)
+    if part is not None:
+        return part
+    items = _placed(trace, _items(trace, index))
     if any(isinstance(item, Tensor) and item.dtype is DType.BOOL for item in items):
         data_dependent(trace, "the number of elements that a mask selects")
     items = _trimmed(items)
@@ -87,7 +90,7 @@ def all_or_none(trace: Trace, x: Tensor, mask: Tensor, holds: bool) -> Tensor:
 
 def setitem(trace: Trace, x: Tensor, index: object, value: object) -> None:
     """`x[index] = value`."""
-    items = _items(trace, index)
+    items = _placed(trace, _items(trace, index))
     new = literal(trace, value, dtype=x.dtype) if isinstance(value, (list, tuple)) else operand(trace, value)
     if any(isinstance(item, Tensor) and item.dtype is DType.BOOL for item in items):
         _set_masked(trace, x, items, new)
@@ -121,6 +124,14 @@ def _set_masked(trace: Trace, x: Tensor, items: Index, new: Operand) -> None:
     else:
         made = masked_fill(trace, Tensor(x.value), mask, new)
     store(trace, x, made)
+
+
+def _placed(trace: Trace, items: Index) -> Index:
+    """The index with, for a mask of one iteration of a loop that runs once for all, the places where it holds."""
+    if trace.lifting is None:
+        return items
+    found = [trace.lifting.places(item.value) if isinstance(item, Tensor) else None for item in items]
+    return tuple(part for item, places in zip(items, found, strict=True) for part in (places or (item,)))
 
 
 def _items(trace: Trace, index: object) -> Index:
@@ -383,6 +394,7 @@ def masked_select(trace: Trace, input: object, mask: object) -> Tensor:
 def nonzero(trace: Trace, input: object, *, as_tuple: object = False) -> object:
     """The number of rows is a size of its own, that only a running model knows."""
     x = tensor(trace, input)
+    trace.decided_by_data()
     rows = Scalar(HITS, Dim(f"hits{trace.hits}"))
     trace.hits += 1
     found = emit(trace, "nonzero", (x,), (rows, len(x.shape)), DType.INT64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codegen.graph.groups import Joined
 from codegen.graph.objects import Gathered, Grown
 from codegen.graph.scalars import apply, same, total
 from codegen.graph.tensor_ops.binding import (
@@ -258,6 +259,10 @@ def cat(trace: Trace, tensors: object, dim: object = 0) -> Tensor:
         axis = plain_dim(trace, dim, len(tensors.piece.shape))
         stacked = Tensor(tensors.along(axis))
         return flatten(trace, stacked, axis, axis + 1)
+    if isinstance(tensors, Joined):
+        if plain_dim(trace, dim, len(tensors.rows.shape)) != 0:
+            data_dependent(trace, "the length of what is joined")
+        return Tensor(tensors.rows)
     parts = [x for x in _tensors(trace, tensors) if not _is_void(x)]
     if not parts:
         fail(trace, "invalid-op", "`torch.cat` of nothing")
