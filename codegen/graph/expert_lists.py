@@ -8,7 +8,6 @@ of several; classes of the source stay what they are.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from codegen.graph.objects import Foreign, Instance, ModuleObject, Parameter, Partial
@@ -16,6 +15,7 @@ from codegen.graph.predicates import Kind
 from codegen.graph.tensor_ops.shapes import count
 from codegen.graph.values import Scalar, Size, Tensor, TensorValue, value_of
 from ir.expressions import Raw, leaves
+from ir.records import dataclass
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter

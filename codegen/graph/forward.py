@@ -46,9 +46,7 @@ class Traced:
     masks: tuple[Mask, ...]
     constants: frozenset[str]  # paths of tensors that are computed from the configuration
     limits: tuple[Expr, ...] = ()  # how many tokens at once it is for, each over the configuration
-    stacks: tuple[
-        tuple[str, str, int], ...
-    ] = ()  # parameters that are several of a checkpoint, see expert_lists.templates
+    stacks: tuple[tuple[str, str, int], ...] = ()  # parameters that a checkpoint holds in parts: see expert_lists
     way: Attempt | None = field(default=None, compare=False)  # how `forward` was called
 
     @property

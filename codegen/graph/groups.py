@@ -51,6 +51,12 @@ class Joined(Foreign):
     def __init__(self, rows: TensorValue):
         self.rows = rows
 
+    def item(self, interpreter: Interpreter, index: Any) -> Any:
+        interpreter.unsupported(MESSAGE, HELP, "data-dependent")
+
+    def iterate(self, interpreter: Interpreter) -> Any:
+        interpreter.unsupported(MESSAGE, HELP, "data-dependent")
+
     def length(self, interpreter: Interpreter) -> Any:
         return self
 

@@ -58,7 +58,7 @@ from ir.spans import Span
 
 MAX_STEPS = 20_000_000
 MAX_DEPTH = 400
-STUBS = "stubs."
+STUBS, STUB_FILES = "stubs.", "stubs/"
 
 
 class Raised(Exception):
@@ -184,7 +184,7 @@ class Interpreter:
         if self.scope is not None and not self.scope.namespace.name.startswith(STUBS):
             return self.span()
         for _, span in reversed(self.stack):
-            if span is not None and not span.file.startswith(STUBS):
+            if span is not None and not span.file.startswith(STUB_FILES):
                 return span
         return self.span()
 

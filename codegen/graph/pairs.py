@@ -7,11 +7,10 @@ product with the weights of one expert is a product of groups of rows, each with
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from codegen.graph.objects import Foreign, ModuleObject, Parameter
-from codegen.graph.regions import nodes_of
+from codegen.graph.regions import frames_of, nodes_of
 from codegen.graph.routing import Routing, bound_of, compare, is_distinct, routing_of
 from codegen.graph.rowwise import ELEMENTWISE, keeps_rows
 from codegen.graph.scalars import product, same
@@ -19,6 +18,7 @@ from codegen.graph.tensor_ops.binding import canonical
 from codegen.graph.tensor_ops.shapes import count
 from codegen.graph.values import Frame, Size, Tensor, TensorValue, Trace, value_of
 from ir.graph import DType
+from ir.records import dataclass
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter
@@ -69,8 +69,9 @@ class Pairs:
         if routing is not None:
             self._settle(routing)
 
-    def _settle(self, routing: Routing) -> None:
-        """The mask that tells which tokens go to an expert is known; all others have to be the same."""
+    def _settle(self, routing: Routing, *, bounded: bool = True) -> None:
+        """The mask that tells which tokens go to an expert is known; all others have to be the same. Where it is `bounded`, the
+        source itself fails if an index is not below the number of classes."""
         if self.index is not None:
             if routing.index is not self.index:
                 self.refuse("a mask of tokens that is not that of the experts of the loop")
@@ -79,9 +80,7 @@ class Pairs:
             self.refuse("an index of experts that every turn makes anew")
         self.index = routing.index
         bound = bound_of(self.trace, self.index)
-        if self.turns is not None and bound is None and same(routing.classes, self.turns):
-            bound = routing.classes
-        if self.turns is not None and bound is None:
+        if bound is None and not bounded:
             self.refuse("an index of experts of which nothing says how many there are")
         self.bound = bound if bound is not None and count(bound) <= count(routing.classes) else routing.classes
         with self._before():
@@ -180,7 +179,13 @@ class Pairs:
         return values - self.gone - self.kept
 
     def close(self) -> None:
-        """The end of the body: what it starts with goes before it."""
+        """The end of the body: what it starts with goes before it; what was of one expert gives its name to that of all."""
+        whole = {**self.picked, **self.cuts}
+        for frame in (self.outer, *frames_of(self._body())):
+            frame.bindings = [
+                (name, whole.get(value, value) if isinstance(value, TensorValue) else value)
+                for name, value in frame.bindings
+            ]
         self.outer.body[self.start : self.start] = self.prologue.body
 
     # ------------------------------------------------------------------------------------------------------ lifting
@@ -261,9 +266,8 @@ class Pairs:
         if isinstance(left, TensorValue) and isinstance(right, TensorValue):
             tensor, number = (right, left) if left in self.experts else (left, right)
             if op == "eq" and number in self.experts and tensor not in self.experts and not tensor.shape == ():
-                classes = self.bound if self.index is not None else self.turns
-                assert classes is not None
-                self._settle(Routing(tensor, classes, (*range(len(tensor.shape)), None)))
+                classes = bound_of(self.trace, tensor) or self.bound
+                self._settle(Routing(tensor, classes, (*range(len(tensor.shape)), None)), bounded=False)
                 made = TensorValue(shape, DType.BOOL)
                 self.masks[made] = tuple(range(len(shape)))
                 return Tensor(made)
@@ -416,6 +420,12 @@ class Pairs:
                 return self._product("grouped_matmul", x, w, shape, dtype)
             case "addmm", (b, x, w) if x in self.rows and w in self.picked:
                 return self._plus(self._product("grouped_matmul", x, w, shape, dtype), b, shape, dtype)
+            case "layer_norm" | "rms_norm", (x, *weights, sizes, eps) if x in self.rows:
+                made = self._of_rows(op, (x, *(None for _ in weights), sizes, eps), results)[0]
+                for name, weight in zip(("mul", "add"), weights, strict=False):
+                    if weight is not None:
+                        made = self._row_and_weight(name, made, weight, shape, dtype)
+                return made
             case _ if op in ELEMENTWISE:
                 full = tuple(
                     self.of_row(arg, len(shape)).value if isinstance(arg, TensorValue) and arg in self.picked else arg
@@ -435,16 +445,16 @@ class Pairs:
             assert isinstance(node.args[0], TensorValue)
             whole = node.args[0]
         sizes = self.group_sizes(whole.shape[0])
-        if self.trace.frame is not self.outer:
-            self.trace.frame.bindings.append(("sizes", sizes))
+        self._named("sizes", sizes)
         return self._row(op, (x, whole, sizes), shape, dtype)
 
     def _plus(self, made: Tensor, bias: object, shape: Shape, dtype: DType) -> Tensor:
-        if bias is None:
-            return made
-        assert isinstance(bias, TensorValue)
-        added = self.of_row(bias, len(shape)).value if bias in self.picked else bias
-        return self._row("add", (made.value, added), shape, dtype)
+        return made if bias is None else self._row_and_weight("add", made, bias, shape, dtype)
+
+    def _row_and_weight(self, op: str, made: Tensor, weight: object, shape: Shape, dtype: DType) -> Tensor:
+        assert isinstance(weight, TensorValue)
+        other = self.of_row(weight, len(shape)).value if weight in self.picked else weight
+        return self._row(op, (made.value, other), shape, dtype)
 
     def of_row(self, part: TensorValue, rank: int) -> Tensor:
         """For every row, the part of the weights that belongs to its expert, with `rank` axes."""
@@ -464,7 +474,13 @@ class Pairs:
                 index = (self.flat, (self.order,))
                 self._expert_of_row = self._record("getitem", index, (self.count,), DType.INT64, "expert_of_row")
             self.rows.add(self._expert_of_row)
+        self._named("expert_of_row", self._expert_of_row)
         return self._expert_of_row
+
+    def _named(self, name: str, value: TensorValue) -> None:
+        """Let a function that is given a value call it by its name."""
+        if self.trace.frame not in (self.outer, self.prologue):
+            self.trace.frame.bindings.append((name, value))
 
     _expert_of_row: TensorValue | None = None
 
@@ -593,11 +609,24 @@ class _Before:
         self.pairs.trace.frame = self.frame
 
 
+class _OfRows(Foreign):
+    """What only the data knows about the rows of the expert."""
+
+    def item(self, interpreter: Interpreter, index: Any) -> Any:
+        return refuse_number(interpreter)
+
+    def iterate(self, interpreter: Interpreter) -> Any:
+        return refuse_number(interpreter)
+
+
 @dataclass(frozen=True)
-class Edge(Foreign):
+class Edge(_OfRows):
     """Where the rows of the expert begin, or end, among rows sorted by expert."""
 
     first: bool
+
+    def truth(self, interpreter: Interpreter) -> Any:
+        return refuse_number(interpreter)
 
     def binary(self, interpreter: Interpreter, op: str, other: Any, reflected: bool) -> Any:
         if op == "+" and self.first and isinstance(other, RowCount):
@@ -607,7 +636,7 @@ class Edge(Foreign):
         return refuse_number(interpreter)
 
 
-class RowCount(Foreign):
+class RowCount(_OfRows):
     """How many rows the expert has, as a number of Python; a turn without any does nothing."""
 
     def binary(self, interpreter: Interpreter, op: str, other: Any, reflected: bool) -> Any:

@@ -100,6 +100,14 @@ def nodes_of(frame: Frame) -> Iterator[tuple[Node, Frame]]:
             yield item, frame
 
 
+def frames_of(frame: Frame) -> Iterator[Frame]:
+    """A frame and all below it."""
+    yield frame
+    for item in frame.body:
+        if isinstance(item, Frame):
+            yield from frames_of(item)
+
+
 def _names_in(frame: Frame) -> dict[TensorValue, set[str]]:
     """What the methods of modules call values. Helper functions have names of their own for whatever they are given."""
     names: dict[TensorValue, set[str]] = {}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from codegen.graph import scalars
-from codegen.graph.regions import nodes_of, tensors_in
+from codegen.graph.regions import frames_of, nodes_of, tensors_in
 from codegen.graph.values import Frame, Node, Scalar, TensorValue, value_of
 from ir.records import dataclass, field
 
@@ -138,12 +137,5 @@ def _rename(frame: Frame, values: dict[TensorValue, TensorValue]) -> None:
 
     for node, _ in nodes_of(frame):
         node.args = tuple(renamed(argument) for argument in node.args)
-    for inner in _frames(frame):
+    for inner in frames_of(frame):
         inner.bindings = [(name, final(v) if isinstance(v, TensorValue) else v) for name, v in inner.bindings]
-
-
-def _frames(frame: Frame) -> Iterator[Frame]:
-    yield frame
-    for item in frame.body:
-        if isinstance(item, Frame):
-            yield from _frames(item)
