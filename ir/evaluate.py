@@ -679,6 +679,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "fmod": _binary(np.fmod),
     "pow": _power,
     "atan2": _binary(np.arctan2, fractions=True),
+    "logaddexp": _binary(np.logaddexp, fractions=True),
     "maximum": _binary(np.maximum),
     "minimum": _binary(np.minimum),
     "lerp": lambda a, b, weight: (a + weight * (b - a)).astype(a.dtype),

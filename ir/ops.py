@@ -47,6 +47,7 @@ remainder %a %b | a % b, with the sign of b
 fmod %a %b | a - b * trunc(a / b)
 pow %a %b | a ** b
 atan2 %a %b | the angle of the point (b, a)
+logaddexp %a %b | log(exp(a) + exp(b))
 maximum %a %b | the greater
 minimum %a %b | the lesser
 lerp %a %b %weight | a + weight * (b - a)

@@ -10,7 +10,7 @@ from ir.ops import OPS
 Shape = tuple[Size, ...]
 
 ELEMENTWISE = frozenset(
-    "add sub mul div floor_divide remainder fmod pow atan2 maximum minimum lerp neg abs sign floor ceil round trunc"
+    "add sub mul div floor_divide remainder fmod pow atan2 logaddexp maximum minimum lerp neg abs sign floor ceil round trunc"
     " reciprocal sqrt rsqrt exp exp2 expm1 log log1p log2 log10 sin cos tan atan sinh cosh erf erfinv clamp nan_to_num isnan"
     " isinf isfinite eq ne lt le gt ge logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor"
     " bitwise_not left_shift right_shift relu relu6 silu gelu sigmoid logsigmoid tanh softplus leaky_relu elu selu mish"

@@ -232,13 +232,17 @@ class ClassWriter:
             if parameter.name in self.buffers:
                 out += self.buffer_lines(parameter)
             else:
-                shape = [unparse(to_syntax(size, self.init_leaf)) for size in parameter.shape]
-                out.append(f"self.{parameter.name} = {self.dialect.parameter_fill(parameter, shape)}")
+                out.append(f"self.{parameter.name} = {self.filled(parameter)}")
         for child_name, child in example.module.children:
             made = self.child(child_name, child)
             if made:
                 out.append(f"self.{child_name} = {made}")
         return out
+
+    def filled(self, parameter: Parameter) -> str:
+        """A parameter with the numbers that it starts with."""
+        shape = [unparse(to_syntax(size, self.init_leaf)) for size in parameter.shape]
+        return self.dialect.parameter_fill(parameter, shape)
 
     def buffer_lines(self, parameter: Parameter) -> list[str]:
         """A tensor that follows from the configuration: PyTorch keeps it as a buffer, Flax computes it where it is read."""
@@ -325,6 +329,9 @@ class ClassWriter:
                 made = self.child(f"{where[len(self.plan.instances[0].path) :].lstrip('.')}.{child_name}", grandchild)
                 items.append(f"{child_name!r}: {made}")
             return f"{self.dialect.module_list('{' + ', '.join(items) + '}', 'dict')}"
+        if child.kind == "ParameterList":
+            items = [self.filled(parameter) for parameter in child.parameters]
+            return self.dialect.module_list(f"[{', '.join(items)}]", "parameters")
         texts = []
         for child_name, grandchild in child.children:
             inner = f"{where}.{child_name}"

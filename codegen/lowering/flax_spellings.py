@@ -34,6 +34,7 @@ TEMPLATES = {
     "fmod": "jnp.fmod(a, b)",
     "pow": "a ** b",
     "atan2": "jnp.arctan2(a, b)",
+    "logaddexp": "jnp.logaddexp(a, b)",
     "maximum": "jnp.maximum(a, b)",
     "minimum": "jnp.minimum(a, b)",
     "lerp": "a + weight * (b - a)",
@@ -581,7 +582,7 @@ def spell(op: str, args: tuple[Rendered, ...]) -> ast.expr:
 
 
 _FRACTIONS = frozenset(
-    "div atan2 reciprocal sqrt rsqrt exp exp2 expm1 log log1p log2 log10 sin cos tan atan sinh cosh erf erfinv sigmoid tanh".split()
+    "div atan2 logaddexp reciprocal sqrt rsqrt exp exp2 expm1 log log1p log2 log10 sin cos tan atan sinh cosh erf erfinv sigmoid tanh".split()
 )
 _ELEMENTWISE = (
     frozenset("add sub mul floor_divide remainder fmod pow maximum minimum lerp clamp where masked_fill".split())

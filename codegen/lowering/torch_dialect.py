@@ -121,6 +121,8 @@ class TorchDialect:
     def module_list(self, items: str, kind: str) -> str:
         if kind == "dict":
             return f"nn.ModuleDict({items})"
+        if kind == "parameters":
+            return f"nn.ParameterList({items})"
         return f"nn.ModuleList({items})"
 
     def constant_lines(self, body: list[str]) -> list[str]:

@@ -34,6 +34,7 @@ TEMPLATES = {
     "fmod": "torch.fmod(a, b)",
     "pow": "a ** b",
     "atan2": "torch.atan2(a, b)",
+    "logaddexp": "torch.logaddexp(a, b)",
     "maximum": "torch.maximum(a, b)",
     "minimum": "torch.minimum(a, b)",
     "lerp": "torch.lerp(a, b, weight)",

@@ -176,6 +176,7 @@ for _op, _program in {
     "mul": lambda t, F, x, y: x * y,
     "div": lambda t, F, x, y: x / y,
     "atan2": lambda t, F, x, y: t.atan2(x, y),
+    "logaddexp": lambda t, F, x, y: t.logaddexp(x, y),
     "maximum": lambda t, F, x, y: t.maximum(x, y),
     "minimum": lambda t, F, x, y: t.minimum(x, y),
     "eq": lambda t, F, x, y: x == y,

@@ -47,7 +47,7 @@ BINARY = {
     ">>": "right_shift",
 }
 COMPARISONS = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor"})
-FRACTIONS = frozenset({"div", "atan2"})
+FRACTIONS = frozenset({"div", "atan2", "logaddexp"})
 
 
 def elementwise(trace: Trace, op: str, *operands: Operand) -> Tensor:
@@ -75,6 +75,7 @@ for _op, _functions, _methods in (
     ("maximum", ("maximum", "fmax"), ("maximum",)),
     ("minimum", ("minimum", "fmin"), ("minimum",)),
     ("atan2", ("atan2", "arctan2"), ("atan2",)),
+    ("logaddexp", ("logaddexp",), ("logaddexp",)),
     ("eq", ("eq",), ("eq", "__eq__")),
     ("ne", ("ne", "not_equal"), ("ne", "not_equal", "__ne__")),
     ("lt", ("lt", "less"), ("lt", "less", "__lt__")),
