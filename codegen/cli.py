@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
+import functools
 import gc
-import inspect as introspection
 import json
-import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
 
 from codegen import __version__
 
@@ -22,162 +22,87 @@ if TYPE_CHECKING:
     from codegen.repo import Repository
     from codegen.report import Report
 
-FAILED, USAGE, UNVERIFIED, INTERRUPTED = 1, 2, 3, 130
-WIDTH = 28  # of the column of options
+FAILED, USAGE, UNVERIFIED = 1, 2, 3
+
+app = typer.Typer(
+    name="codegen",
+    help="Compile a Hugging Face config and its modeling code to readable PyTorch and Flax NNX source.",
+    epilog="Start with: codegen from-hf org/name",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="org/name, org/name@revision, a folder, or a config.json")
+]
+Package = Annotated[str, typer.Argument(metavar="PACKAGE", help="a folder that was emitted, or a name in generated/")]
+Revision = Annotated[str | None, typer.Option(metavar="REV", help="branch, tag or commit on the Hub")]
+AsJson = Annotated[bool, typer.Option("--json", help="print the result as one JSON document on stdout")]
+NoWeights = Annotated[bool, typer.Option("--no-weights", help="do not read the headers of the safetensors")]
+Check = Annotated[bool, typer.Option("--check", help="write nothing; exit with 3 on any difference")]
+Force = Annotated[bool, typer.Option("--force", help="overwrite files that were edited by hand")]
+Merge = Annotated[bool, typer.Option("--merge", help="keep edited definitions, emit the rest again, list conflicts")]
 
 
-class Wrong(Exception):
-    """Arguments that do not fit together."""
-
-
-class Argument(NamedTuple):
-    """An argument of a command, as `argparse` wants it."""
-
-    names: tuple[str, ...]
-    settings: dict[str, Any]
-
-
-class Command(NamedTuple):
-    run: Callable[..., None]
-    arguments: tuple[Argument, ...]
-
-
-def argument(*names: str, **settings: Any) -> Argument:
-    return Argument(names, settings)
-
-
-def flag(*names: str, **settings: Any) -> Argument:
-    return Argument(names, {"action": "store_true", **settings})
-
-
-SOURCE = argument("source", metavar="SOURCE", help="org/name, org/name@revision, a folder, or a config.json")
-PACKAGE = argument("package", metavar="PACKAGE", help="a folder that was emitted, or a name in generated/")
-REVISION = argument("--revision", metavar="REV", help="branch, tag or commit on the Hub")
-AS_JSON = flag("--json", dest="as_json", help="print the result as one JSON document on stdout")
-NO_WEIGHTS = flag("--no-weights", help="do not read the headers of the safetensors")
-CHECK = flag("--check", help="write nothing; exit with 3 on any difference")
-FORCE = flag("--force", help="overwrite files that were edited by hand")
-MERGE = flag("--merge", help="keep edited definitions, emit the rest again, list conflicts")
-
-COMMANDS: dict[str, Command] = {}
-
-
-def command(name: str, *arguments: Argument) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A command of the program, which gets its arguments by name."""
-
-    def register(run: Callable[..., None]) -> Callable[..., None]:
-        COMMANDS[name] = Command(run, arguments)
-        return run
-
-    return register
-
-
-def main() -> NoReturn:
-    """Run the command line, and exit.
+def main() -> None:
+    """Run the command line. No traceback leaves here.
 
     The process is short and keeps nearly all that it makes: to look for garbage, at the end too, takes longer than it frees.
     """
     gc.disable()
     try:
-        run(sys.argv[1:])
+        app()
     finally:
         gc.freeze()
 
 
-def run(arguments: Sequence[str]) -> NoReturn:
-    """Run one command, and exit. No traceback leaves here."""
-    try:
-        _run(arguments)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
-    sys.exit(0)
+def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command whose errors become diagnostics and an exit code."""
+
+    def register(run: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(run)
+        def guarded(**arguments: object) -> None:
+            from codegen.diagnostics import CompileError
+
+            as_json = arguments.get("as_json") is True
+            try:
+                run(**arguments)
+            except CompileError as error:
+                fail(error.diagnostics, as_json)
+            except (typer.Exit, typer.BadParameter, typer.Abort, KeyboardInterrupt, BrokenPipeError):
+                raise
+            except Exception as error:
+                from codegen.regenerate import internal_error
+
+                fail((internal_error(error),), as_json)
+
+        app.command(name)(guarded)
+        return guarded
+
+    return register
 
 
-def _run(arguments: Sequence[str]) -> None:
-    """The same, where all goes well or an error becomes diagnostics and an exit code."""
-    parsers = _parsers()
-    if not arguments:
-        parsers[""].print_help(sys.stderr)
-        sys.exit(USAGE)
-    given = vars(parsers[""].parse_args(arguments))
-    name = given.pop("command")
-    from codegen.diagnostics import CompileError
-
-    as_json = given["as_json"]
-    try:
-        COMMANDS[name].run(**given)
-    except Wrong as error:
-        parsers[name].error(str(error))
-    except CompileError as error:
-        fail(error.diagnostics, as_json)
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        from codegen.regenerate import internal_error
-
-        fail((internal_error(error),), as_json)
-
-
-def _parsers() -> dict[str, argparse.ArgumentParser]:
-    """That of the program, under the name "", and those of its commands."""
-
-    class Shape(argparse.RawDescriptionHelpFormatter):
-        def __init__(self, prog: str) -> None:
-            super().__init__(prog, max_help_position=WIDTH)
-
-    top = argparse.ArgumentParser(
-        prog="codegen",
-        description="Compile a Hugging Face config and its modeling code to readable PyTorch and Flax NNX source.",
-        epilog="Start with: codegen from-hf org/name",
-        formatter_class=Shape,
-        allow_abbrev=False,
-    )
-    top.add_argument("--version", action="version", version=__version__, help="print the version and exit")
-    found = {"": top}
-    choices = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for name, one in COMMANDS.items():
-        summary, _, examples = introspection.cleandoc(one.run.__doc__ or "").partition("\n\n")
-        parser = choices.add_parser(
-            name, help=summary, description=summary, epilog=examples, formatter_class=Shape, allow_abbrev=False
-        )
-        for argument in one.arguments:
-            parser.add_argument(*argument.names, **argument.settings)
-        found[name] = parser
-    return found
-
-
-@command(
-    "from-hf",
-    SOURCE,
-    argument("--out", metavar="DIR", type=Path, help="folder of the package; ./<package> if not given"),
-    REVISION,
-    argument(
-        "--target", metavar="NAMES", default="torch,flax", help="frameworks to emit, comma separated (%(default)s)"
-    ),
-    argument("--emit", metavar="graph|arch", help="print this level of the IR, write nothing"),
-    NO_WEIGHTS,
-    FORCE,
-    MERGE,
-    AS_JSON,
-)
+@command("from-hf")
 def from_hf(
-    source: str,
-    out: Path | None,
-    revision: str | None,
-    target: str,
-    emit: str | None,
-    no_weights: bool,
-    force: bool,
-    merge: bool,
-    as_json: bool,
+    source: Source,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="folder of the package; ./<package> if not given")
+    ] = None,
+    revision: Revision = None,
+    target: Annotated[str, typer.Option(metavar="NAMES", help="frameworks to emit, comma separated")] = "torch,flax",
+    emit: Annotated[
+        str | None, typer.Option(metavar="graph|arch", help="print this level of the IR, write nothing")
+    ] = None,
+    no_weights: NoWeights = False,
+    force: Force = False,
+    merge: Merge = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compile SOURCE to a package.
 
+    \b
     codegen from-hf org/name                  write ./<package> (in a checkout: generated/<package>)
     codegen from-hf org/name@v1 --out model   a revision, to a folder of your choice
     codegen from-hf path/to/folder --json     a local folder; the result as JSON
@@ -187,9 +112,9 @@ def from_hf(
 
     targets = _names(target, pipeline.TARGETS, "--target")
     if emit is not None and emit not in pipeline.EMITS:
-        raise Wrong(f"--emit: {emit!r} is none of {', '.join(pipeline.EMITS)}")
+        raise typer.BadParameter(f"{emit!r} is none of {', '.join(pipeline.EMITS)}", param_hint="--emit")
     if force and merge:
-        raise Wrong("--merge: --force and --merge exclude each other")
+        raise typer.BadParameter("--force and --merge exclude each other", param_hint="--merge")
     repository = _load(source, revision, weights=not no_weights)
     if emit is not None:
         text = pipeline.emit(repository, emit)
@@ -213,16 +138,18 @@ def from_hf(
     _finish(facts, _story(folder, written), notes, as_json)
 
 
-@command(
-    "inspect",
-    SOURCE,
-    argument("--against", metavar="OTHER", help="a second source; the report is what differs"),
-    REVISION,
-    AS_JSON,
-)
-def inspect(source: str, against: str | None, revision: str | None, as_json: bool) -> None:
+@command("inspect")
+def inspect(
+    source: Source,
+    against: Annotated[
+        str | None, typer.Option(metavar="OTHER", help="a second source; the report is what differs")
+    ] = None,
+    revision: Revision = None,
+    as_json: AsJson = False,
+) -> None:
     """Report the architecture of SOURCE.
 
+    \b
     codegen inspect org/name
     codegen inspect org/name --against org/other    the gap between two architectures
     """
@@ -233,14 +160,14 @@ def inspect(source: str, against: str | None, revision: str | None, as_json: boo
     _report(pipeline.inspect(repository, other), as_json)
 
 
-@command(
-    "explain",
-    argument("package", metavar="PACKAGE[:FACT]", help="a package, and a fact of it by name"),
-    AS_JSON,
-)
-def explain_package(package: str, as_json: bool) -> None:
+@command("explain")
+def explain_package(
+    package: Annotated[str, typer.Argument(metavar="PACKAGE[:FACT]", help="a package, and a fact of it by name")],
+    as_json: AsJson = False,
+) -> None:
     """Say which source line and which config key every fact of a package came from.
 
+    \b
     codegen explain generated/name
     codegen explain name:rope_theta
     """
@@ -250,10 +177,11 @@ def explain_package(package: str, as_json: bool) -> None:
     _report(explain(_package(name), fact), as_json)
 
 
-@command("regenerate-all", CHECK, FORCE, MERGE, AS_JSON)
-def regenerate_all(check: bool, force: bool, merge: bool, as_json: bool) -> None:
+@command("regenerate-all")
+def regenerate_all(check: Check = False, force: Force = False, merge: Merge = False, as_json: AsJson = False) -> None:
     """Emit every package of generated/ again, where anything it depends on changed.
 
+    \b
     codegen regenerate-all
     codegen regenerate-all --check    for CI: write nothing, fail on any difference
     """
@@ -263,17 +191,17 @@ def regenerate_all(check: bool, force: bool, merge: bool, as_json: bool) -> None
     _regenerate(again.packages(checkout / "generated"), checkout, check, force, merge, as_json, overview=True)
 
 
-@command(
-    "regenerate",
-    argument("names", metavar="NAME", nargs="+", help="names in generated/"),
-    CHECK,
-    FORCE,
-    MERGE,
-    AS_JSON,
-)
-def regenerate(names: list[str], check: bool, force: bool, merge: bool, as_json: bool) -> None:
+@command("regenerate")
+def regenerate(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="names in generated/")],
+    check: Check = False,
+    force: Force = False,
+    merge: Merge = False,
+    as_json: AsJson = False,
+) -> None:
     """Emit some packages of generated/ again.
 
+    \b
     codegen regenerate name other
     codegen regenerate name --merge    keep what was edited by hand
     """
@@ -282,55 +210,66 @@ def regenerate(names: list[str], check: bool, force: bool, merge: bool, as_json:
     _regenerate(folders, checkout, check, force, merge, as_json)
 
 
-@command("verify", argument("subject", metavar="SOURCE|PACKAGE", help="what to bring up"), AS_JSON)
-def verify(subject: str, as_json: bool) -> None:
+@command("verify")
+def verify(
+    subject: Annotated[str, typer.Argument(metavar="SOURCE|PACKAGE", help="what to bring up")],
+    execute: Annotated[
+        bool, typer.Option("--execute-original", help="run code that SOURCE brings, without network or tokens")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Run the bring-up checklist and measure every item. Exits with 3 if one fails.
 
+    \b
     codegen verify generated/name
     codegen verify org/name --json
+    codegen verify org/own-code --execute-original
     """
     from codegen import pipeline
 
     folder = _find_package(subject)
-    report = pipeline.verify(_load(subject, None)) if folder is None else pipeline.verify_package(folder)
+    report = (
+        pipeline.verify(_load(subject, None), execute=execute) if folder is None else pipeline.verify_package(folder)
+    )
     _report(report, as_json)
     if report.passed is False:
-        sys.exit(UNVERIFIED)
+        raise typer.Exit(UNVERIFIED)
 
 
-@command(
-    "convert",
-    SOURCE,
-    argument("--to", metavar="orbax|safetensors|hf", required=True, help="layout to write"),
-    argument("--out", metavar="DIR", type=Path, required=True, help="folder to write"),
-    flag("--scanned", help="stack equal layers"),
-    argument("--unscanned", dest="scanned", action="store_false", help="keep equal layers apart, as if not said"),
-    AS_JSON,
-)
-def convert(source: str, to: str, out: Path, scanned: bool, as_json: bool) -> None:
+@command("convert")
+def convert(
+    source: Source,
+    to: Annotated[str, typer.Option(metavar="orbax|safetensors|hf", help="layout to write")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="folder to write")],
+    scanned: Annotated[
+        bool, typer.Option("--scanned/--unscanned", help="stack equal layers, or keep them apart")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Convert a checkpoint.
 
+    \b
     codegen convert org/name --to orbax --scanned --out checkpoint
     """
     from codegen import pipeline
 
     layouts = ("orbax", "safetensors", "hf")
     if to not in layouts:
-        raise Wrong(f"--to: {to!r} is none of {', '.join(layouts)}")
+        raise typer.BadParameter(f"{to!r} is none of {', '.join(layouts)}", param_hint="--to")
     _report(pipeline.convert(source, to, out, scanned=scanned), as_json)
 
 
-@command(
-    "generate",
-    PACKAGE,
-    argument("--weights", metavar="SOURCE", required=True, help="where the weights are"),
-    argument("--prompt", metavar="TEXT", required=True, help="what to continue"),
-    flag("--chat", help="put the prompt through the chat template"),
-    AS_JSON,
-)
-def generate(package: str, weights: str, prompt: str, chat: bool, as_json: bool) -> None:
+@command("generate")
+def generate(
+    package: Package,
+    weights: Annotated[str, typer.Option(metavar="SOURCE", help="where the weights are")],
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help="what to continue")],
+    chat: Annotated[bool, typer.Option("--chat", help="put the prompt through the chat template")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Generate text with a package and published weights.
 
+    \b
     codegen generate generated/name --weights org/name --prompt "Once upon a time"
     """
     from codegen import pipeline
@@ -338,10 +277,14 @@ def generate(package: str, weights: str, prompt: str, chat: bool, as_json: bool)
     _report(pipeline.generate(_package(package), weights, prompt, chat=chat), as_json)
 
 
-@command("list", flag("--sizes", help="count the parameters of each checkpoint"), AS_JSON)
-def list_packages(sizes: bool, as_json: bool) -> None:
+@command("list")
+def list_packages(
+    sizes: Annotated[bool, typer.Option("--sizes", help="count the parameters of each checkpoint")] = False,
+    as_json: AsJson = False,
+) -> None:
     """List the packages of generated/ and the repositories that each serves.
 
+    \b
     codegen list
     codegen list --sizes
     codegen list --json
@@ -371,11 +314,20 @@ def _served(entry: Entry, counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {number:,}" for name, number in counts.items()) or ", ".join(entry.patterns)
 
 
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit()
+
+
 def _load(source: str, revision: str | None, *, weights: bool = True) -> Repository:
     from codegen import repo
 
     if revision is not None and "@" in source and not Path(source).exists():
-        raise Wrong("--revision: the source names a revision already")
+        raise typer.BadParameter("the source names a revision already", param_hint="--revision")
     return repo.load(source, revision, weights=weights)
 
 
@@ -383,7 +335,7 @@ def _names(text: str, allowed: Iterable[str], option: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     wrong = [name for name in names if name not in allowed]
     if wrong:
-        raise Wrong(f"{option}: {wrong[0]!r} is none of {', '.join(allowed)}")
+        raise typer.BadParameter(f"{wrong[0]!r} is none of {', '.join(allowed)}", param_hint=option)
     return names
 
 
@@ -453,7 +405,7 @@ def _regenerate(
     from codegen import regenerate as again
 
     if force and merge:
-        raise Wrong("--merge: --force and --merge exclude each other")
+        raise typer.BadParameter("--force and --merge exclude each other", param_hint="--merge")
     with _Progress(len(folders)) as progress:
         outcomes = again.regenerate_many(folders, checkout, progress.advance, check=check, force=force, merge=merge)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
@@ -467,9 +419,9 @@ def _regenerate(
     diagnostics = tuple(diagnostic for outcome in outcomes for diagnostic in outcome.diagnostics)
     _finish({"ok": not (failed or differing), "packages": rows}, "\n".join(lines), diagnostics, as_json)
     if failed:
-        sys.exit(FAILED)
+        raise typer.Exit(FAILED)
     if differing:
-        sys.exit(UNVERIFIED)
+        raise typer.Exit(UNVERIFIED)
 
 
 class _Progress:
@@ -521,10 +473,10 @@ def _finish(facts: Mapping[str, object], text: str, diagnostics: Iterable[Diagno
 
     found = tuple(diagnostics)
     if as_json:
-        print(json.dumps({"ok": True, **facts, "diagnostics": [to_json(one) for one in found]}, indent=2))
+        typer.echo(json.dumps({"ok": True, **facts, "diagnostics": [to_json(one) for one in found]}, indent=2))
         return
     _print_diagnostics(found)
-    print(text)
+    typer.echo(text)
 
 
 def fail(diagnostics: tuple[Diagnostic, ...], as_json: bool) -> NoReturn:
@@ -532,10 +484,10 @@ def fail(diagnostics: tuple[Diagnostic, ...], as_json: bool) -> NoReturn:
     from codegen.diagnostics import to_json
 
     if as_json:
-        print(json.dumps({"ok": False, "diagnostics": [to_json(one) for one in diagnostics]}, indent=2))
+        typer.echo(json.dumps({"ok": False, "diagnostics": [to_json(one) for one in diagnostics]}, indent=2))
     else:
         _print_diagnostics(diagnostics)
-    sys.exit(FAILED)
+    raise typer.Exit(FAILED)
 
 
 def _print_diagnostics(diagnostics: tuple[Diagnostic, ...]) -> None:
@@ -543,8 +495,8 @@ def _print_diagnostics(diagnostics: tuple[Diagnostic, ...]) -> None:
     from codegen.excerpts import read_source
 
     for diagnostic in diagnostics:
-        print(to_text(diagnostic, read_source), file=sys.stderr)
-        print("", file=sys.stderr)
+        typer.echo(to_text(diagnostic, read_source), err=True)
+        typer.echo("", err=True)
     errors = sum(diagnostic.severity is Severity.ERROR for diagnostic in diagnostics)
     if errors > 1:
-        print(f"{errors} errors", file=sys.stderr)
+        typer.echo(f"{errors} errors", err=True)

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from codegen import __version__, graph, raising
 from codegen.diagnostics import CompileError, Diagnostic, Severity, printable
@@ -35,6 +35,9 @@ from ir.expressions import Const, Expr, Key, leaves
 from ir.graph import Region
 from ir.reading import INERT
 from ir.records import dataclass, replace
+
+if TYPE_CHECKING:
+    from codegen.verify.interpreted import Program
 
 TARGETS = ("torch", "flax")
 LIKE = 0.85  # of 1, from which on one key may be meant for another
@@ -385,6 +388,42 @@ def package_name(config: Mapping[str, object]) -> str:
     """The name of the package for a configuration: its type, as an identifier."""
     name = re.sub(r"\W+", "_", str(config.get("model_type") or "model"), flags=re.ASCII).strip("_").lower() or "model"
     return f"{name}_" if keyword.iskeyword(name) else f"model_{name}" if name[0].isdigit() else name
+
+
+def program(front: Front) -> Program:
+    """What the interpreter understood, to be evaluated on numbers."""
+    from codegen.verify.interpreted import Program, Seen
+
+    built, traced = front.built, front.traced
+    entries = graph.state_entries(built)
+    return Program(
+        front.repository.config,
+        built.resolved,
+        traced.tree,
+        traced.region,
+        traced.inputs,
+        tuple(Seen(mask.name, mask.causal, mask.window, mask.chunk) for mask in traced.masks),
+        {entry.name: entry.sizes for entry in entries if entry.tied is None},
+        {entry.name: entry.tied for entry in entries if entry.tied is not None},
+        int(built.resolved.get("vocab_size", 0)),
+    )
+
+
+def reference_notes(own_code: Mapping[str, str], executed: bool) -> Iterator[Diagnostic]:
+    """What stood in for the original where that is code of its repository."""
+    if own_code and executed:
+        message = "code of the repository was run, in a process of its own without network or tokens"
+        yield Diagnostic("original-executed", message, severity=Severity.NOTE)
+    elif own_code:
+        message = (
+            "no code of the repository was run: its graph, as the interpreter understood it, was evaluated instead"
+        )
+        yield Diagnostic(
+            "original-evaluated",
+            message,
+            help="--execute-original runs it, in a process of its own without network or tokens",
+            severity=Severity.NOTE,
+        )
 
 
 def title(config: Mapping[str, object]) -> str:

@@ -22,7 +22,9 @@ from codegen.joints import (
     naming_of,
     package_name,
     placed,
+    program,
     record,
+    reference_notes,
     sources,
     templates,
     uncollected,
@@ -170,8 +172,9 @@ def convert(source: str, to: str, out: Path, *, scanned: bool) -> Report:
     not_available("convert")
 
 
-def verify(repository: Repository) -> Report:
-    """Compile a source, and measure the bring-up checklist of what came out.
+def verify(repository: Repository, *, execute: bool = False) -> Report:
+    """Compile a source, and measure the bring-up checklist of what came out. Code that the source brings is evaluated by the
+    interpreter; it is run only if `execute` says so, without network or tokens.
 
     Raises:
         CompileError: it cannot be compiled.
@@ -179,13 +182,27 @@ def verify(repository: Repository) -> Report:
     from codegen.verify import checklist
 
     package = compile_package(repository)
+
+    def own_code(config: Mapping[str, object], out: Path) -> str:
+        if execute:
+            return checklist.execute(config, out, code=sources(repository))
+        return evaluate(replace(repository, config=config), out)
+
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / package.name
         write(package, out)
         held = repository.tensors
-        checks = [checklist.weights(None if held is None else len(held)), *checklist.run(out)]
+        checks = [checklist.weights(None if held is None else len(held)), *checklist.run(out, own_code)]
         report = checklist.report(repository.source, checks)
-    return replace(report, notes=(*repository.notes, *package.notes))
+    return replace(report, notes=(*repository.notes, *package.notes, *reference_notes(sources(repository), execute)))
+
+
+def evaluate(repository: Repository, out: Path) -> str:
+    """Record in a folder what the graph of a source computes; why that cannot be done, or nothing."""
+    from codegen.verify import interpreted
+
+    front = trace(repository, build(repository), raise_components=False)
+    return interpreted.record(program(front), out)
 
 
 def verify_package(folder: Path) -> Report:

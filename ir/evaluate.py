@@ -63,8 +63,8 @@ class Context:
     """What a region needs beyond its arguments.
 
     `model` is what MODEL stands for. `parameters` are found by their path from the module that the region belongs to.
-    `special` computes operations that are not of OPS (caches, masks) from their evaluated arguments. `define` gives the
-    region that a raised component stands for.
+    `special` computes operations otherwise than as if nothing came before the tokens and all logits were wanted, from
+    their evaluated arguments. `define` gives the region that a raised component stands for.
     """
 
     environment: Environment = field(default_factory=Environment)
@@ -166,6 +166,8 @@ class _Evaluation:
             return
         if node.name in frame.context.special:
             made = frame.context.special[node.name](*args)
+        elif node.name in _FRESH:
+            made = _FRESH[node.name](node, args, frame)
         else:
             made = evaluate_op(node.name, args, model=frame.context.model)
         frame.bind_all(node.results, made if isinstance(made, tuple) else (made,))
@@ -278,6 +280,31 @@ class _Frame:
                 return tuple(self.operand(item) for item in operand)
             case _:
                 assert_never(operand)
+
+
+# --------------------------------------------------------------------------------------------- caches that are still empty
+
+
+def _zero_state(node: Op, args: Sequence[Any], frame: _Frame) -> Array:
+    """What a recurrence has before the first token."""
+    (result,) = node.results
+    shape = [evaluate_expr(size, frame.environment()) for size in result.shape]
+    return np.zeros(shape, _FLAT[frame.context.dtype(result.dtype)])
+
+
+def _behind_zeros(node: Op, args: Sequence[Any], frame: _Frame) -> Array:
+    _, _, x, size = args
+    return np.concatenate([np.zeros((*x.shape[:-1], size), x.dtype), x], axis=-1)
+
+
+_FRESH: dict[str, Callable[[Op, Sequence[Any], _Frame], Any]] = {
+    "cache_update": lambda node, args, frame: (args[0], args[1]),
+    "last_only": lambda node, args, frame: args[0],
+    "state_read": _zero_state,
+    "state_write": lambda node, args, frame: (),
+    "state_extend": _behind_zeros,
+    "state_append": lambda node, args, frame: args[2],
+}
 
 
 # ----------------------------------------------------------------------------------------------------------- operations

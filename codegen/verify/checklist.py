@@ -5,17 +5,22 @@ from __future__ import annotations
 import ast
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 from codegen.report import Report, columns
-from codegen.verify.processes import installed, last_line, run_module
+from codegen.verify.processes import can_cut_off, installed, last_line, run_module
 from ir.records import dataclass
 
-LIBRARY = "transformers/"  # the only code that is ever run
+LIBRARY = "transformers/"  # the only code that is run without being asked for
 FRAMEWORKS = {"torch": ("torch",), "flax": ("jax", "flax")}  # and what each needs
+
+
+Original = Callable[[Mapping[str, object], Path], str]
+"""Records what the original computes for a configuration in a folder; returns why it cannot, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +57,15 @@ def weights(count: int | None) -> Check:
     return Check("weights", name, said=f"{count} tensors, each has its place")
 
 
-def run(package: Path) -> tuple[Check, ...]:
-    """Record the original on a small configuration that the package serves, and compare both models with it."""
+def run(package: Path, own_code: Original | None = None) -> tuple[Check, ...]:
+    """Record the original on a small configuration that the package serves, and compare both models with it.
+    `own_code` records what is no code of the library.
+    """
     with tempfile.TemporaryDirectory() as folder:
         config, reason = small_configuration(package)
         checkpoint = Path(folder) / "checkpoint"
         if not reason:
-            reason = _record(config, _record_of(package), Path(folder), checkpoint)
+            reason = _original(_record_of(package), own_code)(config, checkpoint)
         with ThreadPoolExecutor() as pool:
             measured = pool.map(lambda name: _framework(name, package, checkpoint, reason), FRAMEWORKS)
             return tuple(check for checks in measured for check in checks)
@@ -97,16 +104,45 @@ def _record_of(package: Path) -> Mapping[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _record(config: Mapping[str, object], source: Mapping[str, object], folder: Path, checkpoint: Path) -> str:
-    """Run the original; why that cannot be done, or nothing."""
-    if not str(source.get("code", LIBRARY)).startswith(LIBRARY):
-        return "the original is code of its repository, which is never run"
+def _original(source: Mapping[str, object], own_code: Original | None) -> Original:
+    names = source.get("names")
+    renamed = names if isinstance(names, dict) else {}
+    if str(source.get("code", LIBRARY)).startswith(LIBRARY):
+        return lambda config, out: execute(config, out, names=renamed)
+    if own_code is None:
+        return lambda config, out: "the original is code of its repository, which is never run: verify the repository"
+    if renamed:
+        return lambda config, out: "its checkpoints name tensors otherwise than its modules"
+    return own_code
+
+
+def execute(
+    config: Mapping[str, object],
+    out: Path,
+    *,
+    names: Mapping[str, object] = MappingProxyType({}),
+    code: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """Run the original in a process of its own; why that cannot be done, or nothing. `code` are the texts of files that a
+    source brings: that process has neither a network nor tokens.
+    """
     if missing := [name for name in ("torch", "transformers") if not installed(name)]:
         return f"the original needs {' and '.join(missing)}, which is not installed"
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "names.json").write_text(json.dumps(source.get("names") or {}))
-    module = "codegen.verify.reference"
-    done = run_module(module, str(folder / "config.json"), str(checkpoint), str(folder / "names.json"))
+    with tempfile.TemporaryDirectory() as folder:
+        settings, stored = Path(folder) / "config.json", Path(folder) / "names.json"
+        settings.write_text(json.dumps(config))
+        stored.write_text(json.dumps(dict(names)))
+        arguments = [str(settings), str(out), str(stored)]
+        if not code:
+            done = run_module("codegen.verify.reference", *arguments)
+        elif not can_cut_off():
+            return "the network cannot be cut off from a process here"
+        else:
+            place = Path(folder, "code")
+            for name, text in code.items():
+                (place / name).parent.mkdir(parents=True, exist_ok=True)
+                (place / name).write_text(text)
+            done = run_module("codegen.verify.reference", *arguments, str(place), alone=Path(folder))
     return "" if done.returncode == 0 else f"the original fails: {last_line(done.stderr)}"
 
 

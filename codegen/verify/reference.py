@@ -1,6 +1,8 @@
-"""What the original computes, recorded in a process of its own. Only for code that transformers itself ships.
+"""What the original computes, recorded in a process of its own.
 
-    python -m codegen.verify.reference CONFIG_JSON OUT_DIR [NAMES_JSON]
+    python -m codegen.verify.reference CONFIG_JSON OUT_DIR [NAMES_JSON [CODE_DIR]]
+
+Without CODE_DIR only code that transformers itself ships is run; with it, what the configuration's `auto_map` names there.
 
 OUT_DIR gets a checkpoint of random weights (`config.json`, `model.safetensors`), a checkpoint of the gradients of the
 next-token loss (`gradient/`), and `expected.npz`: token ids, logits alone and padded, and how exact the original itself is.
@@ -25,14 +27,12 @@ import numpy as np
 LENGTH, PADDING = 17, 4  # tokens of a row; those of a padded row that are none
 
 
-def record(config_file: Path, out: Path, names: Mapping[str, object]) -> None:
+def record(config_file: Path, out: Path, names: Mapping[str, object], code: Path | None = None) -> None:
     """Build the original with random weights, none of them at its start, and keep checkpoint, ids, logits, gradients."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
-    config = AutoConfig.for_model(**json.loads(config_file.read_text()))
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32).float().eval()
+    config, model = built(config_file, code)
     randomize(model)
     save(model, out, config_file, names)
     ids = tokens(config.get_text_config(decoder=True).vocab_size)
@@ -62,6 +62,20 @@ def record(config_file: Path, out: Path, names: Mapping[str, object]) -> None:
     exact.float().zero_grad()
     differentiate(exact, ids)
     save(exact, out / "gradient", config_file, names)
+
+
+def built(config_file: Path, code: Path | None) -> tuple[Any, Any]:
+    """The configuration, and the model in float32."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if code is None:
+        config = AutoConfig.for_model(**json.loads(config_file.read_text()))
+    else:
+        shutil.copy(config_file, code / "config.json")
+        config = AutoConfig.from_pretrained(code, trust_remote_code=True)
+    known = {"attn_implementation": "eager", "dtype": torch.float32, "trust_remote_code": code is not None}
+    return config, AutoModelForCausalLM.from_config(config, **known).float().eval()
 
 
 def randomize(model: Any, seed: int = 0) -> None:
@@ -155,4 +169,9 @@ def stored(layout: object, tensor: Any, layer: tuple[str, ...]) -> Iterator[tupl
 
 
 if __name__ == "__main__":
-    record(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text()) if sys.argv[3:] else {})
+    record(
+        Path(sys.argv[1]),
+        Path(sys.argv[2]),
+        json.loads(Path(sys.argv[3]).read_text()) if sys.argv[3:] else {},
+        Path(sys.argv[4]) if sys.argv[4:] else None,
+    )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
-from codegen import __version__, cli
+from codegen import __version__
+from codegen.cli import app
 from tests.cli.fake import checkout, fake_pipeline, source
 
 __all__ = ["checkout", "fake_pipeline"]  # fixtures
@@ -20,22 +19,9 @@ pytestmark = pytest.mark.usefixtures("fake_pipeline")
 COMMANDS = ("from-hf", "inspect", "explain", "regenerate-all", "regenerate", "verify", "convert", "generate", "list")
 
 
-@dataclass
-class Result:
-    exit_code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def output(self) -> str:
-        return self.stdout + self.stderr
-
-
 def run(*arguments: object) -> Result:
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
-        cli.run([str(argument) for argument in arguments])
-    result = Result(end.value.code, out.getvalue(), err.getvalue())
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert "Traceback" not in result.output
     return result
 
@@ -174,18 +160,7 @@ def test_commands_on_a_package_that_is_none(checkout: Path) -> None:
 
 
 def test_nothing_heavy_is_imported_for_help() -> None:
-    code = "import sys; import codegen.cli; print(*sorted(sys.modules))"
+    code = "import sys; from codegen.cli import app; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {
-        "rich",
-        "typer",
-        "dataclasses",
-        "jinja2",
-        "libcst",
-        "numpy",
-        "huggingface_hub",
-        "safetensors",
-        "pydantic",
-        "httpx",
-    }
+    heavy = {"rich", "jinja2", "libcst", "numpy", "huggingface_hub", "safetensors", "pydantic", "httpx"}
     assert heavy & set(done.stdout.split()) == set()

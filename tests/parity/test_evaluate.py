@@ -21,7 +21,6 @@ from tests.parity.harness import Lab
 from tests.parity.original import LENGTH, Recorded, load_case, relative_error
 
 CASES = ("qwen3", "gemma2", "gpt2", "olmo2", "glm")
-SPECIAL = {"cache_update": lambda k, v, slot: (k, v), "last_only": lambda x: x}  # nothing came before; all is wanted
 LEAST = np.finfo(np.float64).min
 
 
@@ -38,7 +37,6 @@ def test_graph_means_the_original(lab: Lab, name: str) -> None:
         Environment(built.resolved),
         DType.FLOAT64,
         dict(parameters(traced.tree, recorded, built.resolved)),
-        special=SPECIAL,
         define=define,
     )
     for region, form in ((traced.region, MaskForm.ADDITIVE), (raised.region, raised.masks)):
