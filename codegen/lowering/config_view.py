@@ -258,6 +258,7 @@ class ConfigLowering:
     def _further_names(self) -> dict[Path, str]:
         """Names for what only refusals read."""
         read = [key.path for condition in self.conditions if condition.reading is None for key in condition.keys]
+        read += [leaf.path for pair in self.divisions for leaf in _keys_of(pair)]
         further = [path for path in dict.fromkeys(read) if path not in self.fields]
         taken = {*self.fields.values(), *(str(path[0]) for path in further if len(path) == 1)}
         names: dict[Path, str] = {}
@@ -277,7 +278,7 @@ class ConfigLowering:
                 wanted |= {key.path: None for key in condition.keys}
         wanted |= dict.fromkeys(self.sizes)
         for pair in self.divisions:
-            wanted |= {leaf.path: None for expr in pair for leaf in leaves(expr) if isinstance(leaf, Key)}
+            wanted |= {leaf.path: None for leaf in _keys_of(pair)}
         simple: dict[Expr, Path] = {
             reading: path for path, reading in self.readings.items() if isinstance(reading, Raw)
         }
@@ -1012,6 +1013,10 @@ def _needed_division(condition: Condition) -> tuple[Expr, Expr] | None:
         case Apply("%", (number, divisor)), 0 if condition.value is not False:
             return number, divisor
     return None
+
+
+def _keys_of(pair: Division) -> list[Key]:
+    return [leaf for expr in pair for leaf in sorted(leaves(expr), key=repr) if isinstance(leaf, Key)]
 
 
 def _exact_divisions(expr: Expr, resolved: Mapping[str, Json]) -> Iterator[tuple[Expr, Expr]]:
