@@ -28,12 +28,14 @@ from ir.records import dataclass, field, replace
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One way to call `forward`: on new tokens after those in a cache or on whole sequences; with a mask of all tokens or
-    of the new ones; with a cache of ours or what the source makes of its own.
+    of the new ones; with a cache of ours or what the source makes of its own; with what its modules keep, or on such that keep
+    nothing.
     """
 
     cached: bool
     all_tokens: bool = True
     own: bool = False
+    inside: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ _ATTEMPTS = (
     Attempt(True, all_tokens=False),
     Attempt(True, own=True),
     Attempt(True, all_tokens=False, own=True),
+    Attempt(True, inside=True),
+    Attempt(True, all_tokens=False, inside=True),
     Attempt(False),
 )
 _MAX_ROUNDS = 3  # until what calls keep has settled
@@ -123,19 +127,23 @@ def _trace_either_way(built: Built, sizes: Sizes, *, replay: bool, way: Attempt 
     trace, made, known = interpreter.trace, list(interpreter.trace.root.body), interpreter.predicates.copy()
     last: CompileError | Raised | None = None  # without a cache: what is wrong with the network itself
 
+    kept_inside = way is not None
+
     def again() -> None:
         trace.frame, trace.root.body, interpreter.predicates = trace.root, list(made), known.copy()
 
     for attempt in attempts:
         try:
-            if attempt.own:
+            if attempt.inside and not kept_inside:
+                continue
+            if attempt.own or attempt.inside:
                 return _trace_with_own(built, attempt, sizes, replay=replay, again=again)
             return _trace_with_states(built, attempt, sizes, replay=replay, again=again)
         except Coincidence:
             again()
             raise
         except (CompileError, Raised) as error:
-            if attempt.own:
+            if attempt.own or attempt.inside:
                 last = last or error
                 again()
                 continue
@@ -143,6 +151,7 @@ def _trace_either_way(built: Built, sizes: Sizes, *, replay: bool, way: Attempt 
                 raise
             if isinstance(error, Raised) and error.instance.cls.name not in _REFUSALS:
                 raise
+            kept_inside |= isinstance(error, CompileError) and error.diagnostics[0].code == "state-in-module"
             last = error
             again()
     assert last is not None  # that of an attempt on nothing but what the source keeps, where there is no other
@@ -220,6 +229,7 @@ def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: 
     interpreter.surroundings = surroundings
     if kept is not None:
         kept.begin()
+    modules = tuple(_modules(model, "")) if attempt.inside else ()
     ids, positions, fresh = Tensor(surroundings.ids), Tensor(surroundings.positions), Tensor(surroundings.fresh)
     sizes = surroundings.sizes
     total = sizes.S if cached and not surroundings.sketch else sizes.T
@@ -227,13 +237,19 @@ def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: 
     held = _held(model)
     trace.default_dtype = DType.FLOAT32
     interpreter.framing = True
-    interpreter.recordings = Recordings() if replay else None
+    interpreter.recordings = Recordings() if replay and not attempt.inside else None  # a copy would keep nothing
+    if kept is not None:
+        kept.place(modules)
     try:
-        output = interpreter.call_module(model, [], _arguments(built, ids, positions, valid, cached, kept))
-        if cached:
+        given = kept.given if attempt.own and kept is not None else None
+        output = interpreter.call_module(model, [], _arguments(built, ids, positions, valid, cached, given))
+        if cached and not attempt.inside:
             _check_modules(model, held)
         if kept is not None:
-            kept.given = handed_over(output, _state_parameters(built))
+            if attempt.inside:
+                kept.take(modules, {id(slot): content for slot, content, _ in held})
+            else:
+                kept.given = handed_over(output, _state_parameters(built))
     finally:
         _restore(held)
         interpreter.framing = False
@@ -304,15 +320,15 @@ def _slot(node: Node, frame: Frame | None) -> object:
 
 
 def _arguments(
-    built: Built, ids: Tensor, positions: Tensor, valid: Tensor, cached: bool, kept: Kept | None
+    built: Built, ids: Tensor, positions: Tensor, valid: Tensor, cached: bool, given: dict[str, Any] | None
 ) -> dict[str, Any]:
     """What `forward` is called with, as far as it knows the parameters."""
     arguments = {
         "input_ids": ids,
         "attention_mask": valid,
         "position_ids": positions,
-        **{name: KeyValueCache() if cached and kept is None else None for name in _CACHES},
-        **(kept.given if kept is not None else {}),
+        **{name: KeyValueCache() if cached and given is None else None for name in _CACHES},
+        **(given or {}),
         "use_cache": cached,
     }
     passes_on = _forward(built).args.kwarg is not None

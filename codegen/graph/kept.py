@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
 from codegen.graph import scalars
+from codegen.graph.convolutions import go_on, only_for_one
 from codegen.graph.objects import Instance, ModuleObject
 from codegen.graph.recurrent import APPENDS, READS
 from codegen.graph.regions import nodes_of, tensors_in
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Path = tuple[object, ...]
 Kind = tuple[tuple[Size, ...], DType]
+Slot = tuple[Path, dict[str, Any]]  # the way to an attribute of a module, and the attributes of that
 
 MAX_DEPTH = 12
 LAYER = Index("layer")
@@ -45,9 +47,8 @@ class Kept:
     given: dict[str, Any]
     sizes: Sizes = USUAL
     before: dict[Path, TensorValue] = field(default_factory=dict)  # what the states were when the call began
-    starts: dict[Path, int | float] = field(
-        default_factory=dict
-    )  # what is everywhere in those that do not start as zeros
+    starts: dict[Path, int | float] = field(default_factory=dict)  # what those are at first that are not zeros
+    slots: tuple[Slot, ...] = ()  # attributes of modules that keep states, while a call runs
 
     def start(self, path: Path) -> int | float:
         """What is everywhere in a state, or in the tensor of all layers that it is a part of, before the first token."""
@@ -55,11 +56,34 @@ class Kept:
 
     @property
     def tensors(self) -> dict[Path, Tensor]:
+        if self.slots:
+            return {path: held for path, slot in self.slots if isinstance(held := slot.get(str(path[-1])), Tensor)}
         return dict(_leaves(self.given))
+
+    def place(self, modules: Iterable[tuple[str, ModuleObject]]) -> None:
+        """Let modules have what they kept."""
+        known = {steps_to(path): module for path, module in modules}
+        found = [(path, known[path[:-1]].dict, tensor) for path, tensor in _leaves(self.given) if path[:-1] in known]
+        for path, slot, tensor in found:
+            slot[str(path[-1])] = tensor
+        self.slots = tuple((path, slot) for path, slot, _ in found)
+
+    def take(self, modules: Iterable[tuple[str, ModuleObject]], before: Mapping[int, Mapping[str, Any]]) -> None:
+        """What modules keep, where they had nothing."""
+        self.given, self.slots = {}, ()
+        for path, module in modules:
+            for name, tensor in module.dict.items():
+                if isinstance(tensor, Tensor) and before[id(module.dict)].get(name, tensor) is None:
+                    place: dict[Any, Any] = self.given
+                    for step in steps_to(path):
+                        place = place.setdefault(step, {})
+                    place[name] = tensor
 
     @property
     def holders(self) -> list[Any]:
         """The lists and dicts, attributes of objects among them, that calls may write to."""
+        if self.slots:
+            return list({id(slot): slot for _, slot in self.slots}.values())
         return list(_holders(self.given))
 
     def begin(self) -> None:
@@ -75,6 +99,11 @@ class Kept:
                 tensor.value, tensor.base, tensor.index = TensorValue(shape, tensor.dtype), None, None
                 seen[id(tensor)] = tensor.value
             self.before[path] = seen[id(tensor)]
+
+
+def steps_to(path: str) -> Path:
+    """The way to a module."""
+    return tuple(int(step) if step.isdigit() else step for step in path.split(".") if step)
 
 
 def handed_over(output: Any, parameters: Iterable[str]) -> dict[str, Any]:
@@ -162,8 +191,10 @@ def _zeros(root: Frame) -> Iterator[tuple[object, ...]]:
             if value_of(result.everywhere) in (0, False) and result.everywhere is not None:
                 yield tuple(value_of(size) for size in result.shape)
         match node:
-            case Node(op="pad", args=(_, tuple() as pairs, "constant", fill)) if value_of(fill) == 0:
+            case Node(op="pad", args=(_, tuple() as pairs, "constant", fill), results=(result,)) if value_of(fill) == 0:
                 yield from ((value_of(before),) for before, _ in pairs)
+                if any(isinstance(before, Scalar) and _of_input(before) for before, _ in pairs):
+                    yield tuple(value_of(size) for size in result.shape)  # as many as are kept, of no tokens at all
             case _:
                 pass
 
@@ -227,6 +258,9 @@ def settle(interpreter: Interpreter, kept: Kept, root: Frame, logits: TensorValu
             raise UnsettledStates
         _check(kept.before[path], after[path])
         _check_written(kept, path, after[path], root)
+        go_on(root, kept.before[path], after[path])
+        if only_for_one(root, kept.before[path], after[path]):
+            raise CompileError(Diagnostic("unknown-state", "a state from which several tokens do not go on"))
     for path in _live(kept, root, logits, after):
         split(kept, after, root, path)
     live = _live(kept, root, logits, after)

@@ -43,6 +43,10 @@ def test_tensors_of_all_layers() -> None:
     assert states(DATA / "scree") == {"state_read": 2, "state_write": 2}
 
 
+def test_attributes_of_modules() -> None:
+    assert states(DATA / "tarn") == {"state_read": 2, "state_write": 2}
+
+
 def test_tuples_that_grow_with_the_tokens() -> None:
     assert states(DATA / "shoal") == {"state_append": 4}
 
@@ -77,6 +81,12 @@ def test_what_a_trace_on_own_states_asks_is_known(tmp_path: Path) -> None:
     [
         ("scree", "torch.zeros(*shape, config.state_size", "torch.rand(*shape, config.state_size"),
         ("skerry", "kept[:, :, i] = new", "kept[:, :, i] = new\n        memory[3] *= 2"),
+        (
+            "tarn",
+            "x = self.conv(x)[..., :length]\n        else",
+            "x = self.conv(F.tanh(x))[..., :length]\n        else",
+        ),
+        ("tarn", "total = torch.zeros_like(x[:, 0])", "total = 1 + torch.zeros_like(x[:, 0])"),
         ("heath", "sums = torch.zeros(", "sums = 1 + torch.zeros("),
         ("shoal", "(key, value)", "(key[:, :, -9:], value)"),
         ("scree", "cache_params.ssm_states[self.layer_idx].copy_(state)", "cache_params.ssm_states.add_(state)"),
@@ -84,6 +94,8 @@ def test_what_a_trace_on_own_states_asks_is_known(tmp_path: Path) -> None:
     ids=[
         "starts as anything",
         "written as a whole and in parts",
+        "kept before something is made of it",
+        "starts as ones in a module",
         "starts as ones when needed",
         "keeps the last alone",
         "written as a whole",

@@ -19,11 +19,12 @@ from tests.parity.original import LENGTH, relative_error, tokens
 
 DATA = Path(__file__).parents[1] / "data" / "own_caches"
 TOLERANCE = 1e-9
-NAMES = ("heath", "scree", "shoal", "skerry")
+NAMES = ("heath", "scree", "shoal", "skerry", "tarn")
 KEPT = {
     "heath": {"sums", "last"},
     "scree": {"conv_states", "ssm_states"},
     "shoal": {"past_key", "past_value", "past_key2", "past_value2"},
+    "tarn": {"last", "total"},
     "skerry": {"memory", "total", "weight", "largest"},
 }
 """What a layer keeps, as the source calls it."""
@@ -64,6 +65,25 @@ def test_what_a_layer_keeps_has_the_names_of_the_source(case: tuple[Path, Path, 
 
 def test_whole_sequences_and_steps_equal_the_original(case: tuple[Path, Path, np.ndarray, np.ndarray]) -> None:
     check(harness.Torch(), case)
+
+
+@pytest.mark.parametrize("cuts", [(5, 1, 4, 2, 1, 4), (2, 3, 1, 1, 10), (9, 8)])
+def test_chunks_of_any_sizes_equal_whole_sequences(
+    cuts: tuple[int, ...], case: tuple[Path, Path, np.ndarray, np.ndarray]
+) -> None:
+    """A prompt in parts, short and long ones, and single tokens between them."""
+    folder, package, ids, logits = case
+    assert sum(cuts) == ids.shape[1]
+    backend = harness.Torch()
+    model = backend.load(package, folder, "float64")
+    cache = model.init_cache(ids.shape[0], ids.shape[1])
+    parts, at = [], 0
+    for count in cuts:
+        with torch.no_grad():
+            part, cache = model.step(torch.from_numpy(ids[:, at : at + count]), cache)
+        parts.append(part.numpy())
+        at += count
+    assert relative_error(np.concatenate(parts, axis=1), logits) < TOLERANCE
 
 
 @pytest.mark.slow
