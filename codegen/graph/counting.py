@@ -8,6 +8,7 @@ are not padding, on from those in the cache, is the same count of the emitted mo
 from __future__ import annotations
 
 import ast
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError
@@ -120,6 +121,54 @@ def _counts(interpreter: Interpreter, made: list[Node | Frame], value: TensorVal
         return False
     rows = found.reshape(-1, length).tolist() if found.size % length == 0 else []
     return bool(rows) and all(row == list(range(length)) for row in rows)
+
+
+def restarts(interpreter: Interpreter, positions: Tensor) -> bool:
+    """Whether positions, of whole sequences that are not padded, are known to do anything but go up by one. The library's
+    masks take them for the positions of several sequences in a row then, which see nothing of each other."""
+    surroundings = interpreter.surroundings
+    if positions.value is surroundings.positions:
+        return False
+    needed = _needed(interpreter.trace.root, positions.value)
+    if _is_usual(needed, positions.value, surroundings.sizes.S.value):
+        return False
+    found = [_rows(interpreter, needed, positions.value, length) for length in _LENGTHS]
+    return any(b - a != 1 for rows in found if rows is not None for row in rows for a, b in pairwise(row))
+
+
+def _needed(root: Frame, value: TensorValue) -> list[Node | Frame]:
+    """The operations that a value comes of, in order."""
+    wanted, found = {value}, []
+    for node in reversed([node for node, _ in nodes_of(root)]):
+        if wanted.intersection(node.results):
+            found.append(node)
+            wanted.update(tensors_in(node.args))
+    return found[::-1]
+
+
+def _rows(
+    interpreter: Interpreter, made: list[Node | Frame], value: TensorValue, length: int
+) -> list[list[int]] | None:
+    """The positions of a whole sequence of some length, for the usual positions of a caller; None where they cannot be told."""
+    import numpy as np  # which takes its time
+
+    from ir.evaluate import CannotEvaluate, Context, evaluate_region
+
+    surroundings = interpreter.surroundings
+    environment = Environment(interpreter.environment.config, dims={"B": 2, "T": length, "P": 0, "S": length})
+    try:
+        region, taken = freeze_with_inputs(Frame("function", "positions", None, None, None, body=made), [value], {})
+        if surroundings.ids in taken or any(v.dtype is not DType.INT64 for v in taken):
+            return None
+        shapes = [[int(evaluate(expr_of(size), environment)) for size in v.shape] for v in taken]  # type: ignore[arg-type]
+        args = [
+            np.arange(length) + np.zeros(shape, np.int64) if v is surroundings.positions else np.ones(shape, np.int64)
+            for v, shape in zip(taken, shapes, strict=True)
+        ]
+        (found,) = evaluate_region(region, args, Context(environment))
+    except (CannotEvaluate, KeyError, TypeError, IndexError, ValueError, ArithmeticError, AssertionError):
+        return None
+    return found.reshape(-1, length).tolist() if found.size % length == 0 else None  # type: ignore[no-any-return]
 
 
 def _hands_on(body: list[ast.stmt], ids: TensorValue, variables: dict[str, Any]) -> bool:

@@ -276,6 +276,7 @@ def _trace(
     run = _run(built, attempt, surroundings, replay=replay)
     parameters = run.parameters
     logits = _logits(interpreter, run.output)
+    _check_positions(logits, surroundings)
     frame = next(f for f in trace.root.body if isinstance(f, Frame) and f.kind == "module" and f.module_path == "")
     if kept is not None:
         settle(interpreter, kept, frame, logits.value)
@@ -355,6 +356,21 @@ def _knows(built: Built, name: str) -> bool:
     """Whether `forward` has a parameter of this name."""
     arguments = _forward(built).args
     return any(a.arg == name for a in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs])
+
+
+def _check_positions(logits: Tensor, surroundings: Surroundings) -> None:
+    """
+    Raises:
+        CompileError: `some-logits`, where there are not as many positions as tokens.
+    """
+    if len(logits.shape) == 3 and value_of(logits.shape[1]) != value_of(surroundings.sizes.T):
+        raise CompileError(
+            Diagnostic(
+                "some-logits",
+                "logits of some positions alone",
+                help="a model answers with the logits of all positions of all rows",
+            )
+        )
 
 
 def _logits(interpreter: Any, output: Any) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from codegen.graph import counting
 from codegen.graph.kept import Kept
 from codegen.graph.library import EXTERNALS, Intrinsic
 from codegen.graph.objects import Builtin, Foreign
@@ -190,6 +191,12 @@ def _mask_helper(describe: Callable[[Interpreter, Any], Mask]) -> Intrinsic:
                 interpreter.unsupported(
                     f"a mask with `{name}`", help="teach this overlay to graph/state.py and the mask helpers"
                 )
+        if isinstance(positions := given.get("position_ids"), Tensor) and counting.restarts(interpreter, positions):
+            interpreter.unsupported(
+                "a mask for positions that do not go up by one",
+                help="the library takes them for several sequences in one row, of which none sees another",
+                code="packed-positions",
+            )
         if given.get("encoder_hidden_states") is not None:
             interpreter.unsupported("a mask over encoder states")
         mask = describe(interpreter, given["config"])
@@ -234,8 +241,14 @@ def _no_blocks(ids: Any) -> bool:
 
 def _last_only(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
     """Keeping the last positions before the head is the caller's choice: `last_only` of the emitted model."""
-    hidden = args[0] if args else kwargs["hidden_states"]
+    hidden, kept = [*args, *(kwargs[name] for name in ("hidden_states", "logits_to_keep")[len(args) :])]
     assert isinstance(hidden, Tensor)
+    if isinstance(kept, Tensor) or value_of(kept) != 0:
+        interpreter.unsupported(
+            "logits of some positions alone",
+            code="some-logits",
+            help="a model answers with the logits of all positions of all rows",
+        )
     return interpreter.tensor_span().emit("last_only", (hidden,), (hidden.shape, hidden.dtype))[0]
 
 
