@@ -138,7 +138,8 @@ def restarts(interpreter: Interpreter, positions: Tensor) -> bool:
 
 def _needed(root: Frame, value: TensorValue) -> list[Node | Frame]:
     """The operations that a value comes of, in order."""
-    wanted, found = {value}, []
+    wanted = {value}
+    found: list[Node | Frame] = []
     for node in reversed([node for node, _ in nodes_of(root)]):
         if wanted.intersection(node.results):
             found.append(node)
@@ -160,7 +161,7 @@ def _rows(
         region, taken = freeze_with_inputs(Frame("function", "positions", None, None, None, body=made), [value], {})
         if surroundings.ids in taken or any(v.dtype is not DType.INT64 for v in taken):
             return None
-        shapes = [[int(evaluate(expr_of(size), environment)) for size in v.shape] for v in taken]  # type: ignore[arg-type]
+        shapes: list[Any] = [[evaluate(expr_of(size), environment) for size in v.shape] for v in taken]
         args = [
             np.arange(length) + np.zeros(shape, np.int64) if v is surroundings.positions else np.ones(shape, np.int64)
             for v, shape in zip(taken, shapes, strict=True)
@@ -168,7 +169,7 @@ def _rows(
         (found,) = evaluate_region(region, args, Context(environment))
     except (CannotEvaluate, KeyError, TypeError, IndexError, ValueError, ArithmeticError, AssertionError):
         return None
-    return found.reshape(-1, length).tolist() if found.size % length == 0 else None  # type: ignore[no-any-return]
+    return found.reshape(-1, length).tolist() if found.size % length == 0 else None
 
 
 def _hands_on(body: list[ast.stmt], ids: TensorValue, variables: dict[str, Any]) -> bool:
