@@ -183,7 +183,7 @@ def in_a_spelling(
     lowering: Lowering,
     checkpoints: Mapping[str, Mapping[str, object]],
     compiled: Callable[[Front, Mapping[str, object]], Front | None],
-) -> tuple[Front, ConfigView, Mapping[str, str]]:
+) -> tuple[Front, ConfigView, Mapping[str, str], ConfigLowering]:
     """Config for the spelling that all spellings of the configuration have in common, or for the one that was given where
     that does not serve it. `compiled` traces and raises another configuration of what it is given.
 
@@ -207,7 +207,7 @@ def _config_in(
     checkpoints: Mapping[str, Mapping[str, object]],
     compiled: Callable[[Front, Mapping[str, object]], Front | None],
     given: Mapping[str, object],
-) -> tuple[ConfigView, Mapping[str, str]]:
+) -> tuple[ConfigView, Mapping[str, str], ConfigLowering]:
     needs = needs_of(front, configuration, lambda config: compiled(front, config))
     return config_of(front, configuration, lowering, needs, checkpoints, given)
 
@@ -237,9 +237,10 @@ def config_of(
     needs: Iterable[Predicate],
     checkpoints: Mapping[str, Mapping[str, object]],
     given: Mapping[str, object],
-) -> tuple[ConfigView, Mapping[str, str]]:
+) -> tuple[ConfigView, Mapping[str, str], ConfigLowering]:
     """Config: the attributes that the emitted code reads, how each follows from config.json, and what is refused; then the
-    keys that nothing reads, each with the reason. `given` is config.json as it was given, whatever spelling `front` has.
+    keys that nothing reads, each with the reason, and what says which configurations are served. `given` is config.json as it
+    was given, whatever spelling `front` has.
 
     Raises:
         CompileError: `config-refused`, `unknown-key`.
@@ -266,7 +267,7 @@ def config_of(
     source = SourceView(name, title(repository.config), repository.name, repository.revision, f"codegen {__version__}")
     view = replace(made.view(source, checkpoints), properties=lowering.properties())
     dropped = frozenset(name for name in given if name not in explored.resolved)
-    return view, dict(unread_keys(replace(explored, raw=given, dropped=dropped), lowering.fields))
+    return view, dict(unread_keys(replace(explored, raw=given, dropped=dropped), lowering.fields)), made
 
 
 def unread_notes(
@@ -318,6 +319,7 @@ def views_of(
     naming: Naming,
     stored: Callable[[str], Layout],
     unread: Mapping[str, str],
+    made: ConfigLowering,
 ) -> PackageViews:
     repository, built = front.repository, front.built
     ties = _ties(built, lowering)
@@ -341,6 +343,8 @@ def views_of(
             *towers.stored_names(front.traced.tree, lowering.towers, lambda path: layouts.names(stored(path))),
         ),
         arch=front.arch,
+        serves=lambda config: not isinstance(made.served(config), str),
+        refused=made.refused,
     )
 
 

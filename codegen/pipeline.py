@@ -78,8 +78,8 @@ def compile_package(
     configuration = configuration_class(built)
     lowering = Lowering(lowering_input(front))
     stored = stored_layouts(accounts, naming) if accounts else recorded_layouts(names or {}, naming)
-    spelled, config, unread = in_a_spelling(front, configuration, lowering, checkpoints or {}, trace_variant)
-    views = views_of(spelled, configuration, lowering, config, naming, stored, unread)
+    spelled, config, unread, served = in_a_spelling(front, configuration, lowering, checkpoints or {}, trace_variant)
+    views = views_of(spelled, configuration, lowering, config, naming, stored, unread, served)
     files = {name: render.fill(template, view) for name, (template, view) in templates(views, targets).items()}
     files |= {"arch.txt": to_text(front.arch) + "\n"} if front.arch is not None else {}
     texts = render.divide(render.format_python(files))

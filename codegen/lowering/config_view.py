@@ -199,6 +199,15 @@ class ConfigLowering:
             return f"{type(error).__name__}: {error}"
         return {path: values[path] for path in self.fields}
 
+    def refused(self, raw: Mapping[str, Json]) -> tuple[str, ...]:
+        """Changes of a configuration, of one flag or text each, with which it is no longer served."""
+        read = [name for name in ("model_type", *self.types) if isinstance(raw.get(name), (bool, str))]
+        changes: list[dict[str, Json]] = []
+        for name in dict.fromkeys(read):
+            found = raw[name]
+            changes.append({name: not found if isinstance(found, bool) else f"another {name}"})
+        return tuple(repr(change) for change in changes if isinstance(self.served({**raw, **change}), str))
+
     def _checkpoints(self, own: str, others: Mapping[str, Mapping[str, Json]]) -> tuple[CheckpointView, ...]:
         found = [CheckpointView(own, ())]
         for repository, raw in others.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from codegen.lowering.numbered import compute_with_numbers
 from codegen.lowering.program import Lowered, Lowering
 from codegen.lowering.rows import weights_view
 from codegen.lowering.shared import SharedParts
-from codegen.lowering.tiny_config import tiny_config
+from codegen.lowering.tiny_config import tiny_configs
 from codegen.lowering.torch_dialect import TorchDialect
 from codegen.lowering.views import (
     CacheView,
@@ -86,8 +87,11 @@ def package_views(
     vocabulary: int,
     ignored: Sequence[str] = (),
     arch: Arch | None = None,
+    serves: Callable[[Mapping[str, object]], bool] = lambda config: True,
+    refused: Callable[[Mapping[str, object]], Sequence[str]] = lambda config: (),
 ) -> PackageViews:
-    """The views of every file; `masks` says which its masks are, `stored` how a checkpoint stores a parameter.
+    """The views of every file; `masks` says which its masks are, `stored` how a checkpoint stores a parameter, `serves` whether a
+    configuration is served, `refused` with which changes it is not.
     `arch` fills in what `facts` leaves open.
     """
     modules = [module for _, module in walk(lowering.given.tree)]
@@ -157,9 +161,11 @@ def package_views(
         facts.unread,
         weights.ignored,
     )
-    small = _tiny(lowering, tiny, weights.stack)
-    seen = next((value for key, value in small.items() if key == "vocab_size" and isinstance(value, int)), vocabulary)
-    test = TestView(source, repr(small), seen, scannable)
+    small, seen = _tiny(lowering, tiny, weights.stack, serves)
+    experts = _mentions(torch, "grouped_linear(")
+    test = TestView(
+        source, repr(small), seen or vocabulary, scannable, has_experts=experts, refused=tuple(refused(small))
+    )
     return PackageViews(config, torch_view, flax_view, weights, card, test)
 
 
@@ -207,16 +213,40 @@ def _regions(plan: ClassPlan) -> list[Region]:
     return [region for regions in plan.example.methods.values() for region in regions]
 
 
-def _tiny(lowering: Lowering, raw: Mapping[str, object], stack: str) -> dict[str, object]:
-    """The configuration of the package's own tests."""
+def _tiny(
+    lowering: Lowering, raw: Mapping[str, object], stack: str, serves: Callable[[Mapping[str, object]], bool]
+) -> tuple[dict[str, object], int]:
+    """The configuration of the package's own tests, and its vocabulary (0 where it is not known)."""
     original = lowering.derived.original if lowering.derived is not None else lambda size: size
-    sizes = {str(key.path[0]) for size in lowering.sizes() for key in keys_in(original(size)) if len(key.path) == 1}
+    paths = [key.path for size in lowering.sizes() for key in keys_in(original(size))]
+    owner = Counter(path[:-1] for path in paths).most_common(1)[0][0] if paths else ()
     limits = [limit for mask in lowering.given.masks for limit in (mask.window, mask.chunk) if limit is not None]
     windows = {str(key.path[-1]) for limit in limits for key in keys_in(limit)}
     length = dict(lowering.lists()).get(stack, 0)
     depth = lowering.count(stack, length) if stack else None
     kinds = next((loop.kinds for loop in lowering.loops() if len(loop.kinds) == length), (0,) * length)
-    return tiny_config(raw, sizes, str(depth.path[-1]) if isinstance(depth, Key) else "", kinds, windows)
+    counted = str(depth.path[-1]) if isinstance(depth, Key) and depth.path[:-1] == owner else ""
+    sizes = {str(path[-1]) for path in paths if path[:-1] == owner}
+    inner = _within(raw, owner)
+    own = tiny_configs(inner if isinstance(inner, Mapping) else {}, sizes, counted, kinds, windows)
+    tries = [_with(raw, owner, small) for small in own]
+    made = next((small for small in tries if serves(small)), tries[0])
+    seen = _within(made, (*owner, "vocab_size")) or _within(lowering.given.resolved, (*owner, "vocab_size"))
+    return made, seen if isinstance(seen, int) else 0
+
+
+def _within(config: object, path: tuple[str | int, ...]) -> object:
+    for step in path:
+        config = config.get(str(step)) if isinstance(config, Mapping) else None
+    return config
+
+
+def _with(config: Mapping[str, object], path: tuple[str | int, ...], inner: dict[str, object]) -> dict[str, object]:
+    """The configuration with another object at a path."""
+    if not path:
+        return inner
+    held = config.get(str(path[0]))
+    return {**config, str(path[0]): _with(held if isinstance(held, Mapping) else {}, path[1:], inner)}
 
 
 def _common(

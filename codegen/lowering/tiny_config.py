@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 VOCABULARY = 131
 POSITIONS = 72
 WINDOW = 4  # shorter than the tests' sequences
 SMALL = 256  # a width up to this may stay as it is
 HEAD = 8  # no head becomes narrower
+
+
+def tiny_configs(
+    raw: Mapping[str, object],
+    sizes: Collection[str],
+    depth: str,
+    kinds: Sequence[int],
+    windows: Collection[str] = (),
+) -> Iterator[dict[str, object]]:
+    """Ever larger configurations, the smallest first: not every one need be served, for numbers may hang together."""
+    yield tiny_config(raw, sizes, depth, kinds, windows)
+    yield tiny_config(raw, sizes, "", kinds, windows)
+    yield dict(raw)
 
 
 def tiny_config(
@@ -29,7 +42,11 @@ def tiny_config(
     wanted = min(layers, max(2, 1 + max((list(kinds).index(kind) for kind in set(kinds)), default=0)))
     if depth in out:
         out[depth] = wanted
-        out |= {key: value[:wanted] for key, value in raw.items() if isinstance(value, list) and len(value) == layers}
+        lists = {key: value for key, value in raw.items() if isinstance(value, list)}
+        out |= {key: value[:wanted] for key, value in lists.items() if len(value) == layers}
+        out |= {
+            key: [i for i in value if i < wanted] for key, value in lists.items() if _are_layers(key, value, layers)
+        }
     out |= _narrowed({key: value for key, value in raw.items() if key in sizes and type(value) is int}, _head(raw))
     for key, value in raw.items():
         if key.endswith("token_id") and type(value) is int:
@@ -39,6 +56,11 @@ def tiny_config(
         elif key in windows and type(value) is int:
             out[key] = min(value, WINDOW)
     return out
+
+
+def _are_layers(key: str, value: list[object], layers: int) -> bool:
+    """Whether a list is of the numbers of some layers."""
+    return "layer" in key and len(value) < layers and all(type(i) is int and 0 <= i < layers for i in value)
 
 
 def _narrowed(sizes: Mapping[str, object], head: int) -> dict[str, object]:

@@ -1065,3 +1065,9 @@ class TestView:
     scannable: bool
     causal: bool = True  # cached decode equals the whole sequence
     paddable: bool = True  # a padded batch equals its rows alone
+    has_experts: bool = False
+    refused: tuple[str, ...] = ()  # changes of `tiny` that ask for another network, each a dict
+
+    @property
+    def has_refused(self) -> bool:
+        return bool(self.refused)
