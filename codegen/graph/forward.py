@@ -164,7 +164,7 @@ def _trace_with_states(
     """A trace; where it asks for states that are not known yet, after one on an empty cache that tells them."""
     states = States(learning=True)
     try:
-        return _trace(built, attempt, sizes, replay=replay)
+        return _trace_from_the_beginning(built, attempt, sizes, replay=replay, again=again)
     except _FilledLater as found:
         again()
         traced = _trace(built, attempt, sizes, replay=replay, filled=found.slots)
@@ -176,7 +176,38 @@ def _trace_with_states(
         again()
         _trace(built, attempt, sizes, replay=replay, states=states)
         again()
-        return _trace(built, attempt, sizes, replay=replay, states=States(kinds=states.kinds))
+        return _trace_from_the_beginning(built, attempt, sizes, replay=replay, again=again, states=states)
+
+
+def _trace_from_the_beginning(
+    built: Built,
+    attempt: Attempt,
+    sizes: Sizes,
+    *,
+    replay: bool,
+    again: Callable[[], None],
+    states: States | None = None,
+) -> Traced:
+    """A trace; where the source asks whether anything is in the cache, beside one on an empty cache.
+
+    Raises:
+        CompileError: `branch-on-length`, the first call takes other inputs than the ones after it.
+    """
+
+    def trace(begins: bool) -> Traced:
+        kinds = None if states is None else States(kinds=states.kinds)
+        return _trace(built, attempt, sizes, replay=replay, states=kinds, begins=begins)
+
+    traced = trace(False)
+    if not built.interpreter.surroundings.asked_whether_empty:
+        return traced
+    again()
+    first = trace(True)
+    again()
+    if set(first.inputs) != set(traced.inputs):
+        message = "the source takes other inputs where the cache is empty than where it is not"
+        raise CompileError(Diagnostic("branch-on-length", message))
+    return trace(False)
 
 
 def _trace_with_own(built: Built, attempt: Attempt, sizes: Sizes, *, replay: bool, again: Callable[[], None]) -> Traced:
@@ -268,11 +299,12 @@ def _trace(
     states: States | None = None,
     filled: frozenset[object] = frozenset(),
     kept: Kept | None = None,
+    begins: bool = False,
 ) -> Traced:
     """Run `forward` once, and what it computes."""
     interpreter, model, cached = built.interpreter, built.model, attempt.cached
     trace = interpreter.trace
-    surroundings = Surroundings(cached, sizes, states=states or States(), filled=filled, kept=kept)
+    surroundings = Surroundings(cached, sizes, states=states or States(), filled=filled, kept=kept, begins=begins)
     run = _run(built, attempt, surroundings, replay=replay)
     parameters = run.parameters
     logits = _logits(interpreter, run.output)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from codegen.graph import classes, scalars, tensor_ops
+from codegen.graph import classes, emptiness, scalars, tensor_ops
 from codegen.graph.objects import (
     Bound,
     Builtin,
@@ -134,6 +134,7 @@ def truth(interp: Interpreter, value: Any, kind: Kind = Kind.STRUCTURE) -> bool:
             expr = value.expr if isinstance(held, bool) else asked
             if interp.framing and not interp.surroundings.sketch:
                 _check_length(interp, expr, outcome)
+                outcome = emptiness.answer(interp, expr, outcome)
             interp.note(kind, expr, outcome)
             return outcome
         case SList() | SDict() if (origin_of := container_expr(value)) is not None:

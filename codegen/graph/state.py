@@ -52,6 +52,8 @@ class Surroundings:
     states: States = field(default_factory=lambda: States())
     kept: Kept | None = None  # what the source keeps in objects of its own
     sketch: bool = False  # only what a call leaves for the next one is asked for
+    begins: bool = False  # questions about how much is in the cache are answered as if that were nothing
+    asked_whether_empty: bool = False  # whether any answer depends on that
 
     def __post_init__(self) -> None:
         shape = (self.sizes.B, self.sizes.T)
