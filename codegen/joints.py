@@ -469,6 +469,7 @@ def record(
         "config": dict(repository.config),
         "checkpoints": {name: dict(config) for name, config in sorted(checkpoints.items()) if name in served},
         "parameters": parameter_count(built),
+        "cache": list(lowering.cache().kinds),
         "names": departures(stored, naming, paths),
         "provenance": provenance(lowering, views.weights, front.arch, origins, unread),
     }

@@ -160,9 +160,15 @@ def overview(checkout: Path) -> str:
             continue  # emitted without a description
         arch = from_text(text.read_text(encoding="utf-8"))
         assert isinstance(arch, Arch)
-        parameters = record.get("parameters")
+        parameters, cache = record.get("parameters"), record.get("cache")
         entries.append(
-            Entry(folder.name, str(record.get("repository")), parameters if isinstance(parameters, int) else 0, arch)
+            Entry(
+                folder.name,
+                str(record.get("repository")),
+                parameters if isinstance(parameters, int) else 0,
+                tuple(map(str, cache)) if isinstance(cache, list) else (),
+                arch,
+            )
         )
     return page(entries)
 

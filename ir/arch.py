@@ -214,7 +214,9 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Mixer:
-    """A module that mixes tokens by attention: the component in it, and what surrounds it."""
+    """A module that mixes tokens by attention: the component in it, and what surrounds it. Latent attention makes keys of a
+    few numbers a token, which are normed and projected again.
+    """
 
     attention: Attention
     scale: Expr | None = None
@@ -223,6 +225,7 @@ class Mixer:
     key_norm: bool = False
     gated: bool = False
     window: Expr | None = None
+    latent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,7 @@ def phrase(fact: Fact) -> str:
 def mixer_name(mixer: Mixer) -> str:
     attention = mixer.attention
     name = "grouped-query attention" if attention.heads is Heads.GROUPED else "multi-head attention"
+    name = "latent attention" if mixer.latent else name
     name = f"bidirectional {name}" if attention.direction is Direction.BOTH else name
     normed = {(True, True): "queries and keys", (True, False): "queries", (False, True): "keys"}
     details = [f"norms on {normed[mixer.query_norm, mixer.key_norm]}"] if mixer.query_norm or mixer.key_norm else []

@@ -11,23 +11,27 @@ from ir.records import dataclass
 Features = Mapping[str, tuple[str, ...]]
 """What an architecture has for each aspect; several where its layers differ."""
 
-SHOWN = ("norm", "wiring", "mixer", "positions", "feed-forward")
+CACHE = "cache"
+SHOWN = ("norm", "wiring", "mixer", "positions", "feed-forward", "experts", CACHE)
 NEVER = "–"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One package: its name, the repository it was compiled from, the parameters of that, and the architecture."""
+    """One package: its name, the repository it was compiled from, the parameters of that, what is kept of the tokens so far,
+    and the architecture.
+    """
 
     name: str
     repository: str
     parameters: int
+    cache: tuple[str, ...]
     arch: Arch
 
 
 def page(entries: Sequence[Entry]) -> str:
     """The page, in Markdown."""
-    known = {entry.name: features(entry.arch) for entry in entries}
+    known = {entry.name: {**features(entry.arch), CACHE: entry.cache or ("none: run again",)} for entry in entries}
     header = ["package", "compiled from", "parameters", *SHOWN, "nearest relative", "differs from it in"]
     rows = []
     for entry in entries:
@@ -83,7 +87,7 @@ def _of_fact(fact: Fact) -> Iterator[tuple[str, str]]:
         case Mlp():
             yield "feed-forward", network_name(fact) + (" with biases" if fact.bias else "")
         case Experts():
-            yield "feed-forward", experts_name(fact)
+            yield "experts", experts_name(fact)
         case Mixer():
             yield "mixer", mixer_name(fact)
             yield "windows", "a window" if fact.window is not None else "none"

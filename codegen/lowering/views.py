@@ -241,6 +241,15 @@ class CacheView:
         return self.has_keys and self.has_states
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """What is kept of the tokens so far, in words; nothing where they are run again."""
+        keys = ["keys and values"] if self.has_keys else []
+        grown = [state.name for state in self.states if state.grows]
+        fixed = [state.name for state in self.states if not state.grows]
+        keys += [f"{', '.join(grown)} of every token"] if grown else []
+        return (*keys, *([f"{', '.join(fixed)} of one size"] if fixed else []))
+
+    @property
     def uniform(self) -> bool:
         return not self.shapes_expr
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from codegen.raising import experts, mlp, norm, wiring
 from codegen.raising.flow import Flow, Place
@@ -77,8 +77,13 @@ class _Describer:
         if module is None or where in self.parts:
             return
         fact = self.fact(where, region, module)
+        inside = (
+            mlp.within(region, lambda path: self.activation(_join(where, path))) if _attends_below(region) else None
+        )
         if not isinstance(fact, str):
             self.parts[where] = Part(where, module.class_name, fact)
+        elif inside is not None:
+            self.parts[_join(where, inside[0])] = Part(_join(where, inside[0]), "", inside[1])
         elif not module.kind and _computes(region):
             self.parts[where] = Part(where, module.class_name, why_not=fact)
 
@@ -101,13 +106,20 @@ class _Describer:
         several = experts.describe(region)
         if isinstance(several, Experts):
             return several
-        network = mlp.describe(region, lambda path: _activation(module_at(self.tree, _join(where, path)), path))
+        network = mlp.describe(region, lambda path: self.activation(_join(where, path)))
         if isinstance(network, Mlp):
             return network
         is_norm = any(
             isinstance(node, Raised) and isinstance(node.component, RootMeanSquare) for node in View(region).nodes()
         )
         return f"no norm: {normed}" if is_norm else f"no feed-forward network: {network}"
+
+    def activation(self, path: str) -> str:
+        """The name of an activation that is a module: that of its class."""
+        module = module_at(self.tree, path)
+        if module is None:
+            return path.rpartition(".")[2]
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", module.class_name.removesuffix("Activation")).lower()
 
     def mixer(self, region: Region, attend: Raised) -> Mixer:
         assert isinstance(attend.component, Attention)
@@ -125,6 +137,7 @@ class _Describer:
             _is_normed(view, attend.args[1]),
             any(isinstance(node, Op) and node.name == "sigmoid" for node in view.nodes()),
             window,
+            _is_latent(view, attend.args[1]),
         )
 
     def stack(self, loop: Loop, owner: str) -> None:
@@ -269,11 +282,51 @@ def _is_normed(view: View, operand: Operand) -> bool:
     return False
 
 
-def _activation(module: Module | None, path: str) -> str:
-    """The name of an activation that is a module: that of its class."""
-    if module is None:
-        return path
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", module.class_name.removesuffix("Activation")).lower()
+def _is_latent(view: View, keys: Operand) -> bool:
+    """Whether keys were projected, then normed, then projected again."""
+    return any(
+        _projects(first)
+        for last in _behind(view, (keys,), _projects_somewhere)
+        for normed in _behind(view, last.args, _norms)
+        for first in _behind(view, normed.args, _projects)
+    )
+
+
+def _behind(view: View, operands: Iterable[Operand], wanted: Callable[[Node], bool]) -> list[Call]:
+    """The nearest calls of a kind that the operands are made of, on every way."""
+    found: list[Call] = []
+    seen: set[Value] = set()
+    ahead = [operand for operand in _flat(tuple(operands)) if isinstance(operand, Value)]
+    while ahead:
+        value = ahead.pop()
+        node = None if value in seen else view.node_of(value)
+        seen.add(value)
+        if isinstance(node, Call) and wanted(node):
+            found.append(node)
+        elif isinstance(node, (Op, Call, Raised)):
+            ahead += [operand for operand in _flat(node.args) if isinstance(operand, Value)]
+    return found
+
+
+def _projects_somewhere(node: Node) -> bool:
+    """A projection, or a helper or another method of the module with one."""
+    if not isinstance(node, Call) or (isinstance(node.target, ModuleTarget) and node.target.path):
+        return _projects(node)
+    return any(_projects(inner) for inner in _nodes(node.region))
+
+
+def _norms(node: Node) -> bool:
+    return isinstance(node, Call) and isinstance(norm.describe(node.region), Norm)
+
+
+def _attends_below(region: Region) -> bool:
+    """Whether a module is a layer: one of those that it calls attends."""
+    calls = [node for node in _nodes(region) if isinstance(node, Call) and isinstance(node.target, ModuleTarget)]
+    return any(
+        isinstance(node, Raised) and isinstance(node.component, Attention)
+        for call in calls
+        for node in _nodes(call.region)
+    )
 
 
 def _computes(region: Region) -> bool:

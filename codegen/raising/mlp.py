@@ -44,6 +44,20 @@ def describe(region: Region, name_of: Callable[[str], str] = str) -> Mlp | str:
     return Mlp(Gate.ABSENT, name)
 
 
+def within(region: Region, name_of: Callable[[str], str] = str) -> tuple[str, Mlp] | None:
+    """The one network among other things of a method, with the path of its first projection."""
+    view = _ModuleView(region)
+    view.name_of = name_of
+    found: list[tuple[str, Mlp]] = []
+    for node in view.nodes():
+        down = view.projection(node.results[0]) if isinstance(node, Call) and node.results else None
+        act = view.activation(down.args[0]) if down is not None and down.args else None
+        up = view.projection(act[1]) if act is not None else None
+        if act is not None and up is not None and isinstance(up.target, ModuleTarget):
+            found.append((up.target.path, Mlp(Gate.ABSENT, act[0])))
+    return found[0] if len(found) == 1 else None
+
+
 def _gated(view: _ModuleView, x: Value, product: Op) -> Mlp | str:
     for one, other in (product.args, product.args[::-1]):
         act = view.activation(one)

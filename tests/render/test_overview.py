@@ -22,6 +22,8 @@ from ir.arch import (
 )
 from ir.expressions import Const
 
+KEPT = ("keys and values",)
+
 
 def arch(kind: NormKind, activation: str = "silu", scaled: bool = False) -> Arch:
     norm = Part("norm", "Norm", Norm(kind, NormWeight.PLAIN, Precision.FLOAT32, Scaling.BEFORE_CAST))
@@ -38,13 +40,19 @@ def rows(*entries: Entry) -> dict[str, list[str]]:
 
 def test_the_nearest_relative_differs_in_the_fewest_facts() -> None:
     found = rows(
-        Entry("a", "org/a", 1_500_000_000, arch(NormKind.RMS)),
-        Entry("b", "org/b", 0, arch(NormKind.RMS, "gelu")),
-        Entry("c", "org/c", 0, arch(NormKind.LAYER, "gelu", scaled=True)),
+        Entry("a", "org/a", 1_500_000_000, KEPT, arch(NormKind.RMS)),
+        Entry("b", "org/b", 0, KEPT, arch(NormKind.RMS, "gelu")),
+        Entry("c", "org/c", 0, KEPT, arch(NormKind.LAYER, "gelu", scaled=True)),
     )
     assert found["a"][-2:] == ["`b`", "feed-forward: gated MLP (silu) instead of gated MLP (gelu)"]
     assert found["c"][-2] == "`b`" and "norm" in found["c"][-1] and "embedding" in found["c"][-1]
     assert found["a"][2] == "1.5 B"
+
+
+def test_what_is_kept_tells_too() -> None:
+    one = arch(NormKind.RMS)
+    found = rows(Entry("a", "org/a", 0, KEPT, one), Entry("b", "org/b", 0, (), one))
+    assert found["a"][-1] == "cache: keys and values instead of none: run again"
 
 
 def test_names_and_sizes_are_no_facts() -> None:
