@@ -271,6 +271,8 @@ class _Fork:
                 if not self.fits(one.value, several.value):
                     return _Misfit(f"`{name}` differs in shape between one token and several")
                 return Tensor(self.value(one.value, several.value, pairs))
+            case None, Tensor() if self.hides_nothing(several):
+                return several  # which one token does without, since it would hide nothing from it
             case (tuple(), tuple()) | (list(), list()) if len(one) == len(several):
                 joined = [self.join(a, b, {}, pairs, name) for a, b in zip(one, several, strict=True)]
                 return tuple(joined) if isinstance(one, tuple) else joined
@@ -278,6 +280,12 @@ class _Fork:
                 if one is several or value_of(one) == value_of(several) or self.unchanged(one, several):
                     return several
         return Unknown(f"`{name}` differs between one token and several")
+
+    def hides_nothing(self, mask: Tensor) -> bool:
+        from codegen.graph import absence  # numpy takes its time
+        from codegen.graph.state import World
+
+        return absence.leave_out(self.interpreter, mask.value, World(one=True))
 
     def unchanged(self, one: Any, several: Any) -> bool:
         """Whether a variable of the arm for one token is what the other arm has, narrowed."""

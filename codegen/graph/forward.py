@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.graph import blame, classes, counting, expert_lists, rope
+from codegen.graph import blame, classes, counting, expert_lists, places, rope
 from codegen.graph.construction import Built, deep_recursion, module_tree
 from codegen.graph.interpreter import Coincidence, Raised
 from codegen.graph.kept import Kept, UnsettledStates, check_start, handed_over, settle
@@ -265,6 +265,7 @@ def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: 
     sizes = surroundings.sizes
     total = sizes.S if cached and not surroundings.sketch else sizes.T
     valid = Tensor(TensorValue((sizes.B, total), DType.INT64)) if attempt.all_tokens else fresh
+    surroundings.valid = valid.value
     held = _held(model)
     trace.default_dtype = DType.FLOAT32
     interpreter.framing = True
@@ -312,6 +313,10 @@ def _trace(
     frame = next(f for f in trace.root.body if isinstance(f, Frame) and f.kind == "module" and f.module_path == "")
     if kept is not None:
         settle(interpreter, kept, frame, logits.value)
+    from codegen.graph import visibility  # numpy takes its time
+
+    visibility.recognise(interpreter, frame)
+    places.rewrite(frame, logits.value, sizes)
     sink(frame, parameters, {path for path, module in _modules(model, "") if module.cls.module.startswith("stubs.")})
     counting.share_the_count(frame, surroundings.ids, surroundings.positions, cached=cached)
     region, takes = freeze_with_inputs(frame, [logits.value], parameters, _constants(model))

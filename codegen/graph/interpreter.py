@@ -19,8 +19,10 @@ from codegen.graph import (
     comprehensions,
     counting,
     experts,
+    formulas,
     gradients,
     library,
+    longer,
     operators,
     rope,
     scans,
@@ -105,6 +107,15 @@ def _is_path(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id == "self"
 
 
+def _parts(item: Any) -> Iterator[Any]:
+    """What an element of an enumeration of zipped lists consists of."""
+    if isinstance(item, tuple):
+        for part in item:
+            yield from _parts(part)
+    else:
+        yield item
+
+
 def is_item(module: ModuleObject) -> bool:
     """Whether a module is in a list of modules."""
     return (
@@ -162,6 +173,9 @@ class Interpreter:
         self.absent: list[tuple[Any, str]] | None = None  # attributes of which an `or` says what they stand for
         self.misfits: list[Diagnostic] | None = None  # values of other types than configurations declare, where noted
         self.rest: list[tuple[list[ast.stmt] | None, int, int]] = []  # what follows in the blocks being run, in loops
+        self.grown: list[
+            tuple[Any, Any]
+        ] = []  # modules that a call wrote tables into, and what they held, see longer.py
         self.asked: list[tuple[Expr, object]] = []  # about the index of a layer
         self.externals: dict[str, Callable[[Interpreter, list[Any], dict[str, Any]], Any]] = library.EXTERNALS
 
@@ -561,12 +575,20 @@ class Interpreter:
 
     def _if(self, node: ast.If, scope: Scope) -> None:
         kind = Kind.GUARD if _raises(node.body) and not node.orelse else Kind.STRUCTURE
+        known = len(self.surroundings.absence.asked) if self.framing else 0
         test = self.eval(node.test, scope)
         self.node = node.test
+        if self.framing and self._asks_for_masks(test, known):
+            from codegen.graph import absence  # numpy takes its time
+
+            absence.run(self, node, scope, test, self.surroundings.absence.asked[known:])
+            return
         if isinstance(test, Tensor) and experts.branches(self, node, test, scope):
             return
         if branches.asks_for_one(self, test):
             branches.run(self, node, scope, test)
+            return
+        if longer.question(self, test) and longer.run(self, node, scope, test):
             return
         if self.branch(test, kind):
             self.exec_body(node.body, scope)
@@ -575,6 +597,17 @@ class Interpreter:
                 self.exec_body(node.orelse, scope)
         else:
             self.exec_body(node.orelse, scope)
+
+    def _asks_for_masks(self, test: Any, known: int) -> bool:
+        """Whether a test has to do with whether something is padded, or a mask is there."""
+        state = self.surroundings.absence
+        if state.answers is not None:
+            return False
+        if isinstance(test, Tensor):
+            from codegen.graph import absence  # numpy takes its time
+
+            return absence.padding(self, test.value) is not None
+        return len(state.asked) > known
 
     def _for(self, node: ast.For, scope: Scope) -> None:
         source = self.eval(node.iter, scope)
@@ -667,8 +700,7 @@ class Interpreter:
     def _enter_iteration(self, item: Any, count: int) -> Any:
         if not self.framing:
             return None
-        parts = item if isinstance(item, tuple) else (item,)
-        module = next((part for part in parts if isinstance(part, ModuleObject)), None)
+        module = next((part for part in _parts(item) if isinstance(part, ModuleObject)), None)
         if module is None or module.module_path is None:
             return None
         path, _, last = module.module_path.rpartition(".")
@@ -688,7 +720,31 @@ class Interpreter:
                     found = self.eval(owner, scope) if index == node.target.id else None
                     if isinstance(found, ModuleObject) and found.cls.qualified == f"{STUBS}nn.ModuleList":
                         return {i: module for i, module in enumerate(found.modules.values()) if module is not None}
+                case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr=name), args=[ast.Name(id=index)]) if (
+                    index == node.target.id and isinstance(model := scope.vars.get(owner), ModuleObject)
+                ):
+                    found = self._list_behind(model, name)
+                    if found is not None:
+                        return {i: module for i, module in enumerate(found.modules.values()) if module is not None}
         return None
+
+    def _list_behind(self, model: ModuleObject, name: str) -> ModuleObject | None:
+        """The list of modules that a method takes one from by its parameter, and does no more."""
+        method = classes.find(self, model.cls, name)
+        match method:
+            case Function(
+                node=ast.FunctionDef(
+                    args=ast.arguments(args=[ast.arg(arg=me), ast.arg(arg=at)]),
+                    body=[
+                        *_,
+                        ast.Return(ast.Subscript(ast.Attribute(ast.Name(id=owner), attr=held), ast.Name(id=index))),
+                    ],
+                )
+            ) if owner == me and index == at:
+                found = model.modules.get(held)
+                return found if found is not None and found.cls.qualified == f"{STUBS}nn.ModuleList" else None
+            case _:
+                return None
 
     def _note_growth(self, scope: Scope, lengths: dict[str, int], source: Range) -> None:
         """Lists that got one element with every index of a loop are as long as that loop is."""
@@ -981,7 +1037,8 @@ class Interpreter:
             self.node = operand
             if position + 1 < len(node.values) and experts.undecided(self, value):
                 return self._rest_of_bool_op(node, position, value, scope)
-            if position + 1 < len(node.values) and branches.asks_for_one(self, value) and value.value is wanted:
+            asks = branches.asks_for_one(self, value) and value.value is wanted
+            if position + 1 < len(node.values) and (asks or longer.question(self, value)):
                 others = (self.eval(other, scope) for other in node.values[position + 1 :])
                 return next((other for other in others if self.branch(other) is wanted), value)
             if position + 1 < len(node.values) and self.branch(value) is wanted:
@@ -1072,6 +1129,8 @@ class Interpreter:
 
     def _list_comp(self, node: ast.ListComp, scope: Scope) -> list[Any]:
         loop = self._indexed(node.generators)
+        if loop and self.stage != 1 and not self.framing and (found := formulas.listed(self, node, scope)) is not None:
+            return found
         if loop and self.stage == 1 and comprehensions.reads_alone(node.elt):
             items = comprehensions.elements(self, node, scope)
         else:
@@ -1232,6 +1291,8 @@ class Interpreter:
             self.scope, self.node, self.loops = saved
             if frame is not None:
                 self.trace.leave(frame)
+            if kind == "module" and self.grown:
+                longer.settle(self, args[0])
 
     def _is_passed_over(self, module: Any) -> bool:
         """Whether a call of a module is what is called in it."""

@@ -249,6 +249,12 @@ def tensor_truth(interp: Interpreter, value: Tensor) -> bool:
         return outcome
     if value.value.everywhere is not None and not value.shape:
         return interp.branch(value.value.everywhere)
+    if interp.framing:
+        from codegen.graph import absence  # numpy takes its time
+
+        answer = absence.padding(interp, value.value)
+        if answer is not None:
+            return answer
     interp.trace.decided_by_data()
     interp.unsupported("a branch on the data of a tensor", code="branch-on-data")
 
@@ -441,6 +447,10 @@ def compare(interp: Interpreter, op: str, left: Any, right: Any) -> Any:
     match op:
         case "is" | "is not":
             same = identical(left, right)
+            if right is None and isinstance(left, Tensor) and interp.framing and interp.surroundings.absence.optional:
+                from codegen.graph import absence  # numpy takes its time
+
+                same = absence.is_absent(interp, left)
             if op == "is" or not isinstance(same, Scalar):
                 return same if op == "is" else not same
             return Scalar(not same.value, Apply("is not", same.expr.args)) if isinstance(same.expr, Apply) else same

@@ -36,6 +36,23 @@ class Mask:
         return f"{kind}mask" if self.causal else f"{kind}bidirectional_mask"
 
 
+@dataclass(frozen=True, slots=True)
+class World:
+    """Inputs that a source asks about: of one new token, without padding."""
+
+    one: bool = False
+    whole: bool = False
+
+
+@dataclass
+class Absence:
+    """What was asked of whether masks are there, and whether the answer is for an input that they hide nothing from."""
+
+    optional: dict[TensorValue, World] = field(default_factory=dict)  # by mask, where the source has none
+    asked: list[World] = field(default_factory=list)
+    answers: World | None = None  # for which questions are answered; None for all inputs
+
+
 @dataclass
 class Surroundings:
     """What a trace asked of its surroundings: masks, by what they mean, and states. Without a cache, all tokens are new."""
@@ -51,6 +68,8 @@ class Surroundings:
     fresh: TensorValue = field(init=False)  # new tokens but for padding
     states: States = field(default_factory=lambda: States())
     kept: Kept | None = None  # what the source keeps in objects of its own
+    absence: Absence = field(default_factory=Absence)  # masks that the source leaves out where they hide nothing
+    valid: TensorValue | None = None  # which of all tokens are no padding
     sketch: bool = False  # only what a call leaves for the next one is asked for
     begins: bool = False  # questions about how much is in the cache are answered as if that were nothing
     asked_whether_empty: bool = False  # whether any answer depends on that

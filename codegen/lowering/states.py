@@ -131,7 +131,7 @@ def start_of(operands: Sequence[object]) -> Expr:
 def _shape(state: State, lowering: Lowering) -> list[str]:
     out = []
     for axis, size in enumerate(state.shape):
-        if size == Dim("B") and axis == 0:
+        if size == Dim("B"):
             out.append("batch_size")
         elif (state.name in KEYS and axis == 2) or size == Dim("S"):
             out.append("max_length")

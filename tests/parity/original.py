@@ -106,7 +106,7 @@ def record(
     single = build(folder)
     single.save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps(raw))  # as published, not as this release would spell it
-    double = copy.deepcopy(single).double()
+    double, untouched = copy.deepcopy(single).double(), copy.deepcopy(single)  # some keep tables of what they have seen
 
     ids = {batch: tokens(vocabulary_of(single), batch, LENGTH, seed=batch) for batch in BATCHES}
     arrays = {f"ids_{batch}": value.numpy() for batch, value in ids.items()}
@@ -117,6 +117,9 @@ def record(
     exact = attempt(logits, double, ids[2])
     model = single if exact is None else double
     arrays["logits"] = (logits(model, ids[2]) if exact is None else exact).double().numpy()
+    steps = attempt(decode, untouched if exact is None else untouched.double(), ids[2])
+    if steps is not None:
+        arrays["steps"] = steps
     scale = max(1.0, float(arrays["logits"].std()))
     noise = np.abs(arrays[f"single_2_{LENGTH}"] - arrays["logits"]).max() / scale
 

@@ -23,6 +23,7 @@ from codegen.graph.tensor_ops.shapes import ceildiv
 from codegen.graph.tensor_ops.writing import store
 from codegen.graph.values import Size, Tensor, Trace, value_of
 from ir.graph import DType
+from ir.ops import Category, category
 
 
 def wanted(trace: Trace, dtype: object, otherwise: DType) -> DType:
@@ -159,10 +160,22 @@ def literal(trace: Trace, data: object, *, dtype: object = None) -> Tensor:
         return _stacked(trace, data, found, dtype)
     shape = _literal_shape(trace, data)
     kind = wanted(trace, dtype, _literal_type(trace, data))
+    computed = _computed(trace, data, kind)
+    if computed is not None:
+        return computed
     made = emit(trace, "tensor", (_frozen(trace, data), kind), shape, kind)
     if not isinstance(data, (list, tuple)):
         trace.constants[made.value] = data
     return made
+
+
+def _computed(trace: Trace, data: object, kind: DType) -> Tensor | None:
+    """A list that follows from the place of its elements."""
+    from codegen.graph import formulas  # which makes tensors
+
+    if not isinstance(data, formulas.Sequence) or data.changed() or not formulas.can_be_computed(data.formula):
+        return None
+    return formulas.tensor_of(trace, data.formula, kind) if category(kind) is Category.FLOAT else None
 
 
 def _stacked(trace: Trace, data: object, found: list[Tensor], dtype: object) -> Tensor:

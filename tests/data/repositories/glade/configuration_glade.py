@@ -26,6 +26,7 @@ class GladeConfig(PretrainedConfig):
         apply_query_key_layer_scaling=True,
         attention_softmax_in_fp32=True,
         fp32_residual_connection=False,
+        use_cache=True,
         **kwargs,
     ):
         self.num_layers = num_layers
@@ -48,4 +49,5 @@ class GladeConfig(PretrainedConfig):
         self.apply_query_key_layer_scaling = apply_query_key_layer_scaling
         self.attention_softmax_in_fp32 = attention_softmax_in_fp32
         self.fp32_residual_connection = fp32_residual_connection
+        self.use_cache = use_cache
         super().__init__(**kwargs)

@@ -1,0 +1,138 @@
+"""What the tensors of a trace hold for an input of some size: code is understood by what it gives, not by how it is written.
+
+numpy takes its time to load, so who asks imports this module where it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from codegen.graph.regions import BRANCH_END, NARROW, nodes_of
+from codegen.graph.values import Frame, Node, Scalar, TensorValue
+from ir.evaluate import Array, CannotEvaluate, evaluate_op
+from ir.expressions import Dim, Environment, Expr, evaluate, leaves
+from ir.graph import DType
+
+FAILURES = (CannotEvaluate, KeyError, TypeError, IndexError, ValueError, ArithmeticError, AssertionError)
+"""What is raised where a value is not known, or an operation does not fit an input."""
+
+Makers = Mapping[TensorValue, Node]
+
+
+def makers_of(root: Frame) -> dict[TensorValue, Node]:
+    """By value, the operation that makes it, of all operations so far."""
+    return {result: node for node, _ in nodes_of(root) for result in node.results}
+
+
+def sources(makers: Makers, value: TensorValue) -> set[TensorValue]:
+    """The inputs and parameters that a value follows from."""
+    found: set[TensorValue] = set()
+    seen: set[TensorValue] = set()
+    todo = [value]
+    while todo:
+        at = todo.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        node = makers.get(at)
+        if node is None:
+            found.add(at)
+        else:
+            todo += operands(node)
+    return found
+
+
+def operands(node: Node) -> Iterator[TensorValue]:
+    """The tensors that a node works on."""
+    from codegen.graph.regions import tensors_in
+
+    for argument in node.args:
+        yield from tensors_in(argument)
+
+
+@dataclass
+class Evaluator:
+    """The values of one call with inputs of `sizes`. `given` are inputs, and whatever else is to be taken as it is."""
+
+    makers: Makers
+    environment: Environment
+    sizes: Mapping[str, int]
+    given: Mapping[TensorValue, Array]
+    known: dict[TensorValue, Any] = field(default_factory=dict)
+
+    def value(self, value: TensorValue) -> Any:
+        """
+        Raises:
+            CannotEvaluate: it follows from something that is not given.
+        """
+        if value in self.given:
+            return self.given[value]
+        if value not in self.known:
+            node = self.makers.get(value)
+            if node is None:
+                raise CannotEvaluate("a value that nothing makes")
+            self.known |= zip(node.results, self._results(node), strict=True)
+        return self.known[value]
+
+    def number(self, number: object) -> Any:
+        """A size or another number, for this input."""
+        if not isinstance(number, Scalar):
+            return number
+        expr: Expr = number.expr
+        if not any(isinstance(leaf, Dim) for leaf in leaves(expr)):
+            return number.value
+        env = self.environment
+        return evaluate(expr, Environment(env.config, env.raw, self.sizes, env.indices, env.locals))
+
+    def shape(self, value: TensorValue) -> tuple[int, ...]:
+        return tuple(self.number(size) for size in value.shape)
+
+    def _results(self, node: Node) -> tuple[Any, ...]:
+        if node.op == BRANCH_END:
+            _, one, several = node.args
+            assert isinstance(one, tuple) and isinstance(several, tuple)
+            return tuple(self.value(value) for value in (one if self.sizes["T"] == 1 else several))
+        if node.op == NARROW:
+            (inner,) = node.args
+            assert isinstance(inner, TensorValue)
+            return (self.value(inner),)
+        made = evaluate_op(node.op, [self._argument(arg) for arg in node.args], model=DType.FLOAT64)
+        return made if isinstance(made, tuple) else (made,)
+
+    def _argument(self, x: object) -> object:
+        match x:
+            case TensorValue():
+                return self.value(x)
+            case Scalar():
+                return self.number(x)
+            case tuple() | list():
+                return tuple(self._argument(item) for item in x)
+            case slice():
+                return slice(self._argument(x.start), self._argument(x.stop), self._argument(x.step))
+            case _:
+                return x
+
+
+@dataclass
+class Drawing(Evaluator):
+    """An evaluation that takes any numbers in the place of what was there `before`, unless it follows from `inputs` alone."""
+
+    before: Makers = field(default_factory=dict)
+    inputs: frozenset[TensorValue] = frozenset()
+
+    def value(self, value: TensorValue) -> Any:
+        if value in self.given or value in self.known:
+            return super().value(value)
+        if (value in self.before or value not in self.makers) and not sources(self.makers, value) <= self.inputs:
+            self.known[value] = self.drawn(value)
+            return self.known[value]
+        return super().value(value)
+
+    def drawn(self, value: TensorValue) -> Array:
+        shape = self.shape(value)
+        numbers = np.random.default_rng(len(self.known)).standard_normal(shape)
+        return numbers < 0 if value.dtype is DType.BOOL else numbers

@@ -1,0 +1,234 @@
+"""Paths for sequences beyond a length, where the shorter ones would give the same on them: tables that grow on demand, factors
+that are one up to some length.
+
+Such a path is taken for every length, with the limit in the place of a length that falls short of it. What it leaves is
+evaluated there and compared with what the source has without it; where these differ the branch stays a branch. What a module
+keeps of it is gone after the call: the next one starts from what the constructor made.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from codegen.diagnostics import CompileError
+from codegen.graph import scalars
+from codegen.graph.objects import ModuleObject
+from codegen.graph.regions import nodes_of
+from codegen.graph.scope import Scope
+from codegen.graph.values import Node, Scalar, Tensor, TensorValue, value_of
+from ir.expressions import Apply, Dim, Environment, Expr, evaluate, leaves
+
+if TYPE_CHECKING:
+    from codegen.graph.interpreter import Interpreter
+
+SIZES = ((1, 0), (3, 0), (1, 2), (4, 5), (2, 30))
+"""New tokens, and tokens in the cache."""
+MOST = 2  # of these lengths are looked at
+TOLERANCE = 1e-5
+_MISSING = object()
+Makers = Mapping[TensorValue, Node]
+
+
+def question(interpreter: Interpreter, test: object) -> tuple[Expr, Expr] | None:
+    """The length and the limit that a test compares; None where it asks something else, or where no length falls short."""
+    if not interpreter.framing or interpreter.surroundings.sketch or not isinstance(test, Scalar):
+        return None
+    match test.expr:
+        case Apply(">" | ">=", (length, limit)) | Apply("<" | "<=", (limit, length)):
+            pass
+        case _:
+            return None
+    if not _of_input(length) or _of_input(limit) or any(isinstance(x, Dim) and x.name == "B" for x in leaves(length)):
+        return None
+    return (length, limit) if any(_short(interpreter, test.expr, sizes) for sizes in SIZES) else None
+
+
+def _of_input(expr: Expr) -> bool:
+    return any(isinstance(leaf, Dim) for leaf in leaves(expr))
+
+
+def _dims(sizes: tuple[int, int]) -> dict[str, int]:
+    new, past = sizes
+    return {"B": 2, "T": new, "P": past, "S": new + past}
+
+
+def _short(interpreter: Interpreter, test: Expr, sizes: tuple[int, int]) -> bool:
+    env = interpreter.environment
+    try:
+        return not evaluate(test, Environment(env.config, env.raw, _dims(sizes), env.indices, env.locals))
+    except (KeyError, IndexError, TypeError, ValueError, ArithmeticError):
+        return False
+
+
+@dataclass(frozen=True)
+class _State:
+    """Variables, what modules hold, and the values of the tensors among these."""
+
+    variables: dict[str, Any]
+    slots: list[tuple[dict[str, Any], dict[str, Any]]]
+    values: dict[int, tuple[Tensor, TensorValue]]
+
+    @classmethod
+    def of(cls, scope: Scope) -> _State:
+        slots = [(slot, dict(slot)) for module in _modules(scope.vars.get("self")) for slot in _slots(module)]
+        held = [*scope.vars.values(), *(value for _, content in slots for value in content.values())]
+        return cls(dict(scope.vars), slots, {id(t): (t, t.value) for t in held if isinstance(t, Tensor)})
+
+    def restore(self, scope: Scope) -> None:
+        scope.vars.clear()
+        scope.vars.update(self.variables)
+        self.restore_modules()
+        for tensor, value in self.values.values():
+            tensor.value = value
+
+    def restore_modules(self) -> None:
+        for slot, content in self.slots:
+            slot.clear()
+            slot.update(content)
+
+
+def _modules(owner: object) -> list[ModuleObject]:
+    if not isinstance(owner, ModuleObject):
+        return []
+    return [owner, *(inner for child in owner.modules.values() if child is not None for inner in _modules(child))]
+
+
+def _slots(module: ModuleObject) -> tuple[dict[str, Any], ...]:
+    return module.parameters, module.buffers, module.dict
+
+
+def run(interpreter: Interpreter, node: ast.If, scope: Scope, test: Scalar) -> bool:
+    """Take the longer path for all lengths; whether that gives what the source gives."""
+    asked = question(interpreter, test)
+    assert asked is not None
+    length, limit = asked
+    before = _State.of(scope)
+    undo, made = mark(interpreter), makers_so_far(interpreter)
+    if not _tried(interpreter, lambda: interpreter.exec_body(node.orelse, scope)):
+        before.restore(scope)
+        undo()
+        return False
+    short = _State.of(scope)
+    before.restore(scope)
+    clamped = scalars.apply("max", Scalar(_value(interpreter, length), length), _scalar(interpreter, limit))
+    names = [name for name, value in scope.vars.items() if isinstance(value, Scalar) and value.expr == length]
+    scope.vars.update(dict.fromkeys(names, clamped))
+    if not _tried(interpreter, lambda: interpreter.exec_body(node.body, scope)):
+        before.restore(scope)
+        undo()
+        return False
+    scope.vars.update({name: before.variables[name] for name in names if scope.vars[name] is clamped})
+    if not _same(interpreter, test.expr, short, _State.of(scope), made):
+        before.restore(scope)
+        undo()
+        return False
+    interpreter.grown.append((scope.vars.get("self"), before))
+    return True
+
+
+def settle(interpreter: Interpreter, module: object) -> None:
+    """After a call of a module: what it holds is again what it was made with."""
+    for owner, state in reversed(interpreter.grown):
+        if owner is module:
+            state.restore_modules()
+    interpreter.grown = [(owner, state) for owner, state in interpreter.grown if owner is not module]
+
+
+def _value(interpreter: Interpreter, expr: Expr) -> Any:
+    env, sizes = interpreter.environment, interpreter.surroundings.sizes.dims
+    return evaluate(expr, Environment(env.config, env.raw, sizes, env.indices, env.locals))
+
+
+def _scalar(interpreter: Interpreter, expr: Expr) -> Any:
+    value = _value(interpreter, expr)
+    return Scalar(value, expr) if leaves(expr) else value
+
+
+def _tried(interpreter: Interpreter, step: Callable[[], None]) -> bool:
+    from codegen.graph.interpreter import Jump, Raised
+
+    frame = interpreter.trace.frame
+    try:
+        step()
+    except (Jump, Raised, CompileError):
+        interpreter.trace.frame = frame
+        return False
+    return True
+
+
+def makers_so_far(interpreter: Interpreter) -> Makers:
+    """By value, the operation that makes it."""
+    return {result: node for node, _ in nodes_of(interpreter.trace.root) for result in node.results}
+
+
+def mark(interpreter: Interpreter) -> Callable[[], None]:
+    """What takes back all that is recorded from now on."""
+    trace, frame = interpreter.trace, interpreter.trace.frame
+    made, bound, asked = len(frame.body), len(frame.bindings), len(interpreter.asked)
+    predicates = interpreter.predicates.copy()
+
+    def undo() -> None:
+        trace.frame = frame
+        del frame.body[made:], frame.bindings[bound:], interpreter.asked[asked:]
+        interpreter.predicates = predicates
+
+    return undo
+
+
+# --------------------------------------------------------------------------------------------------------- comparing
+
+
+def _same(interpreter: Interpreter, test: Expr, short: _State, longer: _State, made: Makers) -> bool:
+    """Whether what the longer path leaves is what there is without it, for lengths that fall short."""
+    pairs: list[tuple[TensorValue, TensorValue]] = []
+    for old, new in _changed(short, longer):
+        match old, new:
+            case (a, b) if a is b:
+                continue
+            case Tensor(), Tensor():
+                pairs.append((short.values[id(old)][1], new.value))
+            case _ if old is _MISSING:
+                continue  # a variable of the longer path alone
+            case _ if _is_number(old) and _is_number(new):
+                continue  # how long a table is
+            case _:
+                return False
+    changed = {
+        id(tensor): (value, tensor.value) for tensor, value in short.values.values() if tensor.value is not value
+    }
+    pairs += list(changed.values())
+    return all(_equal(interpreter, test, old, new, made) for old, new in dict.fromkeys(pairs) if old is not new)
+
+
+def _changed(short: _State, longer: _State) -> list[tuple[Any, Any]]:
+    found = [(short.variables.get(name, _MISSING), value) for name, value in longer.variables.items()]
+    for (_, old), (_, new) in zip(short.slots, longer.slots, strict=True):
+        found += [(old.get(name, None), value) for name, value in new.items()]
+    return found
+
+
+def _is_number(x: object) -> bool:
+    return isinstance(value_of(x), (int, float))
+
+
+def _equal(interpreter: Interpreter, test: Expr, old: TensorValue, new: TensorValue, before: Makers) -> bool:
+    import numpy as np  # which takes its time
+
+    from codegen.graph.evaluating import FAILURES, Drawing, makers_of
+
+    if old.dtype is not new.dtype:
+        return False
+    makers = makers_of(interpreter.trace.root)
+    fitting = [sizes for sizes in SIZES if _short(interpreter, test, sizes)]
+    for sizes in fitting[:MOST]:
+        values = Drawing(makers, interpreter.environment, _dims(sizes), {}, before=before)
+        try:
+            a, b = np.asarray(values.value(old)), np.asarray(values.value(new))
+        except FAILURES:
+            return False
+        if a.shape != b.shape or not np.allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE):
+            return False
+    return bool(fitting)
