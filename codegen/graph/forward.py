@@ -107,11 +107,24 @@ def _trace_with_sizes(built: Built, *, replay: bool, way: Attempt | None) -> Tra
     last: Coincidence | None = None
     for sizes in islice(choices(numbers_in((built.raw, built.resolved))), _MAX_SIZES):
         try:
-            return _trace_either_way(built, sizes, replay=replay, way=way)
+            return _trace_and_keep_tables(built, sizes, replay=replay, way=way)
         except Coincidence as error:
             last = error
     assert last is not None
     raise last
+
+
+def _trace_and_keep_tables(built: Built, sizes: Sizes, *, replay: bool, way: Attempt | None) -> Traced:
+    """A trace; where tables that grow would be made anew by every call, one with the tables that the modules hold."""
+    interpreter = built.interpreter
+    trace, made, known = interpreter.trace, list(interpreter.trace.root.body), interpreter.predicates.copy()
+    interpreter.keeps_tables = False
+    try:
+        return _trace_either_way(built, sizes, replay=replay, way=way)
+    except places.TableRemains:
+        trace.frame, trace.root.body, interpreter.predicates = trace.root, made, known
+        interpreter.grown, interpreter.keeps_tables = [], True
+        return _trace_either_way(built, sizes, replay=replay, way=way)
 
 
 def _trace_either_way(built: Built, sizes: Sizes, *, replay: bool, way: Attempt | None) -> Traced:
@@ -317,6 +330,8 @@ def _trace(
 
     visibility.recognise(interpreter, frame)
     places.rewrite(frame, logits.value, sizes)
+    if not interpreter.keeps_tables:
+        places.check(frame, logits.value)
     sink(frame, parameters, {path for path, module in _modules(model, "") if module.cls.module.startswith("stubs.")})
     counting.share_the_count(frame, surroundings.ids, surroundings.positions, cached=cached)
     region, takes = freeze_with_inputs(frame, [logits.value], parameters, _constants(model))

@@ -176,6 +176,7 @@ class Interpreter:
         self.grown: list[
             tuple[Any, Any]
         ] = []  # modules that a call wrote tables into, and what they held, see longer.py
+        self.keeps_tables = False  # those of modules are as long as they were made
         self.asked: list[tuple[Expr, object]] = []  # about the index of a layer
         self.externals: dict[str, Callable[[Interpreter, list[Any], dict[str, Any]], Any]] = library.EXTERNALS
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError
-from codegen.graph import scalars
+from codegen.graph import operators, scalars
 from codegen.graph.objects import ModuleObject
 from codegen.graph.regions import nodes_of
 from codegen.graph.scope import Scope
@@ -42,6 +42,8 @@ def question(interpreter: Interpreter, test: object) -> tuple[Expr, Expr] | None
         case _:
             return None
     if not _of_input(length) or _of_input(limit) or any(isinstance(x, Dim) and x.name == "B" for x in leaves(length)):
+        return None
+    if interpreter.keeps_tables and limit in operators.rows_held(interpreter):
         return None
     return (length, limit) if any(_short(interpreter, test.expr, sizes) for sizes in SIZES) else None
 

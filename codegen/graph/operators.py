@@ -186,13 +186,17 @@ def _check_length(interp: Interpreter, expr: Expr, outcome: bool) -> None:
         case Apply(">" | ">=", (left, right)) | Apply("<" | "<=", (right, left)) if (
             not outcome and _of_input(left) and not _of_input(right)
         ):
-            owner = interp.scope.vars.get("self") if interp.scope is not None else None
-            held = [*owner.parameters.values(), *owner.buffers.values()] if isinstance(owner, ModuleObject) else []
-            rows = {expr_of(size) for tensor in held if tensor is not None for size in tensor.shape}
-            if right not in rows and (leaves(right) or _holds_later(interp, expr)):
+            if right not in rows_held(interp) and (leaves(right) or _holds_later(interp, expr)):
                 interp.unsupported("longer sequences take another path here", code="branch-on-length")
         case _:
             pass
+
+
+def rows_held(interp: Interpreter) -> set[Expr]:
+    """The sizes of the tables of the module whose method runs."""
+    owner = interp.scope.vars.get("self") if interp.scope is not None else None
+    held = [*owner.parameters.values(), *owner.buffers.values()] if isinstance(owner, ModuleObject) else []
+    return {expr_of(size) for tensor in held if tensor is not None for size in tensor.shape}
 
 
 def _remainders(interp: Interpreter, expr: Expr) -> Iterator[int]:

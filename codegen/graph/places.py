@@ -6,7 +6,7 @@ A number that follows from how many tokens there are is computed as a tensor, si
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,39 @@ def rewrite(root: Frame, logits: TensorValue, sizes: Sizes) -> None:
     for node, frame in needed(root, logits):
         if node.op in BINARY:
             _measure(node, frame, sizes)
+
+
+class TableRemains(Exception):
+    """A table over as many places as there are tokens, or as the module's own has, is made by every call."""
+
+
+def check(root: Frame, logits: TensorValue) -> None:
+    """
+    Raises:
+        TableRemains: see there.
+    """
+    for node, _ in needed(root, logits):
+        stop = node.args[1] if node.op == "arange" else None
+        if isinstance(stop, Scalar) and any(_is_clamped(part) for part in _parts(stop.expr)):
+            raise TableRemains
+
+
+def _parts(expr: Expr) -> Iterator[Expr]:
+    yield expr
+    if isinstance(expr, Apply):
+        for arg in expr.args:
+            yield from _parts(arg)
+
+
+def _is_clamped(expr: Expr) -> bool:
+    """Whether a number is a length, or a limit where that is more."""
+    match expr:
+        case Apply("max", (length, limit)):
+            return (
+                bool(leaves(length) & {NEW, PAST, ALL}) and bool(leaves(limit)) and not leaves(limit) & {NEW, PAST, ALL}
+            )
+        case _:
+            return False
 
 
 def _counts_places(node: Node) -> bool:
