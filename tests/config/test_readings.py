@@ -10,7 +10,7 @@ from codegen.diagnostics import CompileError
 from codegen.graph.exploration import ConfigurationClass, explore, validate
 from codegen.lowering.config_view import merge
 from ir.expressions import Apply, Const, Index, Key, Raw
-from ir.reading import Choice, DoesNotRead, Each, Explored, Refused, choice, raw_paths, read
+from ir.reading import Choice, DoesNotRead, Each, Explored, Refused, choice, expressions, raw_paths, read
 from tests.config.law import case, library
 
 ABSENT = Apply("in", (Const("x"), Raw(())))
@@ -138,3 +138,13 @@ def test_what_the_source_refuses_is_a_diagnostic_with_its_place() -> None:
     assert "not a multiple of the number of attention heads" in diagnostic.message
     assert diagnostic.primary is not None
     assert "configuration" in diagnostic.primary.span.file
+
+
+def test_a_list_of_two_loops_is_not_written_out_for_every_depth() -> None:
+    """Two loops one after the other are no single loop: the list is that of the depth that was compiled, others are refused."""
+    raw = {**case("cohere2_moe"), "first_k_dense_replace": 1, "num_hidden_layers": 6}
+    found = explored(raw, ("layer_types",)).readings["layer_types",]
+    assert len(expressions(found)) < 40
+    assert read(found, raw) == ["full_attention", *["sliding_attention", "sliding_attention", "full_attention"] * 2][:6]
+    with pytest.raises(DoesNotRead, match="num_hidden_layers is another"):
+        read(found, {**raw, "num_hidden_layers": 7})

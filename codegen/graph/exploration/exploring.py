@@ -15,6 +15,7 @@ from codegen.graph.exploration.questions import (
     chosen,
     end_of,
     is_about_elements,
+    is_count_of,
     questions_of,
     unless,
     way_of,
@@ -228,6 +229,8 @@ class Explorer:
             expr, outcome_here = test
             if isinstance(there, Refused):
                 other: Reading = there
+            elif is_count_of(expr, here):  # a list for each number would be as long as all of them together
+                other = Refused(f"{'.'.join(map(str, expr.args[0].path))} is another, and the list is written out")  # type: ignore[union-attr]
             elif is_about_elements(expr):  # there are as many lists as there are models
                 other = Refused(f"{'.'.join(map(str, expr.args[0].path))} has other elements")  # type: ignore[union-attr]
             else:

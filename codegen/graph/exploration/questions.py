@@ -46,6 +46,15 @@ def is_about_elements(expr: Expr) -> bool:
     return isinstance(expr, Apply) and expr.op == "==" and isinstance(expr.args[1], Apply) and expr.args[1].op == "list"
 
 
+def is_count_of(expr: Expr, found: Reading) -> bool:
+    """Whether a question is whether a key is one number, for which a list was made element by element."""
+    match expr, found:
+        case Apply("==", (Raw(), Const(int(number)))), Apply("list", items):
+            return not isinstance(number, bool) and bool(items) and all(isinstance(item, Const) for item in items)
+        case _:
+            return False
+
+
 def _about_keys(expr: Expr) -> bool:
     """Whether a question is about all the keys of an object; single ones are asked for by name as well."""
     return isinstance(expr, Apply) and (expr.op == "keys" or any(map(_about_keys, expr.args)))
