@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -243,6 +242,8 @@ def _processors() -> int:
 
 def compiler_digest() -> str:
     """Of everything that decides what is emitted for a given input."""
+    import importlib.metadata  # which takes as long to import as all the rest here
+
     root = Path(__file__).resolve().parent
     folders = (root, root.parent / "ir", render.templates_folder())
     digest = hashlib.sha256()

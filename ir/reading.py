@@ -117,10 +117,18 @@ def _applied(expr: Apply, raw: Mapping[str, Json], indices: Mapping[Index, int] 
 def lookup(raw: Json, path: Path) -> Json:
     """What stands at `path`, None where nothing does."""
     for step in path:
-        if isinstance(raw, (dict, Mapping)):  # a dict is found to be one without asking what a mapping is
+        if isinstance(raw, dict):
             raw = raw.get(step)
-        elif isinstance(raw, (list, tuple)) and isinstance(step, int) and -len(raw) <= step < len(raw):
+        elif isinstance(raw, (list, tuple)):
+            if not isinstance(step, int) or not -len(raw) <= step < len(raw):
+                return None
             raw = raw[step]
+        elif raw is None or isinstance(
+            raw, (str, int, float)
+        ):  # most of what is no object; to ask for a mapping takes long
+            return None
+        elif isinstance(raw, Mapping):
+            raw = raw.get(step)
         else:
             return None
     return raw

@@ -206,6 +206,12 @@ def instantiate(interp: Interpreter, cls: Class, args: list[Any], kwargs: dict[s
         return builtins.construct(interp, cls, args, kwargs)
     if "enum" in cls.marks:
         return _enum_value(interp, cls, args)
+    if interp.stage == 2 and not interp.framing and is_module_class(cls):
+        return interp.repeating.make(interp, cls, args, kwargs, lambda: _instantiate(interp, cls, args, kwargs))
+    return _instantiate(interp, cls, args, kwargs)
+
+
+def _instantiate(interp: Interpreter, cls: Class, args: list[Any], kwargs: dict[str, Any]) -> Any:
     new = find(interp, cls, "__new__")
     if isinstance(new, (StaticMethod, Function)):
         created = interp.call(new, [cls, *args], kwargs)
@@ -491,6 +497,8 @@ def _get_configuration(interp: Interpreter, owner: Instance, name: str) -> Any:
     known = canonical(interp, owner, name)
     if interp.sought is not None:
         interp.sought.add(known)
+    if known in owner.dict and find(interp, owner.cls, known) is None:  # nearly always
+        return owner.dict[known]
     return get_plain(interp, owner, known, owner.cls.mro)
 
 
@@ -772,11 +780,11 @@ def _get_tensor(interp: Interpreter, owner: Tensor, name: str) -> Any:
 def set_attribute(interp: Interpreter, owner: Any, name: str, value: Any) -> None:
     """`owner.name = value`."""
     match owner:
+        case Instance() if is_configuration(owner.cls):
+            set_plain(interp, owner, canonical(interp, owner, name), value)
         case Instance():
             custom = find(interp, owner.cls, "__setattr__")
-            if is_configuration(owner.cls):
-                set_plain(interp, owner, canonical(interp, owner, name), value)
-            elif isinstance(custom, Function) and not custom.scope.namespace.name.startswith("stubs."):
+            if isinstance(custom, Function) and not custom.scope.namespace.name.startswith("stubs."):
                 interp.call(custom, [owner, name, value], {})
             else:
                 set_plain(interp, owner, name, value)

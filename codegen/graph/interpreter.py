@@ -52,6 +52,7 @@ from codegen.graph.objects import (
     plain_key,
 )
 from codegen.graph.predicates import Kind, Predicates
+from codegen.graph.repeating import Repeating
 from codegen.graph.scope import Definition, Guard, Missing, Namespace, Scope, bound_names, index_body, index_file
 from codegen.graph.values import Scalar, Tensor, Trace, value_of
 from codegen.source.files import Library, SourceFile
@@ -167,6 +168,7 @@ class Interpreter:
         self.handling: list[Raised] = []
         self.surroundings: Any = None  # of a forward pass, see state.py
         self.recordings: Any = None  # of layers that were traced, see replay.py
+        self.repeating = Repeating()  # of layers that were made
         self.sought: set[Any] | None = (
             None  # of configurations: further arguments and attributes that were asked for, where that is noted
         )
@@ -401,7 +403,7 @@ class Interpreter:
             return
         if kind is Kind.STRUCTURE and self.in_helper():
             kind = Kind.HELPER
-        if self.recordings is not None and per_layer(expr):
+        if (self.recordings is not None or self.repeating.busy) and per_layer(expr):
             self.asked.append((expr, value))
         self.predicates.add(kind, expr, value, self.place(), self.function_name(), self.stage, default)
 

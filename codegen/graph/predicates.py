@@ -13,6 +13,8 @@ from ir.spans import Span
 class Kind(Enum):
     """What follows when a predicate does not hold for another configuration."""
 
+    __hash__ = object.__hash__  # each is there once; that of Enum is written in Python
+
     STRUCTURE = "structure"  # another program: refuse
     GUARD = "guard"  # the source itself raises: a check
     PRESENCE = "presence"  # a key that is there or not: refuse

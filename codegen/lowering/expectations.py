@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 
 from codegen.lowering.views import FieldView, RefusalView
 from ir.expressions import Const, Expr, Raw
 from ir.reading import Json
+from ir.records import replace
 
 SHORT = 80  # characters of an expression that is written where it is read
 FLAGS = frozenset({"bool", "NoneType"})

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from codegen.render.python import format_python
+from ir.records import dataclass
 
 LIMIT = 300  # lines of a model file
 TOP = "Model"
