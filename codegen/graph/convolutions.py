@@ -8,12 +8,12 @@ place of the zeros both are the same where nothing was before, and go on where s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from codegen.graph import scalars
 from codegen.graph.regions import BRANCH_END, nodes_of, tensors_in
 from codegen.graph.values import Frame, Node, Scalar, Size, TensorValue, value_of
 from ir.expressions import Dim
+from ir.records import dataclass
 
 Place = tuple[Node, Frame]
 
