@@ -648,6 +648,11 @@ def _topk(x: Array, k: int, dim: int, largest: bool, in_order: bool) -> Any:
     return np.take_along_axis(x, order, axis=dim), order
 
 
+def _topk_first(x: Array, counted: Array, k: int) -> Any:
+    order = _order(np.where(np.arange(len(x)) < counted, x, -np.inf), 0, True)[:k]
+    return x[order], order
+
+
 def _argument(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, dim, keepdim: function(x, axis=dim, keepdims=keepdim).astype(np.int64)
 
@@ -868,6 +873,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "chunk": _chunk,
     "unbind": lambda x, dim: tuple(np.moveaxis(x, dim, 0)),
     "topk": _topk,
+    "topk_first": _topk_first,
     "sort": _sort,
     "max_dim": lambda x, dim, keepdim: (x.max(axis=dim, keepdims=keepdim), _argument(np.argmax)(x, dim, keepdim)),
     "min_dim": lambda x, dim, keepdim: (x.min(axis=dim, keepdims=keepdim), _argument(np.argmin)(x, dim, keepdim)),

@@ -221,6 +221,7 @@ split %x sizes dim | parts of an axis, by their sizes
 chunk %x chunks dim | equal parts of an axis, the last may be smaller
 unbind %x dim | the slices of an axis
 topk %x k dim largest sorted | the k greatest of an axis, and their indices
+topk_first %x %count k | the k greatest of the first count entries of an only axis, and their indices; any others where these are fewer
 sort %x dim descending stable | in order along an axis, and where each came from
 max_dim %x dim keepdim | the greatest of an axis, and its index
 min_dim %x dim keepdim | the least of an axis, and its index
@@ -228,7 +229,7 @@ cummax %x dim | running maximum of an axis, and its index
 aminmax %x dim keepdim | the least and the greatest
 """
 
-_PAIRS = frozenset({"topk", "sort", "max_dim", "min_dim", "cummax", "aminmax"})
+_PAIRS = frozenset({"topk", "topk_first", "sort", "max_dim", "min_dim", "cummax", "aminmax"})
 
 
 def _param(word: str) -> Param:

@@ -13,6 +13,7 @@ from codegen.graph.construction import Built, deep_recursion, module_tree
 from codegen.graph.interpreter import Coincidence, Raised
 from codegen.graph.kept import Kept, UnsettledStates, check_start, handed_over, settle
 from codegen.graph.objects import Function, ModuleObject
+from codegen.graph.ragged import Ragged
 from codegen.graph.recurrent import States, UnknownState
 from codegen.graph.regions import freeze, freeze_with_inputs, nodes_of
 from codegen.graph.replay import Recordings
@@ -20,7 +21,7 @@ from codegen.graph.sinking import sink
 from codegen.graph.sizes import Sizes, choices, numbers_in
 from codegen.graph.state import KeyValueCache, Mask, Surroundings
 from codegen.graph.values import Frame, Node, Tensor, TensorValue, value_of
-from ir.expressions import Expr
+from ir.expressions import Environment, Expr, evaluate
 from ir.graph import DType, Module, Parameter, Region
 from ir.records import dataclass, field, replace
 
@@ -280,6 +281,10 @@ def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: 
     valid = Tensor(TensorValue((sizes.B, total), DType.INT64)) if attempt.all_tokens else fresh
     surroundings.valid = valid.value
     held = _held(model)
+    dims = {**sizes.dims, **({} if cached and not surroundings.sketch else {"S": sizes.new, "P": 0})}
+    environment = interpreter.environment
+    trace.ragged = Ragged(trace)
+    trace.evaluate = lambda expr: evaluate(expr, Environment(environment.config, environment.raw, dims))
     trace.default_dtype = DType.FLOAT32
     interpreter.framing = True
     interpreter.recordings = Recordings() if replay and not attempt.inside else None  # a copy would keep nothing
@@ -298,6 +303,7 @@ def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: 
     finally:
         _restore(held)
         interpreter.framing = False
+        trace.ragged = trace.evaluate = None
     parameters = _parameters(model)  # lists of experts may be stacked now
     if kept is not None and not kept.given:
         raise CompileError(Diagnostic("unknown-state", "forward hands nothing over to the next call"))

@@ -24,6 +24,8 @@ from codegen.graph import (
     library,
     longer,
     operators,
+    ragged,
+    ragged_branches,
     rope,
     scans,
 )
@@ -590,6 +592,9 @@ class Interpreter:
             return
         if branches.asks_for_one(self, test):
             branches.run(self, node, scope, test)
+            return
+        if self.framing and isinstance(test, Scalar) and ragged.is_ragged(test):
+            ragged_branches.run(self, node, scope, test)
             return
         if longer.question(self, test) and longer.run(self, node, scope, test):
             return

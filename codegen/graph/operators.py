@@ -32,6 +32,7 @@ from codegen.graph.objects import (
     plain_key,
 )
 from codegen.graph.predicates import Kind
+from codegen.graph.ragged import is_ragged
 from codegen.graph.values import Scalar, Tensor, Watched, expr_of, glance, value_of
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Plain, evaluate, leaves, substitute
 from ir.graph import DType
@@ -132,6 +133,9 @@ def truth(interp: Interpreter, value: Any, kind: Kind = Kind.STRUCTURE) -> bool:
             held, asked = _asked(value)
             outcome = bool(held)
             expr = value.expr if isinstance(held, bool) else asked
+            if is_ragged(value):
+                interp.trace.decided_by_data()
+                interp.unsupported("a branch on how many rows the data selects", code="branch-on-data")
             if interp.framing and not interp.surroundings.sketch:
                 _check_length(interp, expr, outcome)
                 outcome = emptiness.answer(interp, expr, outcome)

@@ -201,9 +201,11 @@ class Trace:
         self.parts: WeakKeyDictionary[TensorValue, Any] = WeakKeyDictionary()  # of rows split by the data, see groups
         self.spent: WeakSet[TensorValue] = WeakSet()  # what was of one turn of such a loop, after it
         self.lifting: Lifting | None = None  # of the loop whose body runs once for all its iterations
-        self.trials: list[
-            Any
-        ] = []  # loops that turn out to be over experts where a turn asks for rows that the data decides
+        self.ragged: Any = None  # rows whose number the data decides, with padding: see ragged.py
+        self.evaluate: Callable[[Expr], Any] | None = (
+            None  # the value of an expression in the trace, where forward runs
+        )
+        self.trials: list[Any] = []  # loops that are over experts if a turn asks for rows that the data decides
         self.agreements: list[tuple[Size, Size, Span | None]] = []  # sizes whose equality an operation relied on
 
     def emit(self, op: str, args: tuple[object, ...], *results: tuple[tuple[Size, ...], DType]) -> tuple[Tensor, ...]:
@@ -221,7 +223,8 @@ class Trace:
             lifted = self.lifting.lift(op, plain, results)
             if lifted is not None:
                 return lifted
-        return self.record(op, plain, *results)
+        made = self.record(op, plain, *results)
+        return made if self.ragged is None else self.ragged.follow(op, plain, made)
 
     def decided_by_data(self) -> None:
         """Called before rows are asked for whose number the data decides."""

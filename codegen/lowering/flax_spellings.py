@@ -80,6 +80,7 @@ TEMPLATES = {
     "matmul": "a @ b",
     "addmm": "b + x @ w",
     "outer": "jnp.outer(a, b)",
+    "topk_first": "jax.lax.top_k(jnp.where(jnp.arange(x.shape[0]) < count, x, -jnp.inf), k)",
     "grouped_linear": "grouped_dot(x, w, sizes, axis=2)",
     "grouped_matmul": "grouped_dot(x, w, sizes, axis=1)",
     "embedding": "w[ids]",

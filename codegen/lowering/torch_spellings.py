@@ -76,6 +76,7 @@ TEMPLATES = {
     "addmm": "torch.addmm(b, x, w)",
     "baddbmm": "torch.baddbmm(b, x, y, beta=beta, alpha=alpha)",
     "outer": "torch.outer(a, b)",
+    "topk_first": "topk_first(x, count, k)",
     "grouped_linear": "grouped_linear(x, w, sizes)",
     "grouped_matmul": "grouped_linear(x, w.mT, sizes)",
     "embedding": "F.embedding(ids, w)",
@@ -179,6 +180,13 @@ def grouped_linear(x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
     *groups, rest = x.split([*counts, len(x) - sum(counts)])
     out = [F.linear(rows, w) for rows, w in zip(groups, weight, strict=True) if len(rows)]
     return torch.cat([*out, rest.new_zeros(len(rest), weight.shape[1])])
+''',
+    "topk_first": '''
+def topk_first(x: Tensor, count: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k greatest of the first entries of x [N], and where they are; zeros follow where there are fewer than k."""
+    values, index = x[:count].topk(min(k, int(count)))
+    room = (0, k - len(index))
+    return F.pad(values, room), F.pad(index, room)
 ''',
 }
 """Functions that spellings call, by name. A file that uses one of them has to define it."""

@@ -19,7 +19,12 @@ from tests.ops.harness import by_numpy, by_spelling, by_torch, record
 
 EXAMPLES = 3  # JAX compiles for every shape: it runs one of them, not the first, which is the simplest
 
-OF_LOOPS = {"grouped_linear", "grouped_matmul", "bincount"}  # what loops over experts become, see test_experts
+OF_LOOPS = {
+    "grouped_linear",
+    "grouped_matmul",
+    "bincount",
+    "topk_first",
+}  # what loops over experts become, see test_experts
 _seen: Counter[str] = Counter()
 
 

@@ -37,13 +37,13 @@ from codegen.graph.tensor_ops.shapes import (
 )
 from codegen.graph.tensor_ops.writing import Derived, store, view, write
 from codegen.graph.values import Scalar, Size, Tensor, Trace, value_of
-from ir.expressions import Dim
+from ir.expressions import Dim, leaves
 from ir.graph import DType
 from ir.ops import Category, category
 
 Index = tuple[object, ...]  # sizes, slices of sizes, None, Ellipsis, tensors of integers
 
-HITS = 3
+HITS = 4099
 """How many elements a tensor is taken to have that are not zero: a size that only a running model knows."""
 
 
@@ -99,12 +99,22 @@ def setitem(trace: Trace, x: Tensor, index: object, value: object) -> None:
         fail(trace, "unknown-op", "a write by numbers and index tensors with a slice between them")
     items = _trimmed(items)
     shape = index_shape(trace, x.shape, items)
+    if len(items) == len(x.shape):
+        shape = (*shape[:-1], *_end_of_data(items[-1], shape[-1:]))
     if len(shape_of(new)) > len(shape):  # leading axes of size 1 may be left over
         lead = len(shape_of(new)) - len(shape)
         if isinstance(new, Tensor) and all(count(s) == 1 for s in new.shape[:lead]):
             new = emit(trace, "reshape", (new, new.shape[lead:]), new.shape[lead:], new.dtype)
     check_broadcast(trace, shape_of(new), shape)
     write(trace, x, emit(trace, "setitem", (x, items, new), x.shape, x.dtype).value)
+
+
+def _end_of_data(item: object, size: Shape) -> Shape:
+    """How much `[:n]` writes, where the data decides n: there is room for that, or the source fails."""
+    end = item.stop if isinstance(item, slice) and item.start is None else None
+    dims = leaves(end.expr) if isinstance(end, Scalar) else ()
+    of_data = any(isinstance(leaf, Dim) and leaf.name.startswith("hits") for leaf in dims)
+    return (end,) if of_data and isinstance(end, Scalar) else size
 
 
 def _set_masked(trace: Trace, x: Tensor, items: Index, new: Operand) -> None:
