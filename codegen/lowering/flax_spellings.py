@@ -153,6 +153,7 @@ DEFAULTS: dict[str, object] = {
 }
 
 REPEATS: dict[str, tuple[str, ...]] = {
+    "topk_first": ("x",),
     "lerp": ("a",),
     "polar": ("radius", "angle"),
     "view_as_complex": ("x",),
