@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from codegen.graph import scalars
 from codegen.graph.objects import Unknown
-from codegen.graph.regions import ARMS, BRANCH_END, NARROW
+from codegen.graph.regions import ARMS, BRANCH_END, NARROW, nodes_of, tensors_in
 from codegen.graph.scope import Scope
-from codegen.graph.shortcuts import reads_next
+from codegen.graph.shortcuts import disagree, reads_next
 from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, expr_of, value_of
 from ir.expressions import Apply, Const, Dim, Environment, Expr, evaluate, leaves
 from ir.graph import DType
@@ -95,7 +95,7 @@ class _Fork:
             for name in dict.fromkeys([*one.variables, *several.variables])
         }
         if any(isinstance(value, _Misfit) and self.read_next(name) for name, value in outcome.items()):
-            self.drop(frame)
+            self.drop(frame, one.frame)
             interpreter.exec_body(self.node.body if self.several else self.node.orelse, scope)
             return
         returned = None
@@ -110,6 +110,15 @@ class _Fork:
                 }
         for (holder, old_slots), one_holds, several_hold in zip(slots, left_one, left_several, strict=True):
             self.join_kept(holder, old_slots, one_holds, several_hold, pairs)
+        live = {tensor.value for tensor in _tensors(self.live(outcome, returned))}
+        compared = [(a, b) for a, b, known in pairs if known in live]
+        fresh = {} if kept is None else {value: kept.start(path) for path, value in kept.before.items()}
+        if disagree(one.frame, several.frame, compared, interpreter.environment, fresh):
+            self.restore(held, states, objects, values)
+            _put_back(slots)
+            self.drop(frame, one.frame)
+            interpreter.exec_body(self.node.body if self.several else self.node.orelse, scope)
+            return
         ends = tuple(result for _, _, result in pairs)
         arms = tuple(a for a, _, _ in pairs), tuple(b for _, b, _ in pairs)
         frame.body.append(Node(BRANCH_END, (Scalar(False, ONE_TOKEN), *arms), ends, frame.span))
@@ -128,8 +137,20 @@ class _Fork:
         """Whether a variable is read after the branch."""
         return reads_next(self.interpreter.following(), name)
 
-    def drop(self, frame: Frame) -> None:
-        """Forget both arms."""
+    def live(self, outcome: dict[str, Any], returned: tuple[Any] | None) -> list[Any]:
+        """What is used of what the arms leave: what is returned or read behind them, and what is kept for the next call."""
+        kept = self.interpreter.surroundings.kept
+        held = [] if kept is None else list(kept.tensors.values())
+        if returned is not None:
+            return [*returned, *held]
+        return [*(value for name, value in outcome.items() if self.read_next(name)), *held]
+
+    def drop(self, frame: Frame, one: Frame) -> None:
+        """Forget both arms, but for what that of one token read of the states."""
+        kept = self.interpreter.surroundings.kept
+        if kept is not None:
+            read = {value for node, _ in nodes_of(one) for value in tensors_in(node.args)}
+            kept.dropped |= read & set(kept.before.values())
         trace = self.interpreter.trace
         trace.leave(frame)
         trace.frame.body.remove(frame)

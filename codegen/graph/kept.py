@@ -48,6 +48,7 @@ class Kept:
     sizes: Sizes = USUAL
     before: dict[Path, TensorValue] = field(default_factory=dict)  # what the states were when the call began
     starts: dict[Path, int | float] = field(default_factory=dict)  # what those are at first that are not zeros
+    dropped: set[TensorValue] = field(default_factory=set)  # states that a way for one token has that is not taken
     slots: tuple[Slot, ...] = ()  # attributes of modules that keep states, while a call runs
 
     def start(self, path: Path) -> int | float:
@@ -88,7 +89,7 @@ class Kept:
 
     def begin(self) -> None:
         """Put states in the place of what a call left."""
-        self.before = {}
+        self.before, self.dropped = {}, set()
         seen: dict[int, TensorValue] = {}
         for path, tensor in _leaves(self.given):
             if id(tensor) not in seen:
@@ -253,12 +254,17 @@ def settle(interpreter: Interpreter, kept: Kept, root: Frame, logits: TensorValu
         CompileError: `unknown-state`, one is of no layer.
     """
     after = {path: tensor.value for path, tensor in kept.tensors.items()}
+    for path, old in kept.before.items():
+        if path in after:
+            go_on(root, old, after[path])
+    used = {value for node, _ in nodes_of(root) for value in tensors_in(node.args)}
+    if kept.dropped - used:
+        raise CompileError(Diagnostic("unknown-state", "a state from which several tokens do not go on"))
     for path in _live(kept, root, logits, after):
         if path not in after:
             raise UnsettledStates
         _check(kept.before[path], after[path])
         _check_written(kept, path, after[path], root)
-        go_on(root, kept.before[path], after[path])
         if only_for_one(root, kept.before[path], after[path]):
             raise CompileError(Diagnostic("unknown-state", "a state from which several tokens do not go on"))
     for path in _live(kept, root, logits, after):

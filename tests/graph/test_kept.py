@@ -69,6 +69,16 @@ def test_a_way_for_one_token_that_broadcasts_otherwise_is_not_taken() -> None:
     assert not any(isinstance(node, Branch) for node in nodes(region))
 
 
+LIMIT = ("x = self.conv(x)[..., :length]\n        else", "x = self.conv(x)[..., :length].clamp(max=0.4)\n        else")
+"""A limit that the way of one token forgets."""
+
+
+def test_a_way_for_one_token_that_computes_something_else_is_not_taken(tmp_path: Path) -> None:
+    for folder, taken in ((DATA / "tarn", True), (changed("tarn", tmp_path, LIMIT), False)):
+        region = graph.trace_forward(pipeline.build(load(str(folder)))).region
+        assert any(isinstance(node, Branch) for node in nodes(region)) is taken
+
+
 def test_what_a_trace_on_own_states_asks_is_known(tmp_path: Path) -> None:
     """Questions about layers come from the trace that is kept, which is not the first."""
     built = pipeline.build(load(str(DATA / "skerry")))
