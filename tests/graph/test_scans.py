@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from codegen.diagnostics import CompileError
+from codegen.graph import branches
 from codegen.graph.interpreter import Interpreter
 from codegen.graph.regions import freeze_with_inputs
 from codegen.graph.sizes import USUAL
@@ -179,8 +180,17 @@ def test_a_loop_over_time(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BRANCHES)
-def test_one_token_and_several(name: str) -> None:
+def test_one_token_and_several(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arms that compute different things, which no shortcut does, show which one has run."""
+    monkeypatch.setattr(branches, "disagree", lambda *_: False)
     check(BRANCHES[name], states=True, kind=Branch)
+
+
+@pytest.mark.parametrize(("short", "taken"), [("x[:, 0][:, None] * decay", True), ("x * decay * 2", False)])
+def test_a_way_for_one_token_is_taken_where_it_is_a_shortcut(short: str, taken: bool) -> None:
+    source = f"def f(x, decay):\n    if x.shape[1] == 1:\n        return {short}\n    return decay * x\n"
+    region, _ = trace(source, states=True)
+    assert any(isinstance(node, Branch) for node in region.nodes) is taken
 
 
 MISUSES = {
