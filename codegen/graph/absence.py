@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from codegen.graph import branches, longer
-from codegen.graph.evaluating import FAILURES, Drawing, Makers, makers_of, sources
+from codegen.graph.evaluating import FAILURES, Drawing
+from codegen.graph.makers import Makers, makers_of, sources
 from codegen.graph.scope import Scope
 from codegen.graph.state import Absence, World
 from codegen.graph.values import Scalar, Tensor, TensorValue

@@ -5,53 +5,21 @@ numpy takes its time to load, so who asks imports this module where it does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from codegen.graph.regions import BRANCH_END, NARROW, nodes_of
-from codegen.graph.values import Frame, Node, Scalar, TensorValue
+from codegen.graph.makers import Makers, sources
+from codegen.graph.regions import BRANCH_END, NARROW
+from codegen.graph.values import Node, Scalar, TensorValue
 from ir.evaluate import Array, CannotEvaluate, evaluate_op
 from ir.expressions import Dim, Environment, Expr, evaluate, leaves
 from ir.graph import DType
+from ir.records import dataclass, field
 
 FAILURES = (CannotEvaluate, KeyError, TypeError, IndexError, ValueError, ArithmeticError, AssertionError)
 """What is raised where a value is not known, or an operation does not fit an input."""
-
-Makers = Mapping[TensorValue, Node]
-
-
-def makers_of(root: Frame) -> dict[TensorValue, Node]:
-    """By value, the operation that makes it, of all operations so far."""
-    return {result: node for node, _ in nodes_of(root) for result in node.results}
-
-
-def sources(makers: Makers, value: TensorValue) -> set[TensorValue]:
-    """The inputs and parameters that a value follows from."""
-    found: set[TensorValue] = set()
-    seen: set[TensorValue] = set()
-    todo = [value]
-    while todo:
-        at = todo.pop()
-        if at in seen:
-            continue
-        seen.add(at)
-        node = makers.get(at)
-        if node is None:
-            found.add(at)
-        else:
-            todo += operands(node)
-    return found
-
-
-def operands(node: Node) -> Iterator[TensorValue]:
-    """The tensors that a node works on."""
-    from codegen.graph.regions import tensors_in
-
-    for argument in node.args:
-        yield from tensors_in(argument)
 
 
 @dataclass

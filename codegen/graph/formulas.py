@@ -4,7 +4,6 @@ that a tensor of them is computed, and not written out."""
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError
@@ -15,6 +14,7 @@ from codegen.graph.tensor_ops.binding import emit
 from codegen.graph.values import Scalar, Size, Tensor, Trace, expr_of, value_of
 from ir.expressions import Apply, Const, Environment, Expr, Index, evaluate, leaves, substitute
 from ir.graph import DType
+from ir.records import dataclass
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter

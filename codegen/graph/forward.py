@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.graph import blame, classes, counting, expert_lists, places, rope
+from codegen.graph import blame, classes, counting, expert_lists, maskings, places, rope
 from codegen.graph.construction import Built, deep_recursion, module_tree
 from codegen.graph.interpreter import Coincidence, Raised
 from codegen.graph.kept import Kept, UnsettledStates, check_start, handed_over, settle
@@ -332,9 +332,7 @@ def _trace(
     frame = next(f for f in trace.root.body if isinstance(f, Frame) and f.kind == "module" and f.module_path == "")
     if kept is not None:
         settle(interpreter, kept, frame, logits.value)
-    from codegen.graph import visibility  # numpy takes its time
-
-    visibility.recognise(interpreter, frame)
+    maskings.recognise(interpreter, frame)
     places.rewrite(frame, logits.value, sizes)
     if not interpreter.keeps_tables:
         places.check(frame, logits.value)

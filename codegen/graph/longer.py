@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError
@@ -20,6 +19,7 @@ from codegen.graph.regions import nodes_of
 from codegen.graph.scope import Scope
 from codegen.graph.values import Node, Scalar, Tensor, TensorValue, value_of
 from ir.expressions import Apply, Dim, Environment, Expr, evaluate, leaves
+from ir.records import dataclass
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter
@@ -219,7 +219,8 @@ def _is_number(x: object) -> bool:
 def _equal(interpreter: Interpreter, test: Expr, old: TensorValue, new: TensorValue, before: Makers) -> bool:
     import numpy as np  # which takes its time
 
-    from codegen.graph.evaluating import FAILURES, Drawing, makers_of
+    from codegen.graph.evaluating import FAILURES, Drawing
+    from codegen.graph.makers import makers_of
 
     if old.dtype is not new.dtype:
         return False

@@ -7,7 +7,6 @@ A number that follows from how many tokens there are is computed as a tensor, si
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from codegen.graph.regions import BRANCH_END, NARROW, nodes_of, tensors_in
@@ -16,6 +15,7 @@ from codegen.graph.sizes import Sizes
 from codegen.graph.values import Frame, Node, Scalar, Size, TensorValue, expr_of, value_of
 from ir.expressions import Apply, Const, Dim, Expr, leaves
 from ir.graph import WRITES, DType
+from ir.records import dataclass, field
 
 NEW, PAST, ALL = Dim("T"), Dim("P"), Dim("S")
 BINARY = frozenset("add sub mul div pow maximum minimum".split())

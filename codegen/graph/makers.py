@@ -1,0 +1,56 @@
+"""Which operation makes a tensor, and what it follows from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from codegen.graph.regions import nodes_of, tensors_in
+from codegen.graph.values import Frame, Node, TensorValue
+
+Makers = Mapping[TensorValue, Node]
+
+
+def makers_of(root: Frame) -> dict[TensorValue, Node]:
+    """By value, the operation that makes it, of all operations so far."""
+    return {result: node for node, _ in nodes_of(root) for result in node.results}
+
+
+def sources(makers: Makers, value: TensorValue) -> set[TensorValue]:
+    """The inputs and parameters that a value follows from."""
+    found: set[TensorValue] = set()
+    seen: set[TensorValue] = set()
+    todo = [value]
+    while todo:
+        at = todo.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        node = makers.get(at)
+        if node is None:
+            found.add(at)
+        else:
+            todo += operands(node)
+    return found
+
+
+def follows_from(makers: Makers, value: TensorValue, known: Collection[TensorValue | None]) -> bool:
+    """Whether a value follows from known inputs alone; most do not, which the first other input tells."""
+    seen: set[TensorValue] = set()
+    todo = [value]
+    while todo:
+        at = todo.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        node = makers.get(at)
+        if node is not None:
+            todo += operands(node)
+        elif at not in known:
+            return False
+    return True
+
+
+def operands(node: Node) -> Iterator[TensorValue]:
+    """The tensors that a node works on."""
+    for argument in node.args:
+        yield from tensors_in(argument)
