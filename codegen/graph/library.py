@@ -941,6 +941,40 @@ def _normal(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     return Normal(given["loc"], given["scale"])
 
 
+class Categorical(Foreign):
+    """A distribution over the last axis of unnormalised logits."""
+
+    def __init__(self, logits: Any):
+        self.logits = logits
+
+    def get(self, interpreter: Interpreter, name: str) -> Any:
+        if name != "entropy":
+            raise KeyError(name)
+        return Builtin(name, self.entropy)
+
+    def entropy(self, interpreter: Interpreter, args: Args, kwargs: Kwargs) -> Any:
+        """-sum(p * log p), as torch.distributions has it: what is impossible adds nothing."""
+        from codegen.graph import tensor_ops
+
+        trace = interpreter.tensor_span()
+        total: Any = tensor_ops.call(trace, "torch.logsumexp", [self.logits], {"dim": -1, "keepdim": True})
+        logarithms = tensor_ops.binary(trace, "-", self.logits, total)
+        shares: Any = tensor_ops.call(trace, "torch.softmax", [logarithms], {"dim": -1})
+        impossible = tensor_ops.binary(trace, "==", logarithms, -math.inf)
+        finite: Any = tensor_ops.call(trace, "torch.masked_fill", [logarithms, impossible, 0.0], {})
+        product = tensor_ops.binary(trace, "*", finite, shares)
+        assert isinstance(product, Tensor)
+        return tensor_ops.method(trace, tensor_ops.method(trace, product, "sum", [-1], {}), "neg", [], {})  # type: ignore[arg-type]
+
+
+@intrinsic("torch.distributions.categorical.Categorical", "torch.distributions.Categorical")
+def _categorical(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
+    given = {**dict(zip(("probs", "logits"), args, strict=False)), **kwargs}
+    if given.get("probs") is not None or not isinstance(given.get("logits"), Tensor):
+        interp.unsupported("a categorical distribution of other than logits", code="unknown-function")
+    return Categorical(given["logits"])
+
+
 @intrinsic("torch.is_tensor")
 def _is_tensor(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     return isinstance(args[0], Tensor)
