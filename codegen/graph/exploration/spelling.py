@@ -30,9 +30,15 @@ def normal_spelling(cls: ConfigurationClass, raw: Mapping[str, Json]) -> dict[st
     found = next((keys for keys in candidates if gives(keys)), None) if outcome.failure is None else None
     if found is None:
         return dict(raw)
+    if cls.fills:  # what has its default goes without a run
+        found = {name: item for name, item in found.items() if name in _KEPT or not _is_default(cls, name, item)}
     for phase in (_containers, _within_configurations, _plain_keys):
         found = _without(found, list(phase(found)), gives)
     return found
+
+
+def _is_default(cls: ConfigurationClass, name: str, item: Json) -> bool:
+    return name in cls.declared and _equal(item, cls.declared[name])
 
 
 def _containers(keys: Mapping[str, Json]) -> Iterator[Path]:
