@@ -1,14 +1,14 @@
 """Model files that are too long for one reading, divided: what the layers are made of, and the experts, get files of their own.
 
 A definition stays in the model file if it is handed the cache or a mask, if the top model uses it as a function, or if it
-uses such a definition: the cache, attention, the layers, the decoder. The rest of a file stands below these, so that
-the files import each other in one direction alone. Both frameworks are divided alike.
+uses such a definition: the cache, attention, the layers, the decoder. Where that is still too long, the cache and what
+mixes tokens have a file of their own too. Files import each other in one direction alone. Both frameworks are divided alike.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from codegen.render.python import format_python
 from ir.records import dataclass
@@ -20,6 +20,7 @@ HANDED = frozenset({"cache", "kv", "mask"})  # parameters of what works on a seq
 EXPERTS = frozenset({"grouped_linear", "grouped_dot"})  # products that each row has a matrix of its own in
 ABOUT = {
     "layers": "What the layers in {model} are made of. Axes as there.",
+    "mixers": "The cache, and what mixes tokens with those in it. Axes as in {model}.",
     "experts": "The experts and what chooses among them. Axes as in {model}.",
 }
 
@@ -49,20 +50,25 @@ def divide(files: Mapping[str, str]) -> dict[str, str]:
     models = [name for name in files if name.endswith("_model.py") and name != "test_model.py"]
     if all(len(files[name].splitlines()) <= LIMIT for name in models):
         return dict(files)
-    parts: dict[str, dict[str, str]] = {name: dict(_divided(name, files[name])) for name in models}
-    made = format_python({file: text for texts in parts.values() for file, text in texts.items()})
+    for mixers in (False, True):
+        parts = {name: dict(_divided(name, files[name], mixers=mixers)) for name in models}
+        made = format_python({file: text for texts in parts.values() for file, text in texts.items()})
+        if all(len(made[name].splitlines()) <= LIMIT for name in models):
+            break
     result: dict[str, str] = {}
     for name, text in files.items():
         result |= {file: made[file] for file in parts[name]} if name in parts else {name: text}
     return result
 
 
-def _divided(name: str, text: str) -> Iterator[tuple[str, str]]:
+def _divided(name: str, text: str, *, mixers: bool) -> Iterator[tuple[str, str]]:
     module = _taken_apart(text)
     where = places(module.definitions)
+    if mixers:
+        where |= dict.fromkeys(_mixers(module.definitions, where), "mixers")
     stem = name.removesuffix("_model.py")
     yield name, _written(module.head, module, where, "model", stem)
-    for place in ("layers", "experts"):
+    for place in ABOUT:
         if place in where.values():
             head = f'{module.header}"""{ABOUT[place].format(model=name)}"""\n'
             yield f"{stem}_{place}.py", _written(head, module, where, place, stem)
@@ -80,7 +86,7 @@ def _written(head: str, module: Module, where: Mapping[str, str], place: str, st
     return f"{head}\n{module.imports}{from_others}\n\n" + "\n\n\n".join(definition.text for definition in own) + "\n"
 
 
-def places(definitions: Iterable[Definition]) -> dict[str, str]:
+def places(definitions: Sequence[Definition]) -> dict[str, str]:
     """Definition -> `model`, `layers` or `experts`."""
     known = {definition.name: definition for definition in definitions}
     top = known[TOP]
@@ -99,6 +105,22 @@ def places(definitions: Iterable[Definition]) -> dict[str, str]:
         if name not in model and users and users <= experts:
             experts.add(name)
     return {name: "model" if name in model else "experts" if name in experts else "layers" for name in known}
+
+
+def _mixers(definitions: Sequence[Definition], where: Mapping[str, str]) -> set[str]:
+    """Of what works on the cache that which the layers hold: it uses nothing that works on the cache itself."""
+    found: set[str] = set()
+    for definition in definitions:
+        below = {name for name in definition.uses & where.keys() if where[name] == "model"} - {definition.name}
+        if where[definition.name] == "model" and definition.name != TOP and below <= found:
+            holds = any(
+                isinstance(other.node, ast.ClassDef) and _is_handed(other.node)
+                for other in definitions
+                if other.name in below
+            )
+            if not holds:
+                found.add(definition.name)
+    return found
 
 
 def _is_handed(node: ast.stmt) -> bool:

@@ -15,8 +15,8 @@ from ir.spans import Span
 
 LINE_LENGTH = 120
 SETTINGS = ("--isolated", "--no-cache", "--quiet", "--line-length", str(LINE_LENGTH), "--target-version", "py311")
-TIDIED = ("F401", "I001", "E713", "E714", "SIM201", "SIM202", "SIM208")
-"""What is put right by the rules of ruff: unused and unsorted imports, negations of comparisons."""
+TIDIED = ("F401", "F841", "I001", "E713", "E714", "SIM201", "SIM202", "SIM208")
+"""What is put right by the rules of ruff: imports and variables that nothing reads, the order of imports, negations of comparisons."""
 TIMEOUT = 120  # seconds
 
 

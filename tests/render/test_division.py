@@ -58,6 +58,8 @@ class Cache:
 
 
 class Norm(nn.Module):
+    {{padding}}
+
     def forward(self, x):
         return x * GAIN
 
@@ -83,15 +85,14 @@ class Model(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return causal_mask(x)
-{padding}
 '''
-PADDING = "\n".join(f"    at_{number} = {number}" for number in range(LIMIT))
+PADDING = "\n".join(f"    at_{number} = {number}" for number in range(LIMIT)).strip()
 
 
-def package(*, long: bool, experts: bool) -> dict[str, str]:
-    text = MODEL.format(
-        experts=f"\n{EXPERTS}" if experts else "", mlp="Block" if experts else "MLP", padding=PADDING if long else ""
-    )
+def package(*, long: bool, experts: bool, text: str = "") -> dict[str, str]:
+    """`long`: what is no part of the model file makes the difference."""
+    text = text or MODEL.format(experts=f"\n{EXPERTS}" if experts else "", mlp="Block" if experts else "MLP")
+    text = text.replace("{padding}", PADDING if long else "pass")
     return format_python({"config.py": "class Config:\n    pass\n", "torch_model.py": text, "README.md": "# A\n"})
 
 
@@ -147,3 +148,14 @@ def test_both_frameworks_are_divided_alike() -> None:
     long, short = package(long=True, experts=False), package(long=False, experts=False)
     made = divide(long | {"flax_model.py": short["torch_model.py"]})
     assert {"torch_layers.py", "flax_layers.py"} <= made.keys()
+
+
+def test_what_mixes_tokens_leaves_a_model_file_that_is_still_too_long() -> None:
+    text = MODEL.format(experts="", mlp="MLP").replace(
+        "class Attention(nn.Module):", "class Attention(nn.Module):\n    {padding}\n"
+    )
+    made = divide(package(long=True, experts=False, text=text))
+    assert defined(made["torch_model.py"]) == ["DecoderLayer", "Model"]
+    assert defined(made["torch_mixers.py"]) == ["causal_mask", "Cache", "Attention"]
+    assert imported(made["torch_model.py"])["torch_mixers"] == ["Attention", "causal_mask"]
+    assert imported(made["torch_mixers.py"]) == {}
