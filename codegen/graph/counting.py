@@ -52,7 +52,7 @@ def take_default(interpreter: Interpreter, test: ast.expr, body: list[ast.stmt],
         if left is not None:
             raise left
         return True
-    if left is None and _counts_otherwise(interpreter, frame.body[made:], scope.vars.get(name)):
+    if left is None and _counts_otherwise(interpreter, [interpreter.trace.root], scope.vars.get(name)):
         return True
     interpreter.trace.frame = frame
     del frame.body[made:], frame.bindings[bound:], interpreter.asked[asked:]
@@ -107,8 +107,7 @@ def _counts(interpreter: Interpreter, made: list[Node | Frame], value: TensorVal
     from ir.evaluate import CannotEvaluate, Context, evaluate_region
 
     surroundings = interpreter.surroundings
-    setup = [item for item in interpreter.trace.root.body if isinstance(item, Node)]  # what filled the buffers
-    root = Frame("function", "default", None, None, None, body=[*setup, *made])
+    root = Frame("function", "default", None, None, None, body=list(_nodes(made)))
     try:
         region, taken = freeze_with_inputs(root, [value], {})
         sizes = {"B": 2, "T": length, "P": 0, "S": length}

@@ -36,7 +36,7 @@ class Recogniser:
     masks: tuple[Mask, ...]  # that may be meant
     makers: dict[TensorValue, Node] = field(default_factory=dict)
     owners: dict[int, Frame] = field(default_factory=dict)
-    found: dict[frozenset[int], Mask | None] = field(default_factory=dict)
+    found: dict[frozenset[tuple[int, str]], Mask | None] = field(default_factory=dict)
 
     def run(self) -> None:
         self.makers = makers_of(self.interpreter.trace.root)
@@ -53,13 +53,21 @@ class Recogniser:
         mask = self.meaning(steps)
         if mask is None:
             return
-        last = next((s for s in steps if len(s.node.results[0].shape) == 4 and s.kind != "floor"), None)
+        kept = [step for step in steps if self.is_biased(step)]
+        plain = [step for step in steps if step not in kept and step.kind != "floor"]
+        last = next((step for step in (*plain, *kept) if len(step.node.results[0].shape) == 4), None)
         if last is None:
             return
         for step in steps:
-            if step is not last:
+            if step is not last and step not in kept:
                 self.pass_on(step)
-        self.put(last, self.interpreter.surroundings.mask(mask).value)
+        self.put(last, self.interpreter.surroundings.mask(mask).value, beside=last in kept)
+
+    def is_biased(self, step: Step) -> bool:
+        """Whether a step adds something to the scores that it leaves visible, by place."""
+        from codegen.graph import visibility  # numpy takes its time
+
+        return step.kind in ("added", "subtracted") and visibility.is_biased(self.interpreter, self.makers, step)
 
     def steps(self, scores: TensorValue) -> list[Step]:
         """What masks the scores on the way from their product, the last first."""
@@ -130,7 +138,7 @@ class Recogniser:
         """The description that hides the same tokens, of all inputs."""
         from codegen.graph import visibility  # numpy takes its time
 
-        key = frozenset(id(step.mask) for step in steps)
+        key = frozenset((id(step.mask), step.kind) for step in steps)
         if key not in self.found:
             self.found[key] = visibility.meaning(self.interpreter, self.makers, self.masks, steps)
         return self.found[key]
@@ -146,16 +154,20 @@ class Recogniser:
         else:
             node.op, node.args = "cast", (step.scores, result.dtype)
 
-    def put(self, step: Step, mask: TensorValue) -> None:
-        node = step.node
+    def put(self, step: Step, mask: TensorValue, *, beside: bool) -> None:
+        """Add a mask of ours to the scores, in the place of what a step does or `beside` it."""
+        node, scores = step.node, step.scores
         (result,) = node.results
-        wide = promote(step.scores.dtype, mask.dtype)
+        body = self.owners[id(node)].body
+        if beside:
+            scores = TensorValue(result.shape, result.dtype)
+            body.insert(body.index(node), Node(node.op, node.args, (scores,), node.span))
+        wide = promote(scores.dtype, mask.dtype)
         if wide is result.dtype:
-            node.op, node.args = "add", (step.scores, mask)
+            node.op, node.args = "add", (scores, mask)
             return
         made = TensorValue(result.shape, wide)
-        body = self.owners[id(node)].body
-        body.insert(body.index(node), Node("add", (step.scores, mask), (made,), node.span))
+        body.insert(body.index(node), Node("add", (scores, mask), (made,), node.span))
         node.op, node.args = "cast", (made, result.dtype)
 
 

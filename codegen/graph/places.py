@@ -42,6 +42,43 @@ def rewrite(root: Frame, logits: TensorValue, sizes: Sizes) -> None:
     for node, frame in needed(root, logits):
         if node.op in BINARY:
             _measure(node, frame, sizes)
+        elif node.op == "arange":
+            _shift(node, frame, sizes)
+        elif node.op == "getitem":
+            _from_the_start(node, sizes)
+
+
+def _shift(node: Node, frame: Frame, sizes: Sizes) -> None:
+    """The places of the new tokens, as many as there are new ones, and on from those in the cache."""
+    start, stop, step, *rest = node.args
+    (result,) = node.results
+    if not isinstance(start, Scalar) or start.expr != PAST or not isinstance(stop, Scalar) or stop.expr != ALL:
+        return
+    if value_of(step) != 1 or len(result.shape) != 1:
+        return
+    steps = TensorValue((sizes.T,), result.dtype)
+    frame.body.insert(frame.body.index(node), Node("arange", (0, sizes.T, 1, *rest), (steps,), node.span))
+    node.op, node.args = "add", (steps, sizes.P)
+    result.shape = (sizes.T,)
+
+
+def _from_the_start(node: Node, sizes: Sizes) -> None:
+    """The last of all tokens counted from the first: a compiled program has room for more of them behind."""
+    table, index = node.args
+    if not isinstance(table, TensorValue) or not isinstance(index, tuple):
+        return
+    items, axis = list(_spread(index, len(table.shape))), 0
+    for at, item in enumerate(items):
+        if item is None:
+            continue
+        if isinstance(item, TensorValue):
+            return
+        last = isinstance(item, slice) and item.stop is None and isinstance(item.start, Scalar)
+        if last and item.start.expr == Apply("neg", (NEW,)) and same(table.shape[axis], sizes.S):
+            items[at] = slice(sizes.P, sizes.S, item.step)
+        axis += 1
+    if tuple(items) != _spread(index, len(table.shape)):
+        node.args = (table, tuple(items))
 
 
 class TableRemains(Exception):

@@ -111,8 +111,6 @@ def visible(values: Evaluator, step: Step) -> Array:
         case "added" | "subtracted":
             added = mask if step.kind == "added" else -mask
             hidden = added <= HIDES
-            if (~hidden & (added != 0)).any():
-                raise CannotEvaluate("something is added that is no mask")
             kept: Array = ~hidden
             return kept
         case "factor":
@@ -130,11 +128,19 @@ def visible(values: Evaluator, step: Step) -> Array:
             return mask if step.kind == "kept" else ~mask
 
 
+def is_biased(interpreter: Interpreter, makers: Makers, step: Step) -> bool:
+    """Whether something is added to scores that stay visible."""
+    added = [np.asarray(call.values.value(step.mask)) for call in calls(interpreter, makers)]
+    return any(((abs(x) < -HIDES) & (x != 0)).any() for x in added)
+
+
 def _planes(seen: Array) -> Array:
     """[B, T, S] of a mask [B, 1, T, S], or of fewer axes."""
-    if seen.ndim == 4 and seen.shape[1] == 1:
+    if seen.ndim == 4 and (seen == seen[:, :1]).all():
         return seen[:, 0]
-    if seen.ndim == 3 and seen.shape[0] == 1 or seen.ndim <= 2:
+    if seen.ndim == 3 and (seen == seen[:1]).all():
+        return seen[:1]
+    if seen.ndim <= 2:
         return seen
     raise CannotEvaluate("a mask that differs between heads")
 
