@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.graph import blame, classes, counting, expert_lists, maskings, places, rope
+from codegen.graph import blame, classes, counting, draws, expert_lists, maskings, places, rope
 from codegen.graph.construction import Built, deep_recursion, module_tree
 from codegen.graph.interpreter import Coincidence, Raised
 from codegen.graph.kept import Kept, UnsettledStates, check_start, handed_over, settle
@@ -79,7 +79,9 @@ def trace_forward(built: Built, *, replay: bool = True, way: Attempt | None = No
         except Raised as error:
             raise blame.raised(built.interpreter, error) from None
         except CompileError as error:
-            raise blame.explain(built.interpreter, error) from None
+            explained = blame.explain(built.interpreter, error)
+            drawn = tuple(draws.found(built.model))
+            raise CompileError(*explained.diagnostics, *drawn) if drawn else explained from None
 
 
 _REFUSALS = frozenset(
