@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from codegen import __version__, graph, raising
 from codegen.diagnostics import CompileError, Diagnostic, Severity, printable
 from codegen.graph.agreements import conditions, division_follows
-from codegen.graph.exploration import ConfigurationClass, explore, normal_spelling
+from codegen.graph.exploration import ConfigurationClass, explore, normal_spelling, same
 from codegen.graph.predicates import Kind, Predicate
 from codegen.lowering import layouts, towers
 from codegen.lowering.accounting import Naming, departures, ignored_patterns
@@ -33,7 +33,7 @@ from codegen.variation import Run, deciding
 from ir.arch import Arch, MaskForm
 from ir.expressions import Const, Expr, Key, leaves
 from ir.graph import Region
-from ir.reading import INERT
+from ir.reading import INERT, lookup
 from ir.records import dataclass, replace
 
 if TYPE_CHECKING:
@@ -263,6 +263,12 @@ def config_of(
     if isinstance(own, str):
         message = f"no emitted code could serve this configuration: {printable(own, 500)}"
         raise CompileError(Diagnostic("config-refused", message))
+    unlike = [path for path, found in own.items() if not same(found, lookup(front.built.resolved, path))]
+    if unlike:
+        names = ", ".join(".".join(map(str, path)) for path in unlike)
+        raise CompileError(
+            Diagnostic("config-refused", f"it is not known how this configuration comes to {printable(names, 200)}")
+        )
     name = package_name(repository.config)
     source = SourceView(name, title(repository.config), repository.name, repository.revision, f"codegen {__version__}")
     view = replace(made.view(source, checkpoints), properties=lowering.properties())

@@ -82,3 +82,15 @@ def test_what_a_saved_list_hides() -> None:
     windows = {**raw, "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1}
     with pytest.raises(ValueError, match="sliding_attention"):
         config.from_hf(windows)
+
+
+def test_a_list_hides_what_else_would_say_it() -> None:
+    """Where a list is written out, nothing is asked of the older key for it; those that have that key are not served without."""
+    raw = case("nemotron_h")
+    older = raw["hybrid_override_pattern"]
+    list_of = load(files(raw)["config.py"]).Config.from_hf(raw).layers_block_type
+    newer = {name: item for name, item in raw.items() if name != "hybrid_override_pattern"}
+    config = load(files({**newer, "layers_block_type": list(list_of)})["config.py"]).Config
+    assert len(list_of) == len(older) and config().layers_block_type == list_of
+    with pytest.raises(ValueError, match="hybrid_override_pattern"):
+        config.from_hf(raw)

@@ -38,18 +38,22 @@ def frozen_keys(
 def _not_understood(
     explorer: Explorer, wanted: Mapping[Path, Reading], conditions: Sequence[Condition]
 ) -> Iterator[Path]:
-    """Keys behind attributes that were not followed, and keys that the class takes but refused in the forms that were tried."""
+    """Keys behind attributes that were not followed, and keys that the class takes but refused in the forms that were tried,
+    be it only where no list says already what they would."""
     runs = explorer.runs
     yield from explorer.pinned
     known = set(INERT)
+    bare = runs.filled({name: item for name, item in runs.raw.items() if not isinstance(item, (list, dict))})
     for reading in [*wanted.values(), *(c.reading for c in conditions if c.reading is not None)]:
         known |= {str(path[0]) for path in raw_paths(reading)}
     for name in runs.cls.asked:
         if name in known or name in runs.raw:
             continue
-        variants = [runs.outcome({**runs.raw, name: new}) for new in (2, "something else", {"something": 1}, [1])]
-        if any(outcome.failure is not None for outcome in variants):
-            yield (name,)
+        for raw in (runs.raw, bare) if runs.outcome(bare).failure is None else (runs.raw,):
+            variants = [runs.outcome({**raw, name: new}) for new in (2, "something else", {"something": 1}, [1])]
+            if any(outcome.failure is not None for outcome in variants):
+                yield (name,)
+                break
 
 
 def predicted(
