@@ -132,7 +132,7 @@ def _several(texts: Sequence[str]) -> str:
 
 def _size(parameters: int) -> str:
     for unit, text in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
-        if parameters >= unit:
+        if parameters >= 0.9995 * unit:  # what three digits round up to the unit
             return f"{parameters / unit:.3g} {text}"
     return str(parameters) if parameters else NEVER
 

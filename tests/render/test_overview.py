@@ -49,6 +49,12 @@ def test_the_nearest_relative_differs_in_the_fewest_facts() -> None:
     assert found["a"][2] == "1.5 B"
 
 
+def test_sizes_have_three_digits() -> None:
+    sizes = {"a": 999_885_952, "b": 999_400_000, "c": 12}
+    found = rows(*(Entry(name, "", size, (), arch(NormKind.RMS)) for name, size in sizes.items()))
+    assert [row[2] for row in found.values()] == ["1 B", "999 M", "12"]
+
+
 def test_what_is_kept_tells_too() -> None:
     one = arch(NormKind.RMS)
     found = rows(Entry("a", "org/a", 0, KEPT, one), Entry("b", "org/b", 0, (), one))
