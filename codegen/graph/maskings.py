@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from codegen.graph.makers import follows_from, makers_of
 from codegen.graph.regions import NARROW, nodes_of
 from codegen.graph.state import Mask
-from codegen.graph.values import Frame, Node, TensorValue
+from codegen.graph.values import Frame, Node, TensorValue, value_of
+from ir.graph import DType
 from ir.ops import promote
 from ir.records import dataclass, field
 
@@ -45,6 +46,18 @@ class Recogniser:
         for node, _ in nodes:
             if node.op == "softmax" and isinstance(node.args[0], TensorValue):
                 self.attention(node.args[0])
+            elif node.op == "attention" and isinstance(node.args[3], TensorValue):
+                self.fused(node, node.args[3])
+
+    def fused(self, node: Node, given: TensorValue) -> None:
+        """Attention in one operation, which takes a mask: true where tokens are seen, or what is added."""
+        q, k, v, _, causal, *rest = node.args
+        if value_of(causal) is not False or len(node.results[0].shape) != 4 or not self.is_of_places(given):
+            return
+        step = Step(node, given, "kept" if given.dtype is DType.BOOL else "added", given, float("-inf"))
+        mask = self.meaning([step])
+        if mask is not None and not self.is_biased(step):
+            node.args = (q, k, v, self.interpreter.surroundings.mask(mask).value, causal, *rest)
 
     def attention(self, scores: TensorValue) -> None:
         steps = self.steps(scores)

@@ -604,7 +604,7 @@ def contains(interp: Interpreter, container: Any, item: Any) -> Any:
             interp.pin(item)
             return value_of(item) in container.host()
         case Tensor():
-            interp.unsupported("`in` on a tensor")
+            return tensor_ops.method(interp.tensor_span(), _tensor_binary(interp, "==", container, item), "any", [], {})
         case Foreign():
             return container.binary(interp, "in", item, True)
         case Instance():

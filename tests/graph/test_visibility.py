@@ -89,6 +89,23 @@ SAME = {
         mask = mask.masked_fill(valid[:, None, None, :].logical_not(), -65504.0)
         scores = scores + mask
     """,
+    "one token does without": """
+        if new > 1:
+            scores = scores.masked_fill(~self.tril[:, :, total - new : total, :total], -1e9)
+        scores = scores + (1.0 - valid[:, None, None, :].float()) * -1e9
+    """,
+    "nothing where nothing is padded": """
+        mask = None
+        if 0 in valid and not valid.all():
+            mask = (1.0 - valid[:, None, None, :].float()) * -1e9
+        scores = scores.masked_fill(~(torch.arange(total)[None, :] <= positions[:, None])[None, None], -1e9)
+        if mask is not None:
+            scores = scores + mask
+    """,
+    "attention in one operation": """
+        seen = (torch.arange(total)[None, :] <= positions[:, None])[None, None] & valid.bool()[:, None, None]
+        return x + nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)[:, 0]
+    """,
 }
 OTHER = {
     "one token too many": """
