@@ -69,7 +69,7 @@ class Emitter:
     unused: dict[int, frozenset[str]] = field(default_factory=dict)  # class -> what its constructor has no use for
 
     def __post_init__(self) -> None:
-        self.looped = {path for made in self.program.plans for path in _lists_run(made)}
+        self.looped = {path for made in self.program.plans for path in lists_run(made)}
         reserved = {
             *self.dialect.spelling_helpers,
             "weights",
@@ -322,6 +322,17 @@ class ClassWriter:
         tail = [f"{word}={word}" for word in self.dialect.constructor_words if word not in unused]
         return f"{made.name}({', '.join([*args, *tail])})"
 
+    def parameters_of(self, where: str, child: Module) -> str:
+        """A list or dict of parameters."""
+        texts = {parameter.name: self.filled(parameter) for parameter in child.parameters}
+        if child.kind == "ParameterDict":
+            items = ", ".join(f"{key!r}: {text}" for key, text in texts.items())
+            return self.dialect.module_list(f"{{{items}}}", "named parameters")
+        count = self.emitter.count_of(where, len(texts))
+        if len(set(texts.values())) == 1 and not count.isdigit():
+            return self.dialect.module_list(f"[{texts['0']} for layer in range({count})]", "parameters")
+        return self.dialect.module_list(f"[{', '.join(texts.values())}]", "parameters")
+
     def container(self, where: str, child: Module) -> str:
         if child.kind == "ModuleDict":
             items = []
@@ -329,9 +340,8 @@ class ClassWriter:
                 made = self.child(f"{where[len(self.plan.instances[0].path) :].lstrip('.')}.{child_name}", grandchild)
                 items.append(f"{child_name!r}: {made}")
             return f"{self.dialect.module_list('{' + ', '.join(items) + '}', 'dict')}"
-        if child.kind == "ParameterList":
-            items = [self.filled(parameter) for parameter in child.parameters]
-            return self.dialect.module_list(f"[{', '.join(items)}]", "parameters")
+        if child.kind in ("ParameterList", "ParameterDict"):
+            return self.parameters_of(where, child)
         texts = []
         for child_name, grandchild in child.children:
             inner = f"{where}.{child_name}"
@@ -462,7 +472,7 @@ class ClassWriter:
         print_within(self, node, printer)
 
 
-def _lists_run(made: ClassPlan) -> Iterable[str]:
+def lists_run(made: ClassPlan) -> Iterable[str]:
     """The lists of modules that the methods of a class run through, by their paths."""
     for instance in made.instances:
         for regions in instance.methods.values():

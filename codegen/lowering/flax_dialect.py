@@ -144,7 +144,7 @@ class FlaxDialect:
         return f"{kind}(jnp.{fill}({sizes}, dtype))"
 
     def module_list(self, items: str, kind: str) -> str:
-        if kind == "dict":
+        if kind in ("dict", "named parameters"):
             return f"nnx.Dict({items})"
         if kind == "layers":
             return _stacked(items.partition(" for layer")[0])

@@ -27,7 +27,7 @@ from ir.graph import (
 )
 from ir.records import dataclass, field, replace
 
-CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential", "ParameterList"})
+CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential", "ParameterList", "ParameterDict"})
 
 
 @dataclass

@@ -95,6 +95,7 @@ class LoopWriter:
         if not printer.needed(operand.id, held) and not kept:
             return held
         variable = printer.name_for(result, avoid=frozenset({held}))
+        printer.names[result.id] = variable  # taken from here on
         printer.statements.append(ast.Assign([ast.Name(variable, ast.Store())], name(held)))
         return variable
 

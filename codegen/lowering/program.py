@@ -13,7 +13,7 @@ from codegen.lowering.classes import Program, holes, plan
 from codegen.lowering.components import components
 from codegen.lowering.derived import head_size, renamed, with_values
 from codegen.lowering.dialect import Dialect, attribute, name, unparse
-from codegen.lowering.emission import Emitter
+from codegen.lowering.emission import Emitter, lists_run
 from codegen.lowering.fields import Path, field_names, keys_in, used_keys
 from codegen.lowering.flax_dialect import LEAVES, FlaxDialect
 from codegen.lowering.functions import ambients
@@ -157,10 +157,13 @@ class Lowering:
 
     def mixed_lists(self) -> Iterator[tuple[int | None, ...]]:
         """How the items of the lists of modules are divided among classes, where they are of several."""
+        looped = {path for made in self.program.plans for path in lists_run(made)}
         for path, module in walk(self.given.tree):
             made = [self.program.by_path.get(f"{path}.{name}") for name, _ in module.children]
             classes = list(dict.fromkeys(id(plan) for plan in made))
-            if module.kind == "ModuleList" and len(classes) > 1:
+            if module.kind != "ModuleList" or len(classes) == 1:
+                continue
+            if path in looped or not isinstance(self.count(path, len(made)), Const):  # others are written out one by one
                 yield tuple(classes.index(id(plan)) for plan in made)
         for owner in self.program.plans:
             for child in owner.chosen:

@@ -123,6 +123,8 @@ class TorchDialect:
             return f"nn.ModuleDict({items})"
         if kind == "parameters":
             return f"nn.ParameterList({items})"
+        if kind == "named parameters":
+            return f"nn.ParameterDict({items})"
         return f"nn.ModuleList({items})"
 
     def constant_lines(self, body: list[str]) -> list[str]:
