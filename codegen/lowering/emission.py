@@ -17,6 +17,7 @@ from codegen.lowering.functions import (
     annotate_ambients,
     call_function,
     component,
+    held_names,
     passed_ambients,
     return_state,
     special,
@@ -212,7 +213,8 @@ class ClassWriter:
 
         def printer(helpers: frozenset[str]) -> BodyPrinter:
             has_dtype = "dtype" in ambients(region)
-            return BodyPrinter(region, self, reserved | helpers, given=inputs, has_dtype=has_dtype)
+            held = held_names(self.dialect, region)
+            return BodyPrinter(region, self, reserved | helpers | held, given=inputs, has_dtype=has_dtype)
 
         params, body = print_apart(printer, self.dialect.spelling_helpers)
         annotated = annotate(region, params, self.dialect) + annotate_ambients(ambients(region), self.dialect)

@@ -79,6 +79,13 @@ def ambients(region: Region, cached: dict[int, tuple[Region, tuple[str, ...]]] |
 _AMBIENTS: dict[int, tuple[Region, tuple[str, ...]]] = {}
 
 
+def held_names(dialect: Dialect, region: Region) -> frozenset[str]:
+    """What the cache is called in the body of `region`, if it is at hand there: no variable of the source may be called so."""
+    if not {"cache", "state"} & {*ambients(region)}:
+        return frozenset()
+    return frozenset({"kv"} if dialect.functional_cache else {"cache"})
+
+
 def keeps_state(region: Region) -> bool:
     """Whether the body reads or writes what is kept of the tokens before."""
     return not {"cache", "state"}.isdisjoint(ambients(region))
@@ -166,7 +173,8 @@ class Functions:
         has_dtype = "dtype" in ambients(region)
 
         def printer(helpers: frozenset[str]) -> BodyPrinter:
-            return BodyPrinter(region, scope, frozenset(self.names) | helpers, has_dtype=has_dtype)
+            held = held_names(self.dialect, region)
+            return BodyPrinter(region, scope, frozenset(self.names) | helpers | held, has_dtype=has_dtype)
 
         params, body = print_apart(printer, self.dialect.spelling_helpers)
         annotated = annotate(region, params, self.dialect) + annotate_ambients(ambients(region), self.dialect)

@@ -1,10 +1,16 @@
-"""Whether layers compute with their numbers: layers that are stacked are one program, which has no number of its own."""
+"""Whether layers can be stacked: they are one program then, which has no number of its own, and have parameters of one size."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from codegen.lowering.instances import CONTAINERS
+from ir.expressions import Environment, Index, evaluate, leaves
+
+if TYPE_CHECKING:
+    from codegen.lowering.program import Lowering
 
 OWN_NUMBER = "layer"
 Definition = TypeVar("Definition", ast.FunctionDef, ast.ClassDef)
@@ -58,3 +64,24 @@ def _reads(body: ast.FunctionDef, functions: Mapping[str, ast.FunctionDef], owne
 def _uses(function: ast.FunctionDef, param: str, functions: Mapping[str, ast.FunctionDef]) -> bool:
     """Whether a helper reads a parameter; one that is called otherwise than the number is taken to."""
     return param != OWN_NUMBER or _reads(function, functions, "")
+
+
+def same_sizes(lowering: Lowering, labels: Sequence[object]) -> bool:
+    """Whether layers that have the same label, or all where none has one, have parameters of the same sizes, and are modules
+    rather than lists of them."""
+    path, count = lowering.layers()
+    if any(lowering.modules[f"{path}.{at}"].kind in CONTAINERS for at in range(count)):
+        return False
+    known: dict[object, object] = {}
+    for place, size in enumerate(lowering.sizes()):
+        indices = {leaf.name for leaf in leaves(size) if isinstance(leaf, Index)}
+        for at in range(count) if indices else ():
+            label = labels[at] if at < len(labels) else None
+            environment = Environment(lowering.given.resolved, indices=dict.fromkeys(indices, at))
+            try:
+                value = evaluate(size, environment)
+            except (KeyError, IndexError, TypeError, ValueError, ArithmeticError):
+                continue  # counted along another list
+            if known.setdefault((place, size, label), value) != value:
+                return False
+    return True

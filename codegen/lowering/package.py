@@ -13,7 +13,7 @@ from codegen.lowering.flax_dialect import FlaxDialect
 from codegen.lowering.instances import walk
 from codegen.lowering.layers import layer_option
 from codegen.lowering.layouts import Layout
-from codegen.lowering.numbered import compute_with_numbers
+from codegen.lowering.numbered import compute_with_numbers, same_sizes
 from codegen.lowering.program import Lowered, Lowering
 from codegen.lowering.rows import weights_view
 from codegen.lowering.shared import SharedParts
@@ -115,7 +115,8 @@ def package_views(
     handed_on = any(operand is None for loop in loops for operand in loop.carried)
     growing = any(map(_grows, loops))
     numbered = compute_with_numbers(flax.helpers, flax.classes)
-    alike = not handed_on and not growing and not numbered and ties.shared is None
+    sized = not same_sizes(lowering, kinds[0].labels if kinds else ())
+    alike = not handed_on and not growing and not numbered and not sized and ties.shared is None
     scannable = len(loops) == 1 and once and bool(weights.stack) and alike
     cache = lowering.cache()
     torch_view = TorchView(
@@ -143,7 +144,7 @@ def package_views(
         count_expr=weights.count_expr,
         indexed=flax.indexed,
         rotating=bool(lowering.turns()),
-        unscanned=_why_unscanned(handed_on or growing, numbered, ties),
+        unscanned=_why_unscanned(handed_on or growing, numbered, sized, ties),
         linear_bias=options["Linear", "bias"],
         norm_weight=options["LayerNorm", "elementwise_affine"],
         norm_bias=options["LayerNorm", "bias"],
@@ -189,9 +190,11 @@ def _numbers_a_token(cache: CacheView) -> str:
     return " * ".join(factor if factor.isidentifier() or factor.isdigit() else f"({factor})" for factor in plain)
 
 
-def _why_unscanned(handing: bool, numbered: bool, ties: Ties) -> str:
+def _why_unscanned(handing: bool, numbered: bool, sized: bool, ties: Ties) -> str:
     if handing:
         return "Some hand on what later ones take"
+    if sized:
+        return "They differ in size"
     if numbered:
         return "They compute with their numbers"
     return "They differ" if ties.shared is None else "Some share parameters"

@@ -163,7 +163,9 @@ class Lowering:
             classes = list(dict.fromkeys(id(plan) for plan in made))
             if module.kind != "ModuleList" or len(classes) == 1:
                 continue
-            if path in looped or not isinstance(self.count(path, len(made)), Const):  # others are written out one by one
+            if path in looped or not isinstance(
+                self.count(path, len(made)), Const
+            ):  # others are written out one by one
                 yield tuple(classes.index(id(plan)) for plan in made)
         for owner in self.program.plans:
             for child in owner.chosen:
@@ -356,6 +358,9 @@ class Lowering:
         if len(shapes) > 1:
             return CacheView(count, shapes_expr=self.shapes_by_kind())
         heads, key, value = shapes[0]
+        if any(isinstance(leaf, Index) for size in shapes[0] for leaf in leaves(size)):
+            row = ", ".join(self.over_cfg(size) for size in shapes[0])
+            return CacheView(count, shapes_expr=f"[({row}) for layer in range({count})]")
         return CacheView(count, self.over_cfg(heads), self.over_cfg(key), self.over_cfg(value), slots=slots)
 
     def shapes_by_kind(self) -> str:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 from codegen.lowering.numbered import compute_with_numbers
+from codegen.pipeline import compile_package
+from codegen.repo import load
 
 LAYER = """
 class Layer:
@@ -35,3 +40,18 @@ def test_helpers_are_asked_whether_they_use_it() -> None:
     assert asks("conv(x, self.layer, kv)", USED)
     assert asks("outer(x, self.layer, kv)", PASSED_ON, USED)
     assert not asks("outer(x, self.layer, kv)", PASSED_ON, IDLE)
+
+
+def test_a_variable_of_the_source_is_not_called_as_the_cache_is() -> None:
+    """The source's own `kv`, beside the cache that Flax hands on under that name."""
+    source = Path(__file__).resolve().parent.parent / "data" / "repositories" / "newt"
+    text = compile_package(load(str(source)), targets=("flax",)).files["flax_model.py"]
+    methods = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    for method in methods:
+        arguments = {arg.arg for arg in method.args.args}
+        set_here = [ast.unparse(n.value) for n in ast.walk(method) if isinstance(n, ast.Assign) and _sets(n, "kv")]
+        assert "kv" not in arguments or not any("kv_b" in value for value in set_here)
+
+
+def _sets(node: ast.Assign, name: str) -> bool:
+    return any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
