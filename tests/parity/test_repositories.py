@@ -24,7 +24,7 @@ REFUSED = {
     "dune": "unknown-pattern",  # a module that is chosen by a number that is computed from the index of the layer
 }
 """What is not compiled yet, with the code of the diagnostic."""
-QUICK = ("marl", "crane", "newt", "teal")
+QUICK = ("marl", "newt")
 
 
 def code_of(name: str) -> Mapping[str, str]:
