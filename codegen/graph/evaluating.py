@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from codegen.graph.makers import Makers, sources
+from codegen.graph.makers import Makers, follows_from
 from codegen.graph.regions import BRANCH_END, NARROW
 from codegen.graph.values import Node, Scalar, TensorValue
 from ir.evaluate import Array, CannotEvaluate, evaluate_op
@@ -95,7 +95,7 @@ class Drawing(Evaluator):
     def value(self, value: TensorValue) -> Any:
         if value in self.given or value in self.known:
             return super().value(value)
-        if (value in self.before or value not in self.makers) and not sources(self.makers, value) <= self.inputs:
+        if (value in self.before or value not in self.makers) and not follows_from(self.makers, value, self.inputs):
             self.known[value] = self.drawn(value)
             return self.known[value]
         return super().value(value)
