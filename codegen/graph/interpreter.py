@@ -405,9 +405,14 @@ class Interpreter:
             return
         if kind is Kind.STRUCTURE and self.in_helper():
             kind = Kind.HELPER
-        if (self.recordings is not None or self.repeating.busy) and per_layer(expr):
-            self.asked.append((expr, value))
+        if per_layer(expr):
+            self.note_layer(expr, value)
         self.predicates.add(kind, expr, value, self.place(), self.function_name(), self.stage, default)
+
+    def note_layer(self, expr: Expr, value: object) -> None:
+        """What is done for one layer rests on this value: others are like it only if theirs is the same."""
+        if self.recordings is not None or self.repeating.busy:
+            self.asked.append((expr, value))
 
     def in_helper(self) -> bool:
         """Whether the running function belongs to the library's machinery rather than to the model."""

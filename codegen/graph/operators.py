@@ -753,7 +753,8 @@ def _list_item(interp: Interpreter, owner: Any, index: Any) -> Any:
             interp.pin(index)
         elif all(isinstance(other, (str, int, type(None))) for other in owner):
             return Scalar(item, Apply("getitem", (Apply("list", tuple(map(Const, owner))), index.expr)))
-        return item
+        else:
+            interp.note_layer(index.expr, number)
     return item
 
 

@@ -37,7 +37,9 @@ class _Making:
         default_factory=dict
     )  # tensors that all layers have, each with itself
     common: dict[int, Any] = field(default_factory=dict)  # and objects
-    confirmed: bool = False
+    confirmed: bool | None = (
+        None  # that another one was what a copy would have been; one that was not tells that none is
+    )
 
     def answers_are(self, interpreter: Interpreter, at: int) -> bool:
         env = _environment(interpreter, self.index, at)
@@ -67,7 +69,7 @@ class Repeating:
         key = (id(cls), len(args), tuple(kwargs), tuple(map(_identity, given)))
         kinds = self.known.setdefault(key, [])
         first = next((one for one in kinds if one.index == at.expr and one.answers_are(interpreter, at.value)), None)
-        if first is not None and first.confirmed:
+        if first is not None and first.confirmed is True:
             copy = _Copy(_environment(interpreter, at.expr, at.value), dict(first.shared), dict(first.common))
             try:
                 return copy.made(interpreter, first)
@@ -80,7 +82,7 @@ class Repeating:
             self.busy = False
         if first is None:
             kinds.append(made)
-        else:
+        elif first.confirmed is None:
             first.confirmed = _Comparison(interpreter, first, at.value).holds(made)
         return module
 

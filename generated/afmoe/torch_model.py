@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_experts import SparseMoeBlock
+from .torch_layers import MLP, RMSNorm, RotaryEmbedding, apply_rope
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None, window: int | None = None) -> Tensor | None:
@@ -63,46 +65,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
-
-
-def grouped_linear(x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
-    """Rows [N, F] of x [N, D] times the weight [E, F, D] of their group; rows after the last group give zero."""
-    counts = sizes.tolist()
-    *groups, rest = x.split([*counts, len(x) - sum(counts)])
-    out = [F.linear(rows, w) for rows, w in zip(groups, weight, strict=True) if len(rows)]
-    return torch.cat([*out, rest.new_zeros(len(rest), weight.shape[1])])
-
-
-def inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        return 1.0 / cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config, size: int):
-        super().__init__()
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.weight = nn.Parameter(torch.ones(size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.float()
-        return (self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.rms_norm_eps))).to(x.dtype)
-
-
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -112,8 +74,8 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False)
-        self.q_norm = RMSNorm(cfg, cfg.head_dim)
-        self.k_norm = RMSNorm(cfg, cfg.head_dim)
+        self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
+        self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
         self.gate_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
@@ -132,79 +94,15 @@ class Attention(nn.Module):
         return self.o_proj(output)
 
 
-class MLP(nn.Module):
-    def __init__(self, cfg: Config, out_features: int):
-        super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.down_proj = nn.Linear(out_features, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
-
-
-class TokenChoiceRouter(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.hidden_size = cfg.hidden_size
-        self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.route_scale = cfg.route_scale
-        self.gate = nn.Linear(cfg.hidden_size, cfg.num_experts, bias=False)
-
-    def forward(self, x: Tensor, expert_bias: Tensor) -> tuple[Tensor, Tensor]:
-        router_logits = self.gate(x.reshape(-1, self.hidden_size)).float()
-        scores = torch.sigmoid(router_logits)
-        _, selected_experts = (scores + expert_bias).topk(self.num_experts_per_tok)
-        top_scores = scores.gather(-1, selected_experts)
-        top_scores = top_scores / (top_scores.sum(dim=-1, keepdim=True) + 1e-20)
-        return top_scores * self.route_scale, selected_experts
-
-
-class Experts(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.num_experts = cfg.num_experts
-        self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.gate_up_proj = nn.Parameter(torch.empty(cfg.num_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size))
-        self.down_proj = nn.Parameter(torch.empty(cfg.num_experts, cfg.hidden_size, cfg.moe_intermediate_size))
-
-    def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        experts = top_k_index.reshape(-1)
-        order = experts.argsort(stable=True)
-        sizes = torch.bincount(experts, minlength=self.num_experts)
-        token_idx = order // self.num_experts_per_tok
-        gate, up = grouped_linear(x[token_idx], self.gate_up_proj, sizes).chunk(2, dim=-1)
-        h = grouped_linear(F.silu(gate) * up, self.down_proj, sizes)
-        h = h * top_k_weights[token_idx, order % self.num_experts_per_tok, None]
-        return torch.zeros_like(x).index_add(0, token_idx, h.to(gate.dtype))
-
-
-class SparseMoeBlock(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.hidden_size = cfg.hidden_size
-        self.expert_bias = nn.Parameter(torch.zeros(cfg.num_experts), requires_grad=False)
-        self.router = TokenChoiceRouter(cfg)
-        self.shared_experts = MLP(cfg, cfg.moe_intermediate_size * cfg.num_shared_experts)
-        self.experts = Experts(cfg)
-
-    def forward(self, x: Tensor) -> Tensor:
-        B, T = x.shape[:2]
-        hidden_states_flat = x.reshape(-1, self.hidden_size)
-        top_scores, selected_experts = self.router(x, self.expert_bias)
-        routed_output = self.experts(hidden_states_flat, selected_experts, top_scores).reshape(B, T, self.hidden_size)
-        return self.shared_experts(hidden_states_flat).reshape(B, T, self.hidden_size) + routed_output
-
-
 class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
         self.self_attn = Attention(cfg, layer)
-        self.input_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.post_attention_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.pre_mlp_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.post_mlp_layernorm = RMSNorm(cfg, cfg.hidden_size)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.pre_mlp_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_mlp_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.mlp = MLP(cfg, cfg.intermediate_size) if layer < cfg.num_dense_layers else SparseMoeBlock(cfg)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
@@ -223,8 +121,8 @@ class Attention2(nn.Module):
         self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False)
-        self.q_norm = RMSNorm(cfg, cfg.head_dim)
-        self.k_norm = RMSNorm(cfg, cfg.head_dim)
+        self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
+        self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
         self.gate_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
 
     def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
@@ -246,10 +144,10 @@ class DecoderLayer2(nn.Module):
         super().__init__()
         self.kind = cfg.layer_types[layer]
         self.self_attn = Attention2(cfg, layer)
-        self.input_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.post_attention_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.pre_mlp_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.post_mlp_layernorm = RMSNorm(cfg, cfg.hidden_size)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.pre_mlp_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_mlp_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.mlp = SparseMoeBlock(cfg)
 
     def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
@@ -268,7 +166,7 @@ class Decoder(nn.Module):
             DecoderLayer(cfg, layer) if kind == "sliding_attention" else DecoderLayer2(cfg, layer)
             for layer, kind in enumerate(cfg.layer_types)
         )
-        self.norm = RMSNorm(cfg, cfg.hidden_size)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(

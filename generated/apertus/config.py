@@ -73,7 +73,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -81,15 +81,10 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 131072)
         hidden_size = raw.get("hidden_size", 4096)
-        intermediate_size = raw.get("intermediate_size", 14336)
-        num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
-        attention_bias = raw.get("attention_bias", False)
-        hidden_act = raw.get("hidden_act", "xielu")
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
         )
@@ -103,17 +98,15 @@ class Config:
             else "default"
         )
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 131072),
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
+            intermediate_size=raw.get("intermediate_size", 14336),
+            num_hidden_layers=raw.get("num_hidden_layers", 32),
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
         )
-        if raw.get("model_type", "apertus") != "apertus":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'apertus'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "apertus"), "apertus")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -135,24 +128,17 @@ class Config:
             problems.append(
                 f"head_dim is {raw['head_dim']!r}; this code was compiled for `hidden_size // num_attention_heads`"
             )
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if hidden_act != "xielu":
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'xielu'")
-        if rope_type != "llama3":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'llama3'")
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect("hidden_act", raw.get("hidden_act", "xielu"), "xielu")
+        problems.expect("rope_parameters.rope_type", rope_type, "llama3")
         if (
-            raw.get("partial_rotary_factor") is not None
-            or "partial_rotary_factor" in (raw.get("rope_scaling") or {})
-            or (
-                "rope_scaling" not in raw
-                and raw.get("rope_parameters")
-                and ("partial_rotary_factor" in raw["rope_parameters"])
-            )
+            "partial_rotary_factor" in raw["rope_scaling"] or raw.get("partial_rotary_factor") is not None
+            if raw.get("rope_scaling")
+            else raw.get("partial_rotary_factor") is not None
+            or "partial_rotary_factor" in (raw.get("rope_parameters") or {})
         ):
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if (
             (
                 raw.get("rope_scaling")
@@ -204,12 +190,7 @@ class Config:
             problems.append("rope_parameters.low_freq_factor is missing")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
+            **sizes,
             original_max_position_embeddings=raw["rope_scaling"].get(
                 "original_max_position_embeddings", raw.get("max_position_embeddings", 65536)
             )
@@ -244,6 +225,15 @@ class Config:
             else raw["rope_parameters"].get("low_freq_factor"),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

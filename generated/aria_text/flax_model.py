@@ -21,6 +21,8 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_experts import MoELayer
+from .flax_layers import Embed, Linear, RMSNorm, RotaryEmbedding, apply_rope, attend
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -51,100 +53,6 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
 
 
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
-
-
-def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return x * cos + jnp.roll(x, x.shape[-1] // 2, axis=-1) * sin
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
-    """Rows [N, F] of x [N, D] times the weight of their group, whose `axis` is D; rows after the last are zero."""
-
-    def ragged(x: Array, weight: Array, sizes: Array) -> Array:
-        axes = jax.lax.RaggedDotDimensionNumbers((((1,), (axis,)), ((), ())), [0], [0])
-        return jax.lax.ragged_dot_general(x, weight, sizes, axes)
-
-    def in_blocks(x: Array, weight: Array, sizes: Array) -> Array:
-        """Block after block of rows of one group, the last of each group filled up: a CPU has no ragged product."""
-        n, groups, width = x.shape[0], sizes.shape[0], weight.shape[3 - axis]
-        size = max(1, min(32, -(-n // groups)))
-        count = min(n, -(-n // size) + groups)  # more blocks there cannot be
-        blocks = -(-sizes // size)  # of each group
-        ends, last = jnp.cumsum(sizes), jnp.cumsum(blocks)
-        group = jnp.searchsorted(ends, jnp.arange(n), side="right")  # of each row
-        place = jnp.arange(n) + ((last - blocks) * size - (ends - sizes))[group]
-        rows = jnp.zeros((count * size, x.shape[1]), x.dtype).at[place].set(x).reshape(count, size, x.shape[1])
-
-        def product(rows: Array, group: Array) -> Array:
-            return jax.lax.dot_general(rows, weight[group], (((1,), (axis - 1,)), ((), ())))
-
-        def nothing(rows: Array, group: Array) -> Array:
-            return jnp.zeros((size, width), x.dtype)
-
-        owner = jnp.searchsorted(last, jnp.arange(count), side="right")  # the group of each block
-        out = jax.lax.map(lambda block: jax.lax.cond(block[1] < groups, product, nothing, *block), (rows, owner))
-        return jnp.where((group < groups)[:, None], out.reshape(count * size, width)[place], 0)
-
-    return jax.lax.platform_dependent(x, weight, sizes, cpu=in_blocks, default=ragged)
-
-
-def inv_freq(cfg: Config) -> Array:
-    return 1.0 / cfg.rope_theta ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
-
-
-class RMSNorm(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype):
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.weight = nnx.Param(jnp.ones((cfg.hidden_size,), dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.float32)
-        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.rms_norm_eps)
-        return self.weight[...] * h.astype(x.dtype)
-
-
-class RotaryEmbedding(nnx.Module):
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
-
-    def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(jnp.float32) * inv_freq(self.cfg)
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
-
-
 class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
@@ -169,82 +77,12 @@ class Attention(nnx.Module):
         return self.o_proj(out), kv
 
 
-class TopKRouter(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.moe_topk = cfg.moe_topk
-        self.weight = nnx.Param(
-            nnx.initializers.normal(0.02)(rngs.params(), (cfg.moe_num_experts, cfg.hidden_size), dtype)
-        )
-
-    def __call__(self, x: Array) -> tuple[Array, Array]:
-        top_k_logits, top_k_index = jax.lax.top_k(jnp.einsum("...D,FD->...F", x, self.weight[...]), self.moe_topk)
-        return jax.nn.softmax(top_k_logits, axis=-1), top_k_index
-
-
-class AriaExperts(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.moe_num_experts = cfg.moe_num_experts
-        self.moe_topk = cfg.moe_topk
-        self.gate_up_proj = nnx.Param(
-            nnx.initializers.normal(0.02)(
-                rngs.params(), (cfg.moe_num_experts, cfg.hidden_size, 2 * cfg.intermediate_size), dtype
-            )
-        )
-        self.down_proj = nnx.Param(
-            nnx.initializers.normal(0.02)(
-                rngs.params(), (cfg.moe_num_experts, cfg.intermediate_size, cfg.hidden_size), dtype
-            )
-        )
-
-    def __call__(self, x: Array, top_k_index: Array, top_k_weights: Array) -> Array:
-        experts = top_k_index.reshape(-1)
-        order = jnp.argsort(experts)
-        sizes = jnp.bincount(experts, length=self.moe_num_experts)
-        token_idx = order // self.moe_topk
-        gate, up = jnp.split(grouped_dot(x[token_idx], self.gate_up_proj[...], sizes, axis=1), 2, axis=-1)
-        h = grouped_dot(jax.nn.silu(gate) * up, self.down_proj[...], sizes, axis=1)
-        h = h * top_k_weights[token_idx, order % self.moe_topk, None]
-        return jnp.zeros_like(x).at[token_idx].add(h)
-
-
-class AriaSharedExpertsMLP(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gate_proj = Linear(
-            cfg.hidden_size, cfg.intermediate_size * cfg.moe_num_shared_experts, dtype=dtype, rngs=rngs
-        )
-        self.up_proj = Linear(
-            cfg.hidden_size, cfg.intermediate_size * cfg.moe_num_shared_experts, dtype=dtype, rngs=rngs
-        )
-        self.down_proj = Linear(
-            cfg.intermediate_size * cfg.moe_num_shared_experts, cfg.hidden_size, dtype=dtype, rngs=rngs
-        )
-
-    def __call__(self, x: Array) -> Array:
-        return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
-
-
-class MoELayer(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.hidden_size = cfg.hidden_size
-        self.router = TopKRouter(cfg, dtype=dtype, rngs=rngs)
-        self.experts = AriaExperts(cfg, dtype=dtype, rngs=rngs)
-        self.shared_experts = AriaSharedExpertsMLP(cfg, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        B, T = x.shape[:2]
-        x = x.reshape(-1, self.hidden_size)
-        top_k_weights, top_k_index = self.router(x)
-        return self.experts(x, top_k_index, top_k_weights).reshape(B, T, self.hidden_size) + self.shared_experts(
-            x.reshape(B, T, self.hidden_size)
-        )
-
-
 class DecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = MoELayer(cfg, dtype=dtype, rngs=rngs)
-        self.input_layernorm = RMSNorm(cfg, dtype=dtype)
-        self.post_attention_layernorm = RMSNorm(cfg, dtype=dtype)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
         self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
@@ -260,7 +98,7 @@ class Decoder(nnx.Module):
         self.layers = stack_layers(
             lambda _layer, rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
         )
-        self.norm = RMSNorm(cfg, dtype=dtype)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def __call__(
@@ -307,8 +145,7 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        positions = order  # valid tokens count
+        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         mask = causal_mask(here, here, valid)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 

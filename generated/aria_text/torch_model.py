@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_experts import MoELayer
+from .torch_layers import RMSNorm, RotaryEmbedding, apply_rope
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -61,46 +63,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
-
-
-def grouped_linear(x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
-    """Rows [N, F] of x [N, D] times the weight [E, F, D] of their group; rows after the last group give zero."""
-    counts = sizes.tolist()
-    *groups, rest = x.split([*counts, len(x) - sum(counts)])
-    out = [F.linear(rows, w) for rows, w in zip(groups, weight, strict=True) if len(rows)]
-    return torch.cat([*out, rest.new_zeros(len(rest), weight.shape[1])])
-
-
-def inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        return 1.0 / cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.weight = nn.Parameter(torch.ones(cfg.hidden_size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.float()
-        return self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.rms_norm_eps)).to(x.dtype)
-
-
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -126,71 +88,13 @@ class Attention(nn.Module):
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class TopKRouter(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.moe_topk = cfg.moe_topk
-        self.weight = nn.Parameter(torch.empty(cfg.moe_num_experts, cfg.hidden_size))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        top_k_logits, top_k_index = F.linear(x, self.weight).topk(self.moe_topk)
-        return F.softmax(top_k_logits, dim=-1), top_k_index
-
-
-class AriaExperts(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.moe_num_experts = cfg.moe_num_experts
-        self.moe_topk = cfg.moe_topk
-        self.gate_up_proj = nn.Parameter(torch.empty(cfg.moe_num_experts, cfg.hidden_size, 2 * cfg.intermediate_size))
-        self.down_proj = nn.Parameter(torch.empty(cfg.moe_num_experts, cfg.intermediate_size, cfg.hidden_size))
-
-    def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        experts = top_k_index.reshape(-1)
-        order = experts.argsort(stable=True)
-        sizes = torch.bincount(experts, minlength=self.moe_num_experts)
-        token_idx = order // self.moe_topk
-        gate, up = grouped_linear(x[token_idx], self.gate_up_proj.mT, sizes).chunk(2, dim=-1)
-        h = grouped_linear(F.silu(gate) * up, self.down_proj.mT, sizes)
-        h = h * top_k_weights[token_idx, order % self.moe_topk, None]
-        return torch.zeros_like(x).index_add(0, token_idx, h)
-
-
-class AriaSharedExpertsMLP(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size * cfg.moe_num_shared_experts, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size * cfg.moe_num_shared_experts, bias=False)
-        self.down_proj = nn.Linear(cfg.intermediate_size * cfg.moe_num_shared_experts, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
-
-
-class MoELayer(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.hidden_size = cfg.hidden_size
-        self.router = TopKRouter(cfg)
-        self.experts = AriaExperts(cfg)
-        self.shared_experts = AriaSharedExpertsMLP(cfg)
-
-    def forward(self, x: Tensor) -> Tensor:
-        B, T = x.shape[:2]
-        x = x.reshape(-1, self.hidden_size)
-        top_k_weights, top_k_index = self.router(x)
-        return self.experts(x, top_k_index, top_k_weights).reshape(B, T, self.hidden_size) + self.shared_experts(
-            x.reshape(B, T, self.hidden_size)
-        )
-
-
 class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.self_attn = Attention(cfg, layer)
         self.mlp = MoELayer(cfg)
-        self.input_layernorm = RMSNorm(cfg)
-        self.post_attention_layernorm = RMSNorm(cfg)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), mask, cos, sin, cache)
@@ -202,7 +106,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(cfg, layer) for layer in range(cfg.num_hidden_layers))
-        self.norm = RMSNorm(cfg)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:

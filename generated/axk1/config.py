@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rope_interleave": (bool,),
     "attention_bias": (bool,),
     "mlp_layer_types": (list, type(None)),
-    "first_k_dense_replace": (int,),
-    "moe_layer_freq": (int, type(None)),
     "head_dim": (int,),
     "num_local_experts": (int,),
     "rope_scaling": (dict, type(None)),
@@ -87,7 +85,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -95,65 +93,51 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 163840)
-        hidden_size = raw.get("hidden_size", 7168)
-        intermediate_size = raw.get("intermediate_size", 18432)
-        moe_intermediate_size = raw.get("moe_intermediate_size", 2048)
         num_hidden_layers = raw.get("num_hidden_layers", 61)
         num_attention_heads = raw.get("num_attention_heads", 64)
-        n_shared_experts = raw.get("n_shared_experts", 1)
-        kv_lora_rank = raw.get("kv_lora_rank", 512)
-        q_lora_rank = raw.get("q_lora_rank", 1536)
         qk_rope_head_dim = raw.get("qk_rope_head_dim", 64)
-        v_head_dim = raw.get("v_head_dim", 128)
-        qk_nope_head_dim = raw.get("qk_nope_head_dim", 128)
         n_group = raw.get("n_group", 8)
-        num_experts_per_tok = raw.get("num_experts_per_tok", 8)
-        attention_bias = raw.get("attention_bias", False)
-        hidden_act = raw.get("hidden_act", "silu")
-        rope_interleave = raw.get("rope_interleave", True)
-        norm_topk_prob = raw.get("norm_topk_prob", True)
         n_routed_experts = raw.get("num_local_experts", raw.get("n_routed_experts", 192))
         head_dim = raw.get("head_dim", qk_rope_head_dim)
         mlp_layer_types = (
-            tuple(
-                "sparse" if layer >= raw.get("first_k_dense_replace", 1) else "dense"
-                for layer in range(num_hidden_layers)
+            (
+                tuple(
+                    "sparse" if layer >= raw["first_k_dense_replace"] else "dense" for layer in range(num_hidden_layers)
+                )
+                if "first_k_dense_replace" in raw
+                else ["dense", "dense", "sparse"]
+                if "moe_layer_freq" in raw
+                else tuple("sparse" if layer >= 1 else "dense" for layer in range(num_hidden_layers))
             )
             if raw.get("mlp_layer_types") is None
             else raw["mlp_layer_types"]
         )
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads", 64) is None else raw.get("num_key_value_heads", 64)
         )
         sizes = dict(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            moe_intermediate_size=moe_intermediate_size,
+            vocab_size=raw.get("vocab_size", 163840),
+            hidden_size=raw.get("hidden_size", 7168),
+            intermediate_size=raw.get("intermediate_size", 18432),
+            moe_intermediate_size=raw.get("moe_intermediate_size", 2048),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
-            n_shared_experts=n_shared_experts,
+            n_shared_experts=raw.get("n_shared_experts", 1),
             n_routed_experts=n_routed_experts,
-            kv_lora_rank=kv_lora_rank,
-            q_lora_rank=q_lora_rank,
+            kv_lora_rank=raw.get("kv_lora_rank", 512),
+            q_lora_rank=raw.get("q_lora_rank", 1536),
             qk_rope_head_dim=qk_rope_head_dim,
-            v_head_dim=v_head_dim,
-            qk_nope_head_dim=qk_nope_head_dim,
+            v_head_dim=raw.get("v_head_dim", 128),
+            qk_nope_head_dim=raw.get("qk_nope_head_dim", 128),
             n_group=n_group,
-            num_experts_per_tok=num_experts_per_tok,
+            num_experts_per_tok=raw.get("num_experts_per_tok", 8),
             head_dim=head_dim,
         )
-        if raw.get("model_type", "axk1") != "axk1":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'axk1'")
-        if raw.get("moe_layer_freq") != 1:
-            problems.append(f"moe_layer_freq is {raw.get('moe_layer_freq')!r}; this code was compiled for 1")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "axk1"), "axk1")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -171,29 +155,23 @@ class Config:
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if rope_type != "default":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if not {*mlp_layer_types} <= {"dense", "sparse"}:
-            problems.append(
-                f"mlp_layer_types holds {sorted({*mlp_layer_types} - {'dense', 'sparse'}, key=str)!r}"
-                "; this code was compiled for 'dense', 'sparse'"
-            )
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
-        if not rope_interleave:
-            problems.append(f"rope_interleave is {rope_interleave!r}; this code was compiled for True")
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
+        problems.expect_each("mlp_layer_types", mlp_layer_types, "dense", "sparse")
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
+        problems.expect("rope_interleave", raw.get("rope_interleave", True), True)
         if num_attention_heads // num_key_value_heads != 1:
             problems.append(
                 f"num_attention_heads={num_attention_heads!r}, "
                 f"num_key_value_heads={num_key_value_heads!r}; "
                 "this code was compiled for `num_attention_heads // num_key_value_heads == 1`"
             )
-        if not norm_topk_prob:
-            problems.append(f"norm_topk_prob is {norm_topk_prob!r}; this code was compiled for True")
+        problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
         if (qk_rope_head_dim + 1) // 2 != (head_dim + 1) // 2:
             problems.append(
                 "(qk_rope_head_dim + 1) // 2 is not (head_dim + 1) // 2: "
@@ -201,29 +179,29 @@ class Config:
             )
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            moe_intermediate_size=moe_intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            n_shared_experts=n_shared_experts,
-            n_routed_experts=n_routed_experts,
-            kv_lora_rank=kv_lora_rank,
-            q_lora_rank=q_lora_rank,
-            qk_rope_head_dim=qk_rope_head_dim,
-            v_head_dim=v_head_dim,
-            qk_nope_head_dim=qk_nope_head_dim,
-            n_group=n_group,
+            **sizes,
             topk_group=raw.get("topk_group", 4),
-            num_experts_per_tok=num_experts_per_tok,
-            head_dim=head_dim,
             routed_scaling_factor=raw.get("routed_scaling_factor", 2.5),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             mlp_layer_types=tuple(mlp_layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,18 +44,18 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "kda_lower_bound": (float, int),
     "layer_types": (list, type(None)),
     "mlp_layer_types": (list, type(None)),
+    "linear_head_dim": (int,),
+    "num_expert_group": (int,),
     "num_experts": (int,),
+    "num_experts_per_token": (int,),
+    "linear_conv_kernel_dim": (int,),
+    "linear_num_heads": (int,),
+    "moe_renormalize": (bool,),
     "num_shared_experts": (int,),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
     "rope_scaling.type": (str,),
-    "linear_conv_kernel_dim": (int,),
-    "linear_head_dim": (int,),
-    "linear_num_heads": (int,),
-    "moe_renormalize": (bool,),
-    "num_expert_group": (int,),
-    "num_experts_per_token": (int,),
 }
 
 
@@ -75,13 +75,13 @@ class Config:
     qk_nope_head_dim: int = 10
     topk_group: int = 2
     head_dim: int = 8
-    num_experts: int = 8  # E
-    num_shared_experts: int = 1
-    linear_conv_kernel_dim: int = 3  # L
     linear_head_dim: int = 12  # R
-    linear_num_heads: int = 4  # J
     num_expert_group: int = 4
+    num_experts: int = 8  # E
     num_experts_per_token: int = 2
+    linear_conv_kernel_dim: int = 3  # L
+    linear_num_heads: int = 4  # J
+    num_shared_experts: int = 1
     routed_scaling_factor: float = 2.5
     rms_norm_eps: float = 0.001
     rope_theta: float = 6000000.0
@@ -98,7 +98,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -106,30 +106,15 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 157184)
-        hidden_size = raw.get("hidden_size", 2560)
-        intermediate_size = raw.get("intermediate_size", 6144)
-        moe_intermediate_size = raw.get("moe_intermediate_size", 768)
         num_hidden_layers = raw.get("num_hidden_layers", 42)
         num_attention_heads = raw.get("num_attention_heads", 32)
-        kv_lora_rank = raw.get("kv_lora_rank", 512)
         qk_rope_head_dim = raw.get("qk_rope_head_dim", 64)
-        v_head_dim = raw.get("v_head_dim", 128)
-        qk_nope_head_dim = raw.get("qk_nope_head_dim", 128)
         head_dim = qk_rope_head_dim
-        hidden_act = raw.get("hidden_act", "silu")
-        attention_bias = raw.get("attention_bias", False)
-        kda_safe_gate = raw.get("kda_safe_gate", True)
-        num_experts = raw.get("num_experts", raw.get("num_local_experts", 512))
-        num_shared_experts = raw.get("num_shared_experts", raw.get("n_shared_experts", 1))
-        linear_conv_kernel_dim = raw.get("linear_conv_kernel_dim", raw.get("short_conv_kernel_size", 4))
-        linear_head_dim = raw.get("linear_head_dim", raw.get("head_dim", 128))
-        linear_num_heads = raw.get("linear_num_heads", num_attention_heads)
         num_expert_group = raw.get("num_expert_group", raw.get("n_group", 8))
-        num_experts_per_token = raw.get("num_experts_per_token", raw.get("num_experts_per_tok", 8))
+        num_experts = raw.get("num_experts", raw.get("num_local_experts", 512))
         layer_types = (
             tuple(
                 "full_attention" if (layer + 1) % raw.get("layer_group_size", 6) == 0 else "linear_attention"
@@ -146,35 +131,31 @@ class Config:
             if raw.get("mlp_layer_types") is None
             else raw["mlp_layer_types"]
         )
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
-        moe_renormalize = raw.get("moe_renormalize", raw.get("norm_topk_prob", True))
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads", 32) is None else raw.get("num_key_value_heads", 32)
         )
         sizes = dict(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            moe_intermediate_size=moe_intermediate_size,
+            vocab_size=raw.get("vocab_size", 157184),
+            hidden_size=raw.get("hidden_size", 2560),
+            intermediate_size=raw.get("intermediate_size", 6144),
+            moe_intermediate_size=raw.get("moe_intermediate_size", 768),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
-            kv_lora_rank=kv_lora_rank,
+            kv_lora_rank=raw.get("kv_lora_rank", 512),
             qk_rope_head_dim=qk_rope_head_dim,
-            v_head_dim=v_head_dim,
-            qk_nope_head_dim=qk_nope_head_dim,
+            v_head_dim=raw.get("v_head_dim", 128),
+            qk_nope_head_dim=raw.get("qk_nope_head_dim", 128),
             head_dim=head_dim,
-            num_experts=num_experts,
-            num_shared_experts=num_shared_experts,
-            linear_conv_kernel_dim=linear_conv_kernel_dim,
-            linear_head_dim=linear_head_dim,
-            linear_num_heads=linear_num_heads,
+            linear_head_dim=raw.get("linear_head_dim", raw.get("head_dim", 128)),
             num_expert_group=num_expert_group,
-            num_experts_per_token=num_experts_per_token,
+            num_experts=num_experts,
+            num_experts_per_token=raw.get("num_experts_per_token", raw.get("num_experts_per_tok", 8)),
+            linear_conv_kernel_dim=raw.get("linear_conv_kernel_dim", raw.get("short_conv_kernel_size", 4)),
+            linear_num_heads=raw.get("linear_num_heads", num_attention_heads),
+            num_shared_experts=raw.get("num_shared_experts", raw.get("n_shared_experts", 1)),
         )
-        if raw.get("model_type", "bailing_hybrid") != "bailing_hybrid":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'bailing_hybrid'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "bailing_hybrid"), "bailing_hybrid")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -192,28 +173,18 @@ class Config:
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        if not {*layer_types} <= {"linear_attention", "full_attention"}:
-            problems.append(
-                f"layer_types holds {sorted({*layer_types} - {'linear_attention', 'full_attention'}, key=str)!r}"
-                "; this code was compiled for 'linear_attention', 'full_attention'"
-            )
-        if not {*mlp_layer_types} <= {"dense", "sparse"}:
-            problems.append(
-                f"mlp_layer_types holds {sorted({*mlp_layer_types} - {'dense', 'sparse'}, key=str)!r}"
-                "; this code was compiled for 'dense', 'sparse'"
-            )
-        if hidden_act != "silu":
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if rope_type != "default":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
-        if not kda_safe_gate:
-            problems.append(f"kda_safe_gate is {kda_safe_gate!r}; this code was compiled for True")
-        if not moe_renormalize:
-            problems.append(f"moe_renormalize is {moe_renormalize!r}; this code was compiled for True")
+        problems.expect_each("layer_types", layer_types, "linear_attention", "full_attention")
+        problems.expect_each("mlp_layer_types", mlp_layer_types, "dense", "sparse")
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu")
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
+        problems.expect("is_causal", raw.get("is_causal", True), True)
+        problems.expect("kda_safe_gate", raw.get("kda_safe_gate", True), True)
+        problems.expect("moe_renormalize", raw.get("moe_renormalize", raw.get("norm_topk_prob", True)), True)
         if num_attention_heads // num_key_value_heads != 1:
             problems.append(
                 f"num_attention_heads={num_attention_heads!r}, "
@@ -236,25 +207,8 @@ class Config:
             )
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            moe_intermediate_size=moe_intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            kv_lora_rank=kv_lora_rank,
-            qk_rope_head_dim=qk_rope_head_dim,
-            v_head_dim=v_head_dim,
-            qk_nope_head_dim=qk_nope_head_dim,
+            **sizes,
             topk_group=raw.get("topk_group", 4),
-            head_dim=head_dim,
-            num_experts=num_experts,
-            num_shared_experts=num_shared_experts,
-            linear_conv_kernel_dim=linear_conv_kernel_dim,
-            linear_head_dim=linear_head_dim,
-            linear_num_heads=linear_num_heads,
-            num_expert_group=num_expert_group,
-            num_experts_per_token=num_experts_per_token,
             routed_scaling_factor=raw.get("routed_scaling_factor", 2.5),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 6000000.0)),
@@ -262,6 +216,21 @@ class Config:
             layer_types=tuple(layer_types),
             mlp_layer_types=tuple(mlp_layer_types),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -10,7 +10,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -150,6 +149,7 @@ IGNORED = (  # stored by some checkpoints, no part of the model
     r"model\.layers\.42\..*",
 )
 KINDS = ("F64", "F32", "F16", "BF16")  # what a tensor may hold
+RENEWED = 2**26  # bytes copied of a mapped file before it is mapped anew
 STACK = "model.layers"  # the layers whose parameters Flax can stack
 
 
@@ -329,18 +329,17 @@ def read(source: str | Path, cfg: Config, framework: str) -> Iterator[tuple[Row,
     Raises:
         ValueError: tensors are missing, unknown or of another shape; the message names them.
     """
-    with _opened(source, framework) as found:
-        slices = {name: shard.get_slice(name) for name, shard in found.items()}
-        held = {name: tensor.get_shape() for name, tensor in slices.items()}
-        _check(cfg, slices)
-        for row in rows(cfg):
-            yield row, _assembled(row, shapes(row.axes, sizes(cfg))[0], found, framework, held)
+    found = _opened(source, framework)
+    held = {name: shard.get_slice(name).get_shape() for name, shard in found.items()}
+    _check(cfg, {name: shard.get_slice(name) for name, shard in found.items()})
+    for row in rows(cfg):
+        yield row, _assembled(row, shapes(row.axes, sizes(cfg))[0], found, framework, held)
 
 
 def _assembled(
     row: Row,
     shape: list[int],
-    found: dict[str, Any],
+    found: dict[str, Mapped],
     framework: str,
     held: Mapping[str, list[int]] = MappingProxyType({}),
 ) -> Any:
@@ -358,28 +357,48 @@ def _assembled(
     return whole
 
 
-@contextmanager
-def _opened(source: str | Path, framework: str) -> Iterator[dict[str, Any]]:
+class Mapped:
+    """A file of tensors. What numpy copies of it stays in memory while the file is mapped: the mapping is renewed."""
+
+    def __init__(self, file: Path, framework: str) -> None:
+        self.file, self.framework = file, framework
+        self._map()
+
+    def _map(self) -> None:
+        self.shard, self.copied = safe_open(self.file, self.framework), 0
+
+    def get_slice(self, name: str) -> Any:
+        """A tensor that is read when it is indexed; its shape and its type."""
+        return self.shard.get_slice(name)
+
+    def get_tensor(self, name: str, part: Any = ...) -> Any:
+        """A tensor, or a part of it."""
+        if self.framework == "np" and self.copied > RENEWED:
+            self._map()
+        tensor = self.shard.get_tensor(name) if part is ... else self.shard.get_slice(name)[part]
+        self.copied += tensor.nbytes
+        return tensor
+
+
+def _opened(source: str | Path, framework: str) -> dict[str, Mapped]:
     """The file that holds each tensor.
 
     Raises:
         ValueError: two files hold the same one.
     """
-    found: dict[str, Any] = {}
-    with ExitStack() as stack:
-        for file in files(folder(source)):
-            shard = stack.enter_context(safe_open(file, framework))
-            names = list(shard.keys())
-            if twice := found.keys() & names:
-                raise ValueError(f"{file} holds tensors that another file holds too: {', '.join(sorted(twice))}")
-            found |= dict.fromkeys(names, shard)
-        yield found
+    found: dict[str, Mapped] = {}
+    for file in files(folder(source)):
+        shard = Mapped(file, framework)
+        names = list(shard.shard.keys())
+        if twice := found.keys() & names:
+            raise ValueError(f"{file} holds tensors that another file holds too: {', '.join(sorted(twice))}")
+        found |= dict.fromkeys(names, shard)
+    return found
 
 
 def stored_shapes(source: str | Path) -> dict[str, list[int]]:
     """The shape of every tensor that the checkpoint holds."""
-    with _opened(source, "np") as found:
-        return {name: shard.get_slice(name).get_shape() for name, shard in found.items()}
+    return {name: shard.get_slice(name).get_shape() for name, shard in _opened(source, "np").items()}
 
 
 def _check(cfg: Config, found: dict[str, Any]) -> None:

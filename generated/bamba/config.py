@@ -86,7 +86,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -94,24 +94,15 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 128000)
         hidden_size = raw.get("hidden_size", 4096)
-        intermediate_size = raw.get("intermediate_size", 14336)
         num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
         mamba_n_heads = raw.get("mamba_n_heads", 128)
         mamba_n_groups = raw.get("mamba_n_groups", 1)
-        mamba_d_conv = raw.get("mamba_d_conv", 4)
         mamba_expand = raw.get("mamba_expand", 2)
-        mamba_chunk_size = raw.get("mamba_chunk_size", 256)
-        mlp_bias = raw.get("mlp_bias", False)
-        hidden_act = raw.get("hidden_act", "silu")
-        mamba_conv_bias = raw.get("mamba_conv_bias", True)
-        mamba_proj_bias = raw.get("mamba_proj_bias", False)
-        attention_bias = raw.get("attention_bias", False)
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads", 8) is None else raw.get("num_key_value_heads", 8)
         )
@@ -120,26 +111,20 @@ class Config:
             if raw.get("mamba_d_head", "auto") == "auto"
             else raw.get("mamba_d_head", "auto")
         )
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 128000),
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            intermediate_size=raw.get("intermediate_size", 14336),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             mamba_n_heads=mamba_n_heads,
-            mamba_d_conv=mamba_d_conv,
-            mamba_chunk_size=mamba_chunk_size,
+            mamba_d_conv=raw.get("mamba_d_conv", 4),
+            mamba_chunk_size=raw.get("mamba_chunk_size", 256),
         )
-        if raw.get("model_type", "bamba") != "bamba":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'bamba'")
-        if raw.get("time_step_limit", [0.0, inf]) != [0.0, inf]:
-            problems.append(
-                f"time_step_limit is {raw.get('time_step_limit', [0.0, inf])!r}; this code was compiled for [0.0, inf]"
-            )
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "bamba"), "bamba")
+        problems.expect("time_step_limit", raw.get("time_step_limit", [0.0, inf]), [0.0, inf])
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -175,24 +160,21 @@ class Config:
             )
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
-        if mlp_bias:
-            problems.append(f"mlp_bias is {mlp_bias!r}; this code was compiled for False")
-        if hidden_act != "silu":
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if not mamba_conv_bias:
-            problems.append(f"mamba_conv_bias is {mamba_conv_bias!r}; this code was compiled for True")
-        if mamba_proj_bias:
-            problems.append(f"mamba_proj_bias is {mamba_proj_bias!r}; this code was compiled for False")
+        problems.expect("mlp_bias", raw.get("mlp_bias", False), False)
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu")
+        problems.expect("mamba_conv_bias", raw.get("mamba_conv_bias", True), True)
+        problems.expect("mamba_proj_bias", raw.get("mamba_proj_bias", False), False)
         if raw.get("head_dim", hidden_size // num_attention_heads) != hidden_size // num_attention_heads:
             problems.append(
                 f"head_dim is {raw['head_dim']!r}; this code was compiled for `hidden_size // num_attention_heads`"
             )
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if rope_type != "default":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if mamba_d_head * mamba_n_groups * (mamba_n_heads // mamba_n_groups) != hidden_size * mamba_expand:
             problems.append(
                 f"sizes that have to be equal are not for hidden_size={hidden_size!r}, "
@@ -211,19 +193,11 @@ class Config:
             problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
-            mamba_n_heads=mamba_n_heads,
+            **sizes,
             mamba_d_head=mamba_d_head,
             mamba_n_groups=mamba_n_groups,
             mamba_d_state=raw.get("mamba_d_state", 256),
-            mamba_d_conv=mamba_d_conv,
             mamba_expand=mamba_expand,
-            mamba_chunk_size=mamba_chunk_size,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
             time_step_limit_0=0.0,
             time_step_limit_1=1e309,
@@ -232,6 +206,15 @@ class Config:
             attn_layer_indices=tuple(raw.get("attn_layer_indices")),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

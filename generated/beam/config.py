@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -81,23 +81,15 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 151936)
-        hidden_size = raw.get("hidden_size", 5120)
-        intermediate_size = raw.get("intermediate_size", 20480)
         num_hidden_layers = raw.get("num_hidden_layers", 52)
         num_attention_heads = raw.get("num_attention_heads", 48)
         num_key_value_heads = raw.get("num_key_value_heads", 8)
-        moe_intermediate_size = raw.get("moe_intermediate_size", 2560)
-        num_experts_per_tok = raw.get("num_experts_per_tok", 8)
         num_experts = raw.get("num_experts", 256)
         head_dim = raw.get("head_dim", 128)
         n_group = raw.get("n_group", 8)
         final_logit_softcapping = raw.get("final_logit_softcapping", 30.0)
-        attention_bias = raw.get("attention_bias", False)
-        hidden_act = raw.get("hidden_act", "silu")
-        norm_topk_prob = raw.get("norm_topk_prob", True)
         layer_types = (
             tuple("sliding_attention" if (layer + 1) % 6 else "full_attention" for layer in range(num_hidden_layers))
             if raw.get("layer_types") is None
@@ -115,22 +107,20 @@ class Config:
             else (raw["rope_parameters"].get("sliding_attention") or {}).get("rope_type")
         )
         sizes = dict(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            vocab_size=raw.get("vocab_size", 151936),
+            hidden_size=raw.get("hidden_size", 5120),
+            intermediate_size=raw.get("intermediate_size", 20480),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
-            moe_intermediate_size=moe_intermediate_size,
-            num_experts_per_tok=num_experts_per_tok,
+            moe_intermediate_size=raw.get("moe_intermediate_size", 2560),
+            num_experts_per_tok=raw.get("num_experts_per_tok", 8),
             num_experts=num_experts,
             head_dim=head_dim,
             n_group=n_group,
         )
-        if raw.get("model_type", "beam") != "beam":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'beam'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "beam"), "beam")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(
             isinstance(item, dict)
             for item in ((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).values()
@@ -152,20 +142,10 @@ class Config:
             )
         if num_experts % n_group:
             problems.append(f"n_group does not divide num_experts: {(num_experts, n_group)!r}")
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if not {*layer_types} <= {"sliding_attention", "full_attention"}:
-            problems.append(
-                f"layer_types holds {sorted({*layer_types} - {'sliding_attention', 'full_attention'}, key=str)!r}"
-                "; this code was compiled for 'sliding_attention', 'full_attention'"
-            )
-        if not {*mlp_layer_types} <= {"dense", "sparse"}:
-            problems.append(
-                f"mlp_layer_types holds {sorted({*mlp_layer_types} - {'dense', 'sparse'}, key=str)!r}"
-                "; this code was compiled for 'dense', 'sparse'"
-            )
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
+        problems.expect_each("mlp_layer_types", mlp_layer_types, "dense", "sparse")
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
         if "sliding_attention" not in layer_types:
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `'sliding_attention' in layer_types`"
@@ -174,22 +154,16 @@ class Config:
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `'full_attention' in layer_types`"
             )
-        if full_attention is not None:
-            problems.append(f"rope_parameters.full_attention is {full_attention!r}; this code was compiled for None")
+        problems.expect("rope_parameters.full_attention", full_attention, None)
         if raw.get("rope_parameters") is not None and (
             raw["rope_parameters"]["sliding_attention"] is None and raw["rope_parameters"]["sliding_attention"] is None
             if "sliding_attention" in raw["rope_parameters"]
             else None
         ):
             problems.append("this code was compiled for `rope_parameters.sliding_attention is not None`")
-        if rope_type != "default":
-            problems.append(
-                f"rope_parameters.sliding_attention.rope_type is {rope_type!r}; this code was compiled for 'default'"
-            )
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
-        if not norm_topk_prob:
-            problems.append(f"norm_topk_prob is {norm_topk_prob!r}; this code was compiled for True")
+        problems.expect("rope_parameters.sliding_attention.rope_type", rope_type, "default")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
+        problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
         if final_logit_softcapping is None:
             problems.append("final_logit_softcapping is None; this code was compiled for a value")
         if num_hidden_layers != len(layer_types):
@@ -209,18 +183,8 @@ class Config:
             problems.append("rope_parameters.sliding_attention.rope_type is missing")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
+            **sizes,
             sliding_window=raw.get("sliding_window", 512),
-            moe_intermediate_size=moe_intermediate_size,
-            num_experts_per_tok=num_experts_per_tok,
-            num_experts=num_experts,
-            head_dim=head_dim,
-            n_group=n_group,
             topk_group=raw.get("topk_group", 4),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             rope_theta_sliding_attention=10000.0
@@ -232,6 +196,21 @@ class Config:
             mlp_layer_types=tuple(mlp_layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

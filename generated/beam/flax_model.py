@@ -11,9 +11,8 @@ N num_attention_heads, H head_dim, F intermediate_size, E num_experts, I moe_int
 from __future__ import annotations
 
 import math
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,265 +21,18 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
-from .flax_stack import run_layers, stack_kv, stack_layers
-
-
-def causal_mask(here: Array, slots: Array, valid: Array | None, window: int | None = None) -> Array | None:
-    """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it."""
-    if valid is None and (window is None or slots.shape[0] <= window):
-        return None
-    mask = slots <= here[:, None]  # [T, S]
-    if window is not None:
-        mask = mask & (slots > here[:, None] - window)
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
-    return mask.reshape(-1, 1, *mask.shape[-2:])
-
-
-KV = tuple[Array, Array]  # keys and values of one layer, each [B, K, S, H]
-
-
-class Cache(NamedTuple):
-    """What the tokens seen so far left behind; slots from `length` on are free."""
-
-    kv: Any  # of each layer, stacked where the layers are
-    valid: Array  # [B, S], False where the batch is padded
-    count: Array  # [B], valid tokens so far
-    length: Array  # []
-
-
-def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
-    """The keys and values of all tokens, with those of the new ones written from slot `start` on."""
-    write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=2)
-    return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
-
-
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
-
-
-def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return x * cos + jnp.roll(x, x.shape[-1] // 2, axis=-1) * sin
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
-    """Rows [N, F] of x [N, D] times the weight of their group, whose `axis` is D; rows after the last are zero."""
-
-    def ragged(x: Array, weight: Array, sizes: Array) -> Array:
-        axes = jax.lax.RaggedDotDimensionNumbers((((1,), (axis,)), ((), ())), [0], [0])
-        return jax.lax.ragged_dot_general(x, weight, sizes, axes)
-
-    def in_blocks(x: Array, weight: Array, sizes: Array) -> Array:
-        """Block after block of rows of one group, the last of each group filled up: a CPU has no ragged product."""
-        n, groups, width = x.shape[0], sizes.shape[0], weight.shape[3 - axis]
-        size = max(1, min(32, -(-n // groups)))
-        count = min(n, -(-n // size) + groups)  # more blocks there cannot be
-        blocks = -(-sizes // size)  # of each group
-        ends, last = jnp.cumsum(sizes), jnp.cumsum(blocks)
-        group = jnp.searchsorted(ends, jnp.arange(n), side="right")  # of each row
-        place = jnp.arange(n) + ((last - blocks) * size - (ends - sizes))[group]
-        rows = jnp.zeros((count * size, x.shape[1]), x.dtype).at[place].set(x).reshape(count, size, x.shape[1])
-
-        def product(rows: Array, group: Array) -> Array:
-            return jax.lax.dot_general(rows, weight[group], (((1,), (axis - 1,)), ((), ())))
-
-        def nothing(rows: Array, group: Array) -> Array:
-            return jnp.zeros((size, width), x.dtype)
-
-        owner = jnp.searchsorted(last, jnp.arange(count), side="right")  # the group of each block
-        out = jax.lax.map(lambda block: jax.lax.cond(block[1] < groups, product, nothing, *block), (rows, owner))
-        return jnp.where((group < groups)[:, None], out.reshape(count * size, width)[place], 0)
-
-    return jax.lax.platform_dependent(x, weight, sizes, cpu=in_blocks, default=ragged)
-
-
-def sliding_attention_inv_freq(cfg: Config) -> Array:
-    h = cfg.rope_theta_sliding_attention ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
-    return 1.0 / h
-
-
-def depth_scaled_residual_add(x: Array, residual: Array, hidden_states_scale: float, residual_scale: float) -> Array:
-    return x * hidden_states_scale + residual * residual_scale
-
-
-def compute_attention_scaling(positions: Array) -> Array:
-    return jnp.exp(0.1 * jnp.log1p((positions.astype(jnp.float32) + 1) / 2048))[:, None, :, None]
-
-
-class RMSNorm(nnx.Module):
-    def __init__(self, cfg: Config, size: int, *, dtype: jnp.dtype):
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.float32)
-        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.rms_norm_eps)
-        return (self.weight[...] * h).astype(x.dtype)
-
-
-class RotaryEmbedding(nnx.Module):
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
-
-    def __call__(self, positions: Array) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(jnp.float32) * sliding_attention_inv_freq(self.cfg)
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        return jnp.cos(emb), jnp.sin(emb)
-
-
-class Attention(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.head_dim = cfg.head_dim
-        self.num_attention_heads = cfg.num_attention_heads
-        self.gate_bias = nnx.Param(jnp.zeros((cfg.num_attention_heads,), dtype))
-        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.q_norm = RMSNorm(cfg, cfg.head_dim, dtype=dtype)
-        self.k_norm = RMSNorm(cfg, cfg.head_dim, dtype=dtype)
-        self.gate_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-
-    def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
-        B, T = x.shape[:2]
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, N, T, H]
-        k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, K, T, H]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
-        q = apply_rope(q, cos, sin)
-        k = apply_rope(k, cos, sin)
-        k = k.astype(v.dtype)
-        q = q.astype(v.dtype)
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        gate = (
-            self.gate_proj(x).reshape(B, T, self.num_attention_heads, self.head_dim)
-            + self.gate_bias[...][None, None, :, None]
-        )
-        out = attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2) * jax.nn.sigmoid(gate)
-        return self.o_proj(out.reshape(B, T, -1)), kv
-
-
-class MLP(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        activated = jax.nn.silu(self.gate_proj(x).astype(jnp.float32))
-        activated = (activated * self.up_proj(x).astype(jnp.float32)).astype(x.dtype)
-        return self.down_proj(activated)
-
-
-class Experts(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.num_experts = cfg.num_experts
-        self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.gate_up_proj = nnx.Param(
-            nnx.initializers.normal(0.02)(
-                rngs.params(), (cfg.num_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size), dtype
-            )
-        )
-        self.down_proj = nnx.Param(
-            nnx.initializers.normal(0.02)(
-                rngs.params(), (cfg.num_experts, cfg.hidden_size, cfg.moe_intermediate_size), dtype
-            )
-        )
-
-    def __call__(self, x: Array, top_k_index: Array, top_k_weights: Array) -> Array:
-        experts = top_k_index.reshape(-1)
-        order = jnp.argsort(experts)
-        sizes = jnp.bincount(experts, length=self.num_experts)
-        token_idx = order // self.num_experts_per_tok
-        current = self._apply_gate(grouped_dot(x[token_idx], self.gate_up_proj[...], sizes, axis=2))
-        current = (
-            grouped_dot(current, self.down_proj[...], sizes, axis=2)
-            * top_k_weights[token_idx, order % self.num_experts_per_tok, None]
-        )
-        return jnp.zeros_like(x).at[token_idx].add(current.astype(x.dtype))
-
-    def _apply_gate(self, gate_up: Array) -> Array:
-        gate, up = jnp.split(gate_up, 2, axis=-1)
-        return (jax.nn.silu(gate.astype(jnp.float32)) * up.astype(jnp.float32)).astype(gate.dtype)
-
-
-class TopKRouter(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.n_group = cfg.n_group
-        self.num_experts = cfg.num_experts
-        self.topk_group = cfg.topk_group
-        self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
-        self.e_score_correction_bias = nnx.Variable(jnp.zeros((cfg.num_experts,), dtype))
-
-    def __call__(self, x: Array) -> tuple[Array, Array]:
-        router_logits = jnp.einsum("...D,FD->...F", x.astype(jnp.float32), self.weight[...].astype(jnp.float32))
-        scores = jax.nn.sigmoid(router_logits)
-        scores_for_choice = scores + self.e_score_correction_bias[...]
-        group_scores, _ = jax.lax.top_k(
-            scores_for_choice.reshape(-1, self.n_group, self.num_experts // self.n_group), 2
-        )
-        group_scores = group_scores.sum(axis=-1)
-        _, group_idx = jax.lax.top_k(group_scores, self.topk_group)
-        score_mask = jnp.put_along_axis(jnp.zeros_like(group_scores), group_idx, 1, axis=-1, inplace=False)
-        score_mask = jnp.broadcast_to(
-            score_mask[..., None], (score_mask.shape[0], self.n_group, self.num_experts // self.n_group)
-        )
-        scores_for_choice = jnp.where(
-            ~score_mask.reshape(-1, self.num_experts).astype(jnp.bool_), float("-inf"), scores_for_choice
-        )
-        _, topk_indices = jax.lax.top_k(scores_for_choice, self.num_experts_per_tok)
-        topk_weights = jnp.take_along_axis(scores, topk_indices, axis=-1)
-        topk_weights = topk_weights / (topk_weights.sum(axis=-1, keepdims=True) + 1e-20)
-        return topk_weights, topk_indices
-
-
-class MoE(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.hidden_size = cfg.hidden_size
-        self.routed_scaling_factor = cfg.routed_scaling_factor
-        self.experts = Experts(cfg, dtype=dtype, rngs=rngs)
-        self.gate = TopKRouter(cfg, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        B, T = x.shape[:2]
-        hidden_states_reshaped = x.reshape(-1, self.hidden_size)
-        routing_weights, selected_experts = self.gate(hidden_states_reshaped)
-        out = self.experts(hidden_states_reshaped, selected_experts, routing_weights) * self.routed_scaling_factor
-        return out.reshape(B, T, self.hidden_size)
+from .flax_experts import MoE
+from .flax_layers import (
+    MLP,
+    Embed,
+    Linear,
+    RMSNorm,
+    RotaryEmbedding,
+    compute_attention_scaling,
+    depth_scaled_residual_add,
+)
+from .flax_mixers import Attention, Attention2, Cache, causal_mask
+from .flax_stack import run_layers, stack_layers
 
 
 class DecoderLayer(nnx.Module):
@@ -293,10 +45,10 @@ class DecoderLayer(nnx.Module):
             if cfg.mlp_layer_types[layer] == "dense"
             else MoE(cfg, dtype=dtype, rngs=rngs)
         )
-        self.input_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
-        self.post_attention_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
-        self.pre_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
-        self.post_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
+        self.pre_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
+        self.post_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
         self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
@@ -317,48 +69,16 @@ class DecoderLayer(nnx.Module):
         ), kv
 
 
-class Attention2(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.head_dim = cfg.head_dim
-        self.num_attention_heads = cfg.num_attention_heads
-        self.gate_bias = nnx.Param(jnp.zeros((cfg.num_attention_heads,), dtype))
-        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.q_norm = RMSNorm(cfg, cfg.head_dim, dtype=dtype)
-        self.k_norm = RMSNorm(cfg, cfg.head_dim, dtype=dtype)
-        self.gate_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-
-    def __call__(
-        self, x: Array, mask: Array | None, attention_scaling: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
-        B, T = x.shape[:2]
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, N, T, H]
-        k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, K, T, H]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
-        q = (q.astype(jnp.float32) * attention_scaling).astype(v.dtype)
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        gate = (
-            self.gate_proj(x).reshape(B, T, self.num_attention_heads, self.head_dim)
-            + self.gate_bias[...][None, None, :, None]
-        )
-        out = attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2) * jax.nn.sigmoid(gate)
-        return self.o_proj(out.reshape(B, T, -1)), kv
-
-
 class DecoderLayer2(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
         self.layer = layer
         self.self_attn = Attention2(cfg, dtype=dtype, rngs=rngs)
         self.mlp = MoE(cfg, dtype=dtype, rngs=rngs)
-        self.input_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
-        self.post_attention_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
-        self.pre_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
-        self.post_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
+        self.pre_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
+        self.post_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
         self, x: Array, mask: Array | None, attention_scaling: Array, kv: Any, start: Array | int
@@ -392,7 +112,7 @@ class Decoder(nnx.Module):
             scan_layers,
             rngs,
         )
-        self.norm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def __call__(
@@ -414,10 +134,8 @@ class Decoder(nnx.Module):
 
 
 class Model(nnx.Module):
-    """`scan_layers` stacks the parameters of the layers and compiles one layer instead of all, as training wants."""
-
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
-        self.cfg, self.scan_layers = cfg, scan_layers
+        self.cfg, self.scan_layers = cfg, False  # whatever is asked for: the layers are a list
         self.model = Decoder(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
         self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, dtype=dtype, rngs=rngs)
         if cfg.tie_word_embeddings:
@@ -441,15 +159,14 @@ class Model(nnx.Module):
         root = weights.folder(source)
         cfg = Config.from_hf(root)
         model = nnx.eval_shape(lambda: cls(cfg, dtype=dtype, scan_layers=scan_layers, rngs=nnx.Rngs(0)))
-        weights.load_flax(model, root, dtype, sharding.placement(cfg, mesh, scan_layers=scan_layers))
+        weights.load_flax(model, root, dtype, sharding.placement(cfg, mesh, scan_layers=False))
         return model
 
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:
         """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        positions = order  # valid tokens count
+        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         window_mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
         mask = causal_mask(here, here, valid)
         return self._run(ids, positions, window_mask, mask, None, 0, last_only)[0]
@@ -460,7 +177,6 @@ class Model(nnx.Module):
         layers = range(cfg.num_hidden_layers)
         shape = (batch_size, cfg.num_key_value_heads, max_length, cfg.head_dim)
         kv: Any = [(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in layers]
-        kv = stack_kv(kv, cfg) if self.scan_layers else kv
         valid = jnp.zeros((batch_size, max_length), bool)
         return Cache(kv, valid, jnp.zeros(batch_size, jnp.int32), jnp.int32(0))
 

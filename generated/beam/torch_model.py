@@ -11,228 +11,16 @@ N num_attention_heads, H head_dim, F intermediate_size, E num_experts, I moe_int
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
-
-
-def causal_mask(slots: Tensor, start: int, seen: Tensor | None, window: int | None = None) -> Tensor | None:
-    """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it."""
-    if seen is None and (start == 0 or start + 1 == slots.shape[0]) and (window is None or slots.shape[0] <= window):
-        return None
-    new = slots[start:, None]
-    mask = slots <= new  # [T, S]
-    if window is not None:
-        mask = mask & (slots > new - window)
-    if seen is not None:
-        mask = (mask & seen[:, None]) | (slots == new)  # padding attends to itself: no softmax is empty
-    return mask.view(-1, 1, *mask.shape[-2:])
-
-
-@dataclass
-class Cache:
-    """Keys and values of the tokens seen so far; slots from `length` on are free."""
-
-    valid: Tensor  # [B, S], False where the batch is padded
-    k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, K, S, H]
-    v: dict[int, Tensor] = field(default_factory=dict)
-    length: int = 0
-    padded: bool = False
-
-    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store what the new tokens bring; the keys and values of all tokens so far."""
-        if layer not in self.k:
-            room = (*k.shape[:2], self.valid.shape[1])
-            self.k[layer], self.v[layer] = k.new_empty(*room, k.shape[3]), v.new_empty(*room, v.shape[3])
-        new, end = k.shape[2], self.length + k.shape[2]
-        self.k[layer].narrow(2, self.length, new).copy_(k)
-        self.v[layer].narrow(2, self.length, new).copy_(v)
-        return self.k[layer].narrow(2, 0, end), self.v[layer].narrow(2, 0, end)
-
-    def mark(self, new: int, attention_mask: Tensor | None) -> Tensor | None:
-        """Which of all tokens are valid, [B, S], with the new ones; None while nothing was padded."""
-        end = self.length + new
-        if attention_mask is not None:
-            self.valid[:, self.length : end] = attention_mask.bool()
-            self.padded = True
-        return self.valid[:, :end] if self.padded else None
-
-
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
-
-
-def grouped_linear(x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
-    """Rows [N, F] of x [N, D] times the weight [E, F, D] of their group; rows after the last group give zero."""
-    counts = sizes.tolist()
-    *groups, rest = x.split([*counts, len(x) - sum(counts)])
-    out = [F.linear(rows, w) for rows, w in zip(groups, weight, strict=True) if len(rows)]
-    return torch.cat([*out, rest.new_zeros(len(rest), weight.shape[1])])
-
-
-def sliding_attention_inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = cfg.rope_theta_sliding_attention ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
-        return 1.0 / h
-
-
-def depth_scaled_residual_add(x: Tensor, residual: Tensor, hidden_states_scale: float, residual_scale: float) -> Tensor:
-    return x * hidden_states_scale + residual * residual_scale
-
-
-def compute_attention_scaling(positions: Tensor) -> Tensor:
-    return torch.exp(0.1 * torch.log1p((positions.float() + 1) / 2048))[:, None, :, None]
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config, size: int):
-        super().__init__()
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.weight = nn.Parameter(torch.ones(size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.float()
-        return (self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.rms_norm_eps))).to(x.dtype)
-
-
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.register_buffer("sliding_attention_inv_freq", sliding_attention_inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.sliding_attention_inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        return torch.cos(emb), torch.sin(emb)
-
-
-class Attention(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
-        super().__init__()
-        self.head_dim = cfg.head_dim
-        self.layer = layer
-        self.num_attention_heads = cfg.num_attention_heads
-        self.gate_bias = nn.Parameter(torch.zeros(cfg.num_attention_heads))
-        self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
-        self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
-        self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
-        self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False)
-        self.q_norm = RMSNorm(cfg, cfg.head_dim)
-        self.k_norm = RMSNorm(cfg, cfg.head_dim)
-        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
-
-    def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        B, T = x.shape[:2]
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).transpose(1, 2)  # [B, N, T, H]
-        k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim)).transpose(1, 2)  # [B, K, T, H]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)  # [B, K, T, H]
-        q = apply_rope(q, cos, sin)
-        k = apply_rope(k, cos, sin)
-        k = k.to(v.dtype)
-        q = q.to(v.dtype)
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=self.head_dim**-0.5, enable_gqa=True
-        )
-        gate = (
-            self.gate_proj(x).reshape(B, T, self.num_attention_heads, self.head_dim)
-            + self.gate_bias[None, None, :, None]
-        )
-        out = out.transpose(1, 2) * torch.sigmoid(gate)
-        return self.o_proj(out.reshape(B, T, -1))
-
-
-class MLP(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        activated = F.silu(self.gate_proj(x).float())
-        activated = (activated * self.up_proj(x).float()).to(x.dtype)
-        return self.down_proj(activated)
-
-
-class Experts(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.num_experts = cfg.num_experts
-        self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.gate_up_proj = nn.Parameter(torch.empty(cfg.num_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size))
-        self.down_proj = nn.Parameter(torch.empty(cfg.num_experts, cfg.hidden_size, cfg.moe_intermediate_size))
-
-    def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        experts = top_k_index.reshape(-1)
-        order = experts.argsort(stable=True)
-        sizes = torch.bincount(experts, minlength=self.num_experts)
-        token_idx = order // self.num_experts_per_tok
-        current = self._apply_gate(grouped_linear(x[token_idx], self.gate_up_proj, sizes))
-        current = (
-            grouped_linear(current, self.down_proj, sizes)
-            * top_k_weights[token_idx, order % self.num_experts_per_tok, None]
-        )
-        return torch.zeros_like(x).index_add(0, token_idx, current.to(x.dtype))
-
-    def _apply_gate(self, gate_up: Tensor) -> Tensor:
-        gate, up = gate_up.chunk(2, dim=-1)
-        return (F.silu(gate.float()) * up.float()).to(gate.dtype)
-
-
-class TopKRouter(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.n_group = cfg.n_group
-        self.num_experts = cfg.num_experts
-        self.topk_group = cfg.topk_group
-        self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nn.Parameter(torch.empty(cfg.num_experts, cfg.hidden_size))
-        self.e_score_correction_bias = nn.Buffer(torch.zeros(cfg.num_experts))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        router_logits = F.linear(x.float(), self.weight.float())
-        scores = torch.sigmoid(router_logits)
-        scores_for_choice = scores + self.e_score_correction_bias
-        group_scores, _ = scores_for_choice.reshape(-1, self.n_group, self.num_experts // self.n_group).topk(2)
-        group_scores = group_scores.sum(dim=-1)
-        _, group_idx = group_scores.topk(self.topk_group)
-        score_mask = (
-            torch.zeros_like(group_scores)
-            .scatter(-1, group_idx, 1)[..., None]
-            .expand(group_idx.shape[0], self.n_group, self.num_experts // self.n_group)
-        )
-        scores_for_choice = scores_for_choice.masked_fill(
-            ~score_mask.reshape(-1, self.num_experts).bool(), float("-inf")
-        )
-        _, topk_indices = scores_for_choice.topk(self.num_experts_per_tok)
-        topk_weights = scores.gather(-1, topk_indices)
-        topk_weights = topk_weights / (topk_weights.sum(dim=-1, keepdim=True) + 1e-20)
-        return topk_weights, topk_indices
-
-
-class MoE(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.hidden_size = cfg.hidden_size
-        self.routed_scaling_factor = cfg.routed_scaling_factor
-        self.experts = Experts(cfg)
-        self.gate = TopKRouter(cfg)
-
-    def forward(self, x: Tensor) -> Tensor:
-        B, T = x.shape[:2]
-        hidden_states_reshaped = x.reshape(-1, self.hidden_size)
-        routing_weights, selected_experts = self.gate(hidden_states_reshaped)
-        out = self.experts(hidden_states_reshaped, selected_experts, routing_weights) * self.routed_scaling_factor
-        return out.reshape(B, T, self.hidden_size)
+from .torch_experts import MoE
+from .torch_layers import MLP, RMSNorm, RotaryEmbedding, compute_attention_scaling, depth_scaled_residual_add
+from .torch_mixers import Attention, Attention2, Cache, causal_mask
 
 
 class DecoderLayer(nn.Module):
@@ -242,10 +30,10 @@ class DecoderLayer(nn.Module):
         self.layer = layer
         self.self_attn = Attention(cfg, layer)
         self.mlp = MLP(cfg) if cfg.mlp_layer_types[layer] == "dense" else MoE(cfg)
-        self.input_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.post_attention_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.pre_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.post_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.pre_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         normed = self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), mask, cos, sin, cache))
@@ -264,40 +52,6 @@ class DecoderLayer(nn.Module):
         )
 
 
-class Attention2(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
-        super().__init__()
-        self.head_dim = cfg.head_dim
-        self.layer = layer
-        self.num_attention_heads = cfg.num_attention_heads
-        self.gate_bias = nn.Parameter(torch.zeros(cfg.num_attention_heads))
-        self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
-        self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
-        self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
-        self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False)
-        self.q_norm = RMSNorm(cfg, cfg.head_dim)
-        self.k_norm = RMSNorm(cfg, cfg.head_dim)
-        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
-
-    def forward(self, x: Tensor, mask: Tensor | None, attention_scaling: Tensor, cache: Cache | None) -> Tensor:
-        B, T = x.shape[:2]
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).transpose(1, 2)  # [B, N, T, H]
-        k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim)).transpose(1, 2)  # [B, K, T, H]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)  # [B, K, T, H]
-        q = (q.float() * attention_scaling).to(v.dtype)
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=self.head_dim**-0.5, enable_gqa=True
-        )
-        gate = (
-            self.gate_proj(x).reshape(B, T, self.num_attention_heads, self.head_dim)
-            + self.gate_bias[None, None, :, None]
-        )
-        out = out.transpose(1, 2) * torch.sigmoid(gate)
-        return self.o_proj(out.reshape(B, T, -1))
-
-
 class DecoderLayer2(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -305,10 +59,10 @@ class DecoderLayer2(nn.Module):
         self.layer = layer
         self.self_attn = Attention2(cfg, layer)
         self.mlp = MoE(cfg)
-        self.input_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.post_attention_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.pre_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.post_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.pre_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, attention_scaling: Tensor, cache: Cache | None) -> Tensor:
         normed = self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), mask, attention_scaling, cache))
@@ -335,7 +89,7 @@ class Decoder(nn.Module):
             DecoderLayer(cfg, layer) if kind == "sliding_attention" else DecoderLayer2(cfg, layer)
             for layer, kind in enumerate(cfg.layer_types)
         )
-        self.norm = RMSNorm(cfg, cfg.hidden_size)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(

@@ -48,7 +48,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -56,43 +56,29 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 30522)
         hidden_size = raw.get("hidden_size", 768)
-        num_hidden_layers = raw.get("num_hidden_layers", 12)
         num_attention_heads = raw.get("num_attention_heads", 12)
-        intermediate_size = raw.get("intermediate_size", 3072)
-        max_position_embeddings = raw.get("max_position_embeddings", 512)
-        type_vocab_size = raw.get("type_vocab_size", 2)
-        is_decoder = raw.get("is_decoder", False)
-        add_cross_attention = raw.get("add_cross_attention", False)
-        hidden_act = raw.get("hidden_act", "gelu")
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 30522),
             hidden_size=hidden_size,
-            num_hidden_layers=num_hidden_layers,
+            num_hidden_layers=raw.get("num_hidden_layers", 12),
             num_attention_heads=num_attention_heads,
-            intermediate_size=intermediate_size,
-            max_position_embeddings=max_position_embeddings,
-            type_vocab_size=type_vocab_size,
+            intermediate_size=raw.get("intermediate_size", 3072),
+            max_position_embeddings=raw.get("max_position_embeddings", 512),
+            type_vocab_size=raw.get("type_vocab_size", 2),
         )
-        if raw.get("model_type", "bert") != "bert":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'bert'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "bert"), "bert")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
-        if not is_decoder:
-            problems.append(f"is_decoder is {is_decoder!r}; this code was compiled for True")
-        if add_cross_attention:
-            problems.append(f"add_cross_attention is {add_cross_attention!r}; this code was compiled for False")
-        if hidden_act != "gelu":
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'gelu'")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("is_decoder", raw.get("is_decoder", False), True)
+        problems.expect("add_cross_attention", raw.get("add_cross_attention", False), False)
+        problems.expect("hidden_act", raw.get("hidden_act", "gelu"), "gelu")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if num_attention_heads * int(hidden_size / num_attention_heads) != hidden_size:
             problems.append(
                 "num_attention_heads * int(hidden_size / num_attention_heads) is not hidden_size: "
@@ -100,16 +86,19 @@ class Config:
             )
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            intermediate_size=intermediate_size,
-            max_position_embeddings=max_position_embeddings,
-            type_vocab_size=type_vocab_size,
+            **sizes,
             layer_norm_eps=raw.get("layer_norm_eps", 1e-12),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_layers import Embeddings, Intermediate, OnlyMLMHead, Output, SelfOutput
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -60,28 +61,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-def token_type_ids(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        return torch.zeros(1, cfg.max_position_embeddings, dtype=torch.int64)
-
-
-class Embeddings(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.max_position_embeddings = cfg.max_position_embeddings
-        self.register_buffer("token_type_ids", token_type_ids(cfg), persistent=False)
-        self.word_embeddings = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
-        self.position_embeddings = nn.Embedding(cfg.max_position_embeddings, cfg.hidden_size)
-        self.token_type_embeddings = nn.Embedding(cfg.type_vocab_size, cfg.hidden_size)
-        self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
-
-    def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
-        B = ids.shape[0]
-        buffered_token_type_ids = self.token_type_ids.expand(B, self.max_position_embeddings).gather(-1, positions)
-        embeddings = self.word_embeddings(ids) + self.token_type_embeddings(buffered_token_type_ids)
-        return self.LayerNorm(embeddings + self.position_embeddings(positions))
-
-
 class SelfAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -118,16 +97,6 @@ class SelfAttention(nn.Module):
         return out.transpose(1, 2).reshape(B, T, -1)
 
 
-class SelfOutput(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.dense = nn.Linear(cfg.hidden_size, cfg.hidden_size)
-        self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
-
-    def forward(self, x: Tensor, input_tensor: Tensor) -> Tensor:
-        return self.LayerNorm(self.dense(x) + input_tensor)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -136,25 +105,6 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
         return self.output(self.self(x, mask, cache), x)
-
-
-class Intermediate(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.dense = nn.Linear(cfg.hidden_size, cfg.intermediate_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.dense(x))
-
-
-class Output(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.dense = nn.Linear(cfg.intermediate_size, cfg.hidden_size)
-        self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
-
-    def forward(self, x: Tensor, input_tensor: Tensor) -> Tensor:
-        return self.LayerNorm(self.dense(x) + input_tensor)
 
 
 class Layer(nn.Module):
@@ -190,36 +140,6 @@ class Decoder(nn.Module):
 
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
         return self.encoder(self.embeddings(ids, positions), mask, cache)
-
-
-class PredictionHeadTransform(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.dense = nn.Linear(cfg.hidden_size, cfg.hidden_size)
-        self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.LayerNorm(F.gelu(self.dense(x)))
-
-
-class LMPredictionHead(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(cfg.vocab_size))
-        self.transform = PredictionHeadTransform(cfg)
-        self.decoder = nn.Linear(cfg.hidden_size, cfg.vocab_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decoder(self.transform(x))
-
-
-class OnlyMLMHead(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.predictions = LMPredictionHead(cfg)
-
-    def forward(self, sequence_output: Tensor) -> Tensor:
-        return self.predictions(sequence_output)
 
 
 class Model(nn.Module):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_layers import Embeddings, Intermediate, OnlyLMHead, Output, SelfOutput
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -60,18 +61,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-class Embeddings(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.word_embeddings = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
-        self.position_embeddings = nn.Embedding(cfg.max_position_embeddings, cfg.hidden_size)
-        self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
-
-    def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
-        embeddings = self.word_embeddings(ids) + self.position_embeddings(positions)
-        return self.LayerNorm(embeddings)
-
-
 class SelfAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -108,16 +97,6 @@ class SelfAttention(nn.Module):
         return out.transpose(1, 2).reshape(B, T, -1)
 
 
-class SelfOutput(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.dense = nn.Linear(cfg.hidden_size, cfg.hidden_size)
-        self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
-
-    def forward(self, x: Tensor, input_tensor: Tensor) -> Tensor:
-        return self.LayerNorm(self.dense(x) + input_tensor)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -126,25 +105,6 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
         return self.output(self.self(x, mask, cache), x)
-
-
-class Intermediate(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.dense = nn.Linear(cfg.hidden_size, cfg.intermediate_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.dense(x))
-
-
-class Output(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.dense = nn.Linear(cfg.intermediate_size, cfg.hidden_size)
-        self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
-
-    def forward(self, x: Tensor, input_tensor: Tensor) -> Tensor:
-        return self.LayerNorm(self.dense(x) + input_tensor)
 
 
 class Layer(nn.Module):
@@ -180,16 +140,6 @@ class Encoder(nn.Module):
 
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
         return self.encoder(self.embeddings(ids, positions), mask, cache)
-
-
-class OnlyLMHead(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(cfg.vocab_size))
-        self.decoder = nn.Linear(cfg.hidden_size, cfg.vocab_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decoder(x)
 
 
 class Model(nn.Module):

@@ -9,7 +9,6 @@ D hidden_size, P max_position_embeddings, F intermediate_size, M type_vocab_size
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +20,17 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_layers import (
+    Embeddings,
+    Intermediate,
+    Linear,
+    OnlyMLMHead,
+    Output,
+    SelfAttention,
+    SelfOutput,
+    attend,
+    token_type_ids,
+)
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -51,108 +61,6 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
 
 
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class LayerNorm(nnx.Module):
-    """Computed in float32 at least; the result has the type of `x`."""
-
-    def __init__(self, features: int, eps: float = 1e-5, *, dtype: jnp.dtype):
-        self.eps = eps
-        self.scale = nnx.Param(jnp.ones(features, dtype))
-        self.bias = nnx.Param(jnp.zeros(features, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        h = h - jnp.mean(h, axis=-1, keepdims=True)
-        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        h = h * self.scale[...]
-        h = h + self.bias[...]
-        return h.astype(x.dtype)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...]) + self.bias[...]
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def new_gelu_activation(x: Array) -> Array:
-    return 0.5 * x * (1.0 + jnp.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3.0)))
-
-
-def token_type_ids(cfg: Config) -> Array:
-    return jnp.zeros((1, cfg.max_position_embeddings), dtype=jnp.int32)
-
-
-class Embeddings(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.word_embeddings = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.position_embeddings = Embed(cfg.max_position_embeddings, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.token_type_embeddings = Embed(cfg.type_vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.LayerNorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype)
-
-    def __call__(self, ids: Array, positions: Array, x: Array) -> Array:
-        embeddings = self.word_embeddings(ids) + self.token_type_embeddings(x)
-        return self.LayerNorm(embeddings + self.position_embeddings(positions))
-
-
-class SelfAttention(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.query = Linear(
-            cfg.hidden_size,
-            cfg.num_attention_heads * int(cfg.hidden_size / cfg.num_attention_heads),
-            dtype=dtype,
-            rngs=rngs,
-        )
-        self.key = Linear(
-            cfg.hidden_size,
-            cfg.num_attention_heads * int(cfg.hidden_size / cfg.num_attention_heads),
-            dtype=dtype,
-            rngs=rngs,
-        )
-        self.value = Linear(
-            cfg.hidden_size,
-            cfg.num_attention_heads * int(cfg.hidden_size / cfg.num_attention_heads),
-            dtype=dtype,
-            rngs=rngs,
-        )
-
-
-class SelfOutput(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.LayerNorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype)
-
-    def __call__(self, x: Array, input_tensor: Array) -> Array:
-        return self.LayerNorm(self.dense(x) + input_tensor)
-
-
 class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
@@ -176,23 +84,6 @@ class Attention(nnx.Module):
         )  # [B, T, N, H]
         out = out.reshape(B, T, self.num_attention_heads * int(self.hidden_size / self.num_attention_heads))
         return self.output(out, x), kv
-
-
-class Intermediate(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return new_gelu_activation(self.dense(x))
-
-
-class Output(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.LayerNorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype)
-
-    def __call__(self, x: Array, input_tensor: Array) -> Array:
-        return self.LayerNorm(self.dense(x) + input_tensor)
 
 
 class Layer(nnx.Module):
@@ -234,33 +125,6 @@ class Decoder(nnx.Module):
         return sequence_output, kv
 
 
-class PredictionHeadTransform(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.LayerNorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype)
-
-    def __call__(self, x: Array) -> Array:
-        return self.LayerNorm(new_gelu_activation(self.dense(x)))
-
-
-class LMPredictionHead(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.bias = nnx.Param(jnp.zeros((cfg.vocab_size,), dtype))
-        self.transform = PredictionHeadTransform(cfg, dtype=dtype, rngs=rngs)
-        self.decoder = Linear(cfg.hidden_size, cfg.vocab_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return self.decoder(self.transform(x))
-
-
-class OnlyMLMHead(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.predictions = LMPredictionHead(cfg, dtype=dtype, rngs=rngs)
-
-    def __call__(self, sequence_output: Array) -> Array:
-        return self.predictions(sequence_output)
-
-
 class Model(nnx.Module):
     """`scan_layers` stacks the parameters of the layers and compiles one layer instead of all, as training wants."""
 
@@ -297,8 +161,7 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        positions = order  # valid tokens count
+        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         mask = causal_mask(here, here, valid)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 

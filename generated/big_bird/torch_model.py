@@ -9,7 +9,6 @@ D hidden_size, P max_position_embeddings, F intermediate_size, M type_vocab_size
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_layers import Embeddings, Intermediate, OnlyMLMHead, Output, SelfAttention, SelfOutput
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -61,51 +61,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-def token_type_ids(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        return torch.zeros(1, cfg.max_position_embeddings, dtype=torch.int64)
-
-
-def new_gelu_activation(x: Tensor) -> Tensor:
-    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3.0)))
-
-
-class Embeddings(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.register_buffer("token_type_ids", token_type_ids(cfg), persistent=False)
-        self.word_embeddings = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
-        self.position_embeddings = nn.Embedding(cfg.max_position_embeddings, cfg.hidden_size)
-        self.token_type_embeddings = nn.Embedding(cfg.type_vocab_size, cfg.hidden_size)
-        self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
-
-    def forward(self, ids: Tensor, positions: Tensor, token_type_ids: Tensor) -> Tensor:
-        embeddings = self.word_embeddings(ids) + self.token_type_embeddings(token_type_ids)
-        return self.LayerNorm(embeddings + self.position_embeddings(positions))
-
-
-class SelfAttention(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.query = nn.Linear(
-            cfg.hidden_size, cfg.num_attention_heads * int(cfg.hidden_size / cfg.num_attention_heads)
-        )
-        self.key = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * int(cfg.hidden_size / cfg.num_attention_heads))
-        self.value = nn.Linear(
-            cfg.hidden_size, cfg.num_attention_heads * int(cfg.hidden_size / cfg.num_attention_heads)
-        )
-
-
-class SelfOutput(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.dense = nn.Linear(cfg.hidden_size, cfg.hidden_size)
-        self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
-
-    def forward(self, x: Tensor, input_tensor: Tensor) -> Tensor:
-        return self.LayerNorm(self.dense(x) + input_tensor)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -137,25 +92,6 @@ class Attention(nn.Module):
             B, T, self.num_attention_heads * int(self.hidden_size / self.num_attention_heads)
         )
         return self.output(out, x)
-
-
-class Intermediate(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.dense = nn.Linear(cfg.hidden_size, cfg.intermediate_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return new_gelu_activation(self.dense(x))
-
-
-class Output(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.dense = nn.Linear(cfg.intermediate_size, cfg.hidden_size)
-        self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
-
-    def forward(self, x: Tensor, input_tensor: Tensor) -> Tensor:
-        return self.LayerNorm(self.dense(x) + input_tensor)
 
 
 class Layer(nn.Module):
@@ -194,36 +130,6 @@ class Decoder(nn.Module):
         B, T = ids.shape[:2]
         embedding_output = self.embeddings(ids, positions, self.embeddings.token_type_ids[:, :T].expand(B, T))
         return self.encoder(embedding_output, mask, cache)
-
-
-class PredictionHeadTransform(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.dense = nn.Linear(cfg.hidden_size, cfg.hidden_size)
-        self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.LayerNorm(new_gelu_activation(self.dense(x)))
-
-
-class LMPredictionHead(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(cfg.vocab_size))
-        self.transform = PredictionHeadTransform(cfg)
-        self.decoder = nn.Linear(cfg.hidden_size, cfg.vocab_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decoder(self.transform(x))
-
-
-class OnlyMLMHead(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.predictions = LMPredictionHead(cfg)
-
-    def forward(self, sequence_output: Tensor) -> Tensor:
-        return self.predictions(sequence_output)
 
 
 class Model(nn.Module):

@@ -49,7 +49,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -57,48 +57,41 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 8008)
-        max_position_embeddings = raw.get("max_position_embeddings", 128)
-        decoder_layers = raw.get("decoder_layers", 24)
-        decoder_ffn_dim = raw.get("decoder_ffn_dim", 10240)
         decoder_attention_heads = raw.get("decoder_attention_heads", 32)
-        scale_embedding = raw.get("scale_embedding", False)
-        activation_function = raw.get("activation_function", "gelu")
         d_model = raw.get("hidden_size", raw.get("d_model", 2560))
         sizes = dict(
-            vocab_size=vocab_size,
-            max_position_embeddings=max_position_embeddings,
-            decoder_layers=decoder_layers,
-            decoder_ffn_dim=decoder_ffn_dim,
+            vocab_size=raw.get("vocab_size", 8008),
+            max_position_embeddings=raw.get("max_position_embeddings", 128),
+            decoder_layers=raw.get("decoder_layers", 24),
+            decoder_ffn_dim=raw.get("decoder_ffn_dim", 10240),
             decoder_attention_heads=decoder_attention_heads,
             d_model=d_model,
         )
-        if raw.get("model_type", "blenderbot") != "blenderbot":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'blenderbot'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "blenderbot"), "blenderbot")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if d_model % decoder_attention_heads:
             problems.append(f"decoder_attention_heads does not divide d_model: {(d_model, decoder_attention_heads)!r}")
-        if scale_embedding:
-            problems.append(f"scale_embedding is {scale_embedding!r}; this code was compiled for False")
-        if activation_function != "gelu":
-            problems.append(f"activation_function is {activation_function!r}; this code was compiled for 'gelu'")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("scale_embedding", raw.get("scale_embedding", False), False)
+        problems.expect("activation_function", raw.get("activation_function", "gelu"), "gelu")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            max_position_embeddings=max_position_embeddings,
-            decoder_layers=decoder_layers,
-            decoder_ffn_dim=decoder_ffn_dim,
-            decoder_attention_heads=decoder_attention_heads,
-            d_model=d_model,
+            **sizes,
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

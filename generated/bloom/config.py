@@ -50,7 +50,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -58,19 +58,18 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 250880)
-        apply_residual_connection_post_layernorm = raw.get("apply_residual_connection_post_layernorm", False)
-        slow_but_exact = raw.get("slow_but_exact", False)
         hidden_size = raw.get("hidden_size", 64) if raw.get("n_embed") is None else raw["n_embed"]
-        n_layer = raw.get("num_hidden_layers", raw.get("n_layer", 2))
         n_head = raw.get("num_attention_heads", raw.get("n_head", 8))
-        sizes = dict(vocab_size=vocab_size, hidden_size=hidden_size, n_layer=n_layer, n_head=n_head)
-        if raw.get("model_type", "bloom") != "bloom":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'bloom'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        sizes = dict(
+            vocab_size=raw.get("vocab_size", 250880),
+            hidden_size=hidden_size,
+            n_layer=raw.get("num_hidden_layers", raw.get("n_layer", 2)),
+            n_head=n_head,
+        )
+        problems.expect("model_type", raw.get("model_type", "bloom"), "bloom")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if hidden_size % n_head:
@@ -79,28 +78,32 @@ class Config:
             problems.append(
                 f"n_head={n_head!r}; this code was compiled for `2 ** math.floor(math.log2(n_head)) != n_head`"
             )
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
-        if apply_residual_connection_post_layernorm:
-            problems.append(
-                "apply_residual_connection_post_layernorm is "
-                f"{apply_residual_connection_post_layernorm!r}; this code was compiled for False"
-            )
-        if slow_but_exact:
-            problems.append(f"slow_but_exact is {slow_but_exact!r}; this code was compiled for False")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
+        problems.expect(
+            "apply_residual_connection_post_layernorm",
+            raw.get("apply_residual_connection_post_layernorm", False),
+            False,
+        )
+        problems.expect("slow_but_exact", raw.get("slow_but_exact", False), False)
         if n_head != 2 ** math.floor(math.log2(n_head)) + min(
             2 ** math.floor(math.log2(n_head)), n_head - 2 ** math.floor(math.log2(n_head))
         ):
             problems.append(f"sizes that have to be equal are not for n_head={n_head!r}")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            n_layer=n_layer,
-            n_head=n_head,
+            **sizes,
             layer_norm_epsilon=raw.get("layer_norm_epsilon", 1e-05),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -10,7 +10,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +51,7 @@ FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked f
     "lm_head.kernel": "transformer.word_embeddings.embedding",
 }
 KINDS = ("F64", "F32", "F16", "BF16")  # what a tensor may hold
+RENEWED = 2**26  # bytes copied of a mapped file before it is mapped anew
 STACK = "transformer.h"  # the layers whose parameters Flax can stack
 
 
@@ -171,29 +171,49 @@ def read(source: str | Path, cfg: Config, framework: str) -> Iterator[tuple[Row,
     Raises:
         ValueError: tensors are missing, unknown or of another shape; the message names them.
     """
-    with _opened(source, framework) as found:
-        slices = {name: shard.get_slice(name) for name, shard in found.items()}
-        _check(cfg, slices)
-        for row in rows(cfg):
-            yield row, found[row.name].get_tensor(row.name)
+    found = _opened(source, framework)
+    _check(cfg, {name: shard.get_slice(name) for name, shard in found.items()})
+    for row in rows(cfg):
+        yield row, found[row.name].get_tensor(row.name)
 
 
-@contextmanager
-def _opened(source: str | Path, framework: str) -> Iterator[dict[str, Any]]:
+class Mapped:
+    """A file of tensors. What numpy copies of it stays in memory while the file is mapped: the mapping is renewed."""
+
+    def __init__(self, file: Path, framework: str) -> None:
+        self.file, self.framework = file, framework
+        self._map()
+
+    def _map(self) -> None:
+        self.shard, self.copied = safe_open(self.file, self.framework), 0
+
+    def get_slice(self, name: str) -> Any:
+        """A tensor that is read when it is indexed; its shape and its type."""
+        return self.shard.get_slice(name)
+
+    def get_tensor(self, name: str, part: Any = ...) -> Any:
+        """A tensor, or a part of it."""
+        if self.framework == "np" and self.copied > RENEWED:
+            self._map()
+        tensor = self.shard.get_tensor(name) if part is ... else self.shard.get_slice(name)[part]
+        self.copied += tensor.nbytes
+        return tensor
+
+
+def _opened(source: str | Path, framework: str) -> dict[str, Mapped]:
     """The file that holds each tensor.
 
     Raises:
         ValueError: two files hold the same one.
     """
-    found: dict[str, Any] = {}
-    with ExitStack() as stack:
-        for file in files(folder(source)):
-            shard = stack.enter_context(safe_open(file, framework))
-            names = list(shard.keys())
-            if twice := found.keys() & names:
-                raise ValueError(f"{file} holds tensors that another file holds too: {', '.join(sorted(twice))}")
-            found |= dict.fromkeys(names, shard)
-        yield found
+    found: dict[str, Mapped] = {}
+    for file in files(folder(source)):
+        shard = Mapped(file, framework)
+        names = list(shard.shard.keys())
+        if twice := found.keys() & names:
+            raise ValueError(f"{file} holds tensors that another file holds too: {', '.join(sorted(twice))}")
+        found |= dict.fromkeys(names, shard)
+    return found
 
 
 def stored_ties(source: str | Path, cfg: Config, framework: str, byte: Any) -> tuple[str, ...]:
@@ -202,12 +222,12 @@ def stored_ties(source: str | Path, cfg: Config, framework: str, byte: Any) -> t
     Raises:
         ValueError: two that are one parameter hold different numbers.
     """
-    with _opened(source, framework) as found:
-        stored = tuple(alias for alias in TIED if cfg.tie_word_embeddings and alias in found)
-        for alias in stored:
-            one, other = (found[name].get_tensor(name).view(byte) for name in (alias, TIED[alias]))
-            if one.shape != other.shape or not (one == other).all():
-                raise ValueError(f"{alias} and {TIED[alias]} are tied, but differ in the checkpoint")
+    found = _opened(source, framework)
+    stored = tuple(alias for alias in TIED if cfg.tie_word_embeddings and alias in found)
+    for alias in stored:
+        one, other = (found[name].get_tensor(name).view(byte) for name in (alias, TIED[alias]))
+        if one.shape != other.shape or not (one == other).all():
+            raise ValueError(f"{alias} and {TIED[alias]} are tied, but differ in the checkpoint")
     return stored
 
 

@@ -20,6 +20,7 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_layers import Embeddings, Intermediate, Linear, LMHead, Output, SelfOutput, attend
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -48,98 +49,6 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     """The keys and values of all tokens, with those of the new ones written from slot `start` on."""
     write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=2)
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
-
-
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class LayerNorm(nnx.Module):
-    """Computed in float32 at least; the result has the type of `x`."""
-
-    def __init__(self, features: int, eps: float = 1e-5, *, dtype: jnp.dtype):
-        self.eps = eps
-        self.scale = nnx.Param(jnp.ones(features, dtype))
-        self.bias = nnx.Param(jnp.zeros(features, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        h = h - jnp.mean(h, axis=-1, keepdims=True)
-        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        h = h * self.scale[...]
-        h = h + self.bias[...]
-        return h.astype(x.dtype)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...]) + self.bias[...]
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def create_position_ids_from_input_ids(ids: Array, positions: Array, padding_idx: int) -> Array:
-    incremental_indices = (positions + 1).astype(jnp.int32) * (ids != padding_idx).astype(jnp.int32)
-    return incremental_indices.astype(jnp.int32) + padding_idx
-
-
-def token_type_ids(cfg: Config) -> Array:
-    return jnp.zeros((1, cfg.max_position_embeddings), dtype=jnp.int32)
-
-
-class LMHead(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.bias = nnx.Param(jnp.zeros((cfg.vocab_size,), dtype))
-        self.dense = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.layer_norm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype)
-        self.decoder = Linear(cfg.hidden_size, cfg.vocab_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, features: Array) -> Array:
-        x = self.layer_norm(jax.nn.gelu(self.dense(features), approximate=False))
-        return self.decoder(x)
-
-
-class Embeddings(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.pad_token_id = cfg.pad_token_id
-        self.cfg = cfg
-        self.max_position_embeddings = cfg.max_position_embeddings
-        self.word_embeddings = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.token_type_embeddings = Embed(cfg.type_vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.LayerNorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype)
-        self.position_embeddings = Embed(cfg.max_position_embeddings, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, ids: Array, positions: Array) -> Array:
-        B = ids.shape[0]
-        positions = create_position_ids_from_input_ids(ids, positions, self.pad_token_id)
-        buffered_token_type_ids = jnp.take_along_axis(
-            jnp.broadcast_to(token_type_ids(self.cfg), (B, self.max_position_embeddings)), positions, axis=-1
-        )
-        embeddings = self.word_embeddings(ids) + self.token_type_embeddings(buffered_token_type_ids)
-        return self.LayerNorm(embeddings + self.position_embeddings(positions))
 
 
 class SelfAttention(nnx.Module):
@@ -183,15 +92,6 @@ class SelfAttention(nnx.Module):
         return out.reshape(B, T, -1), kv
 
 
-class SelfOutput(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.LayerNorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype)
-
-    def __call__(self, x: Array, input_tensor: Array) -> Array:
-        return self.LayerNorm(self.dense(x) + input_tensor)
-
-
 class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.self = SelfAttention(cfg, dtype=dtype, rngs=rngs)
@@ -200,23 +100,6 @@ class Attention(nnx.Module):
     def __call__(self, x: Array, mask: Array | None, kv: Any, start: Array | int) -> tuple[Array, Any]:
         out, kv = self.self(x, mask, kv, start)
         return self.output(out, x), kv
-
-
-class Intermediate(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return jax.nn.gelu(self.dense(x), approximate=False)
-
-
-class Output(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.LayerNorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype)
-
-    def __call__(self, x: Array, input_tensor: Array) -> Array:
-        return self.LayerNorm(self.dense(x) + input_tensor)
 
 
 class Layer(nnx.Module):
@@ -290,8 +173,7 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        positions = order  # valid tokens count
+        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         mask = causal_mask(here, here, valid)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 

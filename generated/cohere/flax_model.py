@@ -93,15 +93,15 @@ def inv_freq(cfg: Config) -> Array:
 
 
 class LayerNorm(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype):
-        self.layer_norm_eps = cfg.layer_norm_eps
-        self.weight = nnx.Param(jnp.ones((cfg.hidden_size,), dtype))
+    def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
+        self.eps = eps
+        self.weight = nnx.Param(jnp.ones((size,), dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.float32)
         mean = h.mean(axis=-1, keepdims=True)
         variance = ((h - mean) ** 2).mean(axis=-1, keepdims=True)
-        h = (h - mean) * jax.lax.rsqrt(variance + self.layer_norm_eps)
+        h = (h - mean) * jax.lax.rsqrt(variance + self.eps)
         return (self.weight[...].astype(jnp.float32) * h).astype(x.dtype)
 
 
@@ -154,7 +154,7 @@ class DecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
-        self.input_layernorm = LayerNorm(cfg, dtype=dtype)
+        self.input_layernorm = LayerNorm(cfg.hidden_size, cfg.layer_norm_eps, dtype=dtype)
 
     def __call__(
         self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
@@ -170,7 +170,7 @@ class Decoder(nnx.Module):
         self.layers = stack_layers(
             lambda _layer, rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
         )
-        self.norm = LayerNorm(cfg, dtype=dtype)
+        self.norm = LayerNorm(cfg.hidden_size, cfg.layer_norm_eps, dtype=dtype)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def __call__(
@@ -217,8 +217,7 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        positions = order  # valid tokens count
+        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         mask = causal_mask(here, here, valid)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 

@@ -71,16 +71,16 @@ def inv_freq(cfg: Config) -> Tensor:
 
 
 class LayerNorm(nn.Module):
-    def __init__(self, cfg: Config):
+    def __init__(self, size: int, eps: float):
         super().__init__()
-        self.layer_norm_eps = cfg.layer_norm_eps
-        self.weight = nn.Parameter(torch.ones(cfg.hidden_size))
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
         h = x.float()
         mean = h.mean(dim=-1, keepdim=True)
         variance = ((h - mean) ** 2).mean(dim=-1, keepdim=True)
-        h = (h - mean) * torch.rsqrt(variance + self.layer_norm_eps)
+        h = (h - mean) * torch.rsqrt(variance + self.eps)
         return (self.weight.float() * h).to(x.dtype)
 
 
@@ -137,7 +137,7 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.self_attn = Attention(cfg, layer)
         self.mlp = MLP(cfg)
-        self.input_layernorm = LayerNorm(cfg)
+        self.input_layernorm = LayerNorm(cfg.hidden_size, cfg.layer_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         normed = self.input_layernorm(x)
@@ -149,7 +149,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(cfg, layer) for layer in range(cfg.num_hidden_layers))
-        self.norm = LayerNorm(cfg)
+        self.norm = LayerNorm(cfg.hidden_size, cfg.layer_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:

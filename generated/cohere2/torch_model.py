@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_layers import MLP, LayerNorm, RotaryEmbedding, apply_rope_pairs
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None, window: int | None = None) -> Tensor | None:
@@ -63,40 +64,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-def apply_rope_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    x1, x2 = x[..., ::2], x[..., 1::2]  # neighbours turn together
-    return torch.stack((x1 * cos - x2 * sin, x2 * cos + x1 * sin), dim=-1).flatten(-2)
-
-
-def inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        return 1.0 / cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
-
-
-class LayerNorm(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.layer_norm_eps = cfg.layer_norm_eps
-        self.weight = nn.Parameter(torch.ones(cfg.hidden_size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.float()
-        mean = h.mean(dim=-1, keepdim=True)
-        variance = ((h - mean) ** 2).mean(dim=-1, keepdim=True)
-        h = (h - mean) * torch.rsqrt(variance + self.layer_norm_eps)
-        return (self.weight.float() * h).to(x.dtype)
-
-
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.inv_freq
-        return torch.cos(angles).to(dtype), torch.sin(angles).to(dtype)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -124,24 +91,13 @@ class Attention(nn.Module):
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class MLP(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
-
-
 class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
         self.self_attn = Attention(cfg, layer)
         self.mlp = MLP(cfg)
-        self.input_layernorm = LayerNorm(cfg)
+        self.input_layernorm = LayerNorm(cfg.hidden_size, cfg.layer_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         normed = self.input_layernorm(x)
@@ -177,7 +133,7 @@ class DecoderLayer2(nn.Module):
         self.kind = cfg.layer_types[layer]
         self.self_attn = Attention2(cfg, layer)
         self.mlp = MLP(cfg)
-        self.input_layernorm = LayerNorm(cfg)
+        self.input_layernorm = LayerNorm(cfg.hidden_size, cfg.layer_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
         normed = self.input_layernorm(x)
@@ -192,7 +148,7 @@ class Decoder(nn.Module):
             DecoderLayer(cfg, layer) if kind == "sliding_attention" else DecoderLayer2(cfg, layer)
             for layer, kind in enumerate(cfg.layer_types)
         )
-        self.norm = LayerNorm(cfg)
+        self.norm = LayerNorm(cfg.hidden_size, cfg.layer_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "prefix_dense_sliding_window_pattern": (int,),
     "norm_topk_prob": (bool,),
     "prefix_dense_intermediate_size": (int,),
-    "rms_norm_eps": (float, int),
+    "rms_norm_eps": (float, int, type(None)),
     "sliding_window_pattern": (int,),
     "first_k_dense_replace": (int,),
     "rope_parameters": (dict, type(None)),
@@ -75,7 +75,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -83,25 +83,14 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 256000)
-        hidden_size = raw.get("hidden_size", 8192)
-        intermediate_size = raw.get("intermediate_size", 22528)
         num_hidden_layers = raw.get("num_hidden_layers", 40)
         num_attention_heads = raw.get("num_attention_heads", 64)
         head_dim = raw.get("head_dim", 128)
         sliding_window = raw.get("sliding_window", 4096)
-        num_experts_per_tok = raw.get("num_experts_per_tok", 2)
-        num_experts = raw.get("num_experts", 8)
         num_shared_experts = raw.get("num_shared_experts", 0)
         prefix_dense_intermediate_size = raw.get("prefix_dense_intermediate_size")
-        attention_bias = raw.get("attention_bias", False)
-        hidden_act = raw.get("hidden_act", "silu")
-        rms_norm_eps = raw.get("rms_norm_eps")
-        expert_selection_fn = raw.get("expert_selection_fn", "softmax")
-        norm_topk_prob = raw.get("norm_topk_prob", True)
-        shared_expert_combination_strategy = raw.get("shared_expert_combination_strategy", "average")
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
         )
@@ -109,33 +98,6 @@ class Config:
             raw["layer_types"]
             if raw.get("layer_types")
             else ("full_attention", "sliding_attention", "sliding_attention", "full_attention")
-            if num_hidden_layers == 4
-            else ("full_attention", "sliding_attention", "sliding_attention") * 2
-            + ("full_attention", "sliding_attention")
-            if num_hidden_layers == 8
-            else ("full_attention", "sliding_attention", "sliding_attention") * 5 + ("full_attention",)
-            if num_hidden_layers == 16
-            else ("full_attention", "sliding_attention", "sliding_attention") * 10
-            + ("full_attention", "sliding_attention")
-            if num_hidden_layers == 32
-            else ("full_attention", "sliding_attention", "sliding_attention") * 21 + ("full_attention",)
-            if num_hidden_layers == 64
-            else ("full_attention", "sliding_attention", "sliding_attention") * 42
-            + ("full_attention", "sliding_attention")
-            if num_hidden_layers == 128
-            else ("full_attention", "sliding_attention", "sliding_attention") * 85 + ("full_attention",)
-            if num_hidden_layers == 256
-            else ("full_attention", "sliding_attention", "sliding_attention") * 170
-            + ("full_attention", "sliding_attention")
-            if num_hidden_layers == 512
-            else ("full_attention", "sliding_attention", "sliding_attention") * 341 + ("full_attention",)
-            if num_hidden_layers == 1024
-            else ("full_attention", "sliding_attention", "sliding_attention") * 682
-            + ("full_attention", "sliding_attention")
-            if num_hidden_layers == 2048
-            else ("full_attention", "sliding_attention", "sliding_attention") * 1365 + ("full_attention",)
-            if num_hidden_layers is None
-            else ("full_attention", "sliding_attention", "sliding_attention") * 13 + ("full_attention",)
         )
         mlp_layer_types = (
             tuple(
@@ -147,35 +109,23 @@ class Config:
         rope_type = (raw.get("rope_parameters") or {}).get("rope_type") if "rope_parameters" in raw else "default"
         prefix_dense_sliding_window_pattern = 1
         sizes = dict(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            vocab_size=raw.get("vocab_size", 256000),
+            hidden_size=raw.get("hidden_size", 8192),
+            intermediate_size=raw.get("intermediate_size", 22528),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
-            num_experts_per_tok=num_experts_per_tok,
-            num_experts=num_experts,
+            num_experts_per_tok=raw.get("num_experts_per_tok", 2),
+            num_experts=raw.get("num_experts", 8),
             num_shared_experts=num_shared_experts,
             prefix_dense_intermediate_size=prefix_dense_intermediate_size,
         )
-        if raw.get("model_type", "cohere2_moe") != "cohere2_moe":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'cohere2_moe'")
-        if raw.get("first_k_dense_replace") != 1:
-            problems.append(
-                f"first_k_dense_replace is {raw.get('first_k_dense_replace')!r}; this code was compiled for 1"
-            )
-        if raw.get("prefix_dense_sliding_window_pattern", 1) != 1:
-            problems.append(
-                "prefix_dense_sliding_window_pattern is "
-                f"{raw.get('prefix_dense_sliding_window_pattern', 1)!r}; this code was compiled for 1"
-            )
-        if raw.get("sliding_window_pattern", 4) != 3:
-            problems.append(
-                f"sliding_window_pattern is {raw.get('sliding_window_pattern', 4)!r}; this code was compiled for 3"
-            )
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "cohere2_moe"), "cohere2_moe")
+        problems.expect("first_k_dense_replace", raw.get("first_k_dense_replace"), 1)
+        problems.expect("prefix_dense_sliding_window_pattern", raw.get("prefix_dense_sliding_window_pattern", 1), 1)
+        problems.expect("sliding_window_pattern", raw.get("sliding_window_pattern", 4), 3)
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if raw.get("num_hidden_layers", 40) is None:
             problems.append(
                 "the configuration class refuses this: TypeError: unsupported operand type(s) for -: 'NoneType' and 'int'"
@@ -191,32 +141,19 @@ class Config:
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        if not {*layer_types} <= {"full_attention", "sliding_attention"}:
-            problems.append(
-                f"layer_types holds {sorted({*layer_types} - {'full_attention', 'sliding_attention'}, key=str)!r}"
-                "; this code was compiled for 'full_attention', 'sliding_attention'"
-            )
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if not {*mlp_layer_types} <= {"dense", "sparse"}:
-            problems.append(
-                f"mlp_layer_types holds {sorted({*mlp_layer_types} - {'dense', 'sparse'}, key=str)!r}"
-                "; this code was compiled for 'dense', 'sparse'"
-            )
+        problems.expect_each("layer_types", layer_types, "full_attention", "sliding_attention")
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect_each("mlp_layer_types", mlp_layer_types, "dense", "sparse")
         if prefix_dense_intermediate_size is None:
             problems.append("prefix_dense_intermediate_size is None; this code was compiled for a value")
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if rms_norm_eps is not None:
-            problems.append(f"rms_norm_eps is {rms_norm_eps!r}; this code was compiled for None")
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
+        problems.expect("rms_norm_eps", raw.get("rms_norm_eps"), None)
         if num_shared_experts <= 0:
             problems.append(
                 f"num_shared_experts={num_shared_experts!r}; this code was compiled for `num_shared_experts > 0`"
             )
-        if rope_type != "default":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("rope_parameters.rope_type", rope_type, "default")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if prefix_dense_sliding_window_pattern != 1:
             problems.append(
                 f"prefix_dense_sliding_window_pattern={prefix_dense_sliding_window_pattern!r}; "
@@ -224,37 +161,19 @@ class Config:
             )
         if sliding_window is None:
             problems.append("sliding_window is None; this code was compiled for a value")
-        if expert_selection_fn != "sigmoid":
-            problems.append(f"expert_selection_fn is {expert_selection_fn!r}; this code was compiled for 'sigmoid'")
-        if not norm_topk_prob:
-            problems.append(f"norm_topk_prob is {norm_topk_prob!r}; this code was compiled for True")
-        if shared_expert_combination_strategy != "average":
-            problems.append(
-                "shared_expert_combination_strategy is "
-                f"{shared_expert_combination_strategy!r}; this code was compiled for 'average'"
-            )
+        problems.expect("expert_selection_fn", raw.get("expert_selection_fn", "softmax"), "sigmoid")
+        problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
+        problems.expect(
+            "shared_expert_combination_strategy", raw.get("shared_expert_combination_strategy", "average"), "average"
+        )
         if (
             raw.get("rope_theta", 10000.0)
             and "rope_parameters" in raw
             and ("rope_theta" not in (raw.get("rope_parameters") or {}))
         ) or (not raw.get("rope_theta", 10000.0)):
             problems.append("rope_parameters.rope_theta is missing")
-        if (
-            not raw.get("layer_types")
-            and raw.get("num_hidden_layers", 40) != 4
-            and (raw.get("num_hidden_layers", 40) != 8)
-            and (raw.get("num_hidden_layers", 40) != 16)
-            and (raw.get("num_hidden_layers", 40) != 32)
-            and (raw.get("num_hidden_layers", 40) != 64)
-            and (raw.get("num_hidden_layers", 40) != 128)
-            and (raw.get("num_hidden_layers", 40) != 256)
-            and (raw.get("num_hidden_layers", 40) != 512)
-            and (raw.get("num_hidden_layers", 40) != 1024)
-            and (raw.get("num_hidden_layers", 40) != 2048)
-            and (raw.get("num_hidden_layers", 40) is not None)
-            and (raw.get("num_hidden_layers", 40) != 40)
-        ):
-            problems.append("layer_types cannot be known: the configuration class asks more than was followed here")
+        if not raw.get("layer_types") and raw.get("num_hidden_layers", 40) != 4:
+            problems.append("layer_types cannot be known: num_hidden_layers is another, and the list is written out")
         if (
             raw.get("rope_theta", 10000.0)
             and "rope_parameters" in raw
@@ -263,18 +182,8 @@ class Config:
             problems.append("rope_parameters.rope_type is missing")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
-            head_dim=head_dim,
+            **sizes,
             sliding_window=sliding_window,
-            num_experts_per_tok=num_experts_per_tok,
-            num_experts=num_experts,
-            num_shared_experts=num_shared_experts,
-            prefix_dense_intermediate_size=prefix_dense_intermediate_size,
             logit_scale=raw.get("logit_scale", 0.0625),
             layer_norm_eps=raw.get("layer_norm_eps", 1e-05),
             rope_theta=(raw.get("rope_parameters") or {}).get("rope_theta")
@@ -284,6 +193,21 @@ class Config:
             mlp_layer_types=tuple(mlp_layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_experts import SparseMoeBlock
+from .torch_layers import MLP, LayerNorm, RotaryEmbedding, apply_rope_pairs
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None, window: int | None = None) -> Tensor | None:
@@ -63,48 +65,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-def apply_rope_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    x1, x2 = x[..., ::2], x[..., 1::2]  # neighbours turn together
-    return torch.stack((x1 * cos - x2 * sin, x2 * cos + x1 * sin), dim=-1).flatten(-2)
-
-
-def grouped_linear(x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
-    """Rows [N, F] of x [N, D] times the weight [E, F, D] of their group; rows after the last group give zero."""
-    counts = sizes.tolist()
-    *groups, rest = x.split([*counts, len(x) - sum(counts)])
-    out = [F.linear(rows, w) for rows, w in zip(groups, weight, strict=True) if len(rows)]
-    return torch.cat([*out, rest.new_zeros(len(rest), weight.shape[1])])
-
-
-def inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        return 1.0 / cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
-
-
-class LayerNorm(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.layer_norm_eps = cfg.layer_norm_eps
-        self.weight = nn.Parameter(torch.ones(cfg.hidden_size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.float()
-        mean = h.mean(dim=-1, keepdim=True)
-        variance = ((h - mean) ** 2).mean(dim=-1, keepdim=True)
-        h = (h - mean) * torch.rsqrt(variance + self.layer_norm_eps)
-        return (self.weight.float() * h).to(x.dtype)
-
-
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.inv_freq
-        return torch.cos(angles).to(dtype), torch.sin(angles).to(dtype)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -132,66 +92,6 @@ class Attention(nn.Module):
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class MLP(nn.Module):
-    def __init__(self, cfg: Config, out_features: int):
-        super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.down_proj = nn.Linear(out_features, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
-
-
-class TopKRouter(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nn.Parameter(torch.empty(cfg.num_experts, cfg.hidden_size))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        router_scores, selected_experts = F.linear(x, self.weight).topk(self.num_experts_per_tok)
-        router_scores = torch.sigmoid(router_scores)
-        return router_scores / router_scores.sum(dim=-1, keepdim=True), selected_experts
-
-
-class Experts(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.num_experts = cfg.num_experts
-        self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.gate_up_proj = nn.Parameter(torch.empty(cfg.num_experts, 2 * cfg.intermediate_size, cfg.hidden_size))
-        self.down_proj = nn.Parameter(torch.empty(cfg.num_experts, cfg.hidden_size, cfg.intermediate_size))
-
-    def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        experts = top_k_index.reshape(-1)
-        order = experts.argsort(stable=True)
-        sizes = torch.bincount(experts, minlength=self.num_experts)
-        token_idx = order // self.num_experts_per_tok
-        gate, up = grouped_linear(x[token_idx], self.gate_up_proj, sizes).chunk(2, dim=-1)
-        h = grouped_linear(F.silu(gate) * up, self.down_proj, sizes)
-        h = h * top_k_weights[token_idx, order % self.num_experts_per_tok, None]
-        return torch.zeros_like(x).index_add(0, token_idx, h)
-
-
-class SparseMoeBlock(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.hidden_size = cfg.hidden_size
-        self.gate = TopKRouter(cfg)
-        self.experts = Experts(cfg)
-        self.shared_experts = MLP(cfg, cfg.intermediate_size * cfg.num_shared_experts)
-
-    def forward(self, x: Tensor) -> Tensor:
-        B, T = x.shape[:2]
-        hidden_states_flat = x.reshape(-1, self.hidden_size)
-        router_scores, selected_experts = self.gate(hidden_states_flat)
-        out = self.experts(hidden_states_flat, selected_experts, router_scores) + self.shared_experts(
-            hidden_states_flat
-        )
-        return (out / 2).reshape(B, T, self.hidden_size)
-
-
 class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -203,7 +103,7 @@ class DecoderLayer(nn.Module):
             if cfg.layer_types[layer] == "full_attention"
             else SparseMoeBlock(cfg)
         )
-        self.input_layernorm = LayerNorm(cfg)
+        self.input_layernorm = LayerNorm(cfg.hidden_size, cfg.layer_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         normed = self.input_layernorm(x)
@@ -240,7 +140,7 @@ class DecoderLayer2(nn.Module):
         self.kind2 = cfg.mlp_layer_types[layer]
         self.self_attn = Attention2(cfg, layer)
         self.mlp = SparseMoeBlock(cfg)
-        self.input_layernorm = LayerNorm(cfg)
+        self.input_layernorm = LayerNorm(cfg.hidden_size, cfg.layer_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
         normed = self.input_layernorm(x)
@@ -257,7 +157,7 @@ class Decoder(nn.Module):
             else DecoderLayer(cfg, layer)
             for layer in range(cfg.num_hidden_layers)
         )
-        self.norm = LayerNorm(cfg)
+        self.norm = LayerNorm(cfg.hidden_size, cfg.layer_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "vocab_size": (int,),
     "hidden_size": (int,),
     "intermediate_size": (int,),
-    "logit_scale": (float, int),
+    "logit_scale": (float, int, type(None)),
     "num_hidden_layers": (int,),
     "num_attention_heads": (int,),
     "num_key_value_heads": (int, type(None)),
@@ -69,7 +69,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -77,44 +77,35 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 256000)
         hidden_size = raw.get("hidden_size", 8192)
-        intermediate_size = raw.get("intermediate_size", 22528)
         num_hidden_layers = raw.get("num_hidden_layers", 40)
         num_attention_heads = raw.get("num_attention_heads", 64)
-        attention_bias = raw.get("attention_bias", False)
-        hidden_act = raw.get("hidden_act", "silu")
-        logit_scale = raw.get("logit_scale")
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
         )
         head_dim = raw["head_dim"] if "head_dim" in raw else hidden_size // num_attention_heads
         layer_types = ("full_attention",) * num_hidden_layers if raw.get("layer_types") is None else raw["layer_types"]
-        rope_type = "default"
-        rope_parameters_full_attention_rope_type = "default"
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 256000),
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            intermediate_size=raw.get("intermediate_size", 22528),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
         )
-        if raw.get("model_type", "cohere_compass_text") != "cohere_compass_text":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'cohere_compass_text'")
-        if raw.get("rope_parameters") != {
-            "full_attention": {"mrope_section": [2, 2, 2], "rope_theta": 50000.0, "rope_type": "default"},
-            "sliding_attention": {"mrope_section": [2, 2, 2], "rope_theta": 10000.0, "rope_type": "default"},
-        }:
-            problems.append(
-                f"rope_parameters is {raw.get('rope_parameters')!r}"
-                "; this code was compiled for {'full_attention': {'mrope_section': [2, 2, 2], 'rope_theta': 50000.0, 'rope_type': 'default'}, 'sliding_attention': {'mrope_section': [2, 2, 2], 'rope_theta': 10000.0, 'rope_type': 'default'}}"
-            )
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "cohere_compass_text"), "cohere_compass_text")
+        problems.expect(
+            "rope_parameters",
+            raw.get("rope_parameters"),
+            {
+                "full_attention": {"mrope_section": [2, 2, 2], "rope_theta": 50000.0, "rope_type": "default"},
+                "sliding_attention": {"mrope_section": [2, 2, 2], "rope_theta": 10000.0, "rope_type": "default"},
+            },
+        )
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(
             isinstance(item, dict) for item in ((raw.get("rope_parameters") or {}).get("full_attention") or {}).values()
         ):
@@ -138,15 +129,9 @@ class Config:
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        if not {*layer_types} <= {"sliding_attention", "full_attention"}:
-            problems.append(
-                f"layer_types holds {sorted({*layer_types} - {'sliding_attention', 'full_attention'}, key=str)!r}"
-                "; this code was compiled for 'sliding_attention', 'full_attention'"
-            )
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
+        problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
         if "sliding_attention" not in layer_types:
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `'sliding_attention' in layer_types`"
@@ -179,10 +164,7 @@ class Config:
             problems.append(
                 "rope_parameters.sliding_attention.mrope_section is missing; this code was compiled with it"
             )
-        if rope_type != "default":
-            problems.append(
-                f"rope_parameters.sliding_attention.rope_type is {rope_type!r}; this code was compiled for 'default'"
-            )
+        problems.expect("rope_parameters.sliding_attention.rope_type", "default", "default")
         if (
             raw["rope_parameters"].get("full_attention") is None
             and (
@@ -203,15 +185,9 @@ class Config:
             else None
         ):
             problems.append("rope_parameters.full_attention.mrope_section is missing; this code was compiled with it")
-        if rope_parameters_full_attention_rope_type != "default":
-            problems.append(
-                "rope_parameters.full_attention.rope_type is "
-                f"{rope_parameters_full_attention_rope_type!r}; this code was compiled for 'default'"
-            )
-        if logit_scale is not None:
-            problems.append(f"logit_scale is {logit_scale!r}; this code was compiled for None")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("rope_parameters.full_attention.rope_type", "default", "default")
+        problems.expect("logit_scale", raw.get("logit_scale"), None)
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if not (
             raw["rope_parameters"].get("sliding_attention") is not None
             or (
@@ -240,24 +216,33 @@ class Config:
             )
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
+            **sizes,
             mrope_section_full_attention=2,
             rope_parameters_full_attention_mrope_section_2=2,
             mrope_section_sliding_attention=2,
             rope_parameters_sliding_attention_mrope_section_2=2,
             sliding_window=raw.get("sliding_window", 4096),
-            head_dim=head_dim,
             layer_norm_eps=raw.get("layer_norm_eps", 1e-05),
             rope_theta_full_attention=50000.0,
             rope_theta_sliding_attention=10000.0,
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

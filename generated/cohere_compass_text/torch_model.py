@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_layers import MLP, LayerNorm, RotaryEmbedding, apply_rope_full
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None, window: int | None = None) -> Tensor | None:
@@ -63,86 +64,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-def apply_rope_full(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    x1, x2 = x.chunk(2, dim=-1)  # element i turns with i + H/2
-    return x * cos + torch.cat((-x2, x1), dim=-1) * sin
-
-
-def sliding_attention_inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = cfg.rope_theta_sliding_attention ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
-        return 1.0 / h
-
-
-def full_attention_inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = cfg.rope_theta_full_attention ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
-        return 1.0 / h
-
-
-class LayerNorm(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.layer_norm_eps = cfg.layer_norm_eps
-        self.weight = nn.Parameter(torch.ones(cfg.hidden_size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.float()
-        mean = h.mean(dim=-1, keepdim=True)
-        variance = ((h - mean) ** 2).mean(dim=-1, keepdim=True)
-        h = (h - mean) * torch.rsqrt(variance + self.layer_norm_eps)
-        return (self.weight.float() * h).to(x.dtype)
-
-
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.mrope_section_sliding_attention = cfg.mrope_section_sliding_attention
-        self.rope_parameters_sliding_attention_mrope_section_2 = cfg.rope_parameters_sliding_attention_mrope_section_2
-        self.mrope_section_full_attention = cfg.mrope_section_full_attention
-        self.rope_parameters_full_attention_mrope_section_2 = cfg.rope_parameters_full_attention_mrope_section_2
-        self.register_buffer("sliding_attention_inv_freq", sliding_attention_inv_freq(cfg), persistent=False)
-        self.register_buffer("full_attention_inv_freq", full_attention_inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        freqs = positions[..., None].float() * self.sliding_attention_inv_freq
-        return self.recomposition_frequencies(torch.cos(freqs)).to(dtype), self.recomposition_frequencies(
-            torch.sin(freqs)
-        ).to(dtype)
-
-    def forward2(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        freqs = positions[..., None].float() * self.full_attention_inv_freq
-        return self.recomposition_frequencies2(torch.cos(freqs)).to(dtype), self.recomposition_frequencies2(
-            torch.sin(freqs)
-        ).to(dtype)
-
-    def recomposition_frequencies(self, freq: Tensor) -> Tensor:
-        h = freq[0].clone()
-        h[..., 1 : self.mrope_section_sliding_attention * 3 : 3] = freq[
-            1, ..., 1 : self.mrope_section_sliding_attention * 3 : 3
-        ]
-        h2 = freq.clone()
-        h2[0] = h
-        h = h.clone()
-        h[..., 2 : self.rope_parameters_sliding_attention_mrope_section_2 * 3 : 3] = h2[
-            2, ..., 2 : self.rope_parameters_sliding_attention_mrope_section_2 * 3 : 3
-        ]
-        return torch.cat((h, h), dim=-1)
-
-    def recomposition_frequencies2(self, freq: Tensor) -> Tensor:
-        h = freq[0].clone()
-        h[..., 1 : self.mrope_section_full_attention * 3 : 3] = freq[
-            1, ..., 1 : self.mrope_section_full_attention * 3 : 3
-        ]
-        h2 = freq.clone()
-        h2[0] = h
-        h = h.clone()
-        h[..., 2 : self.rope_parameters_full_attention_mrope_section_2 * 3 : 3] = h2[
-            2, ..., 2 : self.rope_parameters_full_attention_mrope_section_2 * 3 : 3
-        ]
-        return torch.cat((h, h), dim=-1)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -170,24 +91,13 @@ class Attention(nn.Module):
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class MLP(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
-
-
 class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
         self.self_attn = Attention(cfg, layer)
         self.mlp = MLP(cfg)
-        self.input_layernorm = LayerNorm(cfg)
+        self.input_layernorm = LayerNorm(cfg.hidden_size, cfg.layer_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         normed = self.input_layernorm(x)
@@ -199,7 +109,7 @@ class Text(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(cfg, layer) for layer in range(cfg.num_hidden_layers))
-        self.norm = LayerNorm(cfg)
+        self.norm = LayerNorm(cfg.hidden_size, cfg.layer_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(

@@ -52,7 +52,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -60,28 +60,20 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 30720)
-        hidden_size = raw.get("hidden_size", 4096)
-        num_attention_heads = raw.get("num_attention_heads", 32)
-        dim_ff = raw.get("dim_ff", 10240)
-        num_hidden_layers = raw.get("num_hidden_layers", 48)
         position_bias_num_buckets = raw.get("position_bias_num_buckets", 512)
-        segment_types = raw.get("segment_types", 32)
         dropout_p = raw.get("dropout_p", 0.0)
         sizes = dict(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            num_attention_heads=num_attention_heads,
-            dim_ff=dim_ff,
-            num_hidden_layers=num_hidden_layers,
-            segment_types=segment_types,
+            vocab_size=raw.get("vocab_size", 30720),
+            hidden_size=raw.get("hidden_size", 4096),
+            num_attention_heads=raw.get("num_attention_heads", 32),
+            dim_ff=raw.get("dim_ff", 10240),
+            num_hidden_layers=raw.get("num_hidden_layers", 48),
+            segment_types=raw.get("segment_types", 32),
         )
-        if raw.get("model_type", "cpmant") != "cpmant":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'cpmant'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "cpmant"), "cpmant")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if position_bias_num_buckets % 2:
@@ -92,19 +84,23 @@ class Config:
             problems.append(f"dropout_p={dropout_p!r}; this code was compiled for `not dropout_p`")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            num_attention_heads=num_attention_heads,
+            **sizes,
             dim_head=raw.get("dim_head", 128),
-            dim_ff=dim_ff,
-            num_hidden_layers=num_hidden_layers,
             position_bias_num_buckets=position_bias_num_buckets,
             position_bias_max_distance=raw.get("position_bias_max_distance", 2048),
             prompt_types=raw.get("prompt_types", 32),
             prompt_length=raw.get("prompt_length", 32),
-            segment_types=segment_types,
             eps=raw.get("eps", 1e-06),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

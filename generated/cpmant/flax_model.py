@@ -21,45 +21,16 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_layers import Embed, FFNBlock, LayerNorm, Linear, SegmentPositionEmbedding
 from .flax_stack import run_layers, stack_layers
 
 
 class Cache(NamedTuple):
-    """The tokens seen so far; slots from `length` on are free. The network keeps nothing else: a step runs over all of them."""
+    """The tokens seen so far; slots from `length` on are free. A step runs over all of them."""
 
     ids: Array  # [B, S]
     valid: Array  # [B, S], False where the batch is padded
     length: Array  # []
-
-
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
-
-
-class LayerNorm(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype):
-        self.eps = cfg.eps
-        self.weight = nnx.Param(jnp.ones((cfg.hidden_size,), dtype))
-
-    def __call__(self, x: Array) -> Array:
-        variance = (x.astype(jnp.float32) ** 2).mean(axis=-1, keepdims=True)
-        return (x * jax.lax.rsqrt(variance + self.eps)).astype(x.dtype) * self.weight[...]
 
 
 class Attention(nnx.Module):
@@ -96,38 +67,11 @@ class Attention(nnx.Module):
 
 class SelfAttentionBlock(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.layernorm_before_attention = LayerNorm(cfg, dtype=dtype)
+        self.layernorm_before_attention = LayerNorm(cfg.hidden_size, cfg.eps, dtype=dtype)
         self.self_attention = Attention(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array, mask: Array, position_bias: Array) -> Array:
         return x + self.self_attention(self.layernorm_before_attention(x), mask, position_bias)
-
-
-class DenseGatedACT(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.w_0 = Linear(cfg.hidden_size, cfg.dim_ff, dtype=dtype, rngs=rngs)
-        self.w_1 = Linear(cfg.hidden_size, cfg.dim_ff, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return jax.nn.gelu(self.w_0(x), approximate=False) * self.w_1(x)
-
-
-class FeedForward(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.w_in = DenseGatedACT(cfg, dtype=dtype, rngs=rngs)
-        self.w_out = Linear(cfg.dim_ff, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return self.w_out(self.w_in(x))
-
-
-class FFNBlock(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.layernorm_before_ffn = LayerNorm(cfg, dtype=dtype)
-        self.ffn = FeedForward(cfg, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return x + self.ffn(self.layernorm_before_ffn(x))
 
 
 class TransformerBlock(nnx.Module):
@@ -144,7 +88,7 @@ class Encoder(nnx.Module):
         self.layers = stack_layers(
             lambda _layer, rngs: TransformerBlock(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
         )
-        self.output_layernorm = LayerNorm(cfg, dtype=dtype)
+        self.output_layernorm = LayerNorm(cfg.hidden_size, cfg.eps, dtype=dtype)
 
     def __call__(self, x: Array, mask: Array, position_bias: Array) -> Array:
         def apply(layer, x, kv):
@@ -153,54 +97,6 @@ class Encoder(nnx.Module):
 
         x, _ = run_layers(self.layers, apply, x, None)
         return self.output_layernorm(x)
-
-
-class SegmentPositionEmbedding(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.position_bias_num_buckets = cfg.position_bias_num_buckets
-        self.segment_types = cfg.segment_types
-        self.position_bias_max_distance = cfg.position_bias_max_distance
-        self.relative_attention_bias = nnx.Param(
-            nnx.initializers.normal(0.02)(
-                rngs.params(),
-                (cfg.segment_types * cfg.segment_types + cfg.position_bias_num_buckets, cfg.num_attention_heads),
-                dtype,
-            )
-        )
-
-    def __call__(self, key_segment: Array, ids: Array) -> Array:
-        B = key_segment.shape[0]
-        keylen = key_segment.shape[1]
-        key_segment2 = key_segment.reshape(B, -1, keylen)
-        query_segment = key_segment.reshape(B, keylen, -1)
-        relative_position_bucket = (
-            self._segment_relative_position_bucket(query_segment, key_segment2) + self.position_bias_num_buckets
-        )
-        relative_position = jnp.arange(keylen, dtype=jnp.int32)[None] - jnp.arange(keylen, dtype=jnp.int32)[:, None]
-        relative_position_bucket = jnp.where(
-            key_segment2 == query_segment, self._position_bucket(relative_position)[None], relative_position_bucket
-        )
-        return self.relative_attention_bias[...][relative_position_bucket].transpose(0, 3, 1, 2)
-
-    def _segment_relative_position_bucket(self, query_segment: Array, key_segment: Array) -> Array:
-        return query_segment * self.segment_types + key_segment
-
-    def _position_bucket(self, relative_position: Array) -> Array:
-        relative_buckets = (relative_position > 0).astype(jnp.int32) * (self.position_bias_num_buckets // 2)
-        relative_position = jnp.abs(relative_position)
-        h = jnp.log(relative_position.astype(jnp.float32) / (self.position_bias_num_buckets // 2 // 2)) / math.log(
-            self.position_bias_max_distance / (self.position_bias_num_buckets // 2 // 2)
-        )
-        h = (h * (self.position_bias_num_buckets // 2 - self.position_bias_num_buckets // 2 // 2)).astype(jnp.int32)
-        relative_position_if_large = self.position_bias_num_buckets // 2 // 2 + h
-        relative_position_if_large = jnp.minimum(
-            relative_position_if_large,
-            jnp.full_like(relative_position_if_large, self.position_bias_num_buckets // 2 - 1),
-        )
-        h = jnp.where(
-            relative_position < self.position_bias_num_buckets // 2 // 2, relative_position, relative_position_if_large
-        )
-        return relative_buckets + h
 
 
 class Decoder(nnx.Module):

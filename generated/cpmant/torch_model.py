@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_layers import FFNBlock, LayerNorm, SegmentPositionEmbedding
 
 
 @dataclass
 class Cache:
-    """The tokens seen so far; slots from `length` on are free. The network keeps nothing else: a step runs over all of them."""
+    """The tokens seen so far; slots from `length` on are free. A step runs over all of them."""
 
     ids: Tensor  # [B, S]
     valid: Tensor  # [B, S], False where the batch is padded
@@ -37,17 +38,6 @@ class Cache:
             self.valid[:, self.length : end] = attention_mask.bool()
             self.padded = True
         return self.valid[:, :end] if self.padded else None
-
-
-class LayerNorm(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.eps = cfg.eps
-        self.weight = nn.Parameter(torch.ones(cfg.hidden_size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        variance = (x.float() ** 2).mean(dim=-1, keepdim=True)
-        return (x * torch.rsqrt(variance + self.eps)).to(x.dtype) * self.weight
 
 
 class Attention(nn.Module):
@@ -80,41 +70,11 @@ class Attention(nn.Module):
 class SelfAttentionBlock(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.layernorm_before_attention = LayerNorm(cfg)
+        self.layernorm_before_attention = LayerNorm(cfg.hidden_size, cfg.eps)
         self.self_attention = Attention(cfg)
 
     def forward(self, x: Tensor, mask: Tensor, position_bias: Tensor) -> Tensor:
         return x + self.self_attention(self.layernorm_before_attention(x), mask, position_bias)
-
-
-class DenseGatedACT(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.w_0 = nn.Linear(cfg.hidden_size, cfg.dim_ff, bias=False)
-        self.w_1 = nn.Linear(cfg.hidden_size, cfg.dim_ff, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.w_0(x)) * self.w_1(x)
-
-
-class FeedForward(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.w_in = DenseGatedACT(cfg)
-        self.w_out = nn.Linear(cfg.dim_ff, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.w_out(self.w_in(x))
-
-
-class FFNBlock(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.layernorm_before_ffn = LayerNorm(cfg)
-        self.ffn = FeedForward(cfg)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.ffn(self.layernorm_before_ffn(x))
 
 
 class TransformerBlock(nn.Module):
@@ -131,62 +91,12 @@ class Encoder(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.layers = nn.ModuleList(TransformerBlock(cfg) for layer in range(cfg.num_hidden_layers))
-        self.output_layernorm = LayerNorm(cfg)
+        self.output_layernorm = LayerNorm(cfg.hidden_size, cfg.eps)
 
     def forward(self, x: Tensor, mask: Tensor, position_bias: Tensor) -> Tensor:
         for layer in self.layers:
             x = layer(x, mask, position_bias)
         return self.output_layernorm(x)
-
-
-class SegmentPositionEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.position_bias_num_buckets = cfg.position_bias_num_buckets
-        self.segment_types = cfg.segment_types
-        self.position_bias_max_distance = cfg.position_bias_max_distance
-        self.relative_attention_bias = nn.Parameter(
-            torch.empty(cfg.segment_types * cfg.segment_types + cfg.position_bias_num_buckets, cfg.num_attention_heads)
-        )
-
-    def forward(self, key_segment: Tensor, ids: Tensor) -> Tensor:
-        B = key_segment.shape[0]
-        keylen = key_segment.shape[1]
-        key_segment2 = key_segment.reshape(B, -1, keylen)
-        query_segment = key_segment.reshape(B, keylen, -1)
-        relative_position_bucket = (
-            self._segment_relative_position_bucket(query_segment, key_segment2) + self.position_bias_num_buckets
-        )
-        relative_position = (
-            torch.arange(keylen, dtype=torch.int32, device=key_segment.device)[None]
-            - torch.arange(keylen, dtype=torch.int32, device=key_segment.device)[:, None]
-        )
-        relative_position_bucket = torch.where(
-            key_segment2 == query_segment, self._position_bucket(relative_position)[None], relative_position_bucket
-        )
-        return F.embedding(relative_position_bucket, self.relative_attention_bias).permute(0, 3, 1, 2)
-
-    def _segment_relative_position_bucket(self, query_segment: Tensor, key_segment: Tensor) -> Tensor:
-        return query_segment * self.segment_types + key_segment
-
-    def _position_bucket(self, relative_position: Tensor) -> Tensor:
-        relative_buckets = (relative_position > 0).int() * (self.position_bias_num_buckets // 2)
-        relative_position = torch.abs(relative_position)
-        h = torch.log(relative_position.float() / (self.position_bias_num_buckets // 2 // 2)) / math.log(
-            self.position_bias_max_distance / (self.position_bias_num_buckets // 2 // 2)
-        )
-        relative_position_if_large = (
-            self.position_bias_num_buckets // 2 // 2
-            + (h * (self.position_bias_num_buckets // 2 - self.position_bias_num_buckets // 2 // 2)).int()
-        )
-        relative_position_if_large = torch.minimum(
-            relative_position_if_large,
-            torch.full_like(relative_position_if_large, self.position_bias_num_buckets // 2 - 1),
-        )
-        h = torch.where(
-            relative_position < self.position_bias_num_buckets // 2 // 2, relative_position, relative_position_if_large
-        )
-        return relative_buckets + h
 
 
 class Decoder(nn.Module):
@@ -285,7 +195,6 @@ class Model(nn.Module):
 
     def _logits(self, ids: Tensor, seen: Tensor | None, cache: Cache | None, last_only: bool) -> Tensor:
         """`seen` [B, S] is False where one of the tokens so far, the new ones among them, is padding."""
-        start = 0 if cache is None else cache.length
         return self._run(ids, cache, last_only)
 
     def _run(self, ids: Tensor, cache: Cache | None, last_only: bool) -> Tensor:

@@ -47,7 +47,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -55,40 +55,42 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 246534)
-        dff = raw.get("dff", 8192)
-        n_positions = raw.get("max_position_embeddings", raw.get("n_positions", 256))
         n_embd = raw.get("hidden_size", raw.get("n_embd", 1280))
-        n_layer = raw.get("num_hidden_layers", raw.get("n_layer", 48))
         n_head = raw.get("num_attention_heads", raw.get("n_head", 16))
         sizes = dict(
-            vocab_size=vocab_size, n_positions=n_positions, n_embd=n_embd, dff=dff, n_layer=n_layer, n_head=n_head
+            vocab_size=raw.get("vocab_size", 246534),
+            n_positions=raw.get("max_position_embeddings", raw.get("n_positions", 256)),
+            n_embd=n_embd,
+            dff=raw.get("dff", 8192),
+            n_layer=raw.get("num_hidden_layers", raw.get("n_layer", 48)),
+            n_head=n_head,
         )
-        if raw.get("model_type", "ctrl") != "ctrl":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'ctrl'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "ctrl"), "ctrl")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if n_embd % int(n_embd / n_head):
             problems.append(f"int(n_embd / n_head) does not divide n_embd: {(n_embd, int(n_embd / n_head))!r}")
         if n_embd % 2:
             problems.append(f"2 does not divide n_embd: {n_embd!r}")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            n_positions=n_positions,
-            n_embd=n_embd,
-            dff=dff,
-            n_layer=n_layer,
-            n_head=n_head,
+            **sizes,
             layer_norm_epsilon=raw.get("layer_norm_epsilon", 1e-06),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

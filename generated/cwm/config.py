@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -88,15 +88,11 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 128256)
         hidden_size = raw.get("hidden_size", 6144)
-        intermediate_size = raw.get("intermediate_size", 21504)
         num_hidden_layers = raw.get("num_hidden_layers", 64)
         num_attention_heads = raw.get("num_attention_heads", 48)
-        mlp_bias = raw.get("mlp_bias", False)
-        hidden_act = raw.get("hidden_act", "silu")
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads", 8) is None else raw.get("num_key_value_heads", 8)
         )
@@ -116,18 +112,16 @@ class Config:
             else "default"
         )
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 128256),
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            intermediate_size=raw.get("intermediate_size", 21504),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
         )
-        if raw.get("model_type", "cwm") != "cwm":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'cwm'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "cwm"), "cwm")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -143,17 +137,10 @@ class Config:
             )
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
-        if not {*layer_types} <= {"full_attention", "sliding_attention"}:
-            problems.append(
-                f"layer_types holds {sorted({*layer_types} - {'full_attention', 'sliding_attention'}, key=str)!r}"
-                "; this code was compiled for 'full_attention', 'sliding_attention'"
-            )
-        if mlp_bias:
-            problems.append(f"mlp_bias is {mlp_bias!r}; this code was compiled for False")
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if rope_type != "llama3":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'llama3'")
+        problems.expect_each("layer_types", layer_types, "full_attention", "sliding_attention")
+        problems.expect("mlp_bias", raw.get("mlp_bias", False), False)
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
+        problems.expect("rope_parameters.rope_type", rope_type, "llama3")
         if (
             "partial_rotary_factor" in raw["rope_scaling"] or raw.get("partial_rotary_factor") is not None
             if raw.get("rope_scaling")
@@ -161,8 +148,7 @@ class Config:
             or "partial_rotary_factor" in (raw.get("rope_parameters") or {})
         ):
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if num_hidden_layers != len(layer_types):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
@@ -232,12 +218,7 @@ class Config:
             problems.append("rope_parameters.low_freq_factor is missing")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
+            **sizes,
             original_max_position_embeddings=raw["rope_scaling"].get(
                 "original_max_position_embeddings", raw.get("max_position_embeddings", 131072)
             )
@@ -247,7 +228,6 @@ class Config:
             else raw["rope_parameters"].get(
                 "original_max_position_embeddings", raw.get("max_position_embeddings", 131072)
             ),
-            head_dim=head_dim,
             sliding_window=raw.get("sliding_window", 8192) if raw.get("sliding_window", 8192) else None,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
             factor=raw["rope_scaling"].get("factor")
@@ -275,6 +255,21 @@ class Config:
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
     "architectures": ["Data2VecTextForCausalLM"],
-    "attention_probs_dropout_prob": 0.1,
-    "bos_token_id": 0,
-    "eos_token_id": 2,
-    "hidden_act": "gelu",
-    "hidden_dropout_prob": 0.1,
+    "dtype": "float32",
     "hidden_size": 48,
-    "initializer_range": 0.02,
     "intermediate_size": 80,
     "is_decoder": True,
     "layer_norm_eps": 0.001,
@@ -28,15 +24,16 @@ TINY: dict[str, Any] = {
     "model_type": "data2vec-text",
     "num_attention_heads": 4,
     "num_hidden_layers": 2,
-    "pad_token_id": 1,
-    "tie_word_embeddings": True,
-    "torch_dtype": "float32",
-    "transformers_version": "4.46.0",
     "type_vocab_size": 1,
-    "use_cache": True,
     "vocab_size": 131,
 }
+REFUSED: list[dict[str, Any]] = [  # each of these changes asks for a network that this code was not compiled for
+    {"model_type": "another model_type"},
+    {"is_decoder": False},
+]
 TOLERANCE = 5e-6  # of float64 runs, in which norms and rotary tables stay float32 as in the original
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")  # a mesh on a CPU, if JAX is not up yet
 
 
 def module(name: str) -> Any:
@@ -52,6 +49,14 @@ class Torch:
 
     def load(self, folder: Path) -> Any:
         return self.Model.from_pretrained(folder, dtype=self.torch.float64).eval()
+
+    def sharded(self, folder: Path) -> Any:
+        """The model split over a mesh of this one process."""
+        distributed = self.torch.distributed
+        if not distributed.is_initialized():
+            distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+        mesh = distributed.device_mesh.init_device_mesh("cpu", (1,), mesh_dim_names=("tp",))
+        return module("sharding").parallelize(self.load(folder), mesh)
 
     def array(self, x: Any) -> Any:
         return self.torch.tensor(x)
@@ -71,12 +76,17 @@ class Flax:
     def __init__(self) -> None:
         jax, nnx = pytest.importorskip("jax"), pytest.importorskip("flax.nnx")
         jax.config.update("jax_enable_x64", True)
+        self.jax = jax
         self.Model, self.array, self.dtype = module("flax_model").Model, jax.numpy.asarray, jax.numpy.float64
         self.compiled_call = nnx.jit(self.Model.__call__, static_argnames="last_only")
         self.compiled_step = nnx.jit(self.Model.step)
 
     def load(self, folder: Path, **options: Any) -> Any:
         return self.Model.from_pretrained(folder, dtype=self.dtype, **options)
+
+    def sharded(self, folder: Path) -> Any:
+        """The model split over all devices."""
+        return self.load(folder, mesh=self.jax.make_mesh((1, self.jax.device_count()), ("fsdp", "tp")))
 
     def logits(self, model: Any, ids: np.ndarray, mask: np.ndarray | None = None, **options: Any) -> np.ndarray:
         options |= {} if mask is None else {"attention_mask": self.array(mask)}
@@ -201,6 +211,24 @@ def test_misfits_are_named(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError) as caught:
         list(weights.read(tmp_path, cfg, "np"))
     assert all(name in str(caught.value) for name in (lost, bent, "stranger"))
+
+
+def test_sharding_changes_nothing(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
+    whole = backend.logits(backend.load(checkpoint), ids)
+    assert error(backend.logits(backend.sharded(checkpoint), ids), whole) < TOLERANCE
+
+
+@pytest.mark.parametrize("change", REFUSED, ids=str)
+def test_another_network_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="does not fit|makes no sense"):
+        module("config").Config.from_hf(TINY | change)
+
+
+def test_values_of_no_meaning_are_refused_by_name() -> None:
+    config = module("config")
+    for key in config.KEYS.keys() & TINY.keys():
+        with pytest.raises(ValueError, match=key):
+            config.Config.from_hf(TINY | {key: object()})
 
 
 def test_stacked_layers_change_nothing(checkpoint: Path, ids: np.ndarray) -> None:

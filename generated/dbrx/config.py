@@ -21,6 +21,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "ffn_config.ffn_act_fn": (dict,),
     "ffn_config.ffn_act_fn.name": (str, type(None)),
     "ffn_config.ffn_hidden_size": (int,),
+    "ffn_config.id2label": (dict, type(None)),
     "ffn_config.moe_normalize_expert_weights": (float, int),
     "ffn_config.moe_num_experts": (int,),
     "ffn_config.moe_top_k": (float, int),
@@ -72,7 +73,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -80,21 +81,18 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 32000)
         hidden_size = raw.get("d_model", 2048)
         tie_word_embeddings = raw.get("tie_word_embeddings", False)
         d_model = raw.get("hidden_size", hidden_size)
         n_heads = raw.get("num_attention_heads", raw.get("n_heads", 16))
-        n_layers = raw.get("num_hidden_layers", raw.get("n_layers", 24))
         kv_n_heads = 1 if raw.get("attn_config") is None else raw["attn_config"].get("kv_n_heads", 1)
-        ffn_hidden_size = 3584 if raw.get("ffn_config") is None else raw["ffn_config"].get("ffn_hidden_size", 3584)
-        moe_num_experts = 4 if raw.get("ffn_config") is None else raw["ffn_config"].get("moe_num_experts", 4)
         clip_qkv = None if raw.get("attn_config") is None else raw["attn_config"].get("clip_qkv")
-        moe_normalize_expert_weights = (raw.get("ffn_config") or {}).get("moe_normalize_expert_weights", 1.0)
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
+        moe_normalize_expert_weights = (
+            1.0 if raw.get("ffn_config") is None else raw["ffn_config"].get("moe_normalize_expert_weights", 1.0)
+        )
         name = (
             "silu"
             if raw.get("ffn_config") is None
@@ -107,23 +105,24 @@ class Config:
         sizes = dict(
             d_model=d_model,
             n_heads=n_heads,
-            n_layers=n_layers,
-            vocab_size=vocab_size,
+            n_layers=raw.get("num_hidden_layers", raw.get("n_layers", 24)),
+            vocab_size=raw.get("vocab_size", 32000),
             kv_n_heads=kv_n_heads,
-            ffn_hidden_size=ffn_hidden_size,
+            ffn_hidden_size=3584 if raw.get("ffn_config") is None else raw["ffn_config"].get("ffn_hidden_size", 3584),
             hidden_size=hidden_size,
-            moe_num_experts=moe_num_experts,
+            moe_num_experts=4 if raw.get("ffn_config") is None else raw["ffn_config"].get("moe_num_experts", 4),
         )
-        if raw.get("model_type", "dbrx") != "dbrx":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'dbrx'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
-        if any(isinstance(item, dict) for item in (raw.get("attn_config") or {}).values()):
+        problems.expect("model_type", raw.get("model_type", "dbrx"), "dbrx")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
+        if any(
+            isinstance(item, dict) and name not in ["id2label", "label2id"]
+            for name, item in (raw.get("attn_config") or {}).items()
+        ):
             problems.append("attn_config holds objects that this code does not know")
         if any(isinstance(item, dict) for item in ((raw.get("ffn_config") or {}).get("ffn_act_fn") or {}).values()):
             problems.append("ffn_config.ffn_act_fn holds objects that this code does not know")
         if any(
-            isinstance(item, dict) and name not in ["ffn_act_fn"]
+            isinstance(item, dict) and name not in ["ffn_act_fn", "id2label", "label2id"]
             for name, item in (raw.get("ffn_config") or {}).items()
         ):
             problems.append("ffn_config holds objects that this code does not know")
@@ -141,21 +140,30 @@ class Config:
             problems.append(f"n_heads does not divide d_model: {(d_model, n_heads)!r}")
         if n_heads % kv_n_heads:
             problems.append(f"kv_n_heads does not divide n_heads: {(n_heads, kv_n_heads)!r}")
-        if rope_type != "default":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
         if raw.get("head_dim", d_model // n_heads) != d_model // n_heads:
             problems.append(f"head_dim is {raw['head_dim']!r}; this code was compiled for `d_model // n_heads`")
         if not (
             ((raw.get("ffn_config") or {}).get("ffn_act_fn") or {}).get("name") is not None
             or raw.get("ffn_config") is None
             or raw["ffn_config"].get("ffn_act_fn") is None
-            or (None if "rope_type" in raw["ffn_config"] else "name" in raw["ffn_config"]["ffn_act_fn"])
+            or (
+                raw["ffn_config"].get("dtype") is None
+                and (
+                    raw["ffn_config"].get("problem_type") == "single_label_classification"
+                    or (
+                        None if raw["ffn_config"].get("id2label") is None else "name" in raw["ffn_config"]["ffn_act_fn"]
+                    )
+                )
+            )
         ):
             problems.append("ffn_config.ffn_act_fn.name is missing; this code was compiled with it")
-        if name not in ("silu", "swish"):
-            problems.append(f"ffn_config.ffn_act_fn.name is {name!r}; this code was compiled for 'silu'")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("ffn_config.ffn_act_fn.name", name, "silu", "swish")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if clip_qkv is None:
             problems.append("clip_qkv is None; this code was compiled for a value")
         if n_heads // kv_n_heads == 1:
@@ -172,8 +180,7 @@ class Config:
             )
         if d_model != hidden_size:
             problems.append(f"d_model is not hidden_size: {(d_model, hidden_size)!r}")
-        if tie_word_embeddings:
-            problems.append(f"tie_word_embeddings is {tie_word_embeddings!r}; this code was compiled for False")
+        problems.expect("tie_word_embeddings", tie_word_embeddings, False)
         if (
             raw.get("ffn_config") is not None
             and raw["ffn_config"].get("ffn_act_fn") is not None
@@ -183,20 +190,22 @@ class Config:
             problems.append("ffn_config.ffn_act_fn.name is missing")
         _refuse(problems)
         return cls(
-            d_model=d_model,
-            n_heads=n_heads,
-            n_layers=n_layers,
-            vocab_size=vocab_size,
-            kv_n_heads=kv_n_heads,
-            ffn_hidden_size=ffn_hidden_size,
-            hidden_size=hidden_size,
-            moe_num_experts=moe_num_experts,
+            **sizes,
             moe_top_k=1 if raw.get("ffn_config") is None else raw["ffn_config"].get("moe_top_k", 1),
             clip_qkv=clip_qkv,
             moe_normalize_expert_weights=moe_normalize_expert_weights,
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             tie_word_embeddings=tie_word_embeddings,
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

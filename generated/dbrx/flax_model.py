@@ -20,6 +20,8 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_experts import FFN
+from .flax_layers import Embed, LayerNorm, Linear, RotaryEmbedding, apply_rope, attend
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -48,104 +50,6 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     """The keys and values of all tokens, with those of the new ones written from slot `start` on."""
     write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=2)
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
-
-
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class LayerNorm(nnx.Module):
-    """Computed in float32 at least; the result has the type of `x`."""
-
-    def __init__(self, features: int, eps: float = 1e-5, *, dtype: jnp.dtype):
-        self.eps = eps
-        self.scale = nnx.Param(jnp.ones(features, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        h = h - jnp.mean(h, axis=-1, keepdims=True)
-        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        h = h * self.scale[...]
-        return h.astype(x.dtype)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
-
-
-def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return x * cos + jnp.roll(x, x.shape[-1] // 2, axis=-1) * sin
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
-    """Rows [N, F] of x [N, D] times the weight of their group, whose `axis` is D; rows after the last are zero."""
-
-    def ragged(x: Array, weight: Array, sizes: Array) -> Array:
-        axes = jax.lax.RaggedDotDimensionNumbers((((1,), (axis,)), ((), ())), [0], [0])
-        return jax.lax.ragged_dot_general(x, weight, sizes, axes)
-
-    def in_blocks(x: Array, weight: Array, sizes: Array) -> Array:
-        """Block after block of rows of one group, the last of each group filled up: a CPU has no ragged product."""
-        n, groups, width = x.shape[0], sizes.shape[0], weight.shape[3 - axis]
-        size = max(1, min(32, -(-n // groups)))
-        count = min(n, -(-n // size) + groups)  # more blocks there cannot be
-        blocks = -(-sizes // size)  # of each group
-        ends, last = jnp.cumsum(sizes), jnp.cumsum(blocks)
-        group = jnp.searchsorted(ends, jnp.arange(n), side="right")  # of each row
-        place = jnp.arange(n) + ((last - blocks) * size - (ends - sizes))[group]
-        rows = jnp.zeros((count * size, x.shape[1]), x.dtype).at[place].set(x).reshape(count, size, x.shape[1])
-
-        def product(rows: Array, group: Array) -> Array:
-            return jax.lax.dot_general(rows, weight[group], (((1,), (axis - 1,)), ((), ())))
-
-        def nothing(rows: Array, group: Array) -> Array:
-            return jnp.zeros((size, width), x.dtype)
-
-        owner = jnp.searchsorted(last, jnp.arange(count), side="right")  # the group of each block
-        out = jax.lax.map(lambda block: jax.lax.cond(block[1] < groups, product, nothing, *block), (rows, owner))
-        return jnp.where((group < groups)[:, None], out.reshape(count * size, width)[place], 0)
-
-    return jax.lax.platform_dependent(x, weight, sizes, cpu=in_blocks, default=ragged)
-
-
-def inv_freq(cfg: Config) -> Array:
-    return 1.0 / cfg.rope_theta ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
-
-
-class RotaryEmbedding(nnx.Module):
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
-
-    def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(jnp.float32) * inv_freq(self.cfg)
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
 
 
 class Attention(nnx.Module):
@@ -188,81 +92,6 @@ class NormAttentionNorm(nnx.Module):
         out, kv = self.attn(self.norm_1(x), mask, cos, sin, kv, start)
         x = out + x
         return x, self.norm_2(x), kv
-
-
-class Router(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.d_model = cfg.d_model
-        self.layer = Linear(cfg.hidden_size, cfg.moe_num_experts, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return self.layer(x.reshape(-1, self.d_model))
-
-
-class ExpertGLU(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.w1 = nnx.Param(
-            nnx.initializers.normal(0.02)(
-                rngs.params(), (cfg.moe_num_experts * cfg.ffn_hidden_size, cfg.hidden_size), dtype
-            )
-        )
-        self.v1 = nnx.Param(
-            nnx.initializers.normal(0.02)(
-                rngs.params(), (cfg.moe_num_experts * cfg.ffn_hidden_size, cfg.hidden_size), dtype
-            )
-        )
-        self.w2 = nnx.Param(
-            nnx.initializers.normal(0.02)(
-                rngs.params(), (cfg.moe_num_experts * cfg.ffn_hidden_size, cfg.hidden_size), dtype
-            )
-        )
-
-    def __call__(self, x: Array, h: Array, h2: Array, h3: Array, h4: Array) -> Array:
-        intermediate_states = jax.nn.silu(grouped_dot(x, h, h2, axis=2)) * grouped_dot(x, h3, h2, axis=2)
-        return grouped_dot(intermediate_states, h4, h2, axis=1)
-
-
-class Experts(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.hidden_size = cfg.hidden_size
-        self.moe_num_experts = cfg.moe_num_experts
-        self.moe_top_k = cfg.moe_top_k
-        self.ffn_hidden_size = cfg.ffn_hidden_size
-        self.mlp = ExpertGLU(cfg, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array, top_k_index: Array, top_k_weights: Array) -> Array:
-        B = x.shape[0]
-        x = x.reshape(-1, self.hidden_size)
-        experts = top_k_index.reshape(-1)
-        order = jnp.argsort(experts)
-        token_idx = order // self.moe_top_k
-        h = x[token_idx]
-        states = self.mlp(
-            h,
-            self.mlp.w1[...].reshape(-1, self.ffn_hidden_size, self.hidden_size),
-            jnp.bincount(experts, length=self.moe_num_experts),
-            self.mlp.v1[...].reshape(-1, self.ffn_hidden_size, self.hidden_size),
-            self.mlp.w2[...].reshape(-1, self.ffn_hidden_size, self.hidden_size),
-        )
-        states = states * top_k_weights[token_idx, order % self.moe_top_k, None]
-        return jnp.zeros_like(x).at[token_idx].add(states).reshape(B, -1, self.hidden_size)
-
-
-class FFN(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.moe_top_k = cfg.moe_top_k
-        self.moe_normalize_expert_weights = cfg.moe_normalize_expert_weights
-        self.router = Router(cfg, dtype=dtype, rngs=rngs)
-        self.experts = Experts(cfg, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        top_k_weights, top_k_index = self.route_tokens_to_experts(self.router(x))
-        return self.experts(x, top_k_index, top_k_weights)
-
-    def route_tokens_to_experts(self, router_logits: Array) -> tuple[Array, Array]:
-        router_top_value, router_indices = jax.lax.top_k(jax.nn.softmax(router_logits, axis=-1), self.moe_top_k)
-        h = jnp.linalg.norm(router_top_value, ord=self.moe_normalize_expert_weights, axis=-1, keepdims=True)
-        return router_top_value / h, router_indices
 
 
 class Block(nnx.Module):
@@ -328,8 +157,7 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        positions = order  # valid tokens count
+        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         mask = causal_mask(here, here, valid)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 

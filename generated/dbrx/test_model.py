@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,32 +15,57 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
     "architectures": ["DbrxForCausalLM"],
-    "attn_config": {"clip_qkv": 1.5, "kv_n_heads": 2, "rope_theta": 500000},
+    "attn_config": {
+        "architectures": None,
+        "attn_pdrop": 0.0,
+        "chunk_size_feed_forward": 0,
+        "clip_qkv": 1.5,
+        "dtype": None,
+        "id2label": {"0": "LABEL_0", "1": "LABEL_1"},
+        "is_encoder_decoder": False,
+        "kv_n_heads": 2,
+        "label2id": {"LABEL_0": 0, "LABEL_1": 1},
+        "output_hidden_states": False,
+        "problem_type": None,
+        "return_dict": True,
+        "rope_theta": 500000,
+    },
     "bos_token_id": 1,
     "d_model": 48,
+    "dtype": "float32",
     "eos_token_id": 2,
     "ffn_config": {
+        "architectures": None,
+        "chunk_size_feed_forward": 0,
+        "dtype": None,
         "ffn_act_fn": {"name": "silu"},
         "ffn_hidden_size": 40,
+        "hidden_size": 48,
+        "id2label": {"0": "LABEL_0", "1": "LABEL_1"},
+        "is_encoder_decoder": False,
+        "label2id": {"LABEL_0": 0, "LABEL_1": 1},
         "moe_jitter_eps": 0,
         "moe_loss_weight": 0.05,
+        "moe_normalize_expert_weights": 1.0,
         "moe_num_experts": 6,
         "moe_top_k": 2,
+        "output_hidden_states": False,
+        "problem_type": None,
+        "return_dict": True,
     },
-    "initializer_range": 0.02,
     "max_seq_len": 72,
     "model_type": "dbrx",
     "n_heads": 4,
     "n_layers": 2,
     "pad_token_id": 0,
-    "resid_pdrop": 0.0,
-    "tie_word_embeddings": False,
-    "torch_dtype": "float32",
-    "transformers_version": "4.46.0",
-    "use_cache": True,
     "vocab_size": 131,
 }
+REFUSED: list[dict[str, Any]] = [  # each of these changes asks for a network that this code was not compiled for
+    {"model_type": "another model_type"},
+]
 TOLERANCE = 5e-6  # of float64 runs, in which norms and rotary tables stay float32 as in the original
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")  # a mesh on a CPU, if JAX is not up yet
 
 
 def module(name: str) -> Any:
@@ -55,6 +81,14 @@ class Torch:
 
     def load(self, folder: Path) -> Any:
         return self.Model.from_pretrained(folder, dtype=self.torch.float64).eval()
+
+    def sharded(self, folder: Path) -> Any:
+        """The model split over a mesh of this one process."""
+        distributed = self.torch.distributed
+        if not distributed.is_initialized():
+            distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+        mesh = distributed.device_mesh.init_device_mesh("cpu", (1,), mesh_dim_names=("tp",))
+        return module("sharding").parallelize(self.load(folder), mesh)
 
     def array(self, x: Any) -> Any:
         return self.torch.tensor(x)
@@ -74,12 +108,17 @@ class Flax:
     def __init__(self) -> None:
         jax, nnx = pytest.importorskip("jax"), pytest.importorskip("flax.nnx")
         jax.config.update("jax_enable_x64", True)
+        self.jax = jax
         self.Model, self.array, self.dtype = module("flax_model").Model, jax.numpy.asarray, jax.numpy.float64
         self.compiled_call = nnx.jit(self.Model.__call__, static_argnames="last_only")
         self.compiled_step = nnx.jit(self.Model.step)
 
     def load(self, folder: Path, **options: Any) -> Any:
         return self.Model.from_pretrained(folder, dtype=self.dtype, **options)
+
+    def sharded(self, folder: Path) -> Any:
+        """The model split over all devices."""
+        return self.load(folder, mesh=self.jax.make_mesh((1, self.jax.device_count()), ("fsdp", "tp")))
 
     def logits(self, model: Any, ids: np.ndarray, mask: np.ndarray | None = None, **options: Any) -> np.ndarray:
         options |= {} if mask is None else {"attention_mask": self.array(mask)}
@@ -206,6 +245,24 @@ def test_misfits_are_named(checkpoint: Path, tmp_path: Path) -> None:
     assert all(name in str(caught.value) for name in (lost, bent, "stranger"))
 
 
+def test_sharding_changes_nothing(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
+    whole = backend.logits(backend.load(checkpoint), ids)
+    assert error(backend.logits(backend.sharded(checkpoint), ids), whole) < TOLERANCE
+
+
+@pytest.mark.parametrize("change", REFUSED, ids=str)
+def test_another_network_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="does not fit|makes no sense"):
+        module("config").Config.from_hf(TINY | change)
+
+
+def test_values_of_no_meaning_are_refused_by_name() -> None:
+    config = module("config")
+    for key in config.KEYS.keys() & TINY.keys():
+        with pytest.raises(ValueError, match=key):
+            config.Config.from_hf(TINY | {key: object()})
+
+
 def test_stacked_layers_change_nothing(checkpoint: Path, ids: np.ndarray) -> None:
     flax = Flax()
     stacked, model = flax.load(checkpoint, scan_layers=True), flax.load(checkpoint)
@@ -224,6 +281,7 @@ def test_parity_with_the_original(backend: Any, checkpoint: Path, ids: np.ndarra
         )
     except (ImportError, OSError, ValueError) as reason:
         pytest.skip(f"this transformers cannot load the original: {reason}")
+    original.set_experts_implementation("eager")  # the others have no float64
     with torch.no_grad():
         theirs = original.eval()(torch.tensor(ids)).logits.double().numpy()
     assert error(backend.logits(backend.load(checkpoint), ids), theirs) < TOLERANCE

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_experts import FFN
+from .torch_layers import RotaryEmbedding, apply_rope
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -60,35 +62,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
-
-
-def grouped_linear(x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
-    """Rows [N, F] of x [N, D] times the weight [E, F, D] of their group; rows after the last group give zero."""
-    counts = sizes.tolist()
-    *groups, rest = x.split([*counts, len(x) - sum(counts)])
-    out = [F.linear(rows, w) for rows, w in zip(groups, weight, strict=True) if len(rows)]
-    return torch.cat([*out, rest.new_zeros(len(rest), weight.shape[1])])
-
-
-def inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        return 1.0 / cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
-
-
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -128,73 +101,6 @@ class NormAttentionNorm(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         x = self.attn(self.norm_1(x), mask, cos, sin, cache) + x
         return x, self.norm_2(x)
-
-
-class Router(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.d_model = cfg.d_model
-        self.layer = nn.Linear(cfg.hidden_size, cfg.moe_num_experts, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x.reshape(-1, self.d_model))
-
-
-class ExpertGLU(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.w1 = nn.Parameter(torch.empty(cfg.moe_num_experts * cfg.ffn_hidden_size, cfg.hidden_size))
-        self.v1 = nn.Parameter(torch.empty(cfg.moe_num_experts * cfg.ffn_hidden_size, cfg.hidden_size))
-        self.w2 = nn.Parameter(torch.empty(cfg.moe_num_experts * cfg.ffn_hidden_size, cfg.hidden_size))
-
-    def forward(self, x: Tensor, h: Tensor, h2: Tensor, h3: Tensor, h4: Tensor) -> Tensor:
-        intermediate_states = F.silu(grouped_linear(x, h, h2)) * grouped_linear(x, h3, h2)
-        return grouped_linear(intermediate_states, h4.mT, h2)
-
-
-class Experts(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.hidden_size = cfg.hidden_size
-        self.moe_num_experts = cfg.moe_num_experts
-        self.moe_top_k = cfg.moe_top_k
-        self.ffn_hidden_size = cfg.ffn_hidden_size
-        self.mlp = ExpertGLU(cfg)
-
-    def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        B = x.shape[0]
-        x = x.reshape(-1, self.hidden_size)
-        experts = top_k_index.reshape(-1)
-        order = experts.argsort(stable=True)
-        token_idx = order // self.moe_top_k
-        h = x[token_idx]
-        states = self.mlp(
-            h,
-            self.mlp.w1.reshape(-1, self.ffn_hidden_size, self.hidden_size),
-            torch.bincount(experts, minlength=self.moe_num_experts),
-            self.mlp.v1.reshape(-1, self.ffn_hidden_size, self.hidden_size),
-            self.mlp.w2.reshape(-1, self.ffn_hidden_size, self.hidden_size),
-        )
-        states = states * top_k_weights[token_idx, order % self.moe_top_k, None]
-        return torch.zeros_like(x).index_add(0, token_idx, states).reshape(B, -1, self.hidden_size)
-
-
-class FFN(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.moe_top_k = cfg.moe_top_k
-        self.moe_normalize_expert_weights = cfg.moe_normalize_expert_weights
-        self.router = Router(cfg)
-        self.experts = Experts(cfg)
-
-    def forward(self, x: Tensor) -> Tensor:
-        top_k_weights, top_k_index = self.route_tokens_to_experts(self.router(x))
-        return self.experts(x, top_k_index, top_k_weights)
-
-    def route_tokens_to_experts(self, router_logits: Tensor) -> tuple[Tensor, Tensor]:
-        router_top_value, router_indices = F.softmax(router_logits, dim=-1).topk(self.moe_top_k)
-        h = torch.linalg.vector_norm(router_top_value, ord=self.moe_normalize_expert_weights, dim=-1, keepdim=True)
-        return router_top_value / h, router_indices
 
 
 class Block(nn.Module):

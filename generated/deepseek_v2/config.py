@@ -45,6 +45,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "v_head_dim": (int,),
     "num_experts_per_tok": (int,),
     "moe_intermediate_size": (int,),
+    "num_experts": (int,),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.beta_fast": (float, int),
     "rope_scaling.beta_slow": (float, int),
@@ -56,7 +57,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rope_scaling.rope_type": (str,),
     "rope_scaling.type": (str,),
     "rope_theta": (float, int),
-    "num_experts": (int,),
 }
 
 
@@ -99,7 +99,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -107,88 +107,48 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 102400)
         hidden_size = raw.get("hidden_size", 4096)
-        intermediate_size = raw.get("intermediate_size", 11008)
-        num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
         head_dim = raw.get("qk_rope_head_dim", 64)
         first_k_dense_replace = raw.get("first_k_dense_replace", 0)
-        kv_lora_rank = raw.get("kv_lora_rank", 512)
-        n_shared_experts = raw.get("n_shared_experts", 2)
-        qk_nope_head_dim = raw.get("qk_nope_head_dim", 128)
         qk_rope_head_dim = head_dim
-        v_head_dim = raw.get("v_head_dim", 128)
-        num_experts_per_tok = raw.get("num_experts_per_tok")
-        moe_intermediate_size = raw.get("moe_intermediate_size", 1407)
-        q_lora_rank = raw.get("q_lora_rank", 1536)
-        attention_bias = raw.get("attention_bias", False)
-        mlp_bias = raw.get("mlp_bias", False)
-        hidden_act = raw.get("hidden_act", "silu")
-        topk_method = raw.get("topk_method", "greedy")
         beta_fast = rope_parameters.get("beta_fast")
         beta_slow = rope_parameters.get("beta_slow")
         factor = rope_parameters.get("factor")
         original_max_position_embeddings = (
-            (
-                raw["rope_scaling"]["original_max_position_embeddings"]
-                if "original_max_position_embeddings" in raw["rope_scaling"]
-                else raw.get("max_position_embeddings", 2048)
-                if "rope_type" in raw["rope_scaling"]
-                else raw.get("max_position_embeddings", 2048)
-            )
+            raw["rope_scaling"].get("original_max_position_embeddings", raw.get("max_position_embeddings", 2048))
             if raw.get("rope_scaling")
             else (raw.get("rope_parameters") or {}).get(
                 "original_max_position_embeddings", raw.get("max_position_embeddings", 2048)
             )
         )
-        rope_theta = (
-            (raw.get("rope_scaling") or {})["rope_theta"]
-            if "rope_theta" in (raw.get("rope_scaling") or {})
-            else (
-                raw["rope_theta"]
-                if "rope_scaling" in raw
-                else (
-                    raw["rope_parameters"]["rope_theta"]
-                    if "rope_theta" in raw["rope_parameters"]
-                    else raw["rope_theta"]
-                )
-                if raw.get("rope_parameters")
-                else raw["rope_theta"]
-            )
-            if "rope_theta" in raw
-            else 10000.0
-        )
-        n_routed_experts = raw.get("num_experts", raw.get("n_routed_experts", 64))
+        rope_theta = rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0))
         mscale = rope_parameters.get("mscale")
         mscale_all_dim = rope_parameters.get("mscale_all_dim")
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
         )
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 102400),
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
+            intermediate_size=raw.get("intermediate_size", 11008),
+            num_hidden_layers=raw.get("num_hidden_layers", 32),
             num_attention_heads=num_attention_heads,
             head_dim=head_dim,
-            kv_lora_rank=kv_lora_rank,
-            n_routed_experts=n_routed_experts,
-            n_shared_experts=n_shared_experts,
-            qk_nope_head_dim=qk_nope_head_dim,
+            kv_lora_rank=raw.get("kv_lora_rank", 512),
+            n_routed_experts=raw.get("num_experts", raw.get("n_routed_experts", 64)),
+            n_shared_experts=raw.get("n_shared_experts", 2),
+            qk_nope_head_dim=raw.get("qk_nope_head_dim", 128),
             qk_rope_head_dim=qk_rope_head_dim,
-            v_head_dim=v_head_dim,
-            num_experts_per_tok=num_experts_per_tok,
-            moe_intermediate_size=moe_intermediate_size,
+            v_head_dim=raw.get("v_head_dim", 128),
+            num_experts_per_tok=raw.get("num_experts_per_tok"),
+            moe_intermediate_size=raw.get("moe_intermediate_size", 1407),
         )
-        if raw.get("model_type", "deepseek_v2") != "deepseek_v2":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'deepseek_v2'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "deepseek_v2"), "deepseek_v2")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if raw.get("qk_rope_head_dim", 64) is None:
             problems.append(
                 "the configuration class refuses this: TypeError: unsupported operand type(s) for +: 'int' and 'NoneType'"
@@ -210,35 +170,23 @@ class Config:
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        if q_lora_rank is not None:
-            problems.append(f"q_lora_rank is {q_lora_rank!r}; this code was compiled for None")
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if rope_type != "yarn":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'yarn'")
+        problems.expect("q_lora_rank", raw.get("q_lora_rank", 1536), None)
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "yarn",
+        )
         if not mscale_all_dim:
             problems.append(f"mscale_all_dim={mscale_all_dim!r}; this code was compiled for `mscale_all_dim`")
         if factor <= 1:
             problems.append(f"factor={factor!r}; this code was compiled for `factor > 1`")
-        if first_k_dense_replace != 1:
-            problems.append(f"first_k_dense_replace is {first_k_dense_replace!r}; this code was compiled for 1")
-        if mlp_bias:
-            problems.append(f"mlp_bias is {mlp_bias!r}; this code was compiled for False")
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if (
-            raw.get("partial_rotary_factor") is not None
-            or "partial_rotary_factor" in (raw.get("rope_scaling") or {})
-            or (
-                "rope_scaling" not in raw
-                and raw.get("rope_parameters")
-                and ("partial_rotary_factor" in raw["rope_parameters"])
-            )
-        ):
+        problems.expect("first_k_dense_replace", first_k_dense_replace, 1)
+        problems.expect("mlp_bias", raw.get("mlp_bias", False), False)
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
+        if "partial_rotary_factor" in rope_parameters or raw.get("partial_rotary_factor") is not None:
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
-        if "attention_factor" in (raw.get("rope_scaling") or {}) or (
-            "rope_scaling" not in raw and raw.get("rope_parameters") and ("attention_factor" in raw["rope_parameters"])
-        ):
+        if "attention_factor" in rope_parameters:
             problems.append("rope_parameters.attention_factor is given; this code was compiled without it")
         if factor is None:
             problems.append("factor is None; this code was compiled for a value")
@@ -248,9 +196,7 @@ class Config:
             problems.append(f"beta_fast={beta_fast!r}; this code was compiled for `beta_fast`")
         if not beta_slow:
             problems.append(f"beta_slow={beta_slow!r}; this code was compiled for `beta_slow`")
-        if "truncate" in (raw.get("rope_scaling") or {}) or (
-            "rope_scaling" not in raw and raw.get("rope_parameters") and ("truncate" in raw["rope_parameters"])
-        ):
+        if "truncate" in rope_parameters:
             problems.append("rope_parameters.truncate is given; this code was compiled without it")
         if max(
             math.floor(
@@ -273,16 +219,14 @@ class Config:
                 f"original_max_position_embeddings={original_max_position_embeddings!r}, "
                 f"rope_theta={rope_theta!r}"
             )
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if num_attention_heads // num_key_value_heads != 1:
             problems.append(
                 f"num_attention_heads={num_attention_heads!r}, "
                 f"num_key_value_heads={num_key_value_heads!r}; "
                 "this code was compiled for `num_attention_heads // num_key_value_heads == 1`"
             )
-        if topk_method != "greedy":
-            problems.append(f"topk_method is {topk_method!r}; this code was compiled for 'greedy'")
+        problems.expect("topk_method", raw.get("topk_method", "greedy"), "greedy")
         if qk_rope_head_dim // 2 != head_dim // 2:
             problems.append(f"qk_rope_head_dim // 2 is not head_dim // 2: {(qk_rope_head_dim // 2, head_dim // 2)!r}")
         if "beta_fast" not in rope_parameters:
@@ -295,29 +239,7 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "original_max_position_embeddings" not in raw["rope_scaling"]
-                and ("type" in raw["rope_scaling"])
-                and ("rope_type" in raw["rope_scaling"])
-                and (raw["rope_scaling"] is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "original_max_position_embeddings" not in raw["rope_scaling"]
-                and ("type" in raw["rope_scaling"])
-                and ("rope_type" in raw["rope_scaling"])
-                and (raw["rope_scaling"] is not None)
-                and (raw["rope_scaling"]["rope_type"] not in ["llama3", "yarn", "longrope"])
-            )
-            or (
-                raw.get("rope_scaling")
-                and "original_max_position_embeddings" not in raw["rope_scaling"]
-                and ("type" in raw["rope_scaling"])
-                and ("rope_type" not in raw["rope_scaling"])
-                and (raw["rope_scaling"]["type"] not in ["llama3", "yarn", "longrope"])
-            )
-            or (
-                raw.get("rope_scaling")
-                and "original_max_position_embeddings" not in raw["rope_scaling"]
-                and ("type" not in raw["rope_scaling"])
+                and (raw["rope_scaling"].get("rope_type") not in ["llama3", "yarn", "longrope"])
             )
             or (
                 not raw.get("rope_scaling")
@@ -334,32 +256,28 @@ class Config:
             problems.append("rope_parameters.mscale_all_dim is missing")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
+            **sizes,
             beta_fast=beta_fast,
             beta_slow=beta_slow,
             factor=factor,
             original_max_position_embeddings=original_max_position_embeddings,
             rope_theta=rope_theta,
-            head_dim=head_dim,
             first_k_dense_replace=first_k_dense_replace,
-            kv_lora_rank=kv_lora_rank,
-            n_routed_experts=n_routed_experts,
-            n_shared_experts=n_shared_experts,
-            qk_nope_head_dim=qk_nope_head_dim,
-            qk_rope_head_dim=qk_rope_head_dim,
-            v_head_dim=v_head_dim,
-            num_experts_per_tok=num_experts_per_tok,
-            moe_intermediate_size=moe_intermediate_size,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             mscale=mscale,
             mscale_all_dim=mscale_all_dim,
             routed_scaling_factor=raw.get("routed_scaling_factor", 1.0),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -47,6 +47,8 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rope_parameters.type": (str,),
     "rope_interleave": (bool,),
     "attention_bias": (bool,),
+    "head_dim": (int,),
+    "num_local_experts": (int,),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.beta_fast": (float, int),
     "rope_scaling.beta_slow": (float, int),
@@ -58,8 +60,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rope_scaling.rope_type": (str,),
     "rope_scaling.type": (str,),
     "rope_theta": (float, int),
-    "head_dim": (int,),
-    "num_local_experts": (int,),
 }
 
 
@@ -105,7 +105,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -113,95 +113,52 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 129280)
-        hidden_size = raw.get("hidden_size", 7168)
-        intermediate_size = raw.get("intermediate_size", 18432)
-        moe_intermediate_size = raw.get("moe_intermediate_size", 2048)
-        num_hidden_layers = raw.get("num_hidden_layers", 61)
         num_attention_heads = raw.get("num_attention_heads", 128)
-        n_shared_experts = raw.get("n_shared_experts", 1)
-        kv_lora_rank = raw.get("kv_lora_rank", 512)
         q_lora_rank = raw.get("q_lora_rank", 1536)
         qk_rope_head_dim = raw.get("qk_rope_head_dim", 64)
-        v_head_dim = raw.get("v_head_dim", 128)
-        qk_nope_head_dim = raw.get("qk_nope_head_dim", 128)
         n_group = raw.get("n_group", 8)
-        num_experts_per_tok = raw.get("num_experts_per_tok", 8)
         first_k_dense_replace = raw.get("first_k_dense_replace", 3)
-        attention_bias = raw.get("attention_bias", False)
-        hidden_act = raw.get("hidden_act", "silu")
-        rope_interleave = raw.get("rope_interleave", True)
-        norm_topk_prob = raw.get("norm_topk_prob", True)
         n_routed_experts = raw.get("num_local_experts", raw.get("n_routed_experts", 256))
         beta_fast = rope_parameters.get("beta_fast")
         beta_slow = rope_parameters.get("beta_slow")
         factor = rope_parameters.get("factor")
         original_max_position_embeddings = (
-            (
-                raw["rope_scaling"]["original_max_position_embeddings"]
-                if "original_max_position_embeddings" in raw["rope_scaling"]
-                else raw.get("max_position_embeddings", 4096)
-                if "rope_type" in raw["rope_scaling"]
-                else raw.get("max_position_embeddings", 4096)
-            )
+            raw["rope_scaling"].get("original_max_position_embeddings", raw.get("max_position_embeddings", 4096))
             if raw.get("rope_scaling")
             else (raw.get("rope_parameters") or {}).get(
                 "original_max_position_embeddings", raw.get("max_position_embeddings", 4096)
             )
         )
-        rope_theta = (
-            (raw.get("rope_scaling") or {})["rope_theta"]
-            if "rope_theta" in (raw.get("rope_scaling") or {})
-            else (
-                (
-                    raw["rope_theta"]
-                    if raw.get("rope_scaling")
-                    else (raw.get("rope_parameters") or {})["rope_theta"]
-                    if "rope_theta" in (raw.get("rope_parameters") or {})
-                    else raw["rope_theta"]
-                )
-                if (raw.get("rope_parameters") or {}).get("rope_type") in ["llama3", "yarn", "longrope"]
-                else (
-                    raw["rope_theta"] if raw.get("rope_scaling") else (raw.get("rope_parameters") or {})["rope_theta"]
-                )
-                if "rope_theta" in (raw.get("rope_parameters") or {})
-                else raw["rope_theta"]
-            )
-            if "rope_theta" in raw
-            else 10000.0
-        )
+        rope_theta = rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0))
         head_dim = raw.get("head_dim", qk_rope_head_dim)
         mscale = rope_parameters.get("mscale")
         mscale_all_dim = rope_parameters.get("mscale_all_dim")
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads", 128) is None else raw.get("num_key_value_heads", 128)
         )
         sizes = dict(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            moe_intermediate_size=moe_intermediate_size,
-            num_hidden_layers=num_hidden_layers,
+            vocab_size=raw.get("vocab_size", 129280),
+            hidden_size=raw.get("hidden_size", 7168),
+            intermediate_size=raw.get("intermediate_size", 18432),
+            moe_intermediate_size=raw.get("moe_intermediate_size", 2048),
+            num_hidden_layers=raw.get("num_hidden_layers", 61),
             num_attention_heads=num_attention_heads,
-            n_shared_experts=n_shared_experts,
+            n_shared_experts=raw.get("n_shared_experts", 1),
             n_routed_experts=n_routed_experts,
-            kv_lora_rank=kv_lora_rank,
+            kv_lora_rank=raw.get("kv_lora_rank", 512),
             q_lora_rank=q_lora_rank,
             qk_rope_head_dim=qk_rope_head_dim,
-            v_head_dim=v_head_dim,
-            qk_nope_head_dim=qk_nope_head_dim,
+            v_head_dim=raw.get("v_head_dim", 128),
+            qk_nope_head_dim=raw.get("qk_nope_head_dim", 128),
             n_group=n_group,
-            num_experts_per_tok=num_experts_per_tok,
+            num_experts_per_tok=raw.get("num_experts_per_tok", 8),
             head_dim=head_dim,
         )
-        if raw.get("model_type", "deepseek_v3") != "deepseek_v3":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'deepseek_v3'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "deepseek_v3"), "deepseek_v3")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -221,37 +178,21 @@ class Config:
             )
         if q_lora_rank is None:
             problems.append("q_lora_rank is None; this code was compiled for a value")
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if rope_type != "yarn":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'yarn'")
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "yarn",
+        )
         if not mscale_all_dim:
             problems.append(f"mscale_all_dim={mscale_all_dim!r}; this code was compiled for `mscale_all_dim`")
         if factor <= 1:
             problems.append(f"factor={factor!r}; this code was compiled for `factor > 1`")
-        if first_k_dense_replace != 3:
-            problems.append(f"first_k_dense_replace is {first_k_dense_replace!r}; this code was compiled for 3")
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if (
-            raw.get("partial_rotary_factor") is not None
-            or "partial_rotary_factor" in (raw.get("rope_scaling") or {})
-            or (
-                not raw.get("rope_scaling") and "partial_rotary_factor" in (raw.get("rope_parameters") or {})
-                if (raw.get("rope_parameters") or {}).get("rope_type") in ["llama3", "yarn", "longrope"]
-                else "rope_scaling" not in raw
-                and raw.get("rope_parameters") is not None
-                and ("partial_rotary_factor" in raw["rope_parameters"])
-            )
-        ):
+        problems.expect("first_k_dense_replace", first_k_dense_replace, 3)
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
+        if "partial_rotary_factor" in rope_parameters or raw.get("partial_rotary_factor") is not None:
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
-        if "attention_factor" in (raw.get("rope_scaling") or {}) or (
-            not raw.get("rope_scaling") and "attention_factor" in (raw.get("rope_parameters") or {})
-            if (raw.get("rope_parameters") or {}).get("rope_type") in ["llama3", "yarn", "longrope"]
-            else "rope_scaling" not in raw
-            and raw.get("rope_parameters") is not None
-            and ("attention_factor" in raw["rope_parameters"])
-        ):
+        if "attention_factor" in rope_parameters:
             problems.append("rope_parameters.attention_factor is given; this code was compiled without it")
         if factor is None:
             problems.append("factor is None; this code was compiled for a value")
@@ -261,13 +202,7 @@ class Config:
             problems.append(f"beta_fast={beta_fast!r}; this code was compiled for `beta_fast`")
         if not beta_slow:
             problems.append(f"beta_slow={beta_slow!r}; this code was compiled for `beta_slow`")
-        if "truncate" in (raw.get("rope_scaling") or {}) or (
-            not raw.get("rope_scaling") and "truncate" in (raw.get("rope_parameters") or {})
-            if (raw.get("rope_parameters") or {}).get("rope_type") in ["llama3", "yarn", "longrope"]
-            else "rope_scaling" not in raw
-            and raw.get("rope_parameters") is not None
-            and ("truncate" in raw["rope_parameters"])
-        ):
+        if "truncate" in rope_parameters:
             problems.append("rope_parameters.truncate is given; this code was compiled without it")
         if max(
             math.floor(
@@ -290,18 +225,15 @@ class Config:
                 f"original_max_position_embeddings={original_max_position_embeddings!r}, "
                 f"rope_theta={rope_theta!r}"
             )
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
-        if not rope_interleave:
-            problems.append(f"rope_interleave is {rope_interleave!r}; this code was compiled for True")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
+        problems.expect("rope_interleave", raw.get("rope_interleave", True), True)
         if num_attention_heads // num_key_value_heads != 1:
             problems.append(
                 f"num_attention_heads={num_attention_heads!r}, "
                 f"num_key_value_heads={num_key_value_heads!r}; "
                 "this code was compiled for `num_attention_heads // num_key_value_heads == 1`"
             )
-        if not norm_topk_prob:
-            problems.append(f"norm_topk_prob is {norm_topk_prob!r}; this code was compiled for True")
+        problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
         if (qk_rope_head_dim + 1) // 2 != head_dim // 2:
             problems.append(
                 f"(qk_rope_head_dim + 1) // 2 is not head_dim // 2: {((qk_rope_head_dim + 1) // 2, head_dim // 2)!r}"
@@ -318,35 +250,15 @@ class Config:
             (
                 raw.get("rope_scaling")
                 and "original_max_position_embeddings" not in raw["rope_scaling"]
-                and ("type" in raw["rope_scaling"])
-                and ("rope_type" in raw["rope_scaling"])
-                and (raw["rope_scaling"] is None)
-            )
-            or (
-                raw.get("rope_scaling")
-                and "original_max_position_embeddings" not in raw["rope_scaling"]
-                and ("type" in raw["rope_scaling"])
-                and ("rope_type" in raw["rope_scaling"])
-                and (raw["rope_scaling"] is not None)
-                and (raw["rope_scaling"]["rope_type"] not in ["llama3", "yarn", "longrope"])
-            )
-            or (
-                raw.get("rope_scaling")
-                and "original_max_position_embeddings" not in raw["rope_scaling"]
-                and ("type" in raw["rope_scaling"])
-                and ("rope_type" not in raw["rope_scaling"])
-                and (raw["rope_scaling"]["type"] not in ["llama3", "yarn", "longrope"])
-            )
-            or (
-                raw.get("rope_scaling")
-                and "original_max_position_embeddings" not in raw["rope_scaling"]
-                and ("type" not in raw["rope_scaling"])
+                and (raw["rope_scaling"].get("rope_type") not in ["llama3", "yarn", "longrope"])
             )
             or (
                 not raw.get("rope_scaling")
-                and "original_max_position_embeddings" not in (raw.get("rope_parameters") or {})
-                and ((raw.get("rope_parameters") or {}).get("rope_type") not in ["llama3", "yarn", "longrope"])
+                and raw.get("rope_parameters")
+                and ("original_max_position_embeddings" not in raw["rope_parameters"])
+                and (raw["rope_parameters"].get("rope_type") not in ["llama3", "yarn", "longrope"])
             )
+            or (not raw.get("rope_scaling") and (not raw.get("rope_parameters")))
         ):
             problems.append("rope_parameters.original_max_position_embeddings is missing")
         if "mscale" not in rope_parameters:
@@ -355,35 +267,29 @@ class Config:
             problems.append("rope_parameters.mscale_all_dim is missing")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            moe_intermediate_size=moe_intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            n_shared_experts=n_shared_experts,
-            n_routed_experts=n_routed_experts,
-            kv_lora_rank=kv_lora_rank,
-            q_lora_rank=q_lora_rank,
-            qk_rope_head_dim=qk_rope_head_dim,
-            v_head_dim=v_head_dim,
-            qk_nope_head_dim=qk_nope_head_dim,
-            n_group=n_group,
+            **sizes,
             topk_group=raw.get("topk_group", 4),
-            num_experts_per_tok=num_experts_per_tok,
             first_k_dense_replace=first_k_dense_replace,
             beta_fast=beta_fast,
             beta_slow=beta_slow,
             factor=factor,
             original_max_position_embeddings=original_max_position_embeddings,
             rope_theta=rope_theta,
-            head_dim=head_dim,
             routed_scaling_factor=raw.get("routed_scaling_factor", 2.5),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             mscale=mscale,
             mscale_all_dim=mscale_all_dim,
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
-from .flax_stack import run_layers, stack_kv, stack_layers
+from .flax_stack import run_layers, stack_layers
 
 
 def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
@@ -103,14 +103,14 @@ def inv_freq(cfg: Config) -> Array:
 
 
 class DiffLlamaRMSNorm(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype):
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.weight = nnx.Param(jnp.ones((cfg.hidden_size,), dtype))
+    def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
+        self.eps = eps
+        self.weight = nnx.Param(jnp.ones((size,), dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.float32)
-        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.rms_norm_eps)
-        return self.weight[...] * h.astype(x.dtype)
+        h = (h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)).astype(x.dtype)
+        return self.weight[...] * h
 
 
 class RotaryEmbedding(nnx.Module):
@@ -176,8 +176,8 @@ class DecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.self_attn = Attention(cfg, layer, dtype=dtype, rngs=rngs)
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
-        self.input_layernorm = DiffLlamaRMSNorm(cfg, dtype=dtype)
-        self.post_attention_layernorm = DiffLlamaRMSNorm(cfg, dtype=dtype)
+        self.input_layernorm = DiffLlamaRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
+        self.post_attention_layernorm = DiffLlamaRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
         self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
@@ -193,7 +193,7 @@ class Decoder(nnx.Module):
         self.layers = stack_layers(
             lambda layer, rngs: DecoderLayer(cfg, layer, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
         )
-        self.norm = DiffLlamaRMSNorm(cfg, dtype=dtype)
+        self.norm = DiffLlamaRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def __call__(
@@ -206,10 +206,8 @@ class Decoder(nnx.Module):
 
 
 class Model(nnx.Module):
-    """`scan_layers` stacks the parameters of the layers and compiles one layer instead of all, as training wants."""
-
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
-        self.cfg, self.scan_layers = cfg, scan_layers
+        self.cfg, self.scan_layers = cfg, False  # whatever is asked for: the layers are a list
         self.model = Decoder(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
         self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, dtype=dtype, rngs=rngs)
         if cfg.tie_word_embeddings:
@@ -233,15 +231,14 @@ class Model(nnx.Module):
         root = weights.folder(source)
         cfg = Config.from_hf(root)
         model = nnx.eval_shape(lambda: cls(cfg, dtype=dtype, scan_layers=scan_layers, rngs=nnx.Rngs(0)))
-        weights.load_flax(model, root, dtype, sharding.placement(cfg, mesh, scan_layers=scan_layers))
+        weights.load_flax(model, root, dtype, sharding.placement(cfg, mesh, scan_layers=False))
         return model
 
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:
         """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        positions = order  # valid tokens count
+        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         mask = causal_mask(here, here, valid)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 
@@ -251,7 +248,6 @@ class Model(nnx.Module):
         layers = range(cfg.num_hidden_layers)
         shape = (batch_size, cfg.num_key_value_heads, max_length, cfg.head_dim)
         kv: Any = [(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in layers]
-        kv = stack_kv(kv) if self.scan_layers else kv
         valid = jnp.zeros((batch_size, max_length), bool)
         return Cache(kv, valid, jnp.zeros(batch_size, jnp.int32), jnp.int32(0))
 

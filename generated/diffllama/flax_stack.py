@@ -4,35 +4,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from .config import Config
 
 
-def stack_layers(build: Callable[[int, nnx.Rngs], nnx.Module], cfg: Config, scan_layers: bool, rngs: nnx.Rngs) -> Any:
-    """All layers: a list, or one module whose parameters are stacked, [L, ...]."""
-    if scan_layers:
-        return nnx.vmap(partial(build, 0))(rngs.split(cfg.num_hidden_layers))
+def stack_layers(
+    build: Callable[[int, nnx.Rngs], nnx.Module], cfg: Config, scan_layers: bool, rngs: nnx.Rngs
+) -> nnx.List:
+    """All layers. They compute with their numbers, so `scan_layers` changes nothing."""
     return nnx.List(build(layer, rngs) for layer in range(cfg.num_hidden_layers))
 
 
-def run_layers(layers: Any, call: Callable, x: Any, kv: Any) -> tuple[Any, Any]:
-    """`call(layer, x, kv)` over all layers: in turn where they are a list, compiled once where they are stacked."""
-    if not isinstance(layers, nnx.List):
-        graphdef, params = nnx.split(layers)
-        return jax.lax.scan(lambda x, inputs: call(nnx.merge(graphdef, inputs[0]), x, inputs[1]), x, (params, kv))
+def run_layers(layers: nnx.List, call: Callable, x: Any, kv: list[Any] | None) -> tuple[Any, list[Any] | None]:
+    """`call(layer, x, kv)` over all layers in turn."""
     new = []
     for i, layer in enumerate(layers):
         x, layer_kv = call(layer, x, None if kv is None else kv[i])
         new.append(layer_kv)
     return x, None if kv is None else new
-
-
-def stack_kv(kv: list[Any]) -> Any:
-    """The caches of stacked layers, as `run_layers` takes them."""
-    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *kv)

@@ -106,14 +106,14 @@ def repeat_kv(x: Array, num_key_value_heads: int, n_rep: int) -> Array:
 
 
 class RMSNorm(nnx.Module):
-    def __init__(self, cfg: Config, size: int, *, dtype: jnp.dtype):
-        self.rms_norm_eps = cfg.rms_norm_eps
+    def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
+        self.eps = eps
         self.weight = nnx.Param(jnp.ones((size,), dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.float32)
-        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.rms_norm_eps)
-        return self.weight[...] * h.astype(x.dtype)
+        h = (h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)).astype(x.dtype)
+        return self.weight[...] * h
 
 
 class RotaryEmbedding(nnx.Module):
@@ -138,8 +138,8 @@ class Attention(nnx.Module):
         self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
         self.dt_proj = Linear(cfg.num_key_value_heads * cfg.head_dim, cfg.num_key_value_heads, dtype=dtype, rngs=rngs)
         self.o_proj = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.q_norm = RMSNorm(cfg, cfg.head_dim, dtype=dtype)
-        self.k_norm = RMSNorm(cfg, cfg.head_dim, dtype=dtype)
+        self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
+        self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(self, x: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
         B, T = x.shape[:2]
@@ -191,9 +191,9 @@ class DecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.input_residual = nnx.Param(jnp.ones((cfg.hidden_size,), dtype))
         self.post_attention_residual = nnx.Param(jnp.ones((cfg.hidden_size,), dtype))
-        self.input_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
-        self.post_attention_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
@@ -208,7 +208,7 @@ class Decoder(nnx.Module):
         self.layers = stack_layers(
             lambda _layer, rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
         )
-        self.norm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def __call__(self, ids: Array, positions: Array, mask: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
@@ -253,8 +253,7 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        positions = order  # valid tokens count
+        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         mask = additive(causal_mask(here, here, valid), self.model.embed_tokens.embedding[...].dtype)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 

@@ -82,14 +82,14 @@ def repeat_kv(x: Tensor, num_key_value_heads: int, n_rep: int) -> Tensor:
 
 
 class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config, size: int):
+    def __init__(self, size: int, eps: float):
         super().__init__()
-        self.rms_norm_eps = cfg.rms_norm_eps
+        self.eps = eps
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
         h = x.float()
-        return self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.rms_norm_eps)).to(x.dtype)
+        return self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype)
 
 
 class RotaryEmbedding(nn.Module):
@@ -117,8 +117,8 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.dt_proj = nn.Linear(cfg.num_key_value_heads * cfg.head_dim, cfg.num_key_value_heads, bias=False)
         self.o_proj = nn.Linear(cfg.hidden_size, cfg.hidden_size, bias=False)
-        self.q_norm = RMSNorm(cfg, cfg.head_dim)
-        self.k_norm = RMSNorm(cfg, cfg.head_dim)
+        self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
+        self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
@@ -170,9 +170,9 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.input_residual = nn.Parameter(torch.ones(cfg.hidden_size))
         self.post_attention_residual = nn.Parameter(torch.ones(cfg.hidden_size))
-        self.input_layernorm = RMSNorm(cfg, cfg.hidden_size)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.self_attn = Attention(cfg, layer)
-        self.post_attention_layernorm = RMSNorm(cfg, cfg.hidden_size)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.mlp = MLP(cfg)
 
     def forward(self, x: Tensor, mask: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
@@ -185,7 +185,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(cfg, layer) for layer in range(cfg.num_hidden_layers))
-        self.norm = RMSNorm(cfg, cfg.hidden_size)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor, cache: Cache | None) -> Tensor:

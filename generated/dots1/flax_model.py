@@ -21,6 +21,8 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_experts import MoE
+from .flax_layers import MLP, Embed, Linear, RMSNorm, RotaryEmbedding, apply_rope, attend
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -54,100 +56,6 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
 
 
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
-
-
-def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return x * cos + jnp.roll(x, x.shape[-1] // 2, axis=-1) * sin
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
-    """Rows [N, F] of x [N, D] times the weight of their group, whose `axis` is D; rows after the last are zero."""
-
-    def ragged(x: Array, weight: Array, sizes: Array) -> Array:
-        axes = jax.lax.RaggedDotDimensionNumbers((((1,), (axis,)), ((), ())), [0], [0])
-        return jax.lax.ragged_dot_general(x, weight, sizes, axes)
-
-    def in_blocks(x: Array, weight: Array, sizes: Array) -> Array:
-        """Block after block of rows of one group, the last of each group filled up: a CPU has no ragged product."""
-        n, groups, width = x.shape[0], sizes.shape[0], weight.shape[3 - axis]
-        size = max(1, min(32, -(-n // groups)))
-        count = min(n, -(-n // size) + groups)  # more blocks there cannot be
-        blocks = -(-sizes // size)  # of each group
-        ends, last = jnp.cumsum(sizes), jnp.cumsum(blocks)
-        group = jnp.searchsorted(ends, jnp.arange(n), side="right")  # of each row
-        place = jnp.arange(n) + ((last - blocks) * size - (ends - sizes))[group]
-        rows = jnp.zeros((count * size, x.shape[1]), x.dtype).at[place].set(x).reshape(count, size, x.shape[1])
-
-        def product(rows: Array, group: Array) -> Array:
-            return jax.lax.dot_general(rows, weight[group], (((1,), (axis - 1,)), ((), ())))
-
-        def nothing(rows: Array, group: Array) -> Array:
-            return jnp.zeros((size, width), x.dtype)
-
-        owner = jnp.searchsorted(last, jnp.arange(count), side="right")  # the group of each block
-        out = jax.lax.map(lambda block: jax.lax.cond(block[1] < groups, product, nothing, *block), (rows, owner))
-        return jnp.where((group < groups)[:, None], out.reshape(count * size, width)[place], 0)
-
-    return jax.lax.platform_dependent(x, weight, sizes, cpu=in_blocks, default=ragged)
-
-
-def inv_freq(cfg: Config) -> Array:
-    return 1.0 / cfg.rope_theta ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
-
-
-class RMSNorm(nnx.Module):
-    def __init__(self, cfg: Config, size: int, *, dtype: jnp.dtype):
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.float32)
-        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.rms_norm_eps)
-        return self.weight[...] * h.astype(x.dtype)
-
-
-class RotaryEmbedding(nnx.Module):
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
-
-    def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(jnp.float32) * inv_freq(self.cfg)
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
-
-
 class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
@@ -155,8 +63,8 @@ class Attention(nnx.Module):
         self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
         self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
         self.o_proj = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.q_norm = RMSNorm(cfg, cfg.head_dim, dtype=dtype)
-        self.k_norm = RMSNorm(cfg, cfg.head_dim, dtype=dtype)
+        self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
+        self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
         self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
@@ -174,93 +82,6 @@ class Attention(nnx.Module):
         return self.o_proj(out), kv
 
 
-class MLP(nnx.Module):
-    def __init__(self, cfg: Config, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gate_proj = Linear(cfg.hidden_size, out_features, dtype=dtype, rngs=rngs)
-        self.up_proj = Linear(cfg.hidden_size, out_features, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(out_features, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
-
-
-class Experts(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.n_routed_experts = cfg.n_routed_experts
-        self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.gate_up_proj = nnx.Param(
-            nnx.initializers.normal(0.02)(
-                rngs.params(), (cfg.n_routed_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size), dtype
-            )
-        )
-        self.down_proj = nnx.Param(
-            nnx.initializers.normal(0.02)(
-                rngs.params(), (cfg.n_routed_experts, cfg.hidden_size, cfg.moe_intermediate_size), dtype
-            )
-        )
-
-    def __call__(self, x: Array, top_k_index: Array, top_k_weights: Array) -> Array:
-        experts = top_k_index.reshape(-1)
-        order = jnp.argsort(experts)
-        sizes = jnp.bincount(experts, length=self.n_routed_experts)
-        token_idx = order // self.num_experts_per_tok
-        gate, up = jnp.split(grouped_dot(x[token_idx], self.gate_up_proj[...], sizes, axis=2), 2, axis=-1)
-        h = grouped_dot(jax.nn.silu(gate) * up, self.down_proj[...], sizes, axis=2)
-        h = h * top_k_weights[token_idx, order % self.num_experts_per_tok, None]
-        return jnp.zeros_like(x).at[token_idx].add(h.astype(gate.dtype))
-
-
-class TopkRouter(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.hidden_size = cfg.hidden_size
-        self.n_group = cfg.n_group
-        self.n_routed_experts = cfg.n_routed_experts
-        self.topk_group = cfg.topk_group
-        self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.routed_scaling_factor = cfg.routed_scaling_factor
-        self.weight = nnx.Param(
-            nnx.initializers.normal(0.02)(rngs.params(), (cfg.n_routed_experts, cfg.hidden_size), dtype)
-        )
-        self.e_score_correction_bias = nnx.Variable(jnp.zeros((cfg.n_routed_experts,), dtype))
-
-    def __call__(self, x: Array) -> tuple[Array, Array]:
-        router_logits = jnp.einsum(
-            "...D,FD->...F", x.reshape(-1, self.hidden_size).astype(jnp.float32), self.weight[...].astype(jnp.float32)
-        )
-        scores = jax.nn.sigmoid(router_logits)
-        scores_for_choice = scores + self.e_score_correction_bias[...]
-        group_scores, _ = jax.lax.top_k(
-            scores_for_choice.reshape(-1, self.n_group, self.n_routed_experts // self.n_group), 2
-        )
-        group_scores = group_scores.sum(axis=-1)
-        _, group_idx = jax.lax.top_k(group_scores, self.topk_group)
-        score_mask = jnp.put_along_axis(jnp.zeros_like(group_scores), group_idx, 1, axis=-1, inplace=False)
-        score_mask = jnp.broadcast_to(
-            score_mask[..., None], (score_mask.shape[0], self.n_group, self.n_routed_experts // self.n_group)
-        )
-        scores_for_choice = jnp.where(
-            ~score_mask.reshape(-1, self.n_routed_experts).astype(jnp.bool_), float("-inf"), scores_for_choice
-        )
-        _, topk_indices = jax.lax.top_k(scores_for_choice, self.num_experts_per_tok)
-        topk_weights = jnp.take_along_axis(scores, topk_indices, axis=-1)
-        topk_weights = topk_weights / (topk_weights.sum(axis=-1, keepdims=True) + 1e-20)
-        return topk_weights * self.routed_scaling_factor, topk_indices
-
-
-class MoE(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.hidden_size = cfg.hidden_size
-        self.experts = Experts(cfg, dtype=dtype, rngs=rngs)
-        self.gate = TopkRouter(cfg, dtype=dtype, rngs=rngs)
-        self.shared_experts = MLP(cfg, cfg.moe_intermediate_size * cfg.n_shared_experts, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        B, T = x.shape[:2]
-        topk_weights, topk_indices = self.gate(x)
-        h = self.experts(x.reshape(-1, self.hidden_size), topk_indices, topk_weights).reshape(B, T, self.hidden_size)
-        return h + self.shared_experts(x)
-
-
 class DecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
@@ -270,8 +91,8 @@ class DecoderLayer(nnx.Module):
             if layer < cfg.first_k_dense_replace
             else MoE(cfg, dtype=dtype, rngs=rngs)
         )
-        self.input_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
-        self.post_attention_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
         self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
@@ -287,7 +108,7 @@ class Decoder(nnx.Module):
         self.layers = stack_layers(
             lambda layer, rngs: DecoderLayer(cfg, layer, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
         )
-        self.norm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def __call__(
@@ -337,8 +158,7 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        positions = order  # valid tokens count
+        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         mask = causal_mask(here, here, valid)
         window_mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
         return self._run(ids, positions, mask, window_mask, None, 0, last_only)[0]

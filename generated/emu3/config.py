@@ -56,7 +56,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -64,19 +64,13 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         hidden_size = 4096 if raw.get("text_config") is None else raw["text_config"].get("hidden_size", 4096)
-        intermediate_size = (
-            14336 if raw.get("text_config") is None else raw["text_config"].get("intermediate_size", 14336)
-        )
         num_attention_heads = (
             32 if raw.get("text_config") is None else raw["text_config"].get("num_attention_heads", 32)
         )
-        num_hidden_layers = 32 if raw.get("text_config") is None else raw["text_config"].get("num_hidden_layers", 32)
         num_key_value_heads = 8 if raw.get("text_config") is None else raw["text_config"].get("num_key_value_heads", 8)
-        vocab_size = 184622 if raw.get("text_config") is None else raw["text_config"].get("vocab_size", 184622)
-        hidden_act = "silu" if raw.get("text_config") is None else raw["text_config"].get("hidden_act", "silu")
         rope_type = (
             (raw.get("text_config") or {})["rope_parameters"].get(
                 "rope_type", (raw.get("text_config") or {})["rope_parameters"].get("type", "default")
@@ -86,22 +80,22 @@ class Config:
         )
         sizes = dict(
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            intermediate_size=14336
+            if raw.get("text_config") is None
+            else raw["text_config"].get("intermediate_size", 14336),
             num_attention_heads=num_attention_heads,
-            num_hidden_layers=num_hidden_layers,
+            num_hidden_layers=32 if raw.get("text_config") is None else raw["text_config"].get("num_hidden_layers", 32),
             num_key_value_heads=num_key_value_heads,
-            vocab_size=vocab_size,
+            vocab_size=184622 if raw.get("text_config") is None else raw["text_config"].get("vocab_size", 184622),
         )
-        if raw.get("model_type", "emu3") != "emu3":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'emu3'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "emu3"), "emu3")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(
             isinstance(item, dict) for item in ((raw.get("text_config") or {}).get("rope_parameters") or {}).values()
         ):
             problems.append("text_config.rope_parameters holds objects that this code does not know")
         if any(
-            isinstance(item, dict) and name not in ["rope_parameters"]
+            isinstance(item, dict) and name not in ["id2label", "label2id", "rope_parameters"]
             for name, item in (raw.get("text_config") or {}).items()
         ):
             problems.append("text_config holds objects that this code does not know")
@@ -131,17 +125,11 @@ class Config:
                 f"text_config.head_dim is {(raw.get('text_config') or {})['head_dim']!r}"
                 "; this code was compiled for `hidden_size // num_attention_heads`"
             )
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"text_config.hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if rope_type != "default":
-            problems.append(
-                f"text_config.rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'"
-            )
-        if (raw.get("text_config") or {}).get("is_causal", True) is not True:
-            problems.append(
-                "text_config.is_causal is "
-                f"{(raw.get('text_config') or {})['is_causal']!r}; this code was compiled for True"
-            )
+        problems.expect(
+            "text_config.hidden_act", (raw.get("text_config") or {}).get("hidden_act", "silu"), "silu", "swish"
+        )
+        problems.expect("text_config.rope_parameters.rope_type", rope_type, "default")
+        problems.expect("text_config.is_causal", (raw.get("text_config") or {}).get("is_causal", True), True)
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
                 f"num_attention_heads={num_attention_heads!r}, "
@@ -150,22 +138,24 @@ class Config:
             )
         _refuse(problems)
         return cls(
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_attention_heads=num_attention_heads,
-            num_hidden_layers=num_hidden_layers,
-            num_key_value_heads=num_key_value_heads,
-            vocab_size=vocab_size,
+            **sizes,
             rms_norm_eps=1e-05 if raw.get("text_config") is None else raw["text_config"].get("rms_norm_eps", 1e-05),
-            rope_theta_rope_parameters=1000000.0
-            if raw.get("text_config") is None
-            else raw["text_config"]["rope_parameters"].get(
-                "rope_theta", raw["text_config"].get("rope_theta", 1000000.0)
+            rope_theta_rope_parameters=(raw.get("text_config") or {})["rope_parameters"].get(
+                "rope_theta", (raw.get("text_config") or {}).get("rope_theta", 1000000.0)
             )
-            if raw["text_config"].get("rope_parameters")
-            else raw["text_config"].get("rope_theta", 1000000.0),
+            if (raw.get("text_config") or {}).get("rope_parameters")
+            else (raw.get("text_config") or {}).get("rope_theta", 1000000.0),
             tie_word_embeddings=(raw.get("text_config") or {}).get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

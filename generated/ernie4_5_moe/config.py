@@ -32,13 +32,13 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "moe_layer_end_index": (int,),
     "moe_layer_interval": (int,),
     "moe_norm_min": (float, int),
-    "rope_theta": (float, int),
     "num_experts": (int,),
     "num_experts_per_tok": (float, int),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
     "rope_scaling.type": (str,),
+    "rope_theta": (float, int),
 }
 
 
@@ -76,7 +76,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -84,40 +84,31 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 103424)
         hidden_size = raw.get("hidden_size", 2560)
-        intermediate_size = raw.get("intermediate_size", 12288)
         num_hidden_layers = raw.get("num_hidden_layers", 28)
         num_attention_heads = raw.get("num_attention_heads", 20)
         num_key_value_heads = raw.get("num_key_value_heads", 4)
-        moe_intermediate_size = raw.get("moe_intermediate_size", 1536)
         moe_num_shared_experts = raw.get("moe_num_shared_experts", 2)
         moe_layer_start_index = raw.get("moe_layer_start_index", 1)
-        use_bias = raw.get("use_bias", False)
-        moe_layer_interval = raw.get("moe_layer_interval", 1)
-        hidden_act = raw.get("hidden_act", "silu")
         moe_num_experts = raw.get("num_experts", raw.get("moe_num_experts", 64))
         moe_layer_end_index = (
             num_hidden_layers - 1 if raw.get("moe_layer_end_index", -1) == -1 else raw.get("moe_layer_end_index", -1)
         )
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 103424),
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            intermediate_size=raw.get("intermediate_size", 12288),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
-            moe_intermediate_size=moe_intermediate_size,
+            moe_intermediate_size=raw.get("moe_intermediate_size", 1536),
             moe_num_experts=moe_num_experts,
         )
-        if raw.get("model_type", "ernie4_5_moe") != "ernie4_5_moe":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'ernie4_5_moe'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "ernie4_5_moe"), "ernie4_5_moe")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -139,45 +130,44 @@ class Config:
             problems.append(
                 f"head_dim is {raw['head_dim']!r}; this code was compiled for `hidden_size // num_attention_heads`"
             )
-        if use_bias:
-            problems.append(f"use_bias is {use_bias!r}; this code was compiled for False")
-        if moe_layer_interval != 1:
-            problems.append(f"moe_layer_interval is {moe_layer_interval!r}; this code was compiled for 1")
-        if moe_layer_start_index != 1:
-            problems.append(f"moe_layer_start_index is {moe_layer_start_index!r}; this code was compiled for 1")
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if moe_layer_end_index != 27:
-            problems.append(f"moe_layer_end_index is {moe_layer_end_index!r}; this code was compiled for 27")
+        problems.expect("use_bias", raw.get("use_bias", False), False)
+        problems.expect("moe_layer_interval", raw.get("moe_layer_interval", 1), 1)
+        problems.expect("moe_layer_start_index", moe_layer_start_index, 1)
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
+        problems.expect("moe_layer_end_index", moe_layer_end_index, 27)
         if moe_num_shared_experts <= 0:
             problems.append(
                 f"moe_num_shared_experts={moe_num_shared_experts!r}; "
                 "this code was compiled for `moe_num_shared_experts > 0`"
             )
-        if rope_type != "default":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if moe_num_experts != 64:
             problems.append(f"moe_num_experts is not 64: {(moe_num_experts, 64)!r}")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
+            **sizes,
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 500000.0)),
-            moe_intermediate_size=moe_intermediate_size,
             moe_k=raw.get("num_experts_per_tok", raw.get("moe_k", 6)),
-            moe_num_experts=moe_num_experts,
             moe_num_shared_experts=moe_num_shared_experts,
             moe_layer_start_index=moe_layer_start_index,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
             moe_norm_min=raw.get("moe_norm_min", 1e-12),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_experts import SparseMoeBlock
+from .torch_layers import MLP, RMSNorm, RotaryEmbedding, apply_rotary_pos_emb
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -61,57 +63,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-def grouped_linear(x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
-    """Rows [N, F] of x [N, D] times the weight [E, F, D] of their group; rows after the last group give zero."""
-    counts = sizes.tolist()
-    *groups, rest = x.split([*counts, len(x) - sum(counts)])
-    out = [F.linear(rows, w) for rows, w in zip(groups, weight, strict=True) if len(rows)]
-    return torch.cat([*out, rest.new_zeros(len(rest), weight.shape[1])])
-
-
-def inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        return 1.0 / cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
-
-
-def rotate_half(x: Tensor) -> Tensor:
-    B = x.shape[0]
-    T = x.shape[2]
-    return torch.stack((-x[..., 1::2], x[..., 0::2]), dim=-1).reshape(B, x.shape[1], T, -1)
-
-
-def apply_rotary_pos_emb(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-    cos = cos[:, None][..., : (q.shape[3] + 1) // 2].repeat_interleave(2, dim=-1)
-    sin = sin[:, None][..., : (q.shape[3] + 1) // 2].repeat_interleave(2, dim=-1)
-    q2 = q.float() * cos
-    q2 = q2 + rotate_half(q).float() * sin
-    k2 = k.float() * cos
-    k = k2 + rotate_half(k).float() * sin
-    return q2.to(q.dtype), k.to(q.dtype)
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.weight = nn.Parameter(torch.ones(cfg.hidden_size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.float()
-        return self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.rms_norm_eps)).to(x.dtype)
-
-
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        freqs = positions[..., None].float() * self.inv_freq
-        emb = torch.cat((freqs, freqs), dim=-1)
-        return torch.cos(emb), torch.sin(emb)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -136,89 +87,13 @@ class Attention(nn.Module):
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class MLP(nn.Module):
-    def __init__(self, cfg: Config, out_features: int):
-        super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.down_proj = nn.Linear(out_features, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
-
-
-class Statics(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.e_score_correction_bias = nn.Parameter(torch.empty(1, cfg.moe_num_experts), requires_grad=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.e_score_correction_bias.squeeze(0)
-
-
-class TopKRouter(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.moe_k = cfg.moe_k
-        self.moe_norm_min = cfg.moe_norm_min
-        self.weight = nn.Parameter(torch.empty(cfg.moe_num_experts, cfg.hidden_size))
-        self.moe_statics = Statics(cfg)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        router_logits = F.linear(x.float(), self.weight.float())
-        routing_weights = F.softmax(router_logits, dim=-1)
-        _, selected_experts = self.moe_statics(routing_weights).topk(self.moe_k)
-        routing_weights = routing_weights.gather(-1, selected_experts)
-        routing_weights = routing_weights / torch.clamp(
-            routing_weights.sum(dim=-1, keepdim=True), min=self.moe_norm_min
-        )
-        return routing_weights.to(x.dtype), selected_experts
-
-
-class Experts(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.moe_num_experts = cfg.moe_num_experts
-        self.moe_k = cfg.moe_k
-        self.gate_up_proj = nn.Parameter(
-            torch.empty(cfg.moe_num_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size)
-        )
-        self.down_proj = nn.Parameter(torch.empty(cfg.moe_num_experts, cfg.hidden_size, cfg.moe_intermediate_size))
-
-    def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        experts = top_k_index.reshape(-1)
-        order = experts.argsort(stable=True)
-        sizes = torch.bincount(experts, minlength=self.moe_num_experts)
-        token_idx = order // self.moe_k
-        gate, up = grouped_linear(x[token_idx], self.gate_up_proj, sizes).chunk(2, dim=-1)
-        h = grouped_linear(F.silu(gate) * up, self.down_proj, sizes)
-        h = h * top_k_weights[token_idx, order % self.moe_k, None]
-        return torch.zeros_like(x).index_add(0, token_idx, h)
-
-
-class SparseMoeBlock(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.hidden_size = cfg.hidden_size
-        self.gate = TopKRouter(cfg)
-        self.experts = Experts(cfg)
-        self.shared_experts = MLP(cfg, cfg.moe_intermediate_size * cfg.moe_num_shared_experts)
-
-    def forward(self, x: Tensor) -> Tensor:
-        B, T = x.shape[:2]
-        x = x.reshape(-1, self.hidden_size)
-        top_k_weights, top_k_index = self.gate(x)
-        out = self.experts(x, top_k_index, top_k_weights) + self.shared_experts(x)
-        return out.reshape(B, T, self.hidden_size)
-
-
 class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.self_attn = Attention(cfg, layer)
         self.mlp = MLP(cfg, cfg.intermediate_size) if layer < cfg.moe_layer_start_index else SparseMoeBlock(cfg)
-        self.input_layernorm = RMSNorm(cfg)
-        self.post_attention_layernorm = RMSNorm(cfg)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), mask, cos, sin, cache)
@@ -230,7 +105,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(cfg, layer) for layer in range(cfg.num_hidden_layers))
-        self.norm = RMSNorm(cfg)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:

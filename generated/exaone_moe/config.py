@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -87,23 +87,15 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 102400)
-        hidden_size = raw.get("hidden_size", 4096)
-        intermediate_size = raw.get("intermediate_size", 16384)
         num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
         num_key_value_heads = raw.get("num_key_value_heads", 32)
         sliding_window = raw.get("sliding_window", 4096)
-        moe_intermediate_size = raw.get("moe_intermediate_size", 1024)
         num_experts = raw.get("num_experts", 64)
-        num_experts_per_tok = raw.get("num_experts_per_tok", 8)
-        num_shared_experts = raw.get("num_shared_experts", 1)
         n_group = raw.get("n_group", 1)
-        hidden_act = raw.get("hidden_act", "silu")
-        norm_topk_prob = raw.get("norm_topk_prob", True)
         head_dim = raw.get("head_dim")
         layer_types = (
             tuple(
@@ -121,25 +113,22 @@ class Config:
             if raw.get("mlp_layer_types") is None
             else raw["mlp_layer_types"]
         )
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         sizes = dict(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            vocab_size=raw.get("vocab_size", 102400),
+            hidden_size=raw.get("hidden_size", 4096),
+            intermediate_size=raw.get("intermediate_size", 16384),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
-            moe_intermediate_size=moe_intermediate_size,
+            moe_intermediate_size=raw.get("moe_intermediate_size", 1024),
             num_experts=num_experts,
-            num_experts_per_tok=num_experts_per_tok,
-            num_shared_experts=num_shared_experts,
+            num_experts_per_tok=raw.get("num_experts_per_tok", 8),
+            num_shared_experts=raw.get("num_shared_experts", 1),
             n_group=n_group,
             head_dim=head_dim,
         )
-        if raw.get("model_type", "exaone_moe") != "exaone_moe":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'exaone_moe'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "exaone_moe"), "exaone_moe")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if raw.get("sliding_window", 4096) is None:
             problems.append("the configuration class refuses this: ZeroDivisionError: integer modulo by zero")
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
@@ -159,15 +148,13 @@ class Config:
             problems.append(f"n_group does not divide num_experts: {(num_experts, n_group)!r}")
         if "head_dim" not in raw:
             problems.append("head_dim is missing; this code was compiled with it")
-        if not {*mlp_layer_types} <= {"dense", "sparse"}:
-            problems.append(
-                f"mlp_layer_types holds {sorted({*mlp_layer_types} - {'dense', 'sparse'}, key=str)!r}"
-                "; this code was compiled for 'dense', 'sparse'"
-            )
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if rope_type != "default":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
+        problems.expect_each("mlp_layer_types", mlp_layer_types, "dense", "sparse")
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
         if "sliding_attention" not in layer_types:
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `'sliding_attention' in layer_types`"
@@ -176,17 +163,11 @@ class Config:
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `'full_attention' in layer_types`"
             )
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
-        if not {*layer_types} <= {"sliding_attention", "full_attention"}:
-            problems.append(
-                f"layer_types holds {sorted({*layer_types} - {'sliding_attention', 'full_attention'}, key=str)!r}"
-                "; this code was compiled for 'sliding_attention', 'full_attention'"
-            )
+        problems.expect("is_causal", raw.get("is_causal", True), True)
+        problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
         if sliding_window is None:
             problems.append("sliding_window is None; this code was compiled for a value")
-        if not norm_topk_prob:
-            problems.append(f"norm_topk_prob is {norm_topk_prob!r}; this code was compiled for True")
+        problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
         if num_hidden_layers != len(layer_types):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
@@ -200,20 +181,9 @@ class Config:
             problems.append("head_dim is missing")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
+            **sizes,
             sliding_window=sliding_window,
-            moe_intermediate_size=moe_intermediate_size,
-            num_experts=num_experts,
-            num_experts_per_tok=num_experts_per_tok,
-            num_shared_experts=num_shared_experts,
-            n_group=n_group,
             topk_group=raw.get("topk_group", 1),
-            head_dim=head_dim,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             routed_scaling_factor=raw.get("routed_scaling_factor", 2.5),
@@ -221,6 +191,21 @@ class Config:
             mlp_layer_types=tuple(mlp_layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

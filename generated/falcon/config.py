@@ -14,7 +14,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "hidden_size": (int,),
     "num_hidden_layers": (int,),
     "num_attention_heads": (int,),
-    "num_ln_in_parallel_attn": (int,),
+    "num_ln_in_parallel_attn": (int, type(None)),
     "layer_norm_epsilon": (float, int),
     "num_kv_heads": (int, type(None)),
     "alibi": (bool,),
@@ -65,7 +65,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -73,38 +73,24 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 65024)
-        num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 71)
-        new_decoder_architecture = raw.get("new_decoder_architecture", False)
-        bias = raw.get("bias", False)
-        activation = raw.get("activation", "gelu")
-        num_ln_in_parallel_attn = raw.get("num_ln_in_parallel_attn")
-        parallel_attn = raw.get("parallel_attn", True)
-        alibi = raw.get("alibi", False)
         hidden_size = raw.get("hidden_size", 4544) if raw.get("n_embed") is None else raw["n_embed"]
         num_kv_heads = num_attention_heads if raw.get("num_kv_heads") is None else raw["num_kv_heads"]
-        ffn_hidden_size = (
-            (raw.get("hidden_size", 4544) * 4 if raw.get("n_embed") is None else raw["n_embed"] * 4)
-            if raw.get("ffn_hidden_size") is None
-            else raw["ffn_hidden_size"]
-        )
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 65024),
             hidden_size=hidden_size,
-            num_hidden_layers=num_hidden_layers,
+            num_hidden_layers=raw.get("num_hidden_layers", 32),
             num_attention_heads=num_attention_heads,
             num_kv_heads=num_kv_heads,
-            ffn_hidden_size=ffn_hidden_size,
+            ffn_hidden_size=(raw.get("hidden_size", 4544) * 4 if raw.get("n_embed") is None else raw["n_embed"] * 4)
+            if raw.get("ffn_hidden_size") is None
+            else raw["ffn_hidden_size"],
         )
-        if raw.get("model_type", "falcon") != "falcon":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'falcon'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "falcon"), "falcon")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -121,24 +107,18 @@ class Config:
             problems.append(
                 f"num_kv_heads does not divide num_attention_heads: {(num_attention_heads, num_kv_heads)!r}"
             )
-        if not new_decoder_architecture:
-            problems.append(
-                f"new_decoder_architecture is {new_decoder_architecture!r}; this code was compiled for True"
-            )
-        if bias:
-            problems.append(f"bias is {bias!r}; this code was compiled for False")
-        if activation != "gelu":
-            problems.append(f"activation is {activation!r}; this code was compiled for 'gelu'")
-        if num_ln_in_parallel_attn is not None:
-            problems.append(f"num_ln_in_parallel_attn is {num_ln_in_parallel_attn!r}; this code was compiled for None")
-        if not parallel_attn:
-            problems.append(f"parallel_attn is {parallel_attn!r}; this code was compiled for True")
-        if rope_type != "default":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if alibi:
-            problems.append(f"alibi is {alibi!r}; this code was compiled for False")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("new_decoder_architecture", raw.get("new_decoder_architecture", False), True)
+        problems.expect("bias", raw.get("bias", False), False)
+        problems.expect("activation", raw.get("activation", "gelu"), "gelu")
+        problems.expect("num_ln_in_parallel_attn", raw.get("num_ln_in_parallel_attn"), None)
+        problems.expect("parallel_attn", raw.get("parallel_attn", True), True)
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
+        problems.expect("alibi", raw.get("alibi", False), False)
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if 2 * num_attention_heads * (hidden_size // num_attention_heads // 2) != 2 * (
             (
                 2 * num_attention_heads * (hidden_size // num_attention_heads // 2)
@@ -155,16 +135,20 @@ class Config:
             )
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_kv_heads=num_kv_heads,
-            ffn_hidden_size=ffn_hidden_size,
+            **sizes,
             layer_norm_epsilon=raw.get("layer_norm_epsilon", 1e-05),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

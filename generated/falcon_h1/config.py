@@ -49,11 +49,11 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "attention_bias": (bool,),
     "mlp_bias": (bool,),
     "head_dim": (int,),
-    "rope_theta": (float, int),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
     "rope_scaling.type": (str,),
+    "rope_theta": (float, int),
 }
 
 
@@ -104,7 +104,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -112,26 +112,15 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 128000)
         hidden_size = raw.get("hidden_size", 4096)
-        intermediate_size = raw.get("intermediate_size", 14336)
         num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
         mamba_d_ssm = raw.get("mamba_d_ssm", 1024)
         mamba_n_heads = raw.get("mamba_n_heads", 128)
         mamba_n_groups = raw.get("mamba_n_groups", 1)
-        mamba_d_conv = raw.get("mamba_d_conv", 4)
-        mamba_chunk_size = raw.get("mamba_chunk_size", 256)
-        mlp_bias = raw.get("mlp_bias", False)
-        hidden_act = raw.get("hidden_act", "silu")
-        mamba_conv_bias = raw.get("mamba_conv_bias", True)
-        mamba_proj_bias = raw.get("mamba_proj_bias", False)
-        mamba_rms_norm = raw.get("mamba_rms_norm", False)
-        projectors_bias = raw.get("projectors_bias", False)
-        attention_bias = raw.get("attention_bias", False)
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads", 8) is None else raw.get("num_key_value_heads", 8)
         )
@@ -146,28 +135,22 @@ class Config:
         )
         head_dim = raw.get("head_dim")
         mlp_multipliers = [1.0, 1.0] if raw.get("mlp_multipliers") is None else raw["mlp_multipliers"]
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 128000),
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            intermediate_size=raw.get("intermediate_size", 14336),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             mamba_d_ssm=mamba_d_ssm,
             mamba_n_heads=mamba_n_heads,
-            mamba_d_conv=mamba_d_conv,
-            mamba_chunk_size=mamba_chunk_size,
+            mamba_d_conv=raw.get("mamba_d_conv", 4),
+            mamba_chunk_size=raw.get("mamba_chunk_size", 256),
             head_dim=head_dim,
         )
-        if raw.get("model_type", "falcon_h1") != "falcon_h1":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'falcon_h1'")
-        if raw.get("time_step_limit", [0.0, inf]) != [0.0, inf]:
-            problems.append(
-                f"time_step_limit is {raw.get('time_step_limit', [0.0, inf])!r}; this code was compiled for [0.0, inf]"
-            )
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "falcon_h1"), "falcon_h1")
+        problems.expect("time_step_limit", raw.get("time_step_limit", [0.0, inf]), [0.0, inf])
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -187,32 +170,27 @@ class Config:
             problems.append(f"mamba_n_heads does not divide mamba_d_ssm: {(mamba_d_ssm, mamba_n_heads)!r}")
         if mamba_d_ssm % mamba_d_head:
             problems.append(f"mamba_d_head does not divide mamba_d_ssm: {(mamba_d_ssm, mamba_d_head)!r}")
-        if mlp_bias:
-            problems.append(f"mlp_bias is {mlp_bias!r}; this code was compiled for False")
-        if hidden_act != "silu":
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
+        problems.expect("mlp_bias", raw.get("mlp_bias", False), False)
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu")
         if len(mlp_multipliers) != 2:
             problems.append(
                 f"mlp_multipliers={mlp_multipliers!r}; this code was compiled for `len(mlp_multipliers)` being 2"
             )
         if mamba_d_ssm is None:
             problems.append("mamba_d_ssm is None; this code was compiled for a value")
-        if not mamba_conv_bias:
-            problems.append(f"mamba_conv_bias is {mamba_conv_bias!r}; this code was compiled for True")
-        if mamba_proj_bias:
-            problems.append(f"mamba_proj_bias is {mamba_proj_bias!r}; this code was compiled for False")
-        if mamba_rms_norm:
-            problems.append(f"mamba_rms_norm is {mamba_rms_norm!r}; this code was compiled for False")
-        if projectors_bias:
-            problems.append(f"projectors_bias is {projectors_bias!r}; this code was compiled for False")
+        problems.expect("mamba_conv_bias", raw.get("mamba_conv_bias", True), True)
+        problems.expect("mamba_proj_bias", raw.get("mamba_proj_bias", False), False)
+        problems.expect("mamba_rms_norm", raw.get("mamba_rms_norm", False), False)
+        problems.expect("projectors_bias", raw.get("projectors_bias", False), False)
         if "head_dim" not in raw:
             problems.append("head_dim is missing; this code was compiled with it")
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if rope_type != "default":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if mamba_n_heads * mamba_d_head != mamba_d_ssm:
             problems.append(
                 f"mamba_n_heads * mamba_d_head is not mamba_d_ssm: {(mamba_n_heads * mamba_d_head, mamba_d_ssm)!r}"
@@ -223,20 +201,10 @@ class Config:
             problems.append("head_dim is missing")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
-            mamba_d_ssm=mamba_d_ssm,
-            mamba_n_heads=mamba_n_heads,
+            **sizes,
             mamba_d_head=mamba_d_head,
             mamba_n_groups=mamba_n_groups,
             mamba_d_state=raw.get("mamba_d_state", 256),
-            mamba_d_conv=mamba_d_conv,
-            mamba_chunk_size=mamba_chunk_size,
-            head_dim=head_dim,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
             time_step_limit_0=0.0,
             time_step_limit_1=1e309,
@@ -257,6 +225,15 @@ class Config:
             ssm_out_multiplier=raw.get("ssm_out_multiplier", 1.0),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

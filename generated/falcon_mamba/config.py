@@ -54,7 +54,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -62,66 +62,50 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 50280)
         hidden_size = raw.get("hidden_size", 768)
-        state_size = raw.get("state_size", 16)
         num_hidden_layers = raw.get("num_hidden_layers", 32)
-        conv_kernel = raw.get("conv_kernel", 4)
-        use_conv_bias = raw.get("use_conv_bias", True)
-        hidden_act = raw.get("hidden_act", "silu")
-        use_bias = raw.get("use_bias", False)
-        residual_in_fp32 = raw.get("residual_in_fp32", True)
-        use_associative_scan = raw.get("use_associative_scan", True)
-        time_step_rank = (
-            math.ceil(hidden_size / 16)
-            if raw.get("time_step_rank", "auto") == "auto"
-            else raw.get("time_step_rank", "auto")
-        )
-        intermediate_size = (
-            raw["intermediate_size"] if "intermediate_size" in raw else raw.get("expand", 2) * hidden_size
-        )
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 50280),
             hidden_size=hidden_size,
-            state_size=state_size,
+            state_size=raw.get("state_size", 16),
             num_hidden_layers=num_hidden_layers,
-            conv_kernel=conv_kernel,
-            time_step_rank=time_step_rank,
-            intermediate_size=intermediate_size,
+            conv_kernel=raw.get("conv_kernel", 4),
+            time_step_rank=math.ceil(hidden_size / 16)
+            if raw.get("time_step_rank", "auto") == "auto"
+            else raw.get("time_step_rank", "auto"),
+            intermediate_size=raw["intermediate_size"]
+            if "intermediate_size" in raw
+            else raw.get("expand", 2) * hidden_size,
         )
-        if raw.get("model_type", "falcon_mamba") != "falcon_mamba":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'falcon_mamba'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "falcon_mamba"), "falcon_mamba")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
-        if not use_conv_bias:
-            problems.append(f"use_conv_bias is {use_conv_bias!r}; this code was compiled for True")
-        if hidden_act != "silu":
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if use_bias:
-            problems.append(f"use_bias is {use_bias!r}; this code was compiled for False")
-        if not residual_in_fp32:
-            problems.append(f"residual_in_fp32 is {residual_in_fp32!r}; this code was compiled for True")
-        if not use_associative_scan:
-            problems.append(f"use_associative_scan is {use_associative_scan!r}; this code was compiled for True")
+        problems.expect("use_conv_bias", raw.get("use_conv_bias", True), True)
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu")
+        problems.expect("use_bias", raw.get("use_bias", False), False)
+        problems.expect("residual_in_fp32", raw.get("residual_in_fp32", True), True)
+        problems.expect("use_associative_scan", raw.get("use_associative_scan", True), True)
         if num_hidden_layers != 64:
             problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            state_size=state_size,
-            num_hidden_layers=num_hidden_layers,
-            conv_kernel=conv_kernel,
-            time_step_rank=time_step_rank,
-            intermediate_size=intermediate_size,
+            **sizes,
             layer_norm_epsilon=raw.get("layer_norm_epsilon", 1e-05),
             mixer_rms_eps=raw.get("mixer_rms_eps", 1e-06),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -19,6 +19,19 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_layers import (
+    Conv1d,
+    Embed,
+    Linear,
+    RMSNorm,
+    RMSNorm2,
+    apply_mask_to_padding_states,
+    causal_conv1d_fn,
+    causal_conv1d_update,
+    falcon_mamba_weightless_rms_norm,
+    mamba_selective_scan,
+    mamba_selective_state_update,
+)
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -36,182 +49,6 @@ class Cache(NamedTuple):
     valid: Array  # [B, S], False where the batch is padded
     count: Array  # [B], valid tokens so far
     length: Array  # []
-
-
-class Conv1d(nnx.Module):
-    """A convolution over the last axis of [B, C, T]; the weight keeps the stored order, [out, in / groups, width]."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        stride: int = 1,
-        padding: int = 0,
-        dilation: int = 1,
-        groups: int = 1,
-        bias: bool = True,
-        *,
-        dtype: jnp.dtype,
-        rngs: nnx.Rngs,
-    ):
-        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        shape = (out_channels, in_channels // groups, kernel_size)
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_channels, dtype)) if bias else None
-
-    def __call__(self, x: Array) -> Array:
-        y = jax.lax.conv_general_dilated(
-            x,
-            self.weight[...],
-            (self.stride,),
-            [(self.padding, self.padding)],
-            rhs_dilation=(self.dilation,),
-            dimension_numbers=("NCH", "OIH", "NCH"),
-            feature_group_count=self.groups,
-        )
-        return y if self.bias is None else y + self.bias[...][:, None]
-
-
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
-
-    def __call__(self, x: Array) -> Array:
-        y = jnp.einsum("...D,FD->...F", x, self.kernel[...])
-        return y if self.bias is None else y + self.bias[...]
-
-
-def apply_mask_to_padding_states(x: Array, mask: Array) -> Array:
-    return x * mask[:, :, None]
-
-
-def causal_conv1d_update(
-    x: Array, conv_state: Array, weight: Array, bias: Array, state_len: int, layer: int, hidden_size: int, kv: Any
-) -> tuple[Array, Any]:
-    hidden_states_new = jnp.concatenate((conv_state, x), axis=-1)
-    if kv is not None:
-        kv = kv._replace(conv=hidden_states_new[:, :, -state_len:])
-    out = (
-        jax.lax.conv_general_dilated(
-            hidden_states_new,
-            weight[:, None],
-            window_strides=(1,),
-            padding=((0, 0),),
-            feature_group_count=hidden_size,
-            dimension_numbers=("NCL", "OIL", "NCL"),
-        )
-        + bias[:, None]
-    )
-    return jax.nn.silu(out[:, :, -1:]), kv
-
-
-def causal_conv1d_fn(x: Array, weight: Array, bias: Array, padding: int, hidden_size: int) -> Array:
-    W = x.shape[2]
-    out = (
-        jax.lax.conv_general_dilated(
-            x,
-            weight[:, None],
-            window_strides=(1,),
-            padding=((padding, padding),),
-            feature_group_count=hidden_size,
-            dimension_numbers=("NCL", "OIL", "NCL"),
-        )
-        + bias[:, None]
-    )
-    return jax.nn.silu(out[:, :, :W])
-
-
-def falcon_mamba_weightless_rms_norm_norm(x: Array, mixer_rms_eps) -> Array:
-    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + mixer_rms_eps)
-
-
-def falcon_mamba_weightless_rms_norm(x: Array, mixer_rms_eps) -> Array:
-    return falcon_mamba_weightless_rms_norm_norm(x.astype(jnp.float32), mixer_rms_eps).astype(x.dtype)
-
-
-def mamba_selective_state_update(
-    state: Array,
-    x: Array,
-    dt: Array,
-    A: Array,
-    B: Array,
-    C: Array,
-    D: Array,
-    z: Array,
-    dt_bias: Array,
-    layer: int,
-    kv: Any,
-) -> tuple[Array, Any]:
-    dt = jax.nn.softplus(dt + dt_bias.astype(x.dtype))
-    dA = jnp.exp(dt.astype(jnp.float32)[..., None] * A)
-    dB = dt.astype(jnp.float32)[..., None] * B.astype(jnp.float32)[:, None]
-    dBx = dB * x.astype(jnp.float32)[..., None]
-    ssm_state = state.astype(jnp.float32) * dA + dBx
-    if kv is not None:
-        kv = kv._replace(recurrent=ssm_state.astype(state.dtype))
-    out = (ssm_state.astype(dt.dtype) @ C[..., None]).squeeze(-1)
-    return (out + x * D) * jax.nn.silu(z), kv
-
-
-def mamba_selective_scan(
-    x: Array, dt: Array, A: Array, B: Array, C: Array, D: Array, z: Array, delta_bias: Array, h: Array
-) -> tuple[Array, Array]:
-    T = x.shape[2]
-    dt = dt + delta_bias.astype(x.dtype)[..., None]
-    dt = jax.nn.softplus(dt)
-    discrete_A = jnp.exp(A[None, :, None] * dt[:, :, :, None])
-    discrete_B = dt[:, :, :, None] * B.swapaxes(1, 2)[:, None].astype(jnp.float32)
-    deltaB_u = discrete_B * x[:, :, :, None].astype(jnp.float32)
-    C = C.swapaxes(1, 2)
-
-    def step(h, inputs):
-        discrete_A, deltaB_u, C = inputs
-        h = discrete_A * h + deltaB_u
-        scan_output = h.astype(C.dtype) @ C[..., None]
-        return (h, scan_output[:, :, 0])
-
-    h, scan_output = jax.lax.scan(
-        step, h, (jnp.moveaxis(discrete_A, 2, 0), jnp.moveaxis(deltaB_u, 2, 0), jnp.swapaxes(C, 0, 1))
-    )
-    scan_output = jnp.moveaxis(scan_output, 0, 2)
-    scan_output = scan_output + x * D[None, :, None]
-    return scan_output * jax.nn.silu(z), h
-
-
-class RMSNorm(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype):
-        self.layer_norm_epsilon = cfg.layer_norm_epsilon
-        self.weight = nnx.Param(jnp.ones((cfg.hidden_size,), dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.float32)
-        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.layer_norm_epsilon)
-        return self.weight[...] * h.astype(x.dtype)
-
-
-class RMSNorm2(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype):
-        self.layer_norm_epsilon = cfg.layer_norm_epsilon
-        self.weight = nnx.Param(jnp.ones((cfg.hidden_size,), dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.float32)
-        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.layer_norm_epsilon)
-        return self.weight[...] * h.astype(x.dtype)
 
 
 class Mixer(nnx.Module):
@@ -323,7 +160,7 @@ class Mixer(nnx.Module):
 
 class Block(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.norm = RMSNorm(cfg, dtype=dtype)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.layer_norm_epsilon, dtype=dtype)
         self.mixer = Mixer(cfg, layer, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array, mask: Array, dtype: jnp.dtype, kv: Any) -> tuple[Array, Any]:
@@ -337,7 +174,7 @@ class Decoder(nnx.Module):
         self.layers = stack_layers(
             lambda layer, rngs: Block(cfg, layer, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
         )
-        self.norm_f = RMSNorm2(cfg, dtype=dtype)
+        self.norm_f = RMSNorm2(cfg.hidden_size, cfg.layer_norm_epsilon, dtype=dtype)
 
     def __call__(self, ids: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
         x = self.embeddings(ids)

@@ -18,6 +18,14 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_layers import (
+    RMSNorm,
+    RMSNorm2,
+    apply_mask_to_padding_states,
+    causal_conv1d_fn,
+    falcon_mamba_weightless_rms_norm,
+    mamba_selective_scan,
+)
 
 
 @dataclass
@@ -39,10 +47,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-def apply_mask_to_padding_states(x: Tensor, mask: Tensor) -> Tensor:
-    return x * mask[:, :, None]
-
-
 def causal_conv1d_update(
     x: Tensor,
     conv_state: Tensor,
@@ -58,20 +62,6 @@ def causal_conv1d_update(
         cache.conv[layer] = hidden_states_new[:, :, -state_len:].clone()
     out = F.conv1d(hidden_states_new, weight[:, None], bias=bias, groups=hidden_size)[:, :, -1:]
     return F.silu(out)
-
-
-def causal_conv1d_fn(x: Tensor, weight: Tensor, bias: Tensor, padding: int, hidden_size: int) -> Tensor:
-    W = x.shape[2]
-    out = F.conv1d(x, weight[:, None], bias=bias, padding=padding, groups=hidden_size)[:, :, :W]
-    return F.silu(out)
-
-
-def falcon_mamba_weightless_rms_norm_norm(x: Tensor, mixer_rms_eps) -> Tensor:
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + mixer_rms_eps)
-
-
-def falcon_mamba_weightless_rms_norm(x: Tensor, mixer_rms_eps) -> Tensor:
-    return falcon_mamba_weightless_rms_norm_norm(x.float(), mixer_rms_eps).to(x.dtype)
 
 
 def mamba_selective_state_update(
@@ -96,48 +86,6 @@ def mamba_selective_state_update(
         cache.recurrent[layer] = ssm_state.to(state.dtype)
     out = (ssm_state.to(dt.dtype) @ C[..., None]).squeeze(-1)
     return (out + x * D) * F.silu(z)
-
-
-def mamba_selective_scan(
-    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor, delta_bias: Tensor, h: Tensor
-) -> tuple[Tensor, Tensor]:
-    T = x.shape[2]
-    dt = dt + delta_bias.to(x.dtype)[..., None]
-    dt = F.softplus(dt)
-    discrete_A = torch.exp(A[None, :, None] * dt[:, :, :, None])
-    discrete_B = dt[:, :, :, None] * B.transpose(1, 2)[:, None].float()
-    deltaB_u = discrete_B * x[:, :, :, None].float()
-    C = C.transpose(1, 2)
-    scan_outputs = []
-    for index in range(T):
-        h = discrete_A[:, :, index] * h + deltaB_u[:, :, index]
-        h2 = C[:, index]
-        scan_output = h.to(h2.dtype) @ h2[..., None]
-        scan_outputs.append(scan_output[:, :, 0])
-    scan_output = torch.stack(scan_outputs, dim=-1) + x * D[None, :, None]
-    return scan_output * F.silu(z), h
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.layer_norm_epsilon = cfg.layer_norm_epsilon
-        self.weight = nn.Parameter(torch.ones(cfg.hidden_size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.float()
-        return self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.layer_norm_epsilon)).to(x.dtype)
-
-
-class RMSNorm2(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.layer_norm_epsilon = cfg.layer_norm_epsilon
-        self.weight = nn.Parameter(torch.ones(cfg.hidden_size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.float()
-        return self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.layer_norm_epsilon)).to(x.dtype)
 
 
 class Mixer(nn.Module):
@@ -253,7 +201,7 @@ class Mixer(nn.Module):
 class Block(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
-        self.norm = RMSNorm(cfg)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.layer_norm_epsilon)
         self.mixer = Mixer(cfg, layer)
 
     def forward(self, x: Tensor, mask: Tensor, dtype: torch.dtype, cache: Cache | None) -> Tensor:
@@ -266,7 +214,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embeddings = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(Block(cfg, layer) for layer in range(cfg.num_hidden_layers))
-        self.norm_f = RMSNorm2(cfg)
+        self.norm_f = RMSNorm2(cfg.hidden_size, cfg.layer_norm_epsilon)
 
     def forward(self, ids: Tensor, mask: Tensor, cache: Cache | None) -> Tensor:
         x = self.embeddings(ids)

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_experts import SparseMoeBlock
+from .torch_layers import RMSNorm, RotaryEmbedding, apply_rope
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -61,46 +63,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
-
-
-def grouped_linear(x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
-    """Rows [N, F] of x [N, D] times the weight [E, F, D] of their group; rows after the last group give zero."""
-    counts = sizes.tolist()
-    *groups, rest = x.split([*counts, len(x) - sum(counts)])
-    out = [F.linear(rows, w) for rows, w in zip(groups, weight, strict=True) if len(rows)]
-    return torch.cat([*out, rest.new_zeros(len(rest), weight.shape[1])])
-
-
-def inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        return 1.0 / cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config, size: int):
-        super().__init__()
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.weight = nn.Parameter(torch.ones(size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.float()
-        return (self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.rms_norm_eps))).to(x.dtype)
-
-
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        return torch.cos(emb), torch.sin(emb)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -110,8 +72,8 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.o_proj = nn.Linear(cfg.hidden_size, cfg.hidden_size, bias=False)
-        self.q_norm = RMSNorm(cfg, cfg.hidden_size)
-        self.k_norm = RMSNorm(cfg, cfg.num_key_value_heads * cfg.head_dim)
+        self.q_norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.k_norm = RMSNorm(cfg.num_key_value_heads * cfg.head_dim, cfg.rms_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
@@ -130,59 +92,13 @@ class Attention(nn.Module):
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class TopKRouter(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nn.Parameter(torch.empty(cfg.num_experts, cfg.hidden_size))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        router_top_value, router_indices = F.softmax(F.linear(x, self.weight), dim=-1, dtype=torch.float32).topk(
-            self.num_experts_per_tok
-        )
-        return router_top_value.to(x.dtype), router_indices
-
-
-class Experts(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.num_experts = cfg.num_experts
-        self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.gate_up_proj = nn.Parameter(torch.empty(cfg.num_experts, 2 * cfg.intermediate_size, cfg.hidden_size))
-        self.down_proj = nn.Parameter(torch.empty(cfg.num_experts, cfg.hidden_size, cfg.intermediate_size))
-
-    def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        experts = top_k_index.reshape(-1)
-        order = experts.argsort(stable=True)
-        sizes = torch.bincount(experts, minlength=self.num_experts)
-        token_idx = order // self.num_experts_per_tok
-        gate, up = grouped_linear(x[token_idx], self.gate_up_proj, sizes).chunk(2, dim=-1)
-        h = grouped_linear(F.silu(gate) * up, self.down_proj, sizes)
-        h = h * top_k_weights[token_idx, order % self.num_experts_per_tok, None]
-        return torch.zeros_like(x).index_add(0, token_idx, h)
-
-
-class SparseMoeBlock(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.hidden_size = cfg.hidden_size
-        self.gate = TopKRouter(cfg)
-        self.experts = Experts(cfg)
-
-    def forward(self, x: Tensor) -> Tensor:
-        B, T = x.shape[:2]
-        x = x.reshape(-1, self.hidden_size)
-        top_k_weights, top_k_index = self.gate(x)
-        return self.experts(x, top_k_index, top_k_weights).reshape(B, T, self.hidden_size)
-
-
 class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.self_attn = Attention(cfg, layer)
         self.mlp = SparseMoeBlock(cfg)
-        self.post_attention_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.post_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         x = x + self.post_attention_layernorm(self.self_attn(x, mask, cos, sin, cache))
@@ -194,7 +110,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(cfg, layer) for layer in range(cfg.num_hidden_layers))
-        self.norm = RMSNorm(cfg, cfg.hidden_size)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -87,50 +87,38 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 150144)
-        hidden_size = raw.get("hidden_size", 2048)
         intermediate_size = raw.get("intermediate_size", 6144)
         num_hidden_layers = raw.get("num_hidden_layers", 49)
         num_attention_heads = raw.get("num_attention_heads", 32)
         num_key_value_heads = raw.get("num_key_value_heads", 4)
         sliding_window = raw.get("sliding_window", 513)
-        moe_intermediate_size = raw.get("moe_intermediate_size", 512)
         shared_expert_intermediate_size = raw.get("shared_expert_intermediate_size", 1024)
-        num_experts_per_tok = raw.get("num_experts_per_tok", 6)
         num_experts = raw.get("num_experts", 256)
         head_dim = raw.get("head_dim", 128)
-        attention_bias = raw.get("attention_bias", False)
-        hidden_act = raw.get("hidden_act", "silu")
-        decoder_sparse_step = raw.get("decoder_sparse_step", 1)
-        norm_topk_prob = raw.get("norm_topk_prob", True)
         layer_types = (
             ("full_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention")
             if raw.get("layer_types") is None
             else raw["layer_types"]
         )
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         sizes = dict(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
+            vocab_size=raw.get("vocab_size", 150144),
+            hidden_size=raw.get("hidden_size", 2048),
             intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
-            moe_intermediate_size=moe_intermediate_size,
+            moe_intermediate_size=raw.get("moe_intermediate_size", 512),
             shared_expert_intermediate_size=shared_expert_intermediate_size,
-            num_experts_per_tok=num_experts_per_tok,
+            num_experts_per_tok=raw.get("num_experts_per_tok", 6),
             num_experts=num_experts,
             head_dim=head_dim,
         )
-        if raw.get("model_type", "flint") != "flint":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'flint'")
-        if raw.get("mlp_only_layers") != [0, 1]:
-            problems.append(f"mlp_only_layers is {raw.get('mlp_only_layers')!r}; this code was compiled for [0, 1]")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "flint"), "flint")
+        problems.expect("mlp_only_layers", raw.get("mlp_only_layers"), [0, 1])
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -144,55 +132,54 @@ class Config:
             )
         if head_dim % 2:
             problems.append(f"2 does not divide head_dim: {head_dim!r}")
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if not {*layer_types} <= {"full_attention", "sliding_attention"}:
-            problems.append(
-                f"layer_types holds {sorted({*layer_types} - {'full_attention', 'sliding_attention'}, key=str)!r}"
-                "; this code was compiled for 'full_attention', 'sliding_attention'"
-            )
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect_each("layer_types", layer_types, "full_attention", "sliding_attention")
         if intermediate_size is None:
             problems.append("intermediate_size is None; this code was compiled for a value")
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
         if num_experts <= 0:
             problems.append(f"num_experts={num_experts!r}; this code was compiled for `num_experts > 0`")
-        if decoder_sparse_step != 1:
-            problems.append(f"decoder_sparse_step is {decoder_sparse_step!r}; this code was compiled for 1")
+        problems.expect("decoder_sparse_step", raw.get("decoder_sparse_step", 1), 1)
         if shared_expert_intermediate_size is None:
             problems.append("shared_expert_intermediate_size is None; this code was compiled for a value")
-        if rope_type != "default":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if sliding_window is None:
             problems.append("sliding_window is None; this code was compiled for a value")
-        if not norm_topk_prob:
-            problems.append(f"norm_topk_prob is {norm_topk_prob!r}; this code was compiled for True")
+        problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
         if num_hidden_layers != len(layer_types):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
+            **sizes,
             sliding_window=sliding_window,
-            moe_intermediate_size=moe_intermediate_size,
-            shared_expert_intermediate_size=shared_expert_intermediate_size,
-            num_experts_per_tok=num_experts_per_tok,
-            num_experts=num_experts,
-            head_dim=head_dim,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             mlp_only_layers=tuple(raw.get("mlp_only_layers")),
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

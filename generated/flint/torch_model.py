@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_experts import SparseMoeBlock
+from .torch_layers import MLP, RMSNorm, RotaryEmbedding, apply_rope, attend_with_sinks
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None, window: int | None = None) -> Tensor | None:
@@ -64,64 +65,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
-
-
-def attend_with_sinks(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, sinks: Tensor) -> Tensor:
-    """Attention [B, N, T, H]; each head may attend to nothing, by the score in `sinks` [N].
-
-    The mask is True where a token attends; None is causal.
-    """
-    groups = q.shape[1] // k.shape[1]
-    k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-    scores = q @ k.mT * scale
-    if mask is None:
-        T, S = scores.shape[2:]
-        mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
-    scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    column = sinks[:, None, None].to(scores.dtype).expand(*scores.shape[:3], 1)
-    wide = torch.promote_types(q.dtype, torch.float32)
-    weights = torch.cat((scores, column), dim=-1).softmax(-1, dtype=wide)[..., :-1]
-    return weights.to(q.dtype) @ v
-
-
-def grouped_linear(x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
-    """Rows [N, F] of x [N, D] times the weight [E, F, D] of their group; rows after the last group give zero."""
-    counts = sizes.tolist()
-    *groups, rest = x.split([*counts, len(x) - sum(counts)])
-    out = [F.linear(rows, w) for rows, w in zip(groups, weight, strict=True) if len(rows)]
-    return torch.cat([*out, rest.new_zeros(len(rest), weight.shape[1])])
-
-
-def inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        return 1.0 / cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config, size: int):
-        super().__init__()
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.weight = nn.Parameter(torch.ones(size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.float()
-        return (self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.rms_norm_eps))).to(x.dtype)
-
-
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -132,8 +75,8 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False)
-        self.q_norm = RMSNorm(cfg, cfg.head_dim)
-        self.k_norm = RMSNorm(cfg, cfg.head_dim)
+        self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
+        self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
@@ -146,72 +89,14 @@ class Attention(nn.Module):
         return self.o_proj(out.reshape(B, T, -1))
 
 
-class MLP(nn.Module):
-    def __init__(self, cfg: Config, out_features: int):
-        super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.down_proj = nn.Linear(out_features, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
-
-
-class Experts(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.num_experts = cfg.num_experts
-        self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.gate_up_proj = nn.Parameter(torch.empty(cfg.num_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size))
-        self.down_proj = nn.Parameter(torch.empty(cfg.num_experts, cfg.hidden_size, cfg.moe_intermediate_size))
-
-    def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        experts = top_k_index.reshape(-1)
-        order = experts.argsort(stable=True)
-        sizes = torch.bincount(experts, minlength=self.num_experts)
-        token_idx = order // self.num_experts_per_tok
-        gate, up = grouped_linear(x[token_idx], self.gate_up_proj, sizes).chunk(2, dim=-1)
-        h = grouped_linear(F.silu(gate) * up, self.down_proj, sizes)
-        h = h * top_k_weights[token_idx, order % self.num_experts_per_tok, None]
-        return torch.zeros_like(x).index_add(0, token_idx, h.to(gate.dtype))
-
-
-class TopKRouter(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nn.Parameter(torch.empty(cfg.num_experts, cfg.hidden_size))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        router_logits = F.linear(x.float(), self.weight.float())
-        routing_weights, selected_experts = torch.sigmoid(router_logits).topk(self.num_experts_per_tok)
-        return routing_weights / routing_weights.sum(dim=-1, keepdim=True), selected_experts
-
-
-class SparseMoeBlock(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.hidden_size = cfg.hidden_size
-        self.experts = Experts(cfg)
-        self.gate = TopKRouter(cfg)
-        self.shared_expert = MLP(cfg, cfg.shared_expert_intermediate_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        B, T = x.shape[:2]
-        x = x.reshape(-1, self.hidden_size)
-        routing_weights, selected_experts = self.gate(x)
-        out = self.experts(x, selected_experts, routing_weights) + self.shared_expert(x)
-        return out.reshape(B, T, self.hidden_size)
-
-
 class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
         self.self_attn = Attention(cfg, layer)
         self.mlp = MLP(cfg, cfg.intermediate_size) if layer in cfg.mlp_only_layers else SparseMoeBlock(cfg)
-        self.input_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.post_attention_layernorm = RMSNorm(cfg, cfg.hidden_size)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), mask, cache)
@@ -228,8 +113,8 @@ class Attention2(nn.Module):
         self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False)
-        self.q_norm = RMSNorm(cfg, cfg.head_dim)
-        self.k_norm = RMSNorm(cfg, cfg.head_dim)
+        self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
+        self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
@@ -250,8 +135,8 @@ class DecoderLayer2(nn.Module):
         self.kind = cfg.layer_types[layer]
         self.self_attn = Attention2(cfg, layer)
         self.mlp = SparseMoeBlock(cfg)
-        self.input_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.post_attention_layernorm = RMSNorm(cfg, cfg.hidden_size)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), mask, cos, sin, cache)
@@ -266,7 +151,7 @@ class Decoder(nn.Module):
             DecoderLayer(cfg, layer) if kind == "full_attention" else DecoderLayer2(cfg, layer)
             for layer, kind in enumerate(cfg.layer_types)
         )
-        self.norm = RMSNorm(cfg, cfg.hidden_size)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(

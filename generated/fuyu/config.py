@@ -30,7 +30,15 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "text_config.rope_parameters.type": (str,),
     "text_config.rope_theta": (float, int),
     "text_config.vocab_size": (int,),
+    "hidden_act": (str,),
+    "hidden_size": (int,),
+    "intermediate_size": (int,),
+    "layer_norm_eps": (float, int),
+    "num_attention_heads": (int,),
+    "num_hidden_layers": (int,),
+    "qk_layernorm": (bool,),
     "rope_theta": (float, int),
+    "vocab_size": (int,),
 }
 
 
@@ -64,7 +72,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -72,128 +80,88 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        patch_size = raw.get("patch_size", 30)
-        num_channels = raw.get("num_channels", 3)
         hidden_size = (
-            4096
+            raw.get("hidden_size", 4096)
             if raw.get("text_config") is None
             else raw["text_config"].get("hidden_size", 4096)
             if raw["text_config"].get("model_type") == "persimmon"
             else raw["text_config"].get("hidden_size", 4096)
-        )
-        intermediate_size = (
-            16384
-            if raw.get("text_config") is None
-            else raw["text_config"].get("intermediate_size", 16384)
-            if raw["text_config"].get("model_type") == "persimmon"
-            else raw["text_config"].get("intermediate_size", 16384)
         )
         num_attention_heads = (
-            64
+            raw.get("num_attention_heads", 64)
             if raw.get("text_config") is None
             else raw["text_config"].get("num_attention_heads", 64)
             if raw["text_config"].get("model_type") == "persimmon"
             else raw["text_config"].get("num_attention_heads", 64)
-        )
-        num_hidden_layers = (
-            36
-            if raw.get("text_config") is None
-            else raw["text_config"].get("num_hidden_layers", 36)
-            if raw["text_config"].get("model_type") == "persimmon"
-            else raw["text_config"].get("num_hidden_layers", 36)
-        )
-        vocab_size = (
-            262144
-            if raw.get("text_config") is None
-            else raw["text_config"].get("vocab_size", 262144)
-            if raw["text_config"].get("model_type") == "persimmon"
-            else raw["text_config"].get("vocab_size", 262144)
         )
         partial_rotary_factor_rope_parameters = (
             0.5
             if raw.get("text_config") is None
-            else (
-                (
-                    raw["text_config"]["rope_parameters"].get("partial_rotary_factor", 0.5)
-                    if raw["text_config"].get("rope_parameters")
-                    else 0.5
-                )
-                if raw["text_config"].get("partial_rotary_factor") is None
-                else (
-                    raw["text_config"]["rope_parameters"]["partial_rotary_factor"]
-                    if "partial_rotary_factor" in raw["text_config"]["rope_parameters"]
-                    else raw["text_config"]["partial_rotary_factor"]
-                )
-                if raw["text_config"].get("rope_parameters")
-                else raw["text_config"]["partial_rotary_factor"]
+            else raw["text_config"]["rope_parameters"].get(
+                "partial_rotary_factor", raw["text_config"].get("partial_rotary_factor", 0.5)
             )
-            if raw["text_config"].get("model_type") == "persimmon"
-            else (
-                (
-                    raw["text_config"]["rope_parameters"]["partial_rotary_factor"]
-                    if "partial_rotary_factor" in raw["text_config"]["rope_parameters"]
-                    else raw["text_config"]["partial_rotary_factor"]
-                )
-                if raw["text_config"].get("rope_parameters")
-                else raw["text_config"]["partial_rotary_factor"]
-            )
-            if "partial_rotary_factor" in raw["text_config"]
-            else raw["text_config"]["rope_parameters"].get("partial_rotary_factor", 0.5)
             if raw["text_config"].get("rope_parameters")
-            else 0.5
+            else raw["text_config"].get("partial_rotary_factor", 0.5)
+            if raw["text_config"].get("model_type") == "persimmon"
+            else raw["text_config"].get("partial_rotary_factor", 0.5)
         )
         qk_layernorm = (
-            True
+            (raw.get("text_config") or {}).get("qk_layernorm", True)
+            if (raw.get("text_config") or {}).get("model_type") == "persimmon"
+            else raw.get("qk_layernorm", True)
             if raw.get("text_config") is None
-            else raw["text_config"].get("qk_layernorm", True)
-            if raw["text_config"].get("model_type") == "persimmon"
             else raw["text_config"].get("qk_layernorm", True)
         )
         hidden_act = (
-            "relu2"
+            (raw.get("text_config") or {}).get("hidden_act", "relu2")
+            if (raw.get("text_config") or {}).get("model_type") == "persimmon"
+            else raw.get("hidden_act", "relu2")
             if raw.get("text_config") is None
-            else raw["text_config"].get("hidden_act", "relu2")
-            if raw["text_config"].get("model_type") == "persimmon"
             else raw["text_config"].get("hidden_act", "relu2")
         )
         rope_type = (
-            (
-                (raw.get("text_config") or {})["rope_parameters"].get(
-                    "rope_type", (raw.get("text_config") or {})["rope_parameters"].get("type", "default")
-                )
-                if (raw.get("text_config") or {}).get("rope_parameters")
-                else "default"
-            )
-            if (raw.get("text_config") or {}).get("model_type") == "persimmon"
-            else "default"
+            "default"
             if raw.get("text_config") is None
             else raw["text_config"]["rope_parameters"].get(
                 "rope_type", raw["text_config"]["rope_parameters"].get("type", "default")
             )
             if raw["text_config"].get("rope_parameters")
             else "default"
+            if raw["text_config"].get("model_type") == "persimmon"
+            else "default"
         )
         sizes = dict(
-            patch_size=patch_size,
-            num_channels=num_channels,
+            patch_size=raw.get("patch_size", 30),
+            num_channels=raw.get("num_channels", 3),
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            intermediate_size=raw.get("intermediate_size", 16384)
+            if raw.get("text_config") is None
+            else raw["text_config"].get("intermediate_size", 16384)
+            if raw["text_config"].get("model_type") == "persimmon"
+            else raw["text_config"].get("intermediate_size", 16384),
             num_attention_heads=num_attention_heads,
-            num_hidden_layers=num_hidden_layers,
-            vocab_size=vocab_size,
+            num_hidden_layers=raw.get("num_hidden_layers", 36)
+            if raw.get("text_config") is None
+            else raw["text_config"].get("num_hidden_layers", 36)
+            if raw["text_config"].get("model_type") == "persimmon"
+            else raw["text_config"].get("num_hidden_layers", 36),
+            vocab_size=raw.get("vocab_size", 262144)
+            if raw.get("text_config") is None
+            else raw["text_config"].get("vocab_size", 262144)
+            if raw["text_config"].get("model_type") == "persimmon"
+            else raw["text_config"].get("vocab_size", 262144),
         )
-        if raw.get("model_type", "fuyu") != "fuyu":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'fuyu'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "fuyu"), "fuyu")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
+        problems.expect("rope_scaling", raw.get("rope_scaling"), None)
         if any(
             isinstance(item, dict) for item in ((raw.get("text_config") or {}).get("rope_parameters") or {}).values()
         ):
             problems.append("text_config.rope_parameters holds objects that this code does not know")
         if any(
-            isinstance(item, dict) and name not in ["rope_parameters"]
+            isinstance(item, dict) and name not in ["id2label", "label2id", "rope_parameters"]
             for name, item in (raw.get("text_config") or {}).items()
         ):
             problems.append("text_config holds objects that this code does not know")
@@ -206,14 +174,9 @@ class Config:
                 "2 does not divide int(hidden_size // num_attention_heads * partial_rotary_factor_rope_parameters): "
                 f"{int(hidden_size // num_attention_heads * partial_rotary_factor_rope_parameters)!r}"
             )
-        if not qk_layernorm:
-            problems.append(f"text_config.qk_layernorm is {qk_layernorm!r}; this code was compiled for True")
-        if hidden_act != "relu2":
-            problems.append(f"text_config.hidden_act is {hidden_act!r}; this code was compiled for 'relu2'")
-        if rope_type != "default":
-            problems.append(
-                f"text_config.rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'"
-            )
+        problems.expect("text_config.qk_layernorm", qk_layernorm, True)
+        problems.expect("text_config.hidden_act", hidden_act, "relu2")
+        problems.expect("text_config.rope_parameters.rope_type", rope_type, "default")
         if (raw.get("text_config") or {}).get(
             "head_dim", hidden_size // num_attention_heads
         ) != hidden_size // num_attention_heads:
@@ -221,11 +184,7 @@ class Config:
                 f"text_config.head_dim is {(raw.get('text_config') or {})['head_dim']!r}"
                 "; this code was compiled for `hidden_size // num_attention_heads`"
             )
-        if (raw.get("text_config") or {}).get("is_causal", True) is not True:
-            problems.append(
-                "text_config.is_causal is "
-                f"{(raw.get('text_config') or {})['is_causal']!r}; this code was compiled for True"
-            )
+        problems.expect("text_config.is_causal", (raw.get("text_config") or {}).get("is_causal", True), True)
         if (
             raw.get("text_config") is not None
             and raw["text_config"].get("model_type") != "persimmon"
@@ -264,49 +223,56 @@ class Config:
             problems.append("text_config.layer_norm_eps is missing")
         if (
             raw.get("text_config") is not None
-            and raw["text_config"].get("model_type") == "persimmon"
-            and (raw["text_config"].get("partial_rotary_factor") is None)
-            and ("partial_rotary_factor" in raw["text_config"])
+            and raw["text_config"].get("rope_parameters")
+            and ("partial_rotary_factor" not in raw["text_config"]["rope_parameters"])
+            and (raw["text_config"].get("model_type") != "persimmon")
         ) or (
             raw.get("text_config") is not None
-            and raw["text_config"].get("model_type") != "persimmon"
+            and (not raw["text_config"].get("rope_parameters"))
+            and (raw["text_config"].get("model_type") != "persimmon")
             and ("model_type" in raw["text_config"])
         ):
             problems.append("text_config.rope_parameters.partial_rotary_factor is missing")
         if (
             raw.get("text_config") is not None
-            and raw["text_config"].get("model_type") != "persimmon"
+            and raw["text_config"].get("rope_parameters")
+            and ("rope_theta" not in raw["text_config"]["rope_parameters"])
+            and (raw["text_config"].get("model_type") != "persimmon")
+        ) or (
+            raw.get("text_config") is not None
+            and (not raw["text_config"].get("rope_parameters"))
+            and (raw["text_config"].get("model_type") != "persimmon")
             and ("model_type" in raw["text_config"])
         ):
             problems.append("text_config.rope_parameters.rope_theta is missing")
-        if (
-            raw.get("text_config") is not None
-            and raw["text_config"].get("model_type") != "persimmon"
-            and ("model_type" in raw["text_config"])
-        ):
-            problems.append("text_config.qk_layernorm is missing")
-        if (
-            raw.get("text_config") is not None
-            and raw["text_config"].get("model_type") != "persimmon"
-            and ("model_type" in raw["text_config"])
-        ):
-            problems.append("text_config.hidden_act is missing")
         if (
             (raw.get("text_config") or {}).get("model_type") != "persimmon"
             and raw.get("text_config") is not None
             and ("model_type" in raw["text_config"])
         ):
+            problems.append("text_config.qk_layernorm is missing")
+        if (
+            (raw.get("text_config") or {}).get("model_type") != "persimmon"
+            and raw.get("text_config") is not None
+            and ("model_type" in raw["text_config"])
+        ):
+            problems.append("text_config.hidden_act is missing")
+        if (
+            raw.get("text_config") is not None
+            and raw["text_config"].get("rope_parameters")
+            and ("rope_type" not in raw["text_config"]["rope_parameters"])
+            and (raw["text_config"].get("model_type") != "persimmon")
+        ) or (
+            raw.get("text_config") is not None
+            and (not raw["text_config"].get("rope_parameters"))
+            and (raw["text_config"].get("model_type") != "persimmon")
+            and ("model_type" in raw["text_config"])
+        ):
             problems.append("text_config.rope_parameters.rope_type is missing")
         _refuse(problems)
         return cls(
-            patch_size=patch_size,
-            num_channels=num_channels,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_attention_heads=num_attention_heads,
-            num_hidden_layers=num_hidden_layers,
-            vocab_size=vocab_size,
-            layer_norm_eps=1e-05
+            **sizes,
+            layer_norm_eps=raw.get("layer_norm_eps", 1e-05)
             if raw.get("text_config") is None
             else raw["text_config"].get("layer_norm_eps", 1e-05)
             if raw["text_config"].get("model_type") == "persimmon"
@@ -314,17 +280,22 @@ class Config:
             partial_rotary_factor_rope_parameters=partial_rotary_factor_rope_parameters,
             rope_theta_rope_parameters=raw.get("rope_theta", 10000.0)
             if raw.get("text_config") is None
-            else (
-                raw["text_config"]["rope_parameters"].get("rope_theta", raw["text_config"].get("rope_theta", 10000.0))
-                if raw["text_config"].get("rope_parameters")
-                else raw["text_config"].get("rope_theta", 10000.0)
-            )
-            if raw["text_config"].get("model_type") == "persimmon"
             else raw["text_config"]["rope_parameters"].get("rope_theta", raw["text_config"].get("rope_theta", 10000.0))
             if raw["text_config"].get("rope_parameters")
+            else raw["text_config"].get("rope_theta", 10000.0)
+            if raw["text_config"].get("model_type") == "persimmon"
             else raw["text_config"].get("rope_theta", 10000.0),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "text_config.rope_theta": (float, int),
     "text_config.sliding_window": (float, int),
     "text_config.sliding_window_pattern": (int,),
-    "text_config.use_bidirectional_attention": (bool, type(None)),
     "text_config.vocab_size": (int,),
     "vision_config": (dict,),
     "vision_config.model_type": (str,),
@@ -82,7 +81,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -90,15 +89,10 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        head_dim = 256 if raw.get("text_config") is None else raw["text_config"].get("head_dim", 256)
-        hidden_size = 2304 if raw.get("text_config") is None else raw["text_config"].get("hidden_size", 2304)
-        intermediate_size = (
-            9216 if raw.get("text_config") is None else raw["text_config"].get("intermediate_size", 9216)
-        )
+        head_dim = (raw.get("text_config") or {}).get("head_dim", 256)
         num_attention_heads = 8 if raw.get("text_config") is None else raw["text_config"].get("num_attention_heads", 8)
-        num_hidden_layers = 26 if raw.get("text_config") is None else raw["text_config"].get("num_hidden_layers", 26)
         num_key_value_heads = 4 if raw.get("text_config") is None else raw["text_config"].get("num_key_value_heads", 4)
         vocab_size = 262208 if raw.get("text_config") is None else raw["text_config"].get("vocab_size", 262208)
         image_token_index = raw.get("image_token_id", raw.get("image_token_index", 262144))
@@ -123,7 +117,6 @@ class Config:
             if raw["text_config"].get("layer_types") is None
             else raw["text_config"]["layer_types"]
         )
-        attention_bias = False if raw.get("text_config") is None else raw["text_config"].get("attention_bias", False)
         hidden_activation = (
             "gelu_pytorch_tanh"
             if raw.get("text_config") is None
@@ -157,17 +150,17 @@ class Config:
         )
         sizes = dict(
             head_dim=head_dim,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            hidden_size=2304 if raw.get("text_config") is None else raw["text_config"].get("hidden_size", 2304),
+            intermediate_size=9216
+            if raw.get("text_config") is None
+            else raw["text_config"].get("intermediate_size", 9216),
             num_attention_heads=num_attention_heads,
-            num_hidden_layers=num_hidden_layers,
+            num_hidden_layers=26 if raw.get("text_config") is None else raw["text_config"].get("num_hidden_layers", 26),
             num_key_value_heads=num_key_value_heads,
             vocab_size=vocab_size,
         )
-        if raw.get("model_type", "gemma3") != "gemma3":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'gemma3'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "gemma3"), "gemma3")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if (
             "model_type" in (raw.get("vision_config") or {})
             and (raw.get("vision_config") or {})["model_type"] != "siglip_vision_model"
@@ -195,7 +188,7 @@ class Config:
         ):
             problems.append("text_config.rope_parameters.sliding_attention holds objects that this code does not know")
         if any(
-            isinstance(item, dict) and name not in ["rope_parameters"]
+            isinstance(item, dict) and name not in ["id2label", "label2id", "rope_parameters"]
             for name, item in (raw.get("text_config") or {}).items()
         ):
             problems.append("text_config holds objects that this code does not know")
@@ -208,17 +201,11 @@ class Config:
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        if attention_bias:
-            problems.append(f"text_config.attention_bias is {attention_bias!r}; this code was compiled for False")
-        if not {*layer_types} <= {"sliding_attention", "full_attention"}:
-            problems.append(
-                f"layer_types holds {sorted({*layer_types} - {'sliding_attention', 'full_attention'}, key=str)!r}"
-                "; this code was compiled for 'sliding_attention', 'full_attention'"
-            )
-        if hidden_activation != "gelu":
-            problems.append(
-                f"text_config.hidden_activation is {hidden_activation!r}; this code was compiled for 'gelu'"
-            )
+        problems.expect(
+            "text_config.attention_bias", (raw.get("text_config") or {}).get("attention_bias", False), False
+        )
+        problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
+        problems.expect("text_config.hidden_activation", hidden_activation, "gelu")
         if "sliding_attention" not in layer_types:
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `'sliding_attention' in layer_types`"
@@ -227,20 +214,16 @@ class Config:
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `'full_attention' in layer_types`"
             )
-        if rope_type != "linear":
-            problems.append(
-                "text_config.rope_parameters.full_attention.rope_type is "
-                f"{rope_type!r}; this code was compiled for 'linear'"
-            )
+        problems.expect("text_config.rope_parameters.full_attention.rope_type", rope_type, "linear")
         if layer_types is None:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
         if "full_attention" not in layer_types:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
-        if text_config_rope_parameters_sliding_attention_rope_type != "default":
-            problems.append(
-                f"text_config.rope_parameters.sliding_attention.rope_type is {text_config_rope_parameters_sliding_attention_rope_type!r}"
-                "; this code was compiled for 'default'"
-            )
+        problems.expect(
+            "text_config.rope_parameters.sliding_attention.rope_type",
+            text_config_rope_parameters_sliding_attention_rope_type,
+            "default",
+        )
         if image_token_index < vocab_size:
             problems.append(
                 f"image_token_index={image_token_index!r}, vocab_size={vocab_size!r}; "
@@ -260,11 +243,7 @@ class Config:
             problems.append("text_config.generator is given; this code was compiled without it")
         if "text_config" in (raw.get("text_config") or {}):
             problems.append("text_config.text_config is given; this code was compiled without it")
-        if (raw.get("text_config") or {}).get("is_causal", True) is not True:
-            problems.append(
-                "text_config.is_causal is "
-                f"{(raw.get('text_config') or {})['is_causal']!r}; this code was compiled for True"
-            )
+        problems.expect("text_config.is_causal", (raw.get("text_config") or {}).get("is_causal", True), True)
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
                 f"num_attention_heads={num_attention_heads!r}, "
@@ -287,41 +266,13 @@ class Config:
             or (raw.get("text_config") is not None and (not raw["text_config"].get("rope_parameters")))
         ):
             problems.append("text_config.rope_parameters.full_attention.factor is missing")
-        if (
-            raw.get("text_config") is not None
-            and raw["text_config"].get("rope_parameters")
-            and (raw["text_config"]["rope_parameters"].get("full_attention") is not None)
-            and ("rope_type" not in raw["text_config"]["rope_parameters"]["full_attention"])
-            and (not raw["text_config"].get("layer_types"))
-        ):
-            problems.append("text_config.rope_parameters.full_attention.rope_type is missing")
-        if (
-            raw.get("text_config") is not None
-            and raw["text_config"].get("rope_parameters")
-            and (raw["text_config"]["rope_parameters"].get("sliding_attention") is not None)
-            and ("rope_type" not in raw["text_config"]["rope_parameters"]["sliding_attention"])
-            and (not raw["text_config"].get("layer_types"))
-        ):
-            problems.append("text_config.rope_parameters.sliding_attention.rope_type is missing")
         _refuse(problems)
         return cls(
-            head_dim=head_dim,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_attention_heads=num_attention_heads,
-            num_hidden_layers=num_hidden_layers,
-            num_key_value_heads=num_key_value_heads,
-            query_pre_attn_scalar=256
-            if raw.get("text_config") is None
-            else raw["text_config"].get("query_pre_attn_scalar", 256),
-            sliding_window=4096
-            if raw.get("text_config") is None
-            else (raw["text_config"]["sliding_window"] // 2 + 1 if "sliding_window" in raw["text_config"] else 2049)
-            if raw["text_config"].get("use_bidirectional_attention")
-            else raw["text_config"].get("sliding_window", 4096),
-            vocab_size=vocab_size,
+            **sizes,
+            query_pre_attn_scalar=(raw.get("text_config") or {}).get("query_pre_attn_scalar", 256),
+            sliding_window=4096 if raw.get("text_config") is None else raw["text_config"].get("sliding_window", 4096),
             image_token_index=image_token_index,
-            rms_norm_eps=1e-06 if raw.get("text_config") is None else raw["text_config"].get("rms_norm_eps", 1e-06),
+            rms_norm_eps=(raw.get("text_config") or {}).get("rms_norm_eps", 1e-06),
             factor_full_attention_rope_parameters=(
                 ((raw.get("text_config") or {}).get("rope_parameters") or {}).get("full_attention") or {}
             ).get("factor"),
@@ -348,6 +299,21 @@ class Config:
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

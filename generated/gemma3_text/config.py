@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,12 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "layer_types": (list, type(None)),
     "final_logit_softcapping": (float, int, type(None)),
     "use_bidirectional_attention": (bool, type(None)),
+    "sliding_window_pattern": (int,),
     "rope_local_base_freq": (float, int),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
     "rope_theta": (float, int),
-    "sliding_window_pattern": (int,),
 }
 
 
@@ -79,7 +79,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -87,19 +87,14 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 262208)
         hidden_size = raw.get("hidden_size", 2304)
-        intermediate_size = raw.get("intermediate_size", 9216)
         num_hidden_layers = raw.get("num_hidden_layers", 26)
         num_attention_heads = raw.get("num_attention_heads", 8)
         num_key_value_heads = raw.get("num_key_value_heads", 4)
         head_dim = raw.get("head_dim", 256)
-        attention_bias = raw.get("attention_bias", False)
-        hidden_activation = raw.get("hidden_activation", "gelu_pytorch_tanh")
         use_bidirectional_attention = raw.get("use_bidirectional_attention", False)
-        final_logit_softcapping = raw.get("final_logit_softcapping")
         layer_types = (
             tuple(
                 "sliding_attention" if (layer + 1) % raw.get("sliding_window_pattern", 6) else "full_attention"
@@ -141,18 +136,16 @@ class Config:
             else "default"
         )
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 262208),
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            intermediate_size=raw.get("intermediate_size", 9216),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
         )
-        if raw.get("model_type", "gemma3_text") != "gemma3_text":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'gemma3_text'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "gemma3_text"), "gemma3_text")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(
             isinstance(item, dict) for item in ((raw.get("rope_parameters") or {}).get("full_attention") or {}).values()
         ):
@@ -180,17 +173,9 @@ class Config:
             )
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if not {*layer_types} <= {"sliding_attention", "full_attention"}:
-            problems.append(
-                f"layer_types holds {sorted({*layer_types} - {'sliding_attention', 'full_attention'}, key=str)!r}"
-                "; this code was compiled for 'sliding_attention', 'full_attention'"
-            )
-        if hidden_activation != "gelu_pytorch_tanh":
-            problems.append(
-                f"hidden_activation is {hidden_activation!r}; this code was compiled for 'gelu_pytorch_tanh'"
-            )
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
+        problems.expect("hidden_activation", raw.get("hidden_activation", "gelu_pytorch_tanh"), "gelu_pytorch_tanh")
         if "sliding_attention" not in layer_types:
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `'sliding_attention' in layer_types`"
@@ -199,36 +184,20 @@ class Config:
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `'full_attention' in layer_types`"
             )
-        if rope_type != "default":
-            problems.append(
-                f"rope_parameters.full_attention.rope_type is {rope_type!r}; this code was compiled for 'default'"
-            )
-        if rope_parameters_sliding_attention_rope_type != "default":
-            problems.append(
-                f"rope_parameters.sliding_attention.rope_type is {rope_parameters_sliding_attention_rope_type!r}"
-                "; this code was compiled for 'default'"
-            )
-        if use_bidirectional_attention:
-            problems.append(
-                f"use_bidirectional_attention is {use_bidirectional_attention!r}; this code was compiled for False"
-            )
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
-        if final_logit_softcapping is not None:
-            problems.append(f"final_logit_softcapping is {final_logit_softcapping!r}; this code was compiled for None")
+        problems.expect("rope_parameters.full_attention.rope_type", rope_type, "default")
+        problems.expect(
+            "rope_parameters.sliding_attention.rope_type", rope_parameters_sliding_attention_rope_type, "default"
+        )
+        problems.expect("use_bidirectional_attention", use_bidirectional_attention, False, None)
+        problems.expect("is_causal", raw.get("is_causal", True), True)
+        problems.expect("final_logit_softcapping", raw.get("final_logit_softcapping"), None)
         if num_hidden_layers != len(layer_types):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
-            head_dim=head_dim,
+            **sizes,
             rope_theta_full_attention=(
                 (
                     raw.get("rope_theta", 1000000.0)
@@ -263,6 +232,21 @@ class Config:
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -134,23 +134,16 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 262400)
         hidden_size = raw.get("hidden_size", 2048)
         num_hidden_layers = raw.get("num_hidden_layers", 35)
         num_attention_heads = raw.get("num_attention_heads", 8)
         num_key_value_heads = raw.get("num_key_value_heads", 2)
         head_dim = raw.get("head_dim", 256)
-        vocab_size_per_layer_input = raw.get("vocab_size_per_layer_input", 262144)
-        hidden_size_per_layer_input = raw.get("hidden_size_per_layer_input", 256)
         altup_num_inputs = raw.get("altup_num_inputs", 4)
         num_kv_shared_layers = raw.get("num_kv_shared_layers", 15)
-        laurel_rank = raw.get("laurel_rank", 64)
         final_logit_softcapping = raw.get("final_logit_softcapping", 30.0)
-        attention_bias = raw.get("attention_bias", False)
-        hidden_activation = raw.get("hidden_activation", "gelu_pytorch_tanh")
-        altup_correct_scale = raw.get("altup_correct_scale", True)
         layer_types = (
             tuple(
                 "full_attention" if (layer + 1) % 5 == 0 else "sliding_attention" for layer in range(num_hidden_layers)
@@ -191,103 +184,101 @@ class Config:
             else "default"
         )
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 262400),
             hidden_size=hidden_size,
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
-            vocab_size_per_layer_input=vocab_size_per_layer_input,
-            hidden_size_per_layer_input=hidden_size_per_layer_input,
+            vocab_size_per_layer_input=raw.get("vocab_size_per_layer_input", 262144),
+            hidden_size_per_layer_input=raw.get("hidden_size_per_layer_input", 256),
             altup_num_inputs=altup_num_inputs,
-            laurel_rank=laurel_rank,
+            laurel_rank=raw.get("laurel_rank", 64),
         )
-        if raw.get("model_type", "gemma3n_text") != "gemma3n_text":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'gemma3n_text'")
-        if raw.get("intermediate_size", 16384) != [
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-            16384,
-        ]:
-            problems.append(
-                f"intermediate_size is {raw.get('intermediate_size', 16384)!r}"
-                "; this code was compiled for [16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384, 16384]"
-            )
-        if raw.get("activation_sparsity_pattern") != [
-            0.95,
-            0.95,
-            0.95,
-            0.95,
-            0.95,
-            0.95,
-            0.95,
-            0.95,
-            0.95,
-            0.95,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-        ]:
-            problems.append(
-                f"activation_sparsity_pattern is {raw.get('activation_sparsity_pattern')!r}"
-                "; this code was compiled for [0.95, 0.95, 0.95, 0.95, 0.95, 0.95, 0.95, 0.95, 0.95, 0.95, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]"
-            )
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "gemma3n_text"), "gemma3n_text")
+        problems.expect(
+            "intermediate_size",
+            raw.get("intermediate_size", 16384),
+            [
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+                16384,
+            ],
+        )
+        problems.expect(
+            "activation_sparsity_pattern",
+            raw.get("activation_sparsity_pattern"),
+            [
+                0.95,
+                0.95,
+                0.95,
+                0.95,
+                0.95,
+                0.95,
+                0.95,
+                0.95,
+                0.95,
+                0.95,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+            ],
+        )
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if len(raw.get("intermediate_size", 16384)) == raw.get("num_hidden_layers", 35) and len(
             raw.get("activation_sparsity_pattern")
         ) != raw.get("num_hidden_layers", 35):
@@ -325,19 +316,13 @@ class Config:
             )
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
-        if not {*layer_types} <= {"sliding_attention", "full_attention"}:
-            problems.append(
-                f"layer_types holds {sorted({*layer_types} - {'sliding_attention', 'full_attention'}, key=str)!r}"
-                "; this code was compiled for 'sliding_attention', 'full_attention'"
-            )
+        problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
         if num_kv_shared_layers == 0:
             problems.append(
                 f"num_kv_shared_layers={num_kv_shared_layers!r}; this code was compiled for `num_kv_shared_layers != 0`"
             )
-        if num_hidden_layers != 35:
-            problems.append(f"num_hidden_layers is {num_hidden_layers!r}; this code was compiled for 35")
-        if num_kv_shared_layers != 15:
-            problems.append(f"num_kv_shared_layers is {num_kv_shared_layers!r}; this code was compiled for 15")
+        problems.expect("num_hidden_layers", num_hidden_layers, 35)
+        problems.expect("num_kv_shared_layers", num_kv_shared_layers, 15)
         if layer_types[19] != "full_attention":
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `layer_types[19]` being 'full_attention'"
@@ -380,27 +365,15 @@ class Config:
                 f"num_kv_shared_layers={num_kv_shared_layers!r}; "
                 "this code was compiled for `num_hidden_layers - num_kv_shared_layers - 1` being 19"
             )
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if hidden_activation != "gelu_pytorch_tanh":
-            problems.append(
-                f"hidden_activation is {hidden_activation!r}; this code was compiled for 'gelu_pytorch_tanh'"
-            )
-        if rope_type != "default":
-            problems.append(
-                f"rope_parameters.full_attention.rope_type is {rope_type!r}; this code was compiled for 'default'"
-            )
-        if rope_parameters_sliding_attention_rope_type != "default":
-            problems.append(
-                f"rope_parameters.sliding_attention.rope_type is {rope_parameters_sliding_attention_rope_type!r}"
-                "; this code was compiled for 'default'"
-            )
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
-        if altup_num_inputs != 4:
-            problems.append(f"altup_num_inputs is {altup_num_inputs!r}; this code was compiled for 4")
-        if not altup_correct_scale:
-            problems.append(f"altup_correct_scale is {altup_correct_scale!r}; this code was compiled for True")
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect("hidden_activation", raw.get("hidden_activation", "gelu_pytorch_tanh"), "gelu_pytorch_tanh")
+        problems.expect("rope_parameters.full_attention.rope_type", rope_type, "default")
+        problems.expect(
+            "rope_parameters.sliding_attention.rope_type", rope_parameters_sliding_attention_rope_type, "default"
+        )
+        problems.expect("is_causal", raw.get("is_causal", True), True)
+        problems.expect("altup_num_inputs", altup_num_inputs, 4)
+        problems.expect("altup_correct_scale", raw.get("altup_correct_scale", True), True)
         if final_logit_softcapping is None:
             problems.append("final_logit_softcapping is None; this code was compiled for a value")
         if num_hidden_layers != len(layer_types):
@@ -409,19 +382,10 @@ class Config:
             )
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
-            head_dim=head_dim,
+            **sizes,
             sliding_window=raw.get("sliding_window", 512),
-            vocab_size_per_layer_input=vocab_size_per_layer_input,
-            hidden_size_per_layer_input=hidden_size_per_layer_input,
             altup_active_idx=raw.get("altup_active_idx", 0),
-            altup_num_inputs=altup_num_inputs,
             num_kv_shared_layers=num_kv_shared_layers,
-            laurel_rank=laurel_rank,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             rope_theta_full_attention=(
                 (
@@ -455,6 +419,21 @@ class Config:
             activation_sparsity_pattern=tuple(raw.get("activation_sparsity_pattern")),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -11,7 +11,6 @@ H head_dim, A altup_num_inputs, L laurel_rank, J hidden_size_per_layer_input, R 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -20,253 +19,18 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
-
-
-def causal_mask(slots: Tensor, start: int, seen: Tensor | None, window: int | None = None) -> Tensor | None:
-    """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it."""
-    if seen is None and (start == 0 or start + 1 == slots.shape[0]) and (window is None or slots.shape[0] <= window):
-        return None
-    new = slots[start:, None]
-    mask = slots <= new  # [T, S]
-    if window is not None:
-        mask = mask & (slots > new - window)
-    if seen is not None:
-        mask = (mask & seen[:, None]) | (slots == new)  # padding attends to itself: no softmax is empty
-    return mask.view(-1, 1, *mask.shape[-2:])
-
-
-@dataclass
-class Cache:
-    """Keys and values of the tokens seen so far; slots from `length` on are free."""
-
-    valid: Tensor  # [B, S], False where the batch is padded
-    k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, K, S, H]
-    v: dict[int, Tensor] = field(default_factory=dict)
-    length: int = 0
-    padded: bool = False
-
-    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store what the new tokens bring; the keys and values of all tokens so far."""
-        if layer not in self.k:
-            room = (*k.shape[:2], self.valid.shape[1])
-            self.k[layer], self.v[layer] = k.new_empty(*room, k.shape[3]), v.new_empty(*room, v.shape[3])
-        new, end = k.shape[2], self.length + k.shape[2]
-        self.k[layer].narrow(2, self.length, new).copy_(k)
-        self.v[layer].narrow(2, self.length, new).copy_(v)
-        return self.k[layer].narrow(2, 0, end), self.v[layer].narrow(2, 0, end)
-
-    def mark(self, new: int, attention_mask: Tensor | None) -> Tensor | None:
-        """Which of all tokens are valid, [B, S], with the new ones; None while nothing was padded."""
-        end = self.length + new
-        if attention_mask is not None:
-            self.valid[:, self.length : end] = attention_mask.bool()
-            self.padded = True
-        return self.valid[:, :end] if self.padded else None
-
-
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
-
-
-def full_attention_inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = cfg.rope_theta_full_attention ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
-        return 1.0 / h
-
-
-def sliding_attention_inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = cfg.rope_theta_sliding_attention ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
-        return 1.0 / h
-
-
-def embed_scale(value: float) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        return torch.tensor(value, dtype=torch.float32)
-
-
-def gemma3n_rms_norm_norm(x: Tensor, rms_norm_eps) -> Tensor:
-    mean_squared = (x**2).mean(dim=-1, keepdim=True) + rms_norm_eps
-    return x * mean_squared ** (-0.5)
-
-
-def gemma3n_rms_norm(x: Tensor, rms_norm_eps) -> Tensor:
-    return gemma3n_rms_norm_norm(x.float(), rms_norm_eps).to(x.dtype)
-
-
-def router_input_scale(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        return torch.tensor(cfg.hidden_size**-1.0, dtype=torch.float32)
-
-
-def per_layer_projection_scale(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        return torch.tensor(cfg.hidden_size**-0.5, dtype=torch.float32)
-
-
-def per_layer_input_scale() -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        return torch.rsqrt(torch.tensor(2.0, dtype=torch.float32))
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config, size: int):
-        super().__init__()
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.weight = nn.Parameter(torch.ones(size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        normed_output = self._norm(x.float()) * self.weight.float()
-        return normed_output.to(x.dtype)
-
-    def _norm(self, x: Tensor) -> Tensor:
-        mean_squared = (x**2).mean(dim=-1, keepdim=True) + self.rms_norm_eps
-        return x * mean_squared ** (-0.5)
-
-
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.register_buffer("full_attention_inv_freq", full_attention_inv_freq(cfg), persistent=False)
-        self.register_buffer("sliding_attention_inv_freq", sliding_attention_inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, :, None, None].float() * self.sliding_attention_inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
-
-    def forward2(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, :, None, None].float() * self.full_attention_inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
-
-
-class TextScaledWordEmbedding(nn.Module):
-    def __init__(self, rows: int, columns: int, value: float):
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(rows, columns))
-        self.register_buffer("embed_scale", embed_scale(value), persistent=False)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        h = F.embedding(ids, self.weight)
-        return h * self.embed_scale.to(h.dtype)
-
-
-class TextAttention(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
-        super().__init__()
-        self.head_dim = cfg.head_dim
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.layer = layer
-        self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
-        self.q_norm = RMSNorm(cfg, cfg.head_dim)
-        self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
-        self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
-        self.k_norm = RMSNorm(cfg, cfg.head_dim)
-        self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False)
-
-    def forward(
-        self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        B, T = x.shape[:2]
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim))
-        q = apply_rope(q, cos, sin)
-        k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim))
-        k = apply_rope(k, cos, sin)
-        v = gemma3n_rms_norm(self.v_proj(x).reshape(B, T, -1, self.head_dim), self.rms_norm_eps)
-        k = k.transpose(1, 2)  # [B, K, T, H]
-        v = v.transpose(1, 2)  # [B, K, T, H]
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)
-        q = q.transpose(1, 2)  # [B, N, T, H]
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=1.0, enable_gqa=True
-        )
-        out = self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
-        return out, k, v
-
-
-class TextMLP(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
-        super().__init__()
-        self.activation_sparsity_pattern = cfg.activation_sparsity_pattern
-        self.layer = layer
-        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size[layer], bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size[layer], bias=False)
-        self.down_proj = nn.Linear(cfg.intermediate_size[layer], cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        activations = F.gelu(self._gaussian_topk(self.gate_proj(x)), approximate="tanh")
-        return self.down_proj(activations * self.up_proj(x))
-
-    def _gaussian_topk(self, inputs: Tensor) -> Tensor:
-        target_sparsity_tensor = torch.tensor(
-            self.activation_sparsity_pattern[self.layer], dtype=torch.float32, device=inputs.device
-        )
-        std_multiplier = torch.erfinv(target_sparsity_tensor * 2 - 1) * math.sqrt(2.0)
-        cutoff_x = inputs.mean(dim=-1, keepdim=True) + inputs.std(
-            dim=-1, keepdim=True, correction=0
-        ) * std_multiplier.to(inputs.dtype)
-        return F.relu(inputs - cutoff_x)
-
-
-class TextAltUp(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.altup_active_idx = cfg.altup_active_idx
-        self.altup_num_inputs = cfg.altup_num_inputs
-        self.correct_output_scale = nn.Parameter(torch.ones(cfg.hidden_size))
-        self.register_buffer("router_input_scale", router_input_scale(cfg), persistent=False)
-        self.correction_coefs = nn.Linear(cfg.altup_num_inputs, cfg.altup_num_inputs, bias=False)
-        self.prediction_coefs = nn.Linear(cfg.altup_num_inputs, cfg.altup_num_inputs**2, bias=False)
-        self.modality_router = nn.Linear(cfg.hidden_size, cfg.altup_num_inputs, bias=False)
-        self.router_norm = RMSNorm(cfg, cfg.hidden_size)
-
-    def predict(self, x: Tensor) -> Tensor:
-        B = x.shape[1]
-        T = x.shape[2]
-        all_coefs = self.prediction_coefs(self.compute_router_modalities(x[self.altup_active_idx])).reshape(
-            B, T, self.altup_num_inputs, self.altup_num_inputs
-        )  # [B, T, A, A]
-        predictions = x.permute(1, 2, 3, 0) @ all_coefs.permute(0, 1, 3, 2)
-        return predictions.permute(3, 0, 1, 2) + x
-
-    def compute_router_modalities(self, x: Tensor) -> Tensor:
-        router_inputs = self.router_norm(x) * self.router_input_scale.to(x.dtype)
-        return torch.tanh(self.modality_router(router_inputs).float()).to(router_inputs.dtype)
-
-    def correct(self, predictions: Tensor, activated: Tensor) -> Tensor:
-        innovation = (activated - predictions[self.altup_active_idx]).repeat(self.altup_num_inputs, 1, 1, 1)
-        all_coefs = self.correction_coefs(self.compute_router_modalities(activated)) + 1.0
-        corrected = innovation * all_coefs.permute(2, 0, 1)[..., None]
-        return corrected + predictions
-
-    def scale_corrected_output(self, corrected: Tensor) -> Tensor:
-        return corrected * self.correct_output_scale
-
-
-class TextLaurelBlock(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.linear_left = nn.Linear(cfg.hidden_size, cfg.laurel_rank, bias=False)
-        self.linear_right = nn.Linear(cfg.laurel_rank, cfg.hidden_size, bias=False)
-        self.post_laurel_norm = RMSNorm(cfg, cfg.hidden_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        normed_laurel_hidden_states = self.post_laurel_norm(self.linear_right(self.linear_left(x)))
-        return x + normed_laurel_hidden_states
-
-
-class TextMLP2(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
-        super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size[layer], bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size[layer], bias=False)
-        self.down_proj = nn.Linear(cfg.intermediate_size[layer], cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x))
+from .torch_layers import (
+    RMSNorm,
+    RotaryEmbedding,
+    TextAltUp,
+    TextLaurelBlock,
+    TextMLP,
+    TextMLP2,
+    TextScaledWordEmbedding,
+    per_layer_input_scale,
+    per_layer_projection_scale,
+)
+from .torch_mixers import Cache, TextAttention, TextAttention2, causal_mask
 
 
 class TextDecoderLayer(nn.Module):
@@ -277,15 +41,15 @@ class TextDecoderLayer(nn.Module):
         self.altup_active_idx = cfg.altup_active_idx
         self.self_attn = TextAttention(cfg, layer)
         self.mlp = TextMLP(cfg, layer) if cfg.activation_sparsity_pattern[layer] > 0.0 else TextMLP2(cfg, layer)
-        self.input_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.post_attention_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.pre_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.post_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.pre_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.altup = TextAltUp(cfg)
         self.laurel = TextLaurelBlock(cfg)
         self.per_layer_input_gate = nn.Linear(cfg.hidden_size, cfg.hidden_size_per_layer_input, bias=False)
         self.per_layer_projection = nn.Linear(cfg.hidden_size_per_layer_input, cfg.hidden_size, bias=False)
-        self.post_per_layer_input_norm = RMSNorm(cfg, cfg.hidden_size)
+        self.post_per_layer_input_norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
     def forward(
         self, x: Tensor, per_layer_input: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None
@@ -307,25 +71,6 @@ class TextDecoderLayer(nn.Module):
         return h, k, v
 
 
-class TextAttention2(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.head_dim = cfg.head_dim
-        self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
-        self.q_norm = RMSNorm(cfg, cfg.head_dim)
-        self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        B, T = x.shape[:2]
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim))
-        q = apply_rope(q, cos, sin)
-        q = q.transpose(1, 2)  # [B, N, T, H]
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=1.0, enable_gqa=True
-        )
-        return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
-
-
 class TextDecoderLayer2(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -334,15 +79,15 @@ class TextDecoderLayer2(nn.Module):
         self.altup_active_idx = cfg.altup_active_idx
         self.self_attn = TextAttention2(cfg)
         self.mlp = TextMLP2(cfg, layer)
-        self.input_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.post_attention_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.pre_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.post_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.pre_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.altup = TextAltUp(cfg)
         self.laurel = TextLaurelBlock(cfg)
         self.per_layer_input_gate = nn.Linear(cfg.hidden_size, cfg.hidden_size_per_layer_input, bias=False)
         self.per_layer_projection = nn.Linear(cfg.hidden_size_per_layer_input, cfg.hidden_size, bias=False)
-        self.post_per_layer_input_norm = RMSNorm(cfg, cfg.hidden_size)
+        self.post_per_layer_input_norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
     def forward(
         self, x: Tensor, per_layer_input: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, k: Tensor, v: Tensor
@@ -378,7 +123,7 @@ class Text(nn.Module):
                 [layer >= cfg.num_hidden_layers - cfg.num_kv_shared_layers for layer in range(cfg.num_hidden_layers)]
             )
         )
-        self.norm = RMSNorm(cfg, cfg.hidden_size)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
         self.embed_tokens_per_layer = TextScaledWordEmbedding(
             cfg.vocab_size_per_layer_input,
@@ -388,7 +133,7 @@ class Text(nn.Module):
         self.per_layer_model_projection = nn.Linear(
             cfg.hidden_size, cfg.num_hidden_layers * cfg.hidden_size_per_layer_input, bias=False
         )
-        self.per_layer_projection_norm = RMSNorm(cfg, cfg.hidden_size_per_layer_input)
+        self.per_layer_projection_norm = RMSNorm(cfg.hidden_size_per_layer_input, cfg.rms_norm_eps)
         self.altup_projections = nn.ModuleList(
             nn.Linear(cfg.hidden_size, cfg.hidden_size, bias=False) for layer in range(cfg.altup_num_inputs - 1)
         )

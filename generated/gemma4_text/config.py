@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -83,24 +83,15 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 262144)
-        hidden_size = raw.get("hidden_size", 2304)
-        intermediate_size = raw.get("intermediate_size", 9216)
         num_hidden_layers = raw.get("num_hidden_layers", 30)
         num_attention_heads = raw.get("num_attention_heads", 8)
         num_key_value_heads = raw.get("num_key_value_heads", 4)
         head_dim = raw.get("head_dim", 256)
-        vocab_size_per_layer_input = raw.get("vocab_size_per_layer_input", 262144)
         hidden_size_per_layer_input = raw.get("hidden_size_per_layer_input", 256)
         num_kv_shared_layers = raw.get("num_kv_shared_layers", 0)
         final_logit_softcapping = raw.get("final_logit_softcapping")
-        attention_k_eq_v = raw.get("attention_k_eq_v", False)
-        attention_bias = raw.get("attention_bias", False)
-        use_double_wide_mlp = raw.get("use_double_wide_mlp", False)
-        hidden_activation = raw.get("hidden_activation", "gelu_pytorch_tanh")
-        enable_moe_block = raw.get("enable_moe_block", False)
         head_dim_per_layer_overrides = raw["global_head_dim"] if "global_head_dim" in raw else 512
         layer_types = (
             (
@@ -505,25 +496,20 @@ class Config:
             else (raw["rope_parameters"].get("sliding_attention") or {}).get("rope_type")
         )
         sizes = dict(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            vocab_size=raw.get("vocab_size", 262144),
+            hidden_size=raw.get("hidden_size", 2304),
+            intermediate_size=raw.get("intermediate_size", 9216),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
-            vocab_size_per_layer_input=vocab_size_per_layer_input,
+            vocab_size_per_layer_input=raw.get("vocab_size_per_layer_input", 262144),
             hidden_size_per_layer_input=hidden_size_per_layer_input,
             head_dim_per_layer_overrides=head_dim_per_layer_overrides,
         )
-        if raw.get("model_type", "gemma4_text") != "gemma4_text":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'gemma4_text'")
-        if raw.get("_heterogeneity_spec") is not None:
-            problems.append(
-                f"_heterogeneity_spec is {raw.get('_heterogeneity_spec')!r}; this code was compiled for None"
-            )
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "gemma4_text"), "gemma4_text")
+        problems.expect("_heterogeneity_spec", raw.get("_heterogeneity_spec"), None)
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if 2 >= raw.get("num_hidden_layers", 30):
             problems.append(
                 "the configuration class refuses this: ValueError: `per_layer_config` keys must be integer layer indices in the range [0, 2); got [2, 5]."
@@ -557,21 +543,14 @@ class Config:
             )
         if head_dim_per_layer_overrides % 2:
             problems.append(f"2 does not divide head_dim_per_layer_overrides: {head_dim_per_layer_overrides!r}")
-        if not {*layer_types} <= {"sliding_attention", "full_attention"}:
-            problems.append(
-                f"layer_types holds {sorted({*layer_types} - {'sliding_attention', 'full_attention'}, key=str)!r}"
-                "; this code was compiled for 'sliding_attention', 'full_attention'"
-            )
-        if num_hidden_layers != 6:
-            problems.append(f"num_hidden_layers is {num_hidden_layers!r}; this code was compiled for 6")
-        if attention_k_eq_v:
-            problems.append(f"attention_k_eq_v is {attention_k_eq_v!r}; this code was compiled for False")
+        problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
+        problems.expect("num_hidden_layers", num_hidden_layers, 6)
+        problems.expect("attention_k_eq_v", raw.get("attention_k_eq_v", False), False)
         if num_kv_shared_layers == 0:
             problems.append(
                 f"num_kv_shared_layers={num_kv_shared_layers!r}; this code was compiled for `num_kv_shared_layers != 0`"
             )
-        if num_kv_shared_layers != 2:
-            problems.append(f"num_kv_shared_layers is {num_kv_shared_layers!r}; this code was compiled for 2")
+        problems.expect("num_kv_shared_layers", num_kv_shared_layers, 2)
         if layer_types[3] != "sliding_attention":
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `layer_types[3]` being 'sliding_attention'"
@@ -614,16 +593,10 @@ class Config:
                 f"num_kv_shared_layers={num_kv_shared_layers!r}; "
                 "this code was compiled for `num_hidden_layers - num_kv_shared_layers - 2` being 2"
             )
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if not use_double_wide_mlp:
-            problems.append(f"use_double_wide_mlp is {use_double_wide_mlp!r}; this code was compiled for True")
-        if hidden_activation != "gelu_pytorch_tanh":
-            problems.append(
-                f"hidden_activation is {hidden_activation!r}; this code was compiled for 'gelu_pytorch_tanh'"
-            )
-        if enable_moe_block:
-            problems.append(f"enable_moe_block is {enable_moe_block!r}; this code was compiled for False")
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect("use_double_wide_mlp", raw.get("use_double_wide_mlp", False), True)
+        problems.expect("hidden_activation", raw.get("hidden_activation", "gelu_pytorch_tanh"), "gelu_pytorch_tanh")
+        problems.expect("enable_moe_block", raw.get("enable_moe_block", False), False)
         if raw["layer_types"][0] == "full_attention" and None if raw.get("layer_types") else None:
             problems.append(
                 "_heterogeneity_spec.per_layer_overrides.2.skip is given; this code was compiled without it"
@@ -635,25 +608,25 @@ class Config:
             else raw.get("rope_parameters") is not None and None
         ):
             problems.append("this code was compiled for `rope_parameters.full_attention is not None`")
-        if rope_type != "proportional":
-            problems.append(
-                f"rope_parameters.full_attention.rope_type is {rope_type!r}; this code was compiled for 'proportional'"
-            )
+        problems.expect("rope_parameters.full_attention.rope_type", rope_type, "proportional")
         if layer_types is None:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
         if "full_attention" not in layer_types:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
         if not (
-            raw.get("layer_types")
-            and (raw["layer_types"][0] != "full_attention" or raw["layer_types"][2] == "full_attention")
+            5 >= num_hidden_layers and (not 2 >= num_hidden_layers) and ("global_head_dim" in raw or 512 != head_dim)
+            if raw.get("layer_types") is None
+            else raw["layer_types"]
+            and (
+                raw["layer_types"][5] == "full_attention" or raw["layer_types"][2] == "full_attention"
+                if "global_head_dim" in raw
+                else 512 != head_dim
+                and (raw["layer_types"][5] == "full_attention" or raw["layer_types"][2] == "full_attention")
+            )
         ):
             problems.append("_heterogeneity_spec.per_layer_overrides.2 is missing; this code was compiled with it")
-        if raw.get("rope_theta") is not None:
-            problems.append(f"rope_theta is {raw['rope_theta']!r}; this code was compiled for None")
-        if raw.get("partial_rotary_factor") is not None:
-            problems.append(
-                f"partial_rotary_factor is {raw['partial_rotary_factor']!r}; this code was compiled for None"
-            )
+        problems.expect("rope_theta", raw.get("rope_theta"), None)
+        problems.expect("partial_rotary_factor", raw.get("partial_rotary_factor"), None)
         if (
             "per_layer_attributes" in (raw.get("rope_parameters") or {})
             and "type" in (raw.get("rope_parameters") or {})["full_attention"]
@@ -688,11 +661,9 @@ class Config:
             else raw.get("rope_parameters") is None or None
         ):
             problems.append("rope_parameters.sliding_attention.rope_type is missing; this code was compiled with it")
-        if rope_parameters_sliding_attention_rope_type != "default":
-            problems.append(
-                f"rope_parameters.sliding_attention.rope_type is {rope_parameters_sliding_attention_rope_type!r}"
-                "; this code was compiled for 'default'"
-            )
+        problems.expect(
+            "rope_parameters.sliding_attention.rope_type", rope_parameters_sliding_attention_rope_type, "default"
+        )
         if (
             "per_layer_attributes" in (raw.get("rope_parameters") or {})
             and "factor" in (raw.get("rope_parameters") or {})["full_attention"]
@@ -709,18 +680,20 @@ class Config:
             problems.append("this code was compiled for `rope_parameters.sliding_attention is not None`")
         if "sliding_attention" not in layer_types:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
-        if (raw.get("layer_types") or {})[0] == "full_attention":
+        if (
+            1 == num_hidden_layers and ("global_head_dim" in raw or 512 != head_dim)
+            if raw.get("layer_types") is None
+            else raw["layer_types"][5] != "full_attention"
+            and raw["layer_types"][0] == "full_attention"
+            and ("global_head_dim" in raw or 512 != head_dim)
+        ):
             problems.append("_heterogeneity_spec.per_layer_overrides.0 is given; this code was compiled without it")
         if not hidden_size_per_layer_input:
             problems.append(
                 f"the configuration class refuses hidden_size_per_layer_input={hidden_size_per_layer_input!r}"
             )
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
-        if raw.get("output_router_logits", False) is not False:
-            problems.append(
-                f"output_router_logits is {raw['output_router_logits']!r}; this code was compiled for False"
-            )
+        problems.expect("is_causal", raw.get("is_causal", True), True)
+        problems.expect("output_router_logits", raw.get("output_router_logits", False), False)
         if final_logit_softcapping is None:
             problems.append("final_logit_softcapping is None; this code was compiled for a value")
         if 0 >= num_hidden_layers:
@@ -777,18 +750,9 @@ class Config:
             problems.append("rope_parameters.sliding_attention.rope_type is missing")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
-            head_dim=head_dim,
+            **sizes,
             sliding_window=raw.get("sliding_window", 512),
-            vocab_size_per_layer_input=vocab_size_per_layer_input,
-            hidden_size_per_layer_input=hidden_size_per_layer_input,
             num_kv_shared_layers=num_kv_shared_layers,
-            head_dim_per_layer_overrides=head_dim_per_layer_overrides,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             partial_rotary_factor_full_attention=0.25
             if raw.get("rope_parameters") is None
@@ -803,6 +767,21 @@ class Config:
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -11,9 +11,8 @@ X vocab_size_per_layer_input.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,178 +21,9 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_layers import Linear, RMSNorm, TextMLP, TextRotaryEmbedding, TextScaledWordEmbedding
+from .flax_mixers import Cache, TextAttention, TextAttention2, causal_mask
 from .flax_stack import run_layers, stack_layers
-
-
-def causal_mask(here: Array, slots: Array, valid: Array | None, window: int | None = None) -> Array | None:
-    """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it."""
-    if valid is None and (window is None or slots.shape[0] <= window):
-        return None
-    mask = slots <= here[:, None]  # [T, S]
-    if window is not None:
-        mask = mask & (slots > here[:, None] - window)
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
-    return mask.reshape(-1, 1, *mask.shape[-2:])
-
-
-KV = tuple[Array, Array]  # keys and values of one layer, each [B, K, S, H]
-
-
-class Cache(NamedTuple):
-    """What the tokens seen so far left behind; slots from `length` on are free."""
-
-    kv: Any  # of each layer, stacked where the layers are
-    valid: Array  # [B, S], False where the batch is padded
-    count: Array  # [B], valid tokens so far
-    length: Array  # []
-
-
-def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
-    """The keys and values of all tokens, with those of the new ones written from slot `start` on."""
-    write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=2)
-    return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
-
-
-def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return x * cos + jnp.roll(x, x.shape[-1] // 2, axis=-1) * sin
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def sliding_attention_inv_freq(cfg: Config) -> Array:
-    h = cfg.rope_theta_sliding_attention ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
-    return 1.0 / h
-
-
-def full_attention_inv_freq(cfg: Config) -> Array:
-    steps = jnp.arange(0, 2 * int(cfg.partial_rotary_factor_full_attention * cfg.head_dim_per_layer_overrides // 2), 2)
-    h = cfg.rope_theta_full_attention ** (steps.astype(jnp.float32) / cfg.head_dim_per_layer_overrides)
-    h2 = jnp.zeros(
-        (
-            cfg.head_dim_per_layer_overrides // 2
-            - int(cfg.partial_rotary_factor_full_attention * cfg.head_dim_per_layer_overrides // 2),
-        ),
-        dtype=jnp.float32,
-    )
-    return jnp.concatenate((1.0 / h, h2), axis=-1) / 1.0
-
-
-def embed_scale(value: float) -> Array:
-    return jnp.array(value, dtype=jnp.float32)
-
-
-def gemma4_rms_norm_norm(x: Array, rms_norm_eps) -> Array:
-    mean_squared = (x**2).mean(axis=-1, keepdims=True) + rms_norm_eps
-    return x * mean_squared ** (-0.5)
-
-
-def gemma4_rms_norm(x: Array, rms_norm_eps) -> Array:
-    return gemma4_rms_norm_norm(x.astype(jnp.float32), rms_norm_eps).astype(x.dtype)
-
-
-class RMSNorm(nnx.Module):
-    def __init__(self, cfg: Config, size: int, *, dtype: jnp.dtype):
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
-
-    def __call__(self, x: Array) -> Array:
-        normed_output = self._norm(x.astype(jnp.float32)) * self.weight[...].astype(jnp.float32)
-        return normed_output.astype(x.dtype)
-
-    def _norm(self, x: Array) -> Array:
-        mean_squared = (x**2).mean(axis=-1, keepdims=True) + self.rms_norm_eps
-        return x * mean_squared ** (-0.5)
-
-
-class TextRotaryEmbedding(nnx.Module):
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
-
-    def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        angles = positions[:, :, None, None].astype(jnp.float32) * sliding_attention_inv_freq(self.cfg)
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
-
-    def forward2(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        angles = positions[:, :, None, None].astype(jnp.float32) * full_attention_inv_freq(self.cfg)
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
-
-
-class TextScaledWordEmbedding(nnx.Module):
-    def __init__(self, rows: int, columns: int, value: float, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.value = value
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (rows, columns), dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        h = self.weight[...][ids]
-        return h * embed_scale(self.value).astype(h.dtype)
-
-
-class TextAttention(nnx.Module):
-    def __init__(
-        self, cfg: Config, out_features: int, out_features2: int, size: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
-    ):
-        self.size = size
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.q_proj = Linear(cfg.hidden_size, out_features, dtype=dtype, rngs=rngs)
-        self.q_norm = RMSNorm(cfg, size, dtype=dtype)
-        self.k_norm = RMSNorm(cfg, size, dtype=dtype)
-        self.k_proj = Linear(cfg.hidden_size, out_features2, dtype=dtype, rngs=rngs)
-        self.v_proj = Linear(cfg.hidden_size, out_features2, dtype=dtype, rngs=rngs)
-        self.o_proj = Linear(out_features, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Array, Array, Any]:
-        B, T = x.shape[:2]
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.size))
-        q = apply_rope(q, cos, sin)
-        k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.size))
-        k = apply_rope(k, cos, sin)
-        v = gemma4_rms_norm(self.v_proj(x).reshape(B, T, -1, self.size), self.rms_norm_eps)
-        k = k.swapaxes(1, 2)  # [B, K, T, H]
-        v = v.swapaxes(1, 2)  # [B, K, T, H]
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        q = q.swapaxes(1, 2)  # [B, N, T, H]
-        out = attend(q, k, v, mask, 1.0).swapaxes(1, 2).reshape(B, T, -1)
-        return self.o_proj(out), k, v, kv
-
-
-class TextMLP(nnx.Module):
-    def __init__(self, cfg: Config, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gate_proj = Linear(cfg.hidden_size, out_features, dtype=dtype, rngs=rngs)
-        self.up_proj = Linear(cfg.hidden_size, out_features, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(out_features, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return self.down_proj(jax.nn.gelu(self.gate_proj(x), approximate=True) * self.up_proj(x))
 
 
 class TextDecoderLayer(nnx.Module):
@@ -213,13 +43,13 @@ class TextDecoderLayer(nnx.Module):
         self.layer_scalar = nnx.Variable(jnp.ones((1,), dtype))
         self.self_attn = TextAttention(cfg, out_features, out_features2, size, dtype=dtype, rngs=rngs)
         self.mlp = TextMLP(cfg, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-        self.input_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
-        self.post_attention_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
-        self.pre_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
-        self.post_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
+        self.pre_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
+        self.post_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.per_layer_input_gate = Linear(cfg.hidden_size, cfg.hidden_size_per_layer_input, dtype=dtype, rngs=rngs)
         self.per_layer_projection = Linear(cfg.hidden_size_per_layer_input, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.post_per_layer_input_norm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
+        self.post_per_layer_input_norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
         self, x: Array, per_layer_input: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
@@ -233,22 +63,6 @@ class TextDecoderLayer(nnx.Module):
         return x * self.layer_scalar[...], k, v, kv
 
 
-class TextAttention2(nnx.Module):
-    def __init__(self, cfg: Config, out_features: int, size: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.size = size
-        self.q_proj = Linear(cfg.hidden_size, out_features, dtype=dtype, rngs=rngs)
-        self.q_norm = RMSNorm(cfg, size, dtype=dtype)
-        self.o_proj = Linear(out_features, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array, mask: Array | None, cos: Array, sin: Array, k: Array, v: Array) -> Array:
-        B, T = x.shape[:2]
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.size))
-        q = apply_rope(q, cos, sin)
-        q = q.swapaxes(1, 2)  # [B, N, T, H]
-        out = attend(q, k, v, mask, 1.0).swapaxes(1, 2).reshape(B, T, -1)
-        return self.o_proj(out)
-
-
 class TextDecoderLayer2(nnx.Module):
     def __init__(self, cfg: Config, layer: int, out_features: int, size: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
@@ -256,13 +70,13 @@ class TextDecoderLayer2(nnx.Module):
         self.layer_scalar = nnx.Variable(jnp.ones((1,), dtype))
         self.self_attn = TextAttention2(cfg, out_features, size, dtype=dtype, rngs=rngs)
         self.mlp = TextMLP(cfg, cfg.intermediate_size * 2, dtype=dtype, rngs=rngs)
-        self.input_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
-        self.post_attention_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
-        self.pre_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
-        self.post_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
+        self.pre_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
+        self.post_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.per_layer_input_gate = Linear(cfg.hidden_size, cfg.hidden_size_per_layer_input, dtype=dtype, rngs=rngs)
         self.per_layer_projection = Linear(cfg.hidden_size_per_layer_input, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.post_per_layer_input_norm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
+        self.post_per_layer_input_norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
         self, x: Array, per_layer_input: Array, mask: Array | None, cos: Array, sin: Array, k: Array, v: Array
@@ -325,7 +139,7 @@ class Text(nnx.Module):
             scan_layers,
             rngs,
         )
-        self.norm = RMSNorm(cfg, cfg.hidden_size, dtype=dtype)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.rotary_emb = TextRotaryEmbedding(cfg)
         self.embed_tokens_per_layer = TextScaledWordEmbedding(
             cfg.vocab_size_per_layer_input,
@@ -337,7 +151,7 @@ class Text(nnx.Module):
         self.per_layer_model_projection = Linear(
             cfg.hidden_size, cfg.num_hidden_layers * cfg.hidden_size_per_layer_input, dtype=dtype, rngs=rngs
         )
-        self.per_layer_projection_norm = RMSNorm(cfg, cfg.hidden_size_per_layer_input, dtype=dtype)
+        self.per_layer_projection_norm = RMSNorm(cfg.hidden_size_per_layer_input, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
         self, ids: Array, positions: Array, window_mask: Array | None, mask: Array | None, kv: Any, start: Array | int
@@ -424,8 +238,7 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        positions = order  # valid tokens count
+        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         mask = causal_mask(here, here, valid)
         window_mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
         return self._run(ids, positions, mask, window_mask, None, 0, last_only)[0]

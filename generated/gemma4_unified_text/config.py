@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -79,21 +79,14 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 262144)
-        hidden_size = raw.get("hidden_size", 2304)
-        intermediate_size = raw.get("intermediate_size", 9216)
         num_hidden_layers = raw.get("num_hidden_layers", 30)
         num_attention_heads = raw.get("num_attention_heads", 8)
         num_key_value_heads = raw.get("num_key_value_heads", 4)
         head_dim = raw.get("head_dim", 256)
         final_logit_softcapping = raw.get("final_logit_softcapping")
-        attention_k_eq_v = raw.get("attention_k_eq_v", False)
         num_kv_shared_layers = raw.get("num_kv_shared_layers", 0)
-        attention_bias = raw.get("attention_bias", False)
-        use_double_wide_mlp = raw.get("use_double_wide_mlp", False)
-        hidden_activation = raw.get("hidden_activation", "gelu_pytorch_tanh")
         head_dim_per_layer_overrides = raw["global_head_dim"] if "global_head_dim" in raw else 512
         num_key_value_heads_per_layer_overrides = raw.get("num_global_key_value_heads")
         layer_types = (
@@ -166,9 +159,9 @@ class Config:
             else (raw["rope_parameters"].get("sliding_attention") or {}).get("rope_type")
         )
         sizes = dict(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            vocab_size=raw.get("vocab_size", 262144),
+            hidden_size=raw.get("hidden_size", 2304),
+            intermediate_size=raw.get("intermediate_size", 9216),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
@@ -176,14 +169,9 @@ class Config:
             head_dim_per_layer_overrides=head_dim_per_layer_overrides,
             num_key_value_heads_per_layer_overrides=num_key_value_heads_per_layer_overrides,
         )
-        if raw.get("model_type", "gemma4_unified_text") != "gemma4_unified_text":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'gemma4_unified_text'")
-        if raw.get("_heterogeneity_spec") is not None:
-            problems.append(
-                f"_heterogeneity_spec is {raw.get('_heterogeneity_spec')!r}; this code was compiled for None"
-            )
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "gemma4_unified_text"), "gemma4_unified_text")
+        problems.expect("_heterogeneity_spec", raw.get("_heterogeneity_spec"), None)
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if 1 >= raw.get("num_hidden_layers", 30):
             problems.append(
                 "the configuration class refuses this: ValueError: `per_layer_config` keys must be integer layer indices in the range [0, 1); got [1, 3]."
@@ -222,27 +210,16 @@ class Config:
                 "num_key_value_heads_per_layer_overrides does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads_per_layer_overrides)!r}"
             )
-        if not {*layer_types} <= {"sliding_attention", "full_attention"}:
-            problems.append(
-                f"layer_types holds {sorted({*layer_types} - {'sliding_attention', 'full_attention'}, key=str)!r}"
-                "; this code was compiled for 'sliding_attention', 'full_attention'"
-            )
-        if num_hidden_layers != 4:
-            problems.append(f"num_hidden_layers is {num_hidden_layers!r}; this code was compiled for 4")
-        if not attention_k_eq_v:
-            problems.append(f"attention_k_eq_v is {attention_k_eq_v!r}; this code was compiled for True")
+        problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
+        problems.expect("num_hidden_layers", num_hidden_layers, 4)
+        problems.expect("attention_k_eq_v", raw.get("attention_k_eq_v", False), True)
         if num_kv_shared_layers != 0:
             problems.append(
                 f"num_kv_shared_layers={num_kv_shared_layers!r}; this code was compiled for `num_kv_shared_layers == 0`"
             )
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if use_double_wide_mlp:
-            problems.append(f"use_double_wide_mlp is {use_double_wide_mlp!r}; this code was compiled for False")
-        if hidden_activation != "gelu_pytorch_tanh":
-            problems.append(
-                f"hidden_activation is {hidden_activation!r}; this code was compiled for 'gelu_pytorch_tanh'"
-            )
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect("use_double_wide_mlp", raw.get("use_double_wide_mlp", False), False)
+        problems.expect("hidden_activation", raw.get("hidden_activation", "gelu_pytorch_tanh"), "gelu_pytorch_tanh")
         if raw["layer_types"][0] == "full_attention" and None if raw.get("layer_types") else None:
             problems.append(
                 "_heterogeneity_spec.per_layer_overrides.1.skip is given; this code was compiled without it"
@@ -262,25 +239,20 @@ class Config:
             else raw.get("rope_parameters") is not None and None
         ):
             problems.append("this code was compiled for `rope_parameters.full_attention is not None`")
-        if rope_type != "proportional":
-            problems.append(
-                f"rope_parameters.full_attention.rope_type is {rope_type!r}; this code was compiled for 'proportional'"
-            )
+        problems.expect("rope_parameters.full_attention.rope_type", rope_type, "proportional")
         if layer_types is None:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
         if "full_attention" not in layer_types:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
         if not (
-            raw.get("layer_types")
-            and (raw["layer_types"][0] != "full_attention" or raw["layer_types"][1] == "full_attention")
+            3 >= num_hidden_layers and 2 >= num_hidden_layers and (not 1 >= num_hidden_layers)
+            if raw.get("layer_types") is None
+            else raw["layer_types"]
+            and (raw["layer_types"][3] == "full_attention" or raw["layer_types"][1] == "full_attention")
         ):
             problems.append("_heterogeneity_spec.per_layer_overrides.1 is missing; this code was compiled with it")
-        if raw.get("rope_theta") is not None:
-            problems.append(f"rope_theta is {raw['rope_theta']!r}; this code was compiled for None")
-        if raw.get("partial_rotary_factor") is not None:
-            problems.append(
-                f"partial_rotary_factor is {raw['partial_rotary_factor']!r}; this code was compiled for None"
-            )
+        problems.expect("rope_theta", raw.get("rope_theta"), None)
+        problems.expect("partial_rotary_factor", raw.get("partial_rotary_factor"), None)
         if (
             "per_layer_attributes" in (raw.get("rope_parameters") or {})
             and "type" in (raw.get("rope_parameters") or {})["full_attention"]
@@ -315,11 +287,9 @@ class Config:
             else raw.get("rope_parameters") is None or None
         ):
             problems.append("rope_parameters.sliding_attention.rope_type is missing; this code was compiled with it")
-        if rope_parameters_sliding_attention_rope_type != "default":
-            problems.append(
-                f"rope_parameters.sliding_attention.rope_type is {rope_parameters_sliding_attention_rope_type!r}"
-                "; this code was compiled for 'default'"
-            )
+        problems.expect(
+            "rope_parameters.sliding_attention.rope_type", rope_parameters_sliding_attention_rope_type, "default"
+        )
         if (
             "per_layer_attributes" in (raw.get("rope_parameters") or {})
             and "factor" in (raw.get("rope_parameters") or {})["full_attention"]
@@ -336,12 +306,14 @@ class Config:
             problems.append("this code was compiled for `rope_parameters.sliding_attention is not None`")
         if "sliding_attention" not in layer_types:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
-        if (raw.get("layer_types") or {})[0] == "full_attention":
+        if (
+            3 >= num_hidden_layers and 1 >= num_hidden_layers and (not 0 >= num_hidden_layers)
+            if raw.get("layer_types") is None
+            else raw["layer_types"][3] != "full_attention" and raw["layer_types"][0] == "full_attention"
+        ):
             problems.append("_heterogeneity_spec.per_layer_overrides.0 is given; this code was compiled without it")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
-        if num_kv_shared_layers != 0:
-            problems.append(f"num_kv_shared_layers is {num_kv_shared_layers!r}; this code was compiled for 0")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
+        problems.expect("num_kv_shared_layers", num_kv_shared_layers, 0)
         if num_attention_heads // num_key_value_heads_per_layer_overrides == 1:
             problems.append(
                 f"num_key_value_heads_per_layer_overrides={num_key_value_heads_per_layer_overrides!r}, "
@@ -423,16 +395,8 @@ class Config:
             problems.append("rope_parameters.sliding_attention.rope_type is missing")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
-            head_dim=head_dim,
+            **sizes,
             sliding_window=raw.get("sliding_window", 1024),
-            head_dim_per_layer_overrides=head_dim_per_layer_overrides,
-            num_key_value_heads_per_layer_overrides=num_key_value_heads_per_layer_overrides,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             partial_rotary_factor_full_attention=0.25
             if raw.get("rope_parameters") is None
@@ -447,6 +411,21 @@ class Config:
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -19,6 +19,14 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_layers import (
+    RMSNorm,
+    TextMLP,
+    TextRotaryEmbedding,
+    TextScaledWordEmbedding,
+    apply_rope,
+    gemma4_unified_rms_norm,
+)
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None, window: int | None = None) -> Tensor | None:
@@ -63,88 +71,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
-
-
-def full_attention_inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        steps = torch.arange(
-            0, 2 * int(cfg.partial_rotary_factor_full_attention * cfg.head_dim_per_layer_overrides // 2), 2
-        )
-        inv_freq_rotated = 1.0 / cfg.rope_theta_full_attention ** (steps.float() / cfg.head_dim_per_layer_overrides)
-        h = torch.zeros(
-            cfg.head_dim_per_layer_overrides // 2
-            - int(cfg.partial_rotary_factor_full_attention * cfg.head_dim_per_layer_overrides // 2),
-            dtype=torch.float32,
-        )
-        return torch.cat((inv_freq_rotated, h), dim=-1) / 1.0
-
-
-def sliding_attention_inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = cfg.rope_theta_sliding_attention ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
-        return 1.0 / h
-
-
-def embed_scale(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        return torch.tensor(cfg.hidden_size**0.5, dtype=torch.float32)
-
-
-def gemma4_unified_rms_norm_norm(x: Tensor, rms_norm_eps) -> Tensor:
-    mean_squared = (x**2).mean(dim=-1, keepdim=True) + rms_norm_eps
-    return x * mean_squared ** (-0.5)
-
-
-def gemma4_unified_rms_norm(x: Tensor, rms_norm_eps) -> Tensor:
-    return gemma4_unified_rms_norm_norm(x.float(), rms_norm_eps).to(x.dtype)
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config, size: int):
-        super().__init__()
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.weight = nn.Parameter(torch.ones(size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        normed_output = self._norm(x.float()) * self.weight.float()
-        return normed_output.to(x.dtype)
-
-    def _norm(self, x: Tensor) -> Tensor:
-        mean_squared = (x**2).mean(dim=-1, keepdim=True) + self.rms_norm_eps
-        return x * mean_squared ** (-0.5)
-
-
-class TextRotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.register_buffer("full_attention_inv_freq", full_attention_inv_freq(cfg), persistent=False)
-        self.register_buffer("sliding_attention_inv_freq", sliding_attention_inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, :, None, None].float() * self.sliding_attention_inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
-
-    def forward2(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, :, None, None].float() * self.full_attention_inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
-
-
-class TextScaledWordEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(cfg.vocab_size, cfg.hidden_size))
-        self.register_buffer("embed_scale", embed_scale(cfg), persistent=False)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        h = F.embedding(ids, self.weight)
-        return h * self.embed_scale.to(h.dtype)
-
-
 class TextAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -152,8 +78,8 @@ class TextAttention(nn.Module):
         self.rms_norm_eps = cfg.rms_norm_eps
         self.layer = layer
         self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
-        self.q_norm = RMSNorm(cfg, cfg.head_dim)
-        self.k_norm = RMSNorm(cfg, cfg.head_dim)
+        self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
+        self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
         self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False)
@@ -176,17 +102,6 @@ class TextAttention(nn.Module):
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class TextMLP(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x))
-
-
 class TextAttention2(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -194,8 +109,8 @@ class TextAttention2(nn.Module):
         self.rms_norm_eps = cfg.rms_norm_eps
         self.layer = layer
         self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim_per_layer_overrides, bias=False)
-        self.q_norm = RMSNorm(cfg, cfg.head_dim_per_layer_overrides)
-        self.k_norm = RMSNorm(cfg, cfg.head_dim_per_layer_overrides)
+        self.q_norm = RMSNorm(cfg.head_dim_per_layer_overrides, cfg.rms_norm_eps)
+        self.k_norm = RMSNorm(cfg.head_dim_per_layer_overrides, cfg.rms_norm_eps)
         self.k_proj = nn.Linear(
             cfg.hidden_size, cfg.num_key_value_heads_per_layer_overrides * cfg.head_dim_per_layer_overrides, bias=False
         )
@@ -227,10 +142,10 @@ class TextDecoderLayer(nn.Module):
             TextAttention(cfg, layer) if cfg.layer_types[layer] == "sliding_attention" else TextAttention2(cfg, layer)
         )
         self.mlp = TextMLP(cfg)
-        self.input_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.post_attention_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.pre_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size)
-        self.post_feedforward_layernorm = RMSNorm(cfg, cfg.hidden_size)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.pre_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         normed = self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), mask, cos, sin, cache))
@@ -244,7 +159,7 @@ class Text(nn.Module):
         super().__init__()
         self.embed_tokens = TextScaledWordEmbedding(cfg)
         self.layers = nn.ModuleList(TextDecoderLayer(cfg, layer) for layer in range(cfg.num_hidden_layers))
-        self.norm = RMSNorm(cfg, cfg.hidden_size)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.rotary_emb = TextRotaryEmbedding(cfg)
 
     def forward(

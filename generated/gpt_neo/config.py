@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -63,65 +63,57 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 50257)
-        max_position_embeddings = raw.get("max_position_embeddings", 2048)
         hidden_size = raw.get("hidden_size", 2048)
-        window_size = raw.get("window_size", 256)
-        intermediate_size = raw.get("intermediate_size")
-        activation_function = raw.get("activation_function", "gelu_new")
         num_layers = raw.get("num_hidden_layers", raw.get("num_layers", 24))
         num_heads = raw.get("num_attention_heads", raw.get("num_heads", 16))
         attention_layers = raw["attention_layers"] if "attention_layers" in raw else ("global", "local") * 2
         sizes = dict(
-            vocab_size=vocab_size,
-            max_position_embeddings=max_position_embeddings,
+            vocab_size=raw.get("vocab_size", 50257),
+            max_position_embeddings=raw.get("max_position_embeddings", 2048),
             hidden_size=hidden_size,
             num_layers=num_layers,
             num_heads=num_heads,
-            window_size=window_size,
+            window_size=raw.get("window_size", 256),
         )
-        if raw.get("model_type", "gpt_neo") != "gpt_neo":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'gpt_neo'")
-        if raw.get("attention_types") != [[["global", "local"], 2]]:
-            problems.append(
-                f"attention_types is {raw.get('attention_types')!r}"
-                "; this code was compiled for [[['global', 'local'], 2]]"
-            )
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "gpt_neo"), "gpt_neo")
+        problems.expect("attention_types", raw.get("attention_types"), [[["global", "local"], 2]])
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if hidden_size % num_heads:
             problems.append(f"num_heads does not divide hidden_size: {(hidden_size, num_heads)!r}")
-        if intermediate_size is not None:
-            problems.append(f"intermediate_size is {intermediate_size!r}; this code was compiled for None")
-        if not {*attention_layers} <= {"global", "local"}:
-            problems.append(
-                f"attention_layers holds {sorted({*attention_layers} - {'global', 'local'}, key=str)!r}"
-                "; this code was compiled for 'global', 'local'"
-            )
-        if activation_function != "gelu_new":
-            problems.append(f"activation_function is {activation_function!r}; this code was compiled for 'gelu_new'")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("intermediate_size", raw.get("intermediate_size"), None)
+        problems.expect_each("attention_layers", attention_layers, "global", "local")
+        problems.expect("activation_function", raw.get("activation_function", "gelu_new"), "gelu_new")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if len(attention_layers) != num_layers:
             problems.append(
                 f"the configuration class refuses attention_layers={attention_layers!r}, num_layers={num_layers!r}"
             )
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            max_position_embeddings=max_position_embeddings,
-            hidden_size=hidden_size,
-            num_layers=num_layers,
-            num_heads=num_heads,
-            window_size=window_size,
+            **sizes,
             layer_norm_epsilon=raw.get("layer_norm_epsilon", 1e-05),
             attention_layers=tuple(attention_layers),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -9,7 +9,6 @@ D hidden_size, P max_position_embeddings.
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_layers import MLP, Embed, LayerNorm, Linear, attend, bias, bias2
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -48,73 +48,6 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     """The keys and values of all tokens, with those of the new ones written from slot `start` on."""
     write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=2)
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
-
-
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class LayerNorm(nnx.Module):
-    """Computed in float32 at least; the result has the type of `x`."""
-
-    def __init__(self, features: int, eps: float = 1e-5, *, dtype: jnp.dtype):
-        self.eps = eps
-        self.scale = nnx.Param(jnp.ones(features, dtype))
-        self.bias = nnx.Param(jnp.zeros(features, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        h = h - jnp.mean(h, axis=-1, keepdims=True)
-        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        h = h * self.scale[...]
-        h = h + self.bias[...]
-        return h.astype(x.dtype)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
-
-    def __call__(self, x: Array) -> Array:
-        y = jnp.einsum("...D,FD->...F", x, self.kernel[...])
-        return y if self.bias is None else y + self.bias[...]
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def bias(cfg: Config) -> Array:
-    bias = jnp.ones((cfg.max_position_embeddings, cfg.max_position_embeddings), dtype=jnp.bool_)
-    return jnp.tril(bias).reshape(1, 1, cfg.max_position_embeddings, cfg.max_position_embeddings)
-
-
-def new_gelu_activation(x: Array) -> Array:
-    return 0.5 * x * (1.0 + jnp.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3.0)))
-
-
-def bias2(cfg: Config) -> Array:
-    bias = jnp.ones((cfg.max_position_embeddings, cfg.max_position_embeddings), dtype=jnp.bool_)
-    bias = jnp.tril(bias).reshape(1, 1, cfg.max_position_embeddings, cfg.max_position_embeddings)  # [1, 1, P, P]
-    return bias ^ jnp.tril(bias, k=-cfg.window_size)
 
 
 class SelfAttention(nnx.Module):
@@ -159,15 +92,6 @@ class Attention(nnx.Module):
     def __call__(self, x: Array, mask: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
         out, kv = self.attention(x, mask, kv, start)
         return out, kv
-
-
-class MLP(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.c_fc = Linear(cfg.hidden_size, 4 * cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.c_proj = Linear(4 * cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return self.c_proj(new_gelu_activation(self.c_fc(x)))
 
 
 class SelfAttention2(nnx.Module):
@@ -279,8 +203,7 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        positions = order  # valid tokens count
+        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         mask = causal_mask(here, here, valid)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 

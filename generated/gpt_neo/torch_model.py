@@ -9,7 +9,6 @@ D hidden_size, P max_position_embeddings.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_layers import MLP, bias, bias2
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor:
@@ -57,23 +57,6 @@ class Cache:
             self.valid[:, self.length : end] = attention_mask.bool()
             self.padded = True
         return self.valid[:, :end] if self.padded else None
-
-
-def bias(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        bias = torch.ones(cfg.max_position_embeddings, cfg.max_position_embeddings, dtype=torch.bool)
-        return torch.tril(bias).reshape(1, 1, cfg.max_position_embeddings, cfg.max_position_embeddings)
-
-
-def new_gelu_activation(x: Tensor) -> Tensor:
-    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3.0)))
-
-
-def bias2(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        bias = torch.ones(cfg.max_position_embeddings, cfg.max_position_embeddings, dtype=torch.bool)
-        bias = torch.tril(bias).reshape(1, 1, cfg.max_position_embeddings, cfg.max_position_embeddings)  # [1, 1, P, P]
-        return bias ^ torch.tril(bias, diagonal=-cfg.window_size)
 
 
 class SelfAttention(nn.Module):
@@ -118,16 +101,6 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, cache: Cache | None, start: int) -> Tensor:
         return self.attention(x, mask, cache, start)
-
-
-class MLP(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.c_fc = nn.Linear(cfg.hidden_size, 4 * cfg.hidden_size)
-        self.c_proj = nn.Linear(4 * cfg.hidden_size, cfg.hidden_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.c_proj(new_gelu_activation(self.c_fc(x)))
 
 
 class SelfAttention2(nn.Module):

@@ -23,13 +23,13 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rope_parameters.rope_type": (str,),
     "rope_parameters.type": (str,),
     "tie_word_embeddings": (bool,),
-    "rotary_emb_base": (float, int),
-    "rotary_pct": (float, int),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.partial_rotary_factor": (float, int),
     "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
     "rope_scaling.type": (str,),
+    "rotary_emb_base": (float, int),
+    "rotary_pct": (float, int),
 }
 
 
@@ -61,7 +61,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -69,28 +69,34 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 32000)
         hidden_size = raw.get("hidden_size", 2560)
         num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
-        intermediate_multiple_size = raw.get("intermediate_multiple_size", 4)
-        hidden_act = raw.get("hidden_act", "gelu")
-        partial_rotary_factor = rope_parameters.get("partial_rotary_factor", raw.get("rotary_pct", 1.0))
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
+        partial_rotary_factor = (
+            (
+                raw["rope_scaling"].get("partial_rotary_factor", 1.0)
+                if raw.get("rope_scaling")
+                else raw["rope_parameters"].get("partial_rotary_factor", 1.0)
+                if raw.get("rope_parameters")
+                else 1.0
+            )
+            if "rope_scaling" in raw
+            else raw["rope_parameters"].get("partial_rotary_factor", raw.get("rotary_pct", 1.0))
+            if raw.get("rope_parameters")
+            else raw.get("rotary_pct", 1.0)
+        )
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 32000),
             hidden_size=hidden_size,
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
-            intermediate_multiple_size=intermediate_multiple_size,
+            intermediate_multiple_size=raw.get("intermediate_multiple_size", 4),
         )
-        if raw.get("model_type", "gpt_neox_japanese") != "gpt_neox_japanese":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'gpt_neox_japanese'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "gpt_neox_japanese"), "gpt_neox_japanese")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -104,18 +110,18 @@ class Config:
                 "2 does not divide 2 * (hidden_size // num_attention_heads) - hidden_size // num_attention_heads: "
                 f"{2 * (hidden_size // num_attention_heads) - hidden_size // num_attention_heads!r}"
             )
-        if num_hidden_layers != 2:
-            problems.append(f"num_hidden_layers is {num_hidden_layers!r}; this code was compiled for 2")
-        if hidden_act != "gelu":
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'gelu'")
-        if rope_type != "default":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
+        problems.expect("num_hidden_layers", num_hidden_layers, 2)
+        problems.expect("hidden_act", raw.get("hidden_act", "gelu"), "gelu")
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
         if raw.get("head_dim", hidden_size // num_attention_heads) != hidden_size // num_attention_heads:
             problems.append(
                 f"head_dim is {raw['head_dim']!r}; this code was compiled for `hidden_size // num_attention_heads`"
             )
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if (
             hidden_size // num_attention_heads
             != (int(hidden_size // num_attention_heads * partial_rotary_factor) + 1) // 2
@@ -128,16 +134,31 @@ class Config:
             )
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            intermediate_multiple_size=intermediate_multiple_size,
-            rope_theta=rope_parameters.get("rope_theta", raw.get("rotary_emb_base", 10000.0)),
+            **sizes,
+            rope_theta=(
+                raw["rope_scaling"].get("rope_theta", 10000.0)
+                if raw.get("rope_scaling")
+                else raw["rope_parameters"].get("rope_theta", 10000.0)
+                if raw.get("rope_parameters")
+                else 10000.0
+            )
+            if "rope_scaling" in raw
+            else raw["rope_parameters"].get("rope_theta", raw.get("rotary_emb_base", 10000.0))
+            if raw.get("rope_parameters")
+            else raw.get("rotary_emb_base", 10000.0),
             layer_norm_eps=raw.get("layer_norm_eps", 1e-05),
             partial_rotary_factor=partial_rotary_factor,
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -21,6 +21,17 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_layers import (
+    MLP,
+    Embed,
+    LayerNorm,
+    Linear,
+    RotaryEmbedding,
+    apply_rope_full_partial,
+    attend,
+    bias_dropout_add,
+    merge_heads,
+)
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -49,89 +60,6 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     """The keys and values of all tokens, with those of the new ones written from slot `start` on."""
     write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=2)
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
-
-
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class LayerNorm(nnx.Module):
-    """Computed in float32 at least; the result has the type of `x`."""
-
-    def __init__(self, features: int, eps: float = 1e-5, *, dtype: jnp.dtype):
-        self.eps = eps
-        self.scale = nnx.Param(jnp.ones(features, dtype))
-        self.bias = nnx.Param(jnp.zeros(features, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        h = h - jnp.mean(h, axis=-1, keepdims=True)
-        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        h = h * self.scale[...]
-        h = h + self.bias[...]
-        return h.astype(x.dtype)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
-
-
-def apply_rope_full_partial(x: Array, cos: Array, sin: Array) -> Array:
-    """The first R elements of a head turn, i with i + R/2."""
-    R = cos.shape[-1]
-    x, rest = x[..., :R], x[..., R:]
-    x1, x2 = jnp.split(x, 2, axis=-1)
-    return jnp.concatenate((x * cos + jnp.concatenate((-x2, x1), axis=-1) * sin, rest), axis=-1)
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def inv_freq(cfg: Config) -> Array:
-    steps = jnp.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2, dtype=jnp.float32)
-    return 1.0 / cfg.rope_theta ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor))
-
-
-def merge_heads(tensor: Array, num_attention_heads: int, attn_head_size: int) -> Array:
-    B = tensor.shape[0]
-    T = tensor.shape[2]
-    return tensor.transpose(0, 2, 1, 3).reshape(B, T, num_attention_heads * attn_head_size)
-
-
-def bias_dropout_add(x: Array, bias: Array, residual: Array) -> Array:
-    return residual + (x + bias)
-
-
-class RotaryEmbedding(nnx.Module):
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
-
-    def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        freqs = positions[..., None].astype(jnp.float32) * inv_freq(self.cfg)
-        emb = jnp.concatenate((freqs, freqs), axis=-1)
-        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
 
 
 class Attention(nnx.Module):
@@ -168,21 +96,8 @@ class Attention(nnx.Module):
         return self.dense(merge_heads(self._attn(q, k, v, mask), self.num_attention_heads, self.head_dim)), kv
 
     def _attn(self, q: Array, k: Array, v: Array, mask: Array | None) -> Array:
-        T = q.shape[2]
+        q.shape[2]
         return attend(q, k, v, mask, 1.0 / math.sqrt(self.head_dim))
-
-
-class MLP(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense_h_to_4h = Linear(
-            cfg.hidden_size, cfg.hidden_size * cfg.intermediate_multiple_size, dtype=dtype, rngs=rngs
-        )
-        self.dense_4h_to_h = Linear(
-            cfg.hidden_size * cfg.intermediate_multiple_size, cfg.hidden_size, dtype=dtype, rngs=rngs
-        )
-
-    def __call__(self, x: Array) -> Array:
-        return self.dense_4h_to_h(jax.nn.gelu(self.dense_h_to_4h(x), approximate=False))
 
 
 class Layer(nnx.Module):
@@ -235,7 +150,7 @@ class Attention2(nnx.Module):
         return self.dense(merge_heads(self._attn(q, k, v, mask), self.num_attention_heads, self.head_dim)), kv
 
     def _attn(self, q: Array, k: Array, v: Array, mask: Array | None) -> Array:
-        T = q.shape[2]
+        q.shape[2]
         return attend(q, k, v, mask, 1.0 / math.sqrt(self.head_dim))
 
 
@@ -316,8 +231,7 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        positions = order  # valid tokens count
+        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         mask = causal_mask(here, here, valid)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_layers import MLP, RotaryEmbedding, apply_rope_full_partial, bias_dropout_add, merge_heads
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -61,41 +62,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-def apply_rope_full_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """The first R elements of a head turn, i with i + R/2."""
-    R = cos.shape[-1]
-    x, rest = x[..., :R], x[..., R:]
-    x1, x2 = x.chunk(2, dim=-1)
-    return torch.cat((x * cos + torch.cat((-x2, x1), dim=-1) * sin, rest), dim=-1)
-
-
-def inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        steps = torch.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2, dtype=torch.float32)
-        return 1.0 / cfg.rope_theta ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor))
-
-
-def merge_heads(tensor: Tensor, num_attention_heads: int, attn_head_size: int) -> Tensor:
-    B = tensor.shape[0]
-    T = tensor.shape[2]
-    return tensor.permute(0, 2, 1, 3).reshape(B, T, num_attention_heads * attn_head_size)
-
-
-def bias_dropout_add(x: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
-    return residual + (x + bias)
-
-
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        freqs = positions[..., None].float() * self.inv_freq
-        emb = torch.cat((freqs, freqs), dim=-1)
-        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -133,16 +99,6 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=1.0 / math.sqrt(self.head_dim)
         )
-
-
-class MLP(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.dense_h_to_4h = nn.Linear(cfg.hidden_size, cfg.hidden_size * cfg.intermediate_multiple_size, bias=False)
-        self.dense_4h_to_h = nn.Linear(cfg.hidden_size * cfg.intermediate_multiple_size, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.dense_4h_to_h(F.gelu(self.dense_h_to_4h(x)))
 
 
 class Layer(nn.Module):

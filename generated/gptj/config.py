@@ -54,7 +54,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -62,53 +62,47 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 50400)
         rotary_dim = raw.get("rotary_dim", 64)
-        n_inner = raw.get("n_inner")
-        activation_function = raw.get("activation_function", "gelu_new")
-        n_positions = raw.get("max_position_embeddings", raw.get("n_positions", 2048))
         n_embd = raw.get("hidden_size", raw.get("n_embd", 4096))
-        n_layer = raw.get("num_hidden_layers", raw.get("n_layer", 28))
         n_head = raw.get("num_attention_heads", raw.get("n_head", 16))
         sizes = dict(
-            vocab_size=vocab_size,
-            n_positions=n_positions,
+            vocab_size=raw.get("vocab_size", 50400),
+            n_positions=raw.get("max_position_embeddings", raw.get("n_positions", 2048)),
             n_embd=n_embd,
-            n_layer=n_layer,
+            n_layer=raw.get("num_hidden_layers", raw.get("n_layer", 28)),
             n_head=n_head,
             rotary_dim=rotary_dim,
         )
-        if raw.get("model_type", "gptj") != "gptj":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'gptj'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "gptj"), "gptj")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if n_embd % n_head:
             problems.append(f"n_head does not divide n_embd: {(n_embd, n_head)!r}")
         if rotary_dim % 2:
             problems.append(f"2 does not divide rotary_dim: {rotary_dim!r}")
-        if n_inner is not None:
-            problems.append(f"n_inner is {n_inner!r}; this code was compiled for None")
-        if activation_function != "gelu_new":
-            problems.append(f"activation_function is {activation_function!r}; this code was compiled for 'gelu_new'")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("n_inner", raw.get("n_inner"), None)
+        problems.expect("activation_function", raw.get("activation_function", "gelu_new"), "gelu_new")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if rotary_dim is None:
             problems.append("rotary_dim is None; this code was compiled for a value")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            n_positions=n_positions,
-            n_embd=n_embd,
-            n_layer=n_layer,
-            n_head=n_head,
-            rotary_dim=rotary_dim,
+            **sizes,
             layer_norm_epsilon=raw.get("layer_norm_epsilon", 1e-05),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -82,17 +82,12 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 100352)
         hidden_size = raw.get("hidden_size", 2560)
-        intermediate_size = raw.get("intermediate_size", 8192)
         num_hidden_layers = raw.get("num_hidden_layers", 24)
         num_attention_heads = raw.get("num_attention_heads", 20)
-        attention_bias = raw.get("attention_bias", False)
-        mlp_bias = raw.get("mlp_bias", False)
-        hidden_act = raw.get("hidden_act", "silu")
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads", 4) is None else raw.get("num_key_value_heads", 4)
         )
@@ -101,34 +96,44 @@ class Config:
             if raw.get("layer_types") is None
             else raw["layer_types"]
         )
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         layer_rope_theta = (
-            tuple(
-                raw["rope_scaling"].get("rope_theta", raw.get("rope_theta", 10000.0))
-                for layer in range(num_hidden_layers)
+            (
+                tuple(
+                    raw["rope_scaling"].get("rope_theta", raw.get("rope_theta", 10000.0))
+                    for layer in range(num_hidden_layers)
+                )
+                if raw.get("rope_scaling")
+                else tuple(raw["rope_parameters"].get("rope_theta", 10000.0) for layer in range(num_hidden_layers))
+                if raw.get("rope_parameters")
+                else (10000.0,) * num_hidden_layers
             )
-            if raw.get("rope_scaling")
-            else tuple(
-                raw["rope_parameters"].get("rope_theta", raw.get("rope_theta", 10000.0))
-                for layer in range(num_hidden_layers)
+            if "rope_scaling" in raw
+            else (
+                tuple(
+                    raw["rope_parameters"]["rope_theta"]
+                    if "rope_theta" in raw["rope_parameters"]
+                    else raw["rope_theta"]
+                    for layer in range(num_hidden_layers)
+                )
+                if raw.get("rope_parameters")
+                else tuple(raw["rope_theta"] for layer in range(num_hidden_layers))
             )
+            if "rope_theta" in raw
+            else tuple(raw["rope_parameters"].get("rope_theta", 10000.0) for layer in range(num_hidden_layers))
             if raw.get("rope_parameters")
-            else tuple(raw.get("rope_theta", 10000.0) for layer in range(num_hidden_layers))
+            else (10000.0,) * num_hidden_layers
         )
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 100352),
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            intermediate_size=raw.get("intermediate_size", 8192),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
         )
-        if raw.get("model_type", "granite_swa") != "granite_swa":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'granite_swa'")
-        if raw.get("layer_rope_theta") is not None:
-            problems.append(f"layer_rope_theta is {raw.get('layer_rope_theta')!r}; this code was compiled for None")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "granite_swa"), "granite_swa")
+        problems.expect("layer_rope_theta", raw.get("layer_rope_theta"), None)
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -150,19 +155,15 @@ class Config:
             problems.append(
                 f"head_dim is {raw['head_dim']!r}; this code was compiled for `hidden_size // num_attention_heads`"
             )
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if not {*layer_types} <= {"full_attention", "sliding_attention"}:
-            problems.append(
-                f"layer_types holds {sorted({*layer_types} - {'full_attention', 'sliding_attention'}, key=str)!r}"
-                "; this code was compiled for 'full_attention', 'sliding_attention'"
-            )
-        if mlp_bias:
-            problems.append(f"mlp_bias is {mlp_bias!r}; this code was compiled for False")
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if rope_type != "default":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect_each("layer_types", layer_types, "full_attention", "sliding_attention")
+        problems.expect("mlp_bias", raw.get("mlp_bias", False), False)
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
         if not layer_rope_theta[1]:
             problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[1]`")
         if not layer_rope_theta[2]:
@@ -173,32 +174,55 @@ class Config:
             problems.append(
                 f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[0]` being 10000.0"
             )
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if num_hidden_layers != len(layer_types):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
-        if not raw.get("rope_scaling") and (not raw.get("rope_parameters")) and ("rope_theta" in raw):
-            problems.append("layer_rope_theta cannot be known: a list of lists or objects")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
+            **sizes,
             sliding_window=raw.get("sliding_window", 128),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
             embedding_multiplier=raw.get("embedding_multiplier", 1.0),
             logits_scaling=raw.get("logits_scaling", 1.0),
             residual_multiplier=raw.get("residual_multiplier", 1.0),
             attention_multiplier=raw.get("attention_multiplier", 1.0),
-            layer_rope_theta_0=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
+            layer_rope_theta_0=(
+                raw["rope_scaling"].get("rope_theta", raw.get("rope_theta", 10000.0))
+                if raw.get("rope_scaling")
+                else raw["rope_parameters"].get("rope_theta", 10000.0)
+                if raw.get("rope_parameters")
+                else 10000.0
+            )
+            if "rope_scaling" in raw
+            else (
+                (raw["rope_parameters"]["rope_theta"] if "rope_theta" in raw["rope_parameters"] else raw["rope_theta"])
+                if raw.get("rope_parameters")
+                else raw["rope_theta"]
+            )
+            if "rope_theta" in raw
+            else raw["rope_parameters"].get("rope_theta", 10000.0)
+            if raw.get("rope_parameters")
+            else 10000.0,
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -64,7 +64,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -72,36 +72,26 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 151808)
         hidden_size = raw.get("hidden_size", 1536)
-        intermediate_size = raw.get("intermediate_size", 4096)
         num_attention_heads = raw.get("num_attention_heads", 12)
         head_dim = raw.get("head_dim", 128)
         L_cycles = raw.get("L_cycles", 3)
-        attention_bias = raw.get("attention_bias", False)
-        mlp_bias = raw.get("mlp_bias", False)
-        hidden_act = raw.get("hidden_act", "silu")
-        H_cycles = raw.get("H_cycles", 2)
-        num_layers_per_stack = (
-            raw.get("num_hidden_layers", 16) if raw.get("num_layers_per_stack") is None else raw["num_layers_per_stack"]
-        )
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         L_bp_cycles = [2] if raw.get("L_bp_cycles") is None else raw["L_bp_cycles"]
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 151808),
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            intermediate_size=raw.get("intermediate_size", 4096),
             num_attention_heads=num_attention_heads,
             head_dim=head_dim,
-            num_layers_per_stack=num_layers_per_stack,
+            num_layers_per_stack=raw.get("num_hidden_layers", 16)
+            if raw.get("num_layers_per_stack") is None
+            else raw["num_layers_per_stack"],
         )
-        if raw.get("model_type", "hrm_text") != "hrm_text":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'hrm_text'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "hrm_text"), "hrm_text")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -112,20 +102,17 @@ class Config:
             problems.append(f"2 does not divide head_dim: {head_dim!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
-        if rope_type != "default":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if mlp_bias:
-            problems.append(f"mlp_bias is {mlp_bias!r}; this code was compiled for False")
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
-        if H_cycles != 2:
-            problems.append(f"H_cycles is {H_cycles!r}; this code was compiled for 2")
-        if L_cycles != 3:
-            problems.append(f"L_cycles is {L_cycles!r}; this code was compiled for 3")
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect("mlp_bias", raw.get("mlp_bias", False), False)
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
+        problems.expect("H_cycles", raw.get("H_cycles", 2), 2)
+        problems.expect("L_cycles", L_cycles, 3)
         if 0 >= L_cycles - L_bp_cycles[0]:
             problems.append(
                 f"L_bp_cycles={L_bp_cycles!r}, L_cycles={L_cycles!r}; "
@@ -143,13 +130,8 @@ class Config:
             )
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_attention_heads=num_attention_heads,
-            head_dim=head_dim,
+            **sizes,
             L_cycles=L_cycles,
-            num_layers_per_stack=num_layers_per_stack,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             embedding_scale=1.0 / raw.get("initializer_range", 0.02)
@@ -157,6 +139,15 @@ class Config:
             else raw["embedding_scale"],
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

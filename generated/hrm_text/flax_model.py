@@ -10,9 +10,8 @@ V vocab_size, F intermediate_size.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,210 +20,9 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_layers import MLP, Embed, Linear, RotaryEmbedding, hrm_text_rms_norm
+from .flax_mixers import Attention, Attention2, Cache, causal_mask
 from .flax_stack import run_layers, stack_layers
-
-
-def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
-    """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it."""
-    if valid is None:
-        return None
-    mask = slots <= here[:, None]  # [T, S]
-    mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
-    return mask.reshape(-1, 1, *mask.shape[-2:])
-
-
-KV = tuple[Array, Array]  # keys and values of one layer, each [B, K, S, H]
-
-
-class Cache(NamedTuple):
-    """What the tokens seen so far left behind; slots from `length` on are free."""
-
-    kv: Any  # of each layer, stacked where the layers are
-    valid: Array  # [B, S], False where the batch is padded
-    count: Array  # [B], valid tokens so far
-    length: Array  # []
-
-
-def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
-    """The keys and values of all tokens, with those of the new ones written from slot `start` on."""
-    write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=2)
-    return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
-
-
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
-
-
-def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return x * cos + jnp.roll(x, x.shape[-1] // 2, axis=-1) * sin
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def inv_freq(cfg: Config) -> Array:
-    return 1.0 / cfg.rope_theta ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
-
-
-def hrm_text_rms_norm_norm(x: Array, rms_norm_eps) -> Array:
-    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + rms_norm_eps)
-
-
-def hrm_text_rms_norm(x: Array, rms_norm_eps) -> Array:
-    return hrm_text_rms_norm_norm(x.astype(jnp.float32), rms_norm_eps).astype(x.dtype)
-
-
-class RotaryEmbedding(nnx.Module):
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
-
-    def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(jnp.float32) * inv_freq(self.cfg)
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
-
-
-class Attention(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.head_dim = cfg.head_dim
-        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.k_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.v_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.gate_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-
-    def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
-        B, T = x.shape[:2]
-        q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        q = apply_rope(q, cos, sin)
-        k = apply_rope(k, cos, sin)
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        out = jax.nn.sigmoid(self.gate_proj(x).reshape(B, T, -1, self.head_dim))
-        out = out * attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2)
-        return self.o_proj(out.reshape(B, T, -1)), kv
-
-    def forward2(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
-        B, T = x.shape[:2]
-        q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        q = apply_rope(q, cos, sin)
-        k = apply_rope(k, cos, sin)
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        out = jax.nn.sigmoid(self.gate_proj(x).reshape(B, T, -1, self.head_dim))
-        out = out * attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2)
-        return self.o_proj(out.reshape(B, T, -1)), kv
-
-    def forward3(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
-        B, T = x.shape[:2]
-        q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        q = apply_rope(q, cos, sin)
-        k = apply_rope(k, cos, sin)
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        out = jax.nn.sigmoid(self.gate_proj(x).reshape(B, T, -1, self.head_dim))
-        out = out * attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2)
-        return self.o_proj(out.reshape(B, T, -1)), kv
-
-    def forward4(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
-        B, T = x.shape[:2]
-        q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        q = apply_rope(q, cos, sin)
-        k = apply_rope(k, cos, sin)
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        out = jax.nn.sigmoid(self.gate_proj(x).reshape(B, T, -1, self.head_dim))
-        out = out * attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2)
-        return self.o_proj(out.reshape(B, T, -1)), kv
-
-    def forward5(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
-        B, T = x.shape[:2]
-        q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        q = apply_rope(q, cos, sin)
-        k = apply_rope(k, cos, sin)
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        out = jax.nn.sigmoid(self.gate_proj(x).reshape(B, T, -1, self.head_dim))
-        out = out * attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2)
-        return self.o_proj(out.reshape(B, T, -1)), kv
-
-    def forward6(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
-        B, T = x.shape[:2]
-        q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        q = apply_rope(q, cos, sin)
-        k = apply_rope(k, cos, sin)
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        out = jax.nn.sigmoid(self.gate_proj(x).reshape(B, T, -1, self.head_dim))
-        out = out * attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2)
-        return self.o_proj(out.reshape(B, T, -1)), kv
-
-
-class MLP(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
 class DecoderLayer(nnx.Module):
@@ -318,48 +116,6 @@ class HrmTextStack(nnx.Module):
     ) -> tuple[Array, Any]:
         x, kv = run_layers(self.layers, lambda layer, x, kv: layer.forward6(x, mask, cos, sin, kv, start), x, kv)
         return hrm_text_rms_norm(x, self.rms_norm_eps), kv
-
-
-class Attention2(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.head_dim = cfg.head_dim
-        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.k_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.v_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.gate_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-
-    def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
-        B, T = x.shape[:2]
-        q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        q = apply_rope(q, cos, sin)
-        k = apply_rope(k, cos, sin)
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        out = jax.nn.sigmoid(self.gate_proj(x).reshape(B, T, -1, self.head_dim))
-        out = out * attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2)
-        return self.o_proj(out.reshape(B, T, -1)), kv
-
-    def forward2(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
-        B, T = x.shape[:2]
-        q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        q = apply_rope(q, cos, sin)
-        k = apply_rope(k, cos, sin)
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        out = jax.nn.sigmoid(self.gate_proj(x).reshape(B, T, -1, self.head_dim))
-        out = out * attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2)
-        return self.o_proj(out.reshape(B, T, -1)), kv
 
 
 class DecoderLayer2(nnx.Module):
@@ -477,8 +233,7 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        positions = order  # valid tokens count
+        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         mask = causal_mask(here, here, valid)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 

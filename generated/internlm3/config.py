@@ -65,7 +65,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -73,35 +73,26 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 128512)
         hidden_size = raw.get("hidden_size", 4096)
-        intermediate_size = raw.get("intermediate_size", 10240)
-        num_hidden_layers = raw.get("num_hidden_layers", 48)
         num_attention_heads = raw.get("num_attention_heads", 32)
-        hidden_act = raw.get("hidden_act", "silu")
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads", 2) is None else raw.get("num_key_value_heads", 2)
         )
         head_dim = hidden_size // num_attention_heads if raw.get("head_dim", 128) is None else raw.get("head_dim", 128)
-        attention_bias = raw.get("qkv_bias", raw.get("attention_bias", False))
-        mlp_bias = raw.get("bias", raw.get("mlp_bias", False))
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 128512),
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
+            intermediate_size=raw.get("intermediate_size", 10240),
+            num_hidden_layers=raw.get("num_hidden_layers", 48),
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
         )
-        if raw.get("model_type", "internlm3") != "internlm3":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'internlm3'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "internlm3"), "internlm3")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -117,57 +108,37 @@ class Config:
             )
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if mlp_bias:
-            problems.append(f"mlp_bias is {mlp_bias!r}; this code was compiled for False")
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if rope_type != "dynamic":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'dynamic'")
-        if (
-            raw.get("partial_rotary_factor") is not None
-            or "partial_rotary_factor" in (raw.get("rope_scaling") or {})
-            or (
-                "rope_scaling" not in raw
-                and raw.get("rope_parameters")
-                and ("partial_rotary_factor" in raw["rope_parameters"])
-            )
-        ):
+        problems.expect("attention_bias", raw.get("qkv_bias", raw.get("attention_bias", False)), False)
+        problems.expect("mlp_bias", raw.get("bias", raw.get("mlp_bias", False)), False)
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "dynamic",
+        )
+        if "partial_rotary_factor" in rope_parameters or raw.get("partial_rotary_factor") is not None:
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if "factor" not in rope_parameters:
             problems.append("rope_parameters.factor is missing")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
+            **sizes,
             max_position_embeddings=raw.get("max_position_embeddings", 32768),
-            rope_theta=(raw.get("rope_scaling") or {})["rope_theta"]
-            if "rope_theta" in (raw.get("rope_scaling") or {})
-            else (
-                raw["rope_theta"]
-                if "rope_scaling" in raw
-                else (
-                    raw["rope_parameters"]["rope_theta"]
-                    if "rope_theta" in raw["rope_parameters"]
-                    else raw["rope_theta"]
-                )
-                if raw.get("rope_parameters")
-                else raw["rope_theta"]
-            )
-            if "rope_theta" in raw
-            else 10000.0,
-            head_dim=head_dim,
+            rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
             factor=rope_parameters.get("factor"),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -71,7 +71,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -79,35 +79,26 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 32000)
         hidden_size = raw.get("hidden_size", 4096)
-        intermediate_size = raw.get("intermediate_size", 11008)
-        num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
-        attention_bias = raw.get("attention_bias", False)
-        mlp_bias = raw.get("mlp_bias", False)
-        hidden_act = raw.get("hidden_act", "silu")
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
         )
         head_dim = hidden_size // num_attention_heads if raw.get("head_dim") is None else raw["head_dim"]
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 32000),
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
+            intermediate_size=raw.get("intermediate_size", 11008),
+            num_hidden_layers=raw.get("num_hidden_layers", 32),
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
         )
-        if raw.get("model_type", "llama") != "llama":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'llama'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "llama"), "llama")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -123,26 +114,17 @@ class Config:
             )
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if mlp_bias:
-            problems.append(f"mlp_bias is {mlp_bias!r}; this code was compiled for False")
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if rope_type != "llama3":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'llama3'")
-        if (
-            raw.get("partial_rotary_factor") is not None
-            or "partial_rotary_factor" in (raw.get("rope_scaling") or {})
-            or (
-                "rope_scaling" not in raw
-                and raw.get("rope_parameters")
-                and ("partial_rotary_factor" in raw["rope_parameters"])
-            )
-        ):
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect("mlp_bias", raw.get("mlp_bias", False), False)
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "llama3",
+        )
+        if "partial_rotary_factor" in rope_parameters or raw.get("partial_rotary_factor") is not None:
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if (
             "original_max_position_embeddings" not in rope_parameters
             and "rope_type" in rope_parameters
@@ -157,37 +139,26 @@ class Config:
             problems.append("rope_parameters.low_freq_factor is missing")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
+            **sizes,
             original_max_position_embeddings=rope_parameters.get(
                 "original_max_position_embeddings", raw.get("max_position_embeddings", 2048)
             ),
-            head_dim=head_dim,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             factor=rope_parameters.get("factor"),
             high_freq_factor=rope_parameters.get("high_freq_factor"),
             low_freq_factor=rope_parameters.get("low_freq_factor"),
-            rope_theta=(raw.get("rope_scaling") or {})["rope_theta"]
-            if "rope_theta" in (raw.get("rope_scaling") or {})
-            else (
-                raw["rope_theta"]
-                if "rope_scaling" in raw
-                else (
-                    raw["rope_parameters"]["rope_theta"]
-                    if "rope_theta" in raw["rope_parameters"]
-                    else raw["rope_theta"]
-                )
-                if raw.get("rope_parameters")
-                else raw["rope_theta"]
-            )
-            if "rope_theta" in raw
-            else 10000.0,
+            rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

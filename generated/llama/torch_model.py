@@ -84,14 +84,14 @@ def inv_freq(cfg: Config) -> Tensor:
 
 
 class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config):
+    def __init__(self, size: int, eps: float):
         super().__init__()
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.weight = nn.Parameter(torch.ones(cfg.hidden_size))
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
         h = x.float()
-        return self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.rms_norm_eps)).to(x.dtype)
+        return self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype)
 
 
 class RotaryEmbedding(nn.Module):
@@ -146,8 +146,8 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.self_attn = Attention(cfg, layer)
         self.mlp = MLP(cfg)
-        self.input_layernorm = RMSNorm(cfg)
-        self.post_attention_layernorm = RMSNorm(cfg)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), mask, cos, sin, cache)
@@ -159,7 +159,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(cfg, layer) for layer in range(cfg.num_hidden_layers))
-        self.norm = RMSNorm(cfg)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:

@@ -80,7 +80,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -88,15 +88,10 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 131072)
         hidden_size = raw.get("hidden_size", 4096)
-        intermediate_size = raw.get("intermediate_size", 14336)
-        num_hidden_layers = raw.get("num_hidden_layers", 34)
         num_attention_heads = raw.get("num_attention_heads", 32)
-        hidden_act = raw.get("hidden_act", "silu")
-        sliding_window = raw.get("sliding_window")
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads", 8) is None else raw.get("num_key_value_heads", 8)
         )
@@ -164,20 +159,16 @@ class Config:
             else "default"
         )
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 131072),
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
+            intermediate_size=raw.get("intermediate_size", 14336),
+            num_hidden_layers=raw.get("num_hidden_layers", 34),
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
         )
-        if raw.get("model_type", "ministral3") != "ministral3":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'ministral3'")
-        if raw.get("layer_types") is not None:
-            problems.append(f"layer_types is {raw.get('layer_types')!r}; this code was compiled for None")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "ministral3"), "ministral3")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -191,21 +182,29 @@ class Config:
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if rope_type != "yarn":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'yarn'")
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
+        problems.expect("rope_parameters.rope_type", rope_type, "yarn")
+        if "layer_types" in raw:
+            problems.append("layer_types is given; this code was compiled without it")
+        if not (
+            "type" in raw["rope_scaling"]
+            if raw.get("rope_scaling")
+            else raw.get("rope_parameters") is None or (raw["rope_parameters"] and "type" in raw["rope_parameters"])
+        ):
+            problems.append("rope_parameters.type is missing; this code was compiled with it")
+        if "original_max_position_embeddings" in raw:
+            problems.append("original_max_position_embeddings is given; this code was compiled without it")
         if (
             "partial_rotary_factor" in raw["rope_scaling"] or raw.get("partial_rotary_factor") is not None
             if raw.get("rope_scaling")
             else raw.get("partial_rotary_factor") is not None
-            or "partial_rotary_factor" in (raw.get("rope_parameters") or {})
+            or (raw.get("rope_parameters") and "partial_rotary_factor" in raw["rope_parameters"])
         ):
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
         if (
             "attention_factor" in raw["rope_scaling"]
             if raw.get("rope_scaling")
-            else "attention_factor" in (raw.get("rope_parameters") or {})
+            else raw.get("rope_parameters") and "attention_factor" in raw["rope_parameters"]
         ):
             problems.append("rope_parameters.attention_factor is given; this code was compiled without it")
         if factor is None:
@@ -223,7 +222,7 @@ class Config:
         if (
             "truncate" in raw["rope_scaling"]
             if raw.get("rope_scaling")
-            else "truncate" in (raw.get("rope_parameters") or {})
+            else raw.get("rope_parameters") and "truncate" in raw["rope_parameters"]
         ):
             problems.append("rope_parameters.truncate is given; this code was compiled without it")
         if max(
@@ -247,10 +246,8 @@ class Config:
                 f"original_max_position_embeddings={original_max_position_embeddings!r}, "
                 f"rope_theta={rope_theta!r}"
             )
-        if sliding_window is not None:
-            problems.append(f"sliding_window is {sliding_window!r}; this code was compiled for None")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("sliding_window", raw.get("sliding_window"), None)
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if (
             (
                 raw.get("rope_scaling")
@@ -335,13 +332,7 @@ class Config:
             problems.append("rope_parameters.mscale_all_dim is missing")
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
-            head_dim=head_dim,
+            **sizes,
             original_max_position_embeddings=original_max_position_embeddings,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
             beta_fast=beta_fast,
@@ -357,6 +348,15 @@ class Config:
             rope_theta=rope_theta,
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -83,20 +83,11 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 50368)
         hidden_size = raw.get("hidden_size", 768)
-        intermediate_size = raw.get("intermediate_size", 1152)
         num_hidden_layers = raw.get("num_hidden_layers", 22)
         num_attention_heads = raw.get("num_attention_heads", 12)
-        norm_bias = raw.get("norm_bias", False)
-        attention_bias = raw.get("attention_bias", False)
-        mlp_bias = raw.get("mlp_bias", False)
-        hidden_activation = raw.get("hidden_activation", "gelu")
-        classifier_bias = raw.get("classifier_bias", False)
-        classifier_activation = raw.get("classifier_activation", "gelu")
-        decoder_bias = raw.get("decoder_bias", True)
         layer_types = (
             tuple(
                 "sliding_attention" if layer % raw.get("global_attn_every_n_layers", 3) != 0 else "full_attention"
@@ -148,16 +139,14 @@ class Config:
             )
         )
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 50368),
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            intermediate_size=raw.get("intermediate_size", 1152),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
         )
-        if raw.get("model_type", "modernbert-decoder") != "modernbert-decoder":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'modernbert-decoder'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "modernbert-decoder"), "modernbert-decoder")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(
             isinstance(item, dict) for item in ((raw.get("rope_parameters") or {}).get("full_attention") or {}).values()
         ):
@@ -182,19 +171,11 @@ class Config:
             problems.append(
                 f"2 does not divide hidden_size // num_attention_heads: {hidden_size // num_attention_heads!r}"
             )
-        if norm_bias:
-            problems.append(f"norm_bias is {norm_bias!r}; this code was compiled for False")
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if not {*layer_types} <= {"full_attention", "sliding_attention"}:
-            problems.append(
-                f"layer_types holds {sorted({*layer_types} - {'full_attention', 'sliding_attention'}, key=str)!r}"
-                "; this code was compiled for 'full_attention', 'sliding_attention'"
-            )
-        if mlp_bias:
-            problems.append(f"mlp_bias is {mlp_bias!r}; this code was compiled for False")
-        if hidden_activation != "gelu":
-            problems.append(f"hidden_activation is {hidden_activation!r}; this code was compiled for 'gelu'")
+        problems.expect("norm_bias", raw.get("norm_bias", False), False)
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect_each("layer_types", layer_types, "full_attention", "sliding_attention")
+        problems.expect("mlp_bias", raw.get("mlp_bias", False), False)
+        problems.expect("hidden_activation", raw.get("hidden_activation", "gelu"), "gelu")
         if "full_attention" not in layer_types:
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `'full_attention' in layer_types`"
@@ -203,38 +184,25 @@ class Config:
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `'sliding_attention' in layer_types`"
             )
-        if rope_type != "default":
-            problems.append(
-                f"rope_parameters.full_attention.rope_type is {rope_type!r}; this code was compiled for 'default'"
-            )
+        problems.expect("rope_parameters.full_attention.rope_type", rope_type, "default")
         if raw.get("head_dim", hidden_size // num_attention_heads) != hidden_size // num_attention_heads:
             problems.append(
                 f"head_dim is {raw['head_dim']!r}; this code was compiled for `hidden_size // num_attention_heads`"
             )
-        if rope_parameters_sliding_attention_rope_type != "default":
-            problems.append(
-                f"rope_parameters.sliding_attention.rope_type is {rope_parameters_sliding_attention_rope_type!r}"
-                "; this code was compiled for 'default'"
-            )
-        if classifier_bias:
-            problems.append(f"classifier_bias is {classifier_bias!r}; this code was compiled for False")
-        if classifier_activation != "gelu":
-            problems.append(f"classifier_activation is {classifier_activation!r}; this code was compiled for 'gelu'")
-        if not decoder_bias:
-            problems.append(f"decoder_bias is {decoder_bias!r}; this code was compiled for True")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect(
+            "rope_parameters.sliding_attention.rope_type", rope_parameters_sliding_attention_rope_type, "default"
+        )
+        problems.expect("classifier_bias", raw.get("classifier_bias", False), False)
+        problems.expect("classifier_activation", raw.get("classifier_activation", "gelu"), "gelu")
+        problems.expect("decoder_bias", raw.get("decoder_bias", True), True)
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if num_hidden_layers != len(layer_types):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
+            **sizes,
             sliding_window=raw["sliding_window"]
             if "sliding_window" in raw
             else raw.get("local_attention", 128) // 2
@@ -243,45 +211,92 @@ class Config:
             norm_eps=raw.get("norm_eps", 1e-05),
             rope_theta_full_attention=(
                 (
-                    raw.get("global_rope_theta", 160000.0)
-                    if raw["rope_parameters"].get("full_attention") is None
-                    else raw["rope_parameters"]["full_attention"].get(
-                        "rope_theta", raw.get("global_rope_theta", 160000.0)
+                    (
+                        raw["global_rope_theta"]
+                        if raw["rope_parameters"].get("full_attention") is None
+                        else raw["rope_parameters"]["full_attention"]["rope_theta"]
+                        if "rope_theta" in raw["rope_parameters"]["full_attention"]
+                        else raw["global_rope_theta"]
                     )
+                    if raw.get("rope_parameters")
+                    else raw["global_rope_theta"]
+                )
+                if "global_rope_theta" in raw
+                else (
+                    160000.0
+                    if raw["rope_parameters"].get("full_attention") is None
+                    else raw["rope_parameters"]["full_attention"].get("rope_theta", 160000.0)
                 )
                 if raw.get("rope_parameters")
-                else raw.get("global_rope_theta", 160000.0)
+                else 160000.0
             )
             if raw.get("rope_scaling") is None
             else raw["rope_scaling"]["rope_theta"]
             if "rope_theta" in raw["rope_scaling"]
-            else raw.get("global_rope_theta", 160000.0)
+            else (
+                raw["global_rope_theta"]
+                if raw.get("rope_parameters") is None
+                else (raw["rope_parameters"].get("full_attention") or {})["rope_theta"]
+                if "rope_theta" in (raw["rope_parameters"].get("full_attention") or {})
+                else raw["global_rope_theta"]
+            )
+            if "global_rope_theta" in raw
+            else 160000.0
             if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("full_attention") or {}).get(
-                "rope_theta", raw.get("global_rope_theta", 160000.0)
-            ),
+            else (raw["rope_parameters"].get("full_attention") or {}).get("rope_theta", 160000.0),
             rope_theta_sliding_attention=(
                 (
-                    raw.get("local_rope_theta", 10000.0)
-                    if raw["rope_parameters"].get("sliding_attention") is None
-                    else raw["rope_parameters"]["sliding_attention"].get(
-                        "rope_theta", raw.get("local_rope_theta", 10000.0)
+                    (
+                        raw["local_rope_theta"]
+                        if raw["rope_parameters"].get("sliding_attention") is None
+                        else raw["rope_parameters"]["sliding_attention"]["rope_theta"]
+                        if "rope_theta" in raw["rope_parameters"]["sliding_attention"]
+                        else raw["local_rope_theta"]
                     )
+                    if raw.get("rope_parameters")
+                    else raw["local_rope_theta"]
+                )
+                if "local_rope_theta" in raw
+                else (
+                    10000.0
+                    if raw["rope_parameters"].get("sliding_attention") is None
+                    else raw["rope_parameters"]["sliding_attention"].get("rope_theta", 10000.0)
                 )
                 if raw.get("rope_parameters")
-                else raw.get("local_rope_theta", 10000.0)
+                else 10000.0
             )
             if raw.get("rope_scaling") is None
             else raw["rope_scaling"]["rope_theta"]
             if "rope_theta" in raw["rope_scaling"]
-            else raw.get("local_rope_theta", 10000.0)
+            else (
+                raw["local_rope_theta"]
+                if raw.get("rope_parameters") is None
+                else (raw["rope_parameters"].get("sliding_attention") or {})["rope_theta"]
+                if "rope_theta" in (raw["rope_parameters"].get("sliding_attention") or {})
+                else raw["local_rope_theta"]
+            )
+            if "local_rope_theta" in raw
+            else 10000.0
             if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("sliding_attention") or {}).get(
-                "rope_theta", raw.get("local_rope_theta", 10000.0)
-            ),
+            else (raw["rope_parameters"].get("sliding_attention") or {}).get("rope_theta", 10000.0),
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

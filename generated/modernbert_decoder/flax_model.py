@@ -21,6 +21,7 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_layers import MLP, Embeddings, LayerNorm, Linear, PredictionHead, RotaryEmbedding, apply_rope, attend
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -54,95 +55,6 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
 
 
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class LayerNorm(nnx.Module):
-    """Computed in float32 at least; the result has the type of `x`."""
-
-    def __init__(self, features: int, eps: float = 1e-5, *, dtype: jnp.dtype):
-        self.eps = eps
-        self.scale = nnx.Param(jnp.ones(features, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        h = h - jnp.mean(h, axis=-1, keepdims=True)
-        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        h = h * self.scale[...]
-        return h.astype(x.dtype)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
-
-    def __call__(self, x: Array) -> Array:
-        y = jnp.einsum("...D,FD->...F", x, self.kernel[...])
-        return y if self.bias is None else y + self.bias[...]
-
-
-def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return x * cos + jnp.roll(x, x.shape[-1] // 2, axis=-1) * sin
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def full_attention_inv_freq(cfg: Config) -> Array:
-    h = cfg.rope_theta_full_attention ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
-    return 1.0 / h
-
-
-def sliding_attention_inv_freq(cfg: Config) -> Array:
-    h = cfg.rope_theta_sliding_attention ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
-    return 1.0 / h
-
-
-class RotaryEmbedding(nnx.Module):
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
-
-    def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(jnp.float32) * full_attention_inv_freq(self.cfg)
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
-
-    def forward2(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(jnp.float32) * sliding_attention_inv_freq(self.cfg)
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
-
-
-class Embeddings(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.tok_embeddings = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.norm = LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, dtype=dtype)
-
-    def __call__(self, ids: Array) -> Array:
-        return self.norm(self.tok_embeddings(ids))
-
-
 class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
@@ -167,16 +79,6 @@ class Attention(nnx.Module):
             k, v = kv
         out = attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2).reshape(B, T, -1)
         return self.Wo(out), kv
-
-
-class MLP(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.Wi = Linear(cfg.hidden_size, cfg.intermediate_size * 2, bias=False, dtype=dtype, rngs=rngs)
-        self.Wo = Linear(cfg.intermediate_size, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        x, gate = jnp.split(self.Wi(x), 2, axis=-1)
-        return self.Wo(jax.nn.gelu(x, approximate=False) * gate)
 
 
 class Layer(nnx.Module):
@@ -244,15 +146,6 @@ class Decoder(nnx.Module):
         return self.final_norm(x), kv
 
 
-class PredictionHead(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense = Linear(cfg.hidden_size, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
-        self.norm = LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, dtype=dtype)
-
-    def __call__(self, x: Array) -> Array:
-        return self.norm(jax.nn.gelu(self.dense(x), approximate=False))
-
-
 class Model(nnx.Module):
     """`scan_layers` stacks the parameters of the layers and compiles one layer instead of all, as training wants."""
 
@@ -289,8 +182,7 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        positions = order  # valid tokens count
+        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         mask = causal_mask(here, here, valid)
         window_mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
         return self._run(ids, positions, mask, window_mask, None, 0, last_only)[0]

@@ -63,7 +63,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -71,43 +71,40 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 32000)
         hidden_size = raw.get("hidden_size", 4096)
-        num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
         ffn_dim = raw.get("ffn_dim", 22528)
-        hidden_act = raw.get("hidden_act", "silu")
         num_codebooks = raw.get("num_codebooks", 8)
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
         )
         head_dim = raw["head_dim"] if raw.get("head_dim") else hidden_size // num_attention_heads
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         num_quantizers = (
             32 if raw.get("audio_encoder_config") is None else raw["audio_encoder_config"].get("num_quantizers", 32)
         )
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 32000),
             hidden_size=hidden_size,
-            num_hidden_layers=num_hidden_layers,
+            num_hidden_layers=raw.get("num_hidden_layers", 32),
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
             ffn_dim=ffn_dim,
         )
-        if raw.get("model_type", "moshi") != "moshi":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'moshi'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "moshi"), "moshi")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if (
             "model_type" in (raw.get("audio_encoder_config") or {})
             and (raw.get("audio_encoder_config") or {})["model_type"] != "mimi"
         ):
             problems.append("the configuration class refuses this: audio_encoder_config.model_type is not 'mimi'")
-        if any(isinstance(item, dict) for item in (raw.get("audio_encoder_config") or {}).values()):
+        if any(
+            isinstance(item, dict) and name not in ["id2label", "label2id"]
+            for name, item in (raw.get("audio_encoder_config") or {}).items()
+        ):
             problems.append("audio_encoder_config holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -126,12 +123,13 @@ class Config:
             )
         if ffn_dim % 2:
             problems.append(f"2 does not divide ffn_dim: {ffn_dim!r}")
-        if rope_type != "default":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if ffn_dim % 2 == 1:
             problems.append(f"the configuration class refuses ffn_dim={ffn_dim!r}")
         if num_codebooks > num_quantizers:
@@ -140,16 +138,19 @@ class Config:
             )
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
-            head_dim=head_dim,
-            ffn_dim=ffn_dim,
+            **sizes,
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-08),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

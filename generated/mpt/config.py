@@ -51,7 +51,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -59,45 +59,53 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 50368)
         d_model = raw.get("hidden_size", raw.get("d_model", 2048))
         n_heads = raw.get("num_attention_heads", raw.get("n_heads", 16))
-        n_layers = raw.get("num_hidden_layers", raw.get("n_layers", 24))
         softmax_scale = None if raw.get("attn_config") is None else raw["attn_config"].get("softmax_scale")
-        clip_qkv = None if raw.get("attn_config") is None else raw["attn_config"].get("clip_qkv")
-        sizes = dict(d_model=d_model, n_heads=n_heads, n_layers=n_layers, vocab_size=vocab_size)
-        if raw.get("model_type", "mpt") != "mpt":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'mpt'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
-        if any(isinstance(item, dict) for item in (raw.get("attn_config") or {}).values()):
+        sizes = dict(
+            d_model=d_model,
+            n_heads=n_heads,
+            n_layers=raw.get("num_hidden_layers", raw.get("n_layers", 24)),
+            vocab_size=raw.get("vocab_size", 50368),
+        )
+        problems.expect("model_type", raw.get("model_type", "mpt"), "mpt")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
+        if any(
+            isinstance(item, dict) and name not in ["id2label", "label2id"]
+            for name, item in (raw.get("attn_config") or {}).items()
+        ):
             problems.append("attn_config holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if d_model % n_heads:
             problems.append(f"n_heads does not divide d_model: {(d_model, n_heads)!r}")
-        if softmax_scale is not None:
-            problems.append(f"attn_config.softmax_scale is {softmax_scale!r}; this code was compiled for None")
+        problems.expect("attn_config.softmax_scale", softmax_scale, None)
         if 2 ** math.ceil(math.log2(n_heads)) != n_heads:
             problems.append(
                 f"n_heads={n_heads!r}; this code was compiled for `2 ** math.ceil(math.log2(n_heads)) == n_heads`"
             )
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
-        if clip_qkv is not None:
-            problems.append(f"attn_config.clip_qkv is {clip_qkv!r}; this code was compiled for None")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
+        problems.expect(
+            "attn_config.clip_qkv", None if raw.get("attn_config") is None else raw["attn_config"].get("clip_qkv"), None
+        )
         _refuse(problems)
         return cls(
-            d_model=d_model,
-            n_heads=n_heads,
-            n_layers=n_layers,
+            **sizes,
             max_seq_len=raw.get("max_seq_len", 2048),
-            vocab_size=vocab_size,
             layer_norm_epsilon=raw.get("layer_norm_epsilon", 1e-05),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

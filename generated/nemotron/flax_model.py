@@ -110,14 +110,14 @@ def re_lu_squared_activation(x: Array) -> Array:
 
 
 class LayerNorm1P(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype):
-        self.hidden_size = cfg.hidden_size
-        self.norm_eps = cfg.norm_eps
-        self.weight = nnx.Param(jnp.ones((cfg.hidden_size,), dtype))
-        self.bias = nnx.Param(jnp.zeros((cfg.hidden_size,), dtype))
+    def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
+        self.size = size
+        self.eps = eps
+        self.weight = nnx.Param(jnp.ones((size,), dtype))
+        self.bias = nnx.Param(jnp.zeros((size,), dtype))
 
     def __call__(self, x: Array) -> Array:
-        return layer_norm(x, self.weight[...] + 1.0, self.bias[...], self.norm_eps)
+        return layer_norm(x, self.weight[...] + 1.0, self.bias[...], self.eps)
 
 
 class RotaryEmbedding(nnx.Module):
@@ -167,8 +167,8 @@ class DecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
-        self.input_layernorm = LayerNorm1P(cfg, dtype=dtype)
-        self.post_attention_layernorm = LayerNorm1P(cfg, dtype=dtype)
+        self.input_layernorm = LayerNorm1P(cfg.hidden_size, cfg.norm_eps, dtype=dtype)
+        self.post_attention_layernorm = LayerNorm1P(cfg.hidden_size, cfg.norm_eps, dtype=dtype)
 
     def __call__(
         self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
@@ -184,7 +184,7 @@ class Decoder(nnx.Module):
         self.layers = stack_layers(
             lambda _layer, rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
         )
-        self.norm = LayerNorm1P(cfg, dtype=dtype)
+        self.norm = LayerNorm1P(cfg.hidden_size, cfg.norm_eps, dtype=dtype)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def __call__(
@@ -231,8 +231,7 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        positions = order  # valid tokens count
+        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         mask = causal_mask(here, here, valid)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 

@@ -78,15 +78,15 @@ def re_lu_squared_activation(x: Tensor) -> Tensor:
 
 
 class LayerNorm1P(nn.Module):
-    def __init__(self, cfg: Config):
+    def __init__(self, size: int, eps: float):
         super().__init__()
-        self.hidden_size = cfg.hidden_size
-        self.norm_eps = cfg.norm_eps
-        self.weight = nn.Parameter(torch.ones(cfg.hidden_size))
-        self.bias = nn.Parameter(torch.zeros(cfg.hidden_size))
+        self.size = size
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(size))
+        self.bias = nn.Parameter(torch.zeros(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, (self.hidden_size,), weight=self.weight + 1.0, bias=self.bias, eps=self.norm_eps)
+        return F.layer_norm(x, (self.size,), weight=self.weight + 1.0, bias=self.bias, eps=self.eps)
 
 
 class RotaryEmbedding(nn.Module):
@@ -140,8 +140,8 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.self_attn = Attention(cfg, layer)
         self.mlp = MLP(cfg)
-        self.input_layernorm = LayerNorm1P(cfg)
-        self.post_attention_layernorm = LayerNorm1P(cfg)
+        self.input_layernorm = LayerNorm1P(cfg.hidden_size, cfg.norm_eps)
+        self.post_attention_layernorm = LayerNorm1P(cfg.hidden_size, cfg.norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), mask, cos, sin, cache)
@@ -153,7 +153,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(cfg, layer) for layer in range(cfg.num_hidden_layers))
-        self.norm = LayerNorm1P(cfg)
+        self.norm = LayerNorm1P(cfg.hidden_size, cfg.norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:

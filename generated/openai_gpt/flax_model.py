@@ -24,7 +24,7 @@ from .flax_stack import run_layers, stack_layers
 
 
 class Cache(NamedTuple):
-    """The tokens seen so far; slots from `length` on are free. The network keeps nothing else: a step runs over all of them."""
+    """The tokens seen so far; slots from `length` on are free. A step runs over all of them."""
 
     ids: Array  # [B, S]
     valid: Array  # [B, S], False where the batch is padded
@@ -199,8 +199,7 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        positions = order  # valid tokens count
+        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         valid = jnp.ones(ids.shape, ids.dtype) if valid is None else valid.astype(ids.dtype)
         return self._run(ids, positions, valid, None, 0, last_only)[0]
 

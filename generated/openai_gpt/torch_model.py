@@ -22,7 +22,7 @@ from .config import Config
 
 @dataclass
 class Cache:
-    """The tokens seen so far; slots from `length` on are free. The network keeps nothing else: a step runs over all of them."""
+    """The tokens seen so far; slots from `length` on are free. A step runs over all of them."""
 
     ids: Tensor  # [B, S]
     valid: Tensor  # [B, S], False where the batch is padded

@@ -54,7 +54,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -62,31 +62,22 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 50272)
         hidden_size = raw.get("hidden_size", 768)
-        num_hidden_layers = raw.get("num_hidden_layers", 12)
-        ffn_dim = raw.get("ffn_dim", 3072)
         num_attention_heads = raw.get("num_attention_heads", 12)
         layer_norm_elementwise_affine = raw.get("layer_norm_elementwise_affine", True)
-        do_layer_norm_before = raw.get("do_layer_norm_before", True)
-        enable_bias = raw.get("enable_bias", True)
-        activation_function = raw.get("activation_function", "relu")
         word_embed_proj_dim = hidden_size if raw.get("word_embed_proj_dim") is None else raw["word_embed_proj_dim"]
-        _remove_final_layer_norm = raw.get("_remove_final_layer_norm", False)
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 50272),
             hidden_size=hidden_size,
-            num_hidden_layers=num_hidden_layers,
-            ffn_dim=ffn_dim,
+            num_hidden_layers=raw.get("num_hidden_layers", 12),
+            ffn_dim=raw.get("ffn_dim", 3072),
             word_embed_proj_dim=word_embed_proj_dim,
             num_attention_heads=num_attention_heads,
         )
-        if raw.get("model_type", "opt") != "opt":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'opt'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "opt"), "opt")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if hidden_size % num_attention_heads:
@@ -96,34 +87,28 @@ class Config:
                 f"hidden_size={hidden_size!r}, word_embed_proj_dim={word_embed_proj_dim!r}; "
                 "this code was compiled for `word_embed_proj_dim == hidden_size`"
             )
-        if not do_layer_norm_before:
-            problems.append(f"do_layer_norm_before is {do_layer_norm_before!r}; this code was compiled for True")
-        if _remove_final_layer_norm:
-            problems.append(
-                f"_remove_final_layer_norm is {_remove_final_layer_norm!r}; this code was compiled for False"
-            )
-        if not layer_norm_elementwise_affine:
-            problems.append(
-                f"layer_norm_elementwise_affine is {layer_norm_elementwise_affine!r}; this code was compiled for True"
-            )
-        if not enable_bias:
-            problems.append(f"enable_bias is {enable_bias!r}; this code was compiled for True")
-        if activation_function != "relu":
-            problems.append(f"activation_function is {activation_function!r}; this code was compiled for 'relu'")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("do_layer_norm_before", raw.get("do_layer_norm_before", True), True)
+        problems.expect("_remove_final_layer_norm", raw.get("_remove_final_layer_norm", False), False)
+        problems.expect("layer_norm_elementwise_affine", layer_norm_elementwise_affine, True)
+        problems.expect("enable_bias", raw.get("enable_bias", True), True)
+        problems.expect("activation_function", raw.get("activation_function", "relu"), "relu")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            num_hidden_layers=num_hidden_layers,
-            ffn_dim=ffn_dim,
+            **sizes,
             max_position_embeddings=raw.get("max_position_embeddings", 2048),
-            word_embed_proj_dim=word_embed_proj_dim,
-            num_attention_heads=num_attention_heads,
             layer_norm_elementwise_affine=layer_norm_elementwise_affine,
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

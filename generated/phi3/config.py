@@ -23,6 +23,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "tie_word_embeddings": (bool,),
     "rope_parameters": (dict, type(None)),
     "rope_parameters.partial_rotary_factor": (float, int),
+    "rope_parameters.rope_theta": (float, int),
     "rope_parameters.rope_type": (str,),
     "rope_parameters.type": (str,),
     "sliding_window": (int,),
@@ -166,7 +167,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -174,143 +175,136 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 32064)
         hidden_size = raw.get("hidden_size", 3072)
-        intermediate_size = raw.get("intermediate_size", 8192)
-        num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
         max_position_embeddings = raw.get("max_position_embeddings", 4096)
         original_max_position_embeddings = raw.get("original_max_position_embeddings", 4096)
         sliding_window = raw.get("sliding_window")
-        hidden_act = raw.get("hidden_act", "silu")
         rope_parameters_short_factor = (raw.get("rope_scaling") or {}).get("short_factor")
         rope_parameters_long_factor = (raw.get("rope_scaling") or {}).get("long_factor")
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
         )
         partial_rotary_factor = raw.get("partial_rotary_factor", 1.0)
-        rope_type = "longrope"
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 32064),
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
+            intermediate_size=raw.get("intermediate_size", 8192),
+            num_hidden_layers=raw.get("num_hidden_layers", 32),
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
         )
-        if raw.get("model_type", "phi3") != "phi3":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'phi3'")
-        if raw.get("rope_scaling") != {
-            "long_factor": [
-                1.0700000524520874,
-                1.1200000047683716,
-                1.149999976158142,
-                1.4199999570846558,
-                1.5699999332427979,
-                1.7999999523162842,
-                2.129999876022339,
-                2.129999876022339,
-                3.009999990463257,
-                5.910000324249268,
-                6.950000286102295,
-                9.070000648498535,
-                9.930000305175781,
-                10.710000038146973,
-                11.130000114440918,
-                14.609999656677246,
-                15.409998893737793,
-                19.809999465942383,
-                37.279998779296875,
-                38.279998779296875,
-                38.599998474121094,
-                40.12000274658203,
-                46.20000457763672,
-                50.940006256103516,
-                53.66000747680664,
-                54.9373893737793,
-                56.89738845825195,
-                57.28738784790039,
-                59.98738479614258,
-                60.86738586425781,
-                60.887386322021484,
-                61.71739196777344,
-                62.91739273071289,
-                62.957393646240234,
-                63.41739273071289,
-                63.8173942565918,
-                63.83739471435547,
-                63.897396087646484,
-                63.93739700317383,
-                64.06739807128906,
-                64.11434936523438,
-                64.12435150146484,
-                64.15435028076172,
-                64.19435119628906,
-                64.24435424804688,
-                64.57435607910156,
-                64.69000244140625,
-                64.76000213623047,
-            ],
-            "short_factor": [
-                1.1,
-                1.1,
-                1.1,
-                1.3000000000000003,
-                1.3500000000000003,
-                1.3500000000000003,
-                1.4000000000000004,
-                1.5500000000000005,
-                2.000000000000001,
-                2.000000000000001,
-                2.000000000000001,
-                2.000000000000001,
-                2.000000000000001,
-                2.000000000000001,
-                2.000000000000001,
-                2.000000000000001,
-                2.000000000000001,
-                2.000000000000001,
-                2.000000000000001,
-                2.000000000000001,
-                2.000000000000001,
-                2.000000000000001,
-                2.000000000000001,
-                2.000000000000001,
-                2.000000000000001,
-                2.0500000000000007,
-                2.0500000000000007,
-                2.0500000000000007,
-                2.0500000000000007,
-                2.0500000000000007,
-                2.0500000000000007,
-                2.1000000000000005,
-                2.1000000000000005,
-                2.1500000000000004,
-                2.25,
-                2.25,
-                2.25,
-                2.25,
-                2.25,
-                2.3999999999999995,
-                2.4499999999999993,
-                2.499999999999999,
-                2.6999999999999984,
-                2.6999999999999984,
-                2.7499999999999982,
-                2.799999999999998,
-                2.8999999999999977,
-                3.049999999999997,
-            ],
-            "type": "longrope",
-        }:
-            problems.append(
-                f"rope_scaling is {raw.get('rope_scaling')!r}"
-                "; this code was compiled for {'long_factor': [1.0700000524520874, 1.1200000047683716, 1.149999976158142, 1.4199999570846558, 1.5699999332427979, 1.7999999523162842, 2.129999876022339, 2.129999876022339, 3.009999990463257, 5.910000324249268, 6.950000286102295, 9.070000648498535, 9.930000305175781, 10.710000038146973, 11.130000114440918, 14.609999656677246, 15.409998893737793, 19.809999465942383, 37.279998779296875, 38.279998779296875, 38.599998474121094, 40.12000274658203, 46.20000457763672, 50.940006256103516, 53.66000747680664, 54.9373893737793, 56.89738845825195, 57.28738784790039, 59.98738479614258, 60.86738586425781, 60.887386322021484, 61.71739196777344, 62.91739273071289, 62.957393646240234, 63.41739273071289, 63.8173942565918, 63.83739471435547, 63.897396087646484, 63.93739700317383, 64.06739807128906, 64.11434936523438, 64.12435150146484, 64.15435028076172, 64.19435119628906, 64.24435424804688, 64.57435607910156, 64.69000244140625, 64.76000213623047], 'short_factor': [1.1, 1.1, 1.1, 1.3000000000000003, 1.3500000000000003, 1.3500000000000003, 1.4000000000000004, 1.5500000000000005, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.000000000000001, 2.0500000000000007, 2.0500000000000007, 2.0500000000000007, 2.0500000000000007, 2.0500000000000007, 2.0500000000000007, 2.1000000000000005, 2.1000000000000005, 2.1500000000000004, 2.25, 2.25, 2.25, 2.25, 2.25, 2.3999999999999995, 2.4499999999999993, 2.499999999999999, 2.6999999999999984, 2.6999999999999984, 2.7499999999999982, 2.799999999999998, 2.8999999999999977, 3.049999999999997], 'type': 'longrope'}"
-            )
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "phi3"), "phi3")
+        problems.expect(
+            "rope_scaling",
+            raw.get("rope_scaling"),
+            {
+                "long_factor": [
+                    1.0700000524520874,
+                    1.1200000047683716,
+                    1.149999976158142,
+                    1.4199999570846558,
+                    1.5699999332427979,
+                    1.7999999523162842,
+                    2.129999876022339,
+                    2.129999876022339,
+                    3.009999990463257,
+                    5.910000324249268,
+                    6.950000286102295,
+                    9.070000648498535,
+                    9.930000305175781,
+                    10.710000038146973,
+                    11.130000114440918,
+                    14.609999656677246,
+                    15.409998893737793,
+                    19.809999465942383,
+                    37.279998779296875,
+                    38.279998779296875,
+                    38.599998474121094,
+                    40.12000274658203,
+                    46.20000457763672,
+                    50.940006256103516,
+                    53.66000747680664,
+                    54.9373893737793,
+                    56.89738845825195,
+                    57.28738784790039,
+                    59.98738479614258,
+                    60.86738586425781,
+                    60.887386322021484,
+                    61.71739196777344,
+                    62.91739273071289,
+                    62.957393646240234,
+                    63.41739273071289,
+                    63.8173942565918,
+                    63.83739471435547,
+                    63.897396087646484,
+                    63.93739700317383,
+                    64.06739807128906,
+                    64.11434936523438,
+                    64.12435150146484,
+                    64.15435028076172,
+                    64.19435119628906,
+                    64.24435424804688,
+                    64.57435607910156,
+                    64.69000244140625,
+                    64.76000213623047,
+                ],
+                "short_factor": [
+                    1.1,
+                    1.1,
+                    1.1,
+                    1.3000000000000003,
+                    1.3500000000000003,
+                    1.3500000000000003,
+                    1.4000000000000004,
+                    1.5500000000000005,
+                    2.000000000000001,
+                    2.000000000000001,
+                    2.000000000000001,
+                    2.000000000000001,
+                    2.000000000000001,
+                    2.000000000000001,
+                    2.000000000000001,
+                    2.000000000000001,
+                    2.000000000000001,
+                    2.000000000000001,
+                    2.000000000000001,
+                    2.000000000000001,
+                    2.000000000000001,
+                    2.000000000000001,
+                    2.000000000000001,
+                    2.000000000000001,
+                    2.000000000000001,
+                    2.0500000000000007,
+                    2.0500000000000007,
+                    2.0500000000000007,
+                    2.0500000000000007,
+                    2.0500000000000007,
+                    2.0500000000000007,
+                    2.1000000000000005,
+                    2.1000000000000005,
+                    2.1500000000000004,
+                    2.25,
+                    2.25,
+                    2.25,
+                    2.25,
+                    2.25,
+                    2.3999999999999995,
+                    2.4499999999999993,
+                    2.499999999999999,
+                    2.6999999999999984,
+                    2.6999999999999984,
+                    2.7499999999999982,
+                    2.799999999999998,
+                    2.8999999999999977,
+                    3.049999999999997,
+                ],
+                "type": "longrope",
+            },
+        )
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -333,10 +327,8 @@ class Config:
             problems.append(
                 f"head_dim is {raw['head_dim']!r}; this code was compiled for `hidden_size // num_attention_heads`"
             )
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if rope_type != "longrope":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'longrope'")
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
+        problems.expect("rope_parameters.rope_type", "longrope", "longrope")
         if "factor" in (raw.get("rope_scaling") or {}):
             problems.append("rope_parameters.factor is given; this code was compiled without it")
         if "attention_factor" in (raw.get("rope_scaling") or {}):
@@ -349,8 +341,7 @@ class Config:
             )
         if sliding_window is None:
             problems.append("sliding_window is None; this code was compiled for a value")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if 48 != (int(hidden_size // num_attention_heads * partial_rotary_factor) + 1) // 2:
             problems.append(
                 "48 is not (int(hidden_size // num_attention_heads * partial_rotary_factor) + 1) // 2: "
@@ -382,12 +373,7 @@ class Config:
             )
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
+            **sizes,
             max_position_embeddings=max_position_embeddings,
             original_max_position_embeddings=original_max_position_embeddings,
             sliding_window=sliding_window,
@@ -492,6 +478,15 @@ class Config:
             rope_parameters_short_factor_9=2.000000000000001,
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -10,7 +10,6 @@ D hidden_size, F intermediate_size.
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_layers import MLP, Embed, Linear, RMSNorm, RotaryEmbedding, apply_rope_partial, attend
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -54,195 +54,6 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
 
 
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
-
-
-def apply_rope_partial(x: Array, cos: Array, sin: Array) -> Array:
-    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
-    R = cos.shape[-1]
-    x, rest = x[..., :R], x[..., R:]
-    return jnp.concatenate((x * cos + jnp.roll(x, R // 2, axis=-1) * sin, rest), axis=-1)
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def long_inv_freq(cfg: Config) -> Array:
-    ext_factors = jnp.array(
-        (
-            cfg.long_factor,
-            cfg.rope_parameters_long_factor_1,
-            cfg.rope_parameters_long_factor_2,
-            cfg.rope_parameters_long_factor_3,
-            cfg.rope_parameters_long_factor_4,
-            cfg.rope_parameters_long_factor_5,
-            cfg.rope_parameters_long_factor_6,
-            cfg.rope_parameters_long_factor_7,
-            cfg.rope_parameters_long_factor_8,
-            cfg.rope_parameters_long_factor_9,
-            cfg.rope_parameters_long_factor_10,
-            cfg.rope_parameters_long_factor_11,
-            cfg.rope_parameters_long_factor_12,
-            cfg.rope_parameters_long_factor_13,
-            cfg.rope_parameters_long_factor_14,
-            cfg.rope_parameters_long_factor_15,
-            cfg.rope_parameters_long_factor_16,
-            cfg.rope_parameters_long_factor_17,
-            cfg.rope_parameters_long_factor_18,
-            cfg.rope_parameters_long_factor_19,
-            cfg.rope_parameters_long_factor_20,
-            cfg.rope_parameters_long_factor_21,
-            cfg.rope_parameters_long_factor_22,
-            cfg.rope_parameters_long_factor_23,
-            cfg.rope_parameters_long_factor_24,
-            cfg.rope_parameters_long_factor_25,
-            cfg.rope_parameters_long_factor_26,
-            cfg.rope_parameters_long_factor_27,
-            cfg.rope_parameters_long_factor_28,
-            cfg.rope_parameters_long_factor_29,
-            cfg.rope_parameters_long_factor_30,
-            cfg.rope_parameters_long_factor_31,
-            cfg.rope_parameters_long_factor_32,
-            cfg.rope_parameters_long_factor_33,
-            cfg.rope_parameters_long_factor_34,
-            cfg.rope_parameters_long_factor_35,
-            cfg.rope_parameters_long_factor_36,
-            cfg.rope_parameters_long_factor_37,
-            cfg.rope_parameters_long_factor_38,
-            cfg.rope_parameters_long_factor_39,
-            cfg.rope_parameters_long_factor_40,
-            cfg.rope_parameters_long_factor_41,
-            cfg.rope_parameters_long_factor_42,
-            cfg.rope_parameters_long_factor_43,
-            cfg.rope_parameters_long_factor_44,
-            cfg.rope_parameters_long_factor_45,
-            cfg.rope_parameters_long_factor_46,
-            cfg.rope_parameters_long_factor_47,
-        ),
-        dtype=jnp.float32,
-    )
-    inv_freq_shape = jnp.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2).astype(jnp.float32)
-    h = ext_factors * cfg.rope_theta ** (inv_freq_shape / int(cfg.head_dim * cfg.partial_rotary_factor))
-    return 1.0 / h
-
-
-def inv_freq(cfg: Config) -> Array:
-    ext_factors = jnp.array(
-        (
-            cfg.short_factor,
-            cfg.rope_parameters_short_factor_1,
-            cfg.rope_parameters_short_factor_2,
-            cfg.rope_parameters_short_factor_3,
-            cfg.rope_parameters_short_factor_4,
-            cfg.rope_parameters_short_factor_5,
-            cfg.rope_parameters_short_factor_6,
-            cfg.rope_parameters_short_factor_7,
-            cfg.rope_parameters_short_factor_8,
-            cfg.rope_parameters_short_factor_9,
-            cfg.rope_parameters_short_factor_10,
-            cfg.rope_parameters_short_factor_11,
-            cfg.rope_parameters_short_factor_12,
-            cfg.rope_parameters_short_factor_13,
-            cfg.rope_parameters_short_factor_14,
-            cfg.rope_parameters_short_factor_15,
-            cfg.rope_parameters_short_factor_16,
-            cfg.rope_parameters_short_factor_17,
-            cfg.rope_parameters_short_factor_18,
-            cfg.rope_parameters_short_factor_19,
-            cfg.rope_parameters_short_factor_20,
-            cfg.rope_parameters_short_factor_21,
-            cfg.rope_parameters_short_factor_22,
-            cfg.rope_parameters_short_factor_23,
-            cfg.rope_parameters_short_factor_24,
-            cfg.rope_parameters_short_factor_25,
-            cfg.rope_parameters_short_factor_26,
-            cfg.rope_parameters_short_factor_27,
-            cfg.rope_parameters_short_factor_28,
-            cfg.rope_parameters_short_factor_29,
-            cfg.rope_parameters_short_factor_30,
-            cfg.rope_parameters_short_factor_31,
-            cfg.rope_parameters_short_factor_32,
-            cfg.rope_parameters_short_factor_33,
-            cfg.rope_parameters_short_factor_34,
-            cfg.rope_parameters_short_factor_35,
-            cfg.rope_parameters_short_factor_36,
-            cfg.rope_parameters_short_factor_37,
-            cfg.rope_parameters_short_factor_38,
-            cfg.rope_parameters_short_factor_39,
-            cfg.rope_parameters_short_factor_40,
-            cfg.rope_parameters_short_factor_41,
-            cfg.rope_parameters_short_factor_42,
-            cfg.rope_parameters_short_factor_43,
-            cfg.rope_parameters_short_factor_44,
-            cfg.rope_parameters_short_factor_45,
-            cfg.rope_parameters_short_factor_46,
-            cfg.rope_parameters_short_factor_47,
-        ),
-        dtype=jnp.float32,
-    )
-    inv_freq_shape = jnp.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2).astype(jnp.float32)
-    h = ext_factors * cfg.rope_theta ** (inv_freq_shape / int(cfg.head_dim * cfg.partial_rotary_factor))
-    return 1.0 / h
-
-
-class RMSNorm(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype):
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.weight = nnx.Param(jnp.ones((cfg.hidden_size,), dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.float32)
-        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.rms_norm_eps)
-        return self.weight[...] * h.astype(x.dtype)
-
-
-class RotaryEmbedding(nnx.Module):
-    def __init__(self, cfg: Config):
-        self.original_max_position_embeddings = cfg.original_max_position_embeddings
-        self.cfg = cfg
-        self.max_position_embeddings = cfg.max_position_embeddings
-
-    def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        h = jnp.where(
-            positions.max() + 1 > self.original_max_position_embeddings, long_inv_freq(self.cfg), inv_freq(self.cfg)
-        )
-        angles = positions[:, None, :, None].astype(jnp.float32) * h
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        factor = math.sqrt(
-            1
-            + math.log(self.max_position_embeddings / self.original_max_position_embeddings)
-            / math.log(self.original_max_position_embeddings)
-        )
-        return (jnp.cos(emb) * factor).astype(dtype), (jnp.sin(emb) * factor).astype(dtype)
-
-
 class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
@@ -273,22 +84,12 @@ class Attention(nnx.Module):
         return self.o_proj(out), kv
 
 
-class MLP(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gate_up_proj = Linear(cfg.hidden_size, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        gate, up_states = jnp.split(self.gate_up_proj(x), 2, axis=-1)
-        return self.down_proj(up_states * jax.nn.silu(gate))
-
-
 class DecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
-        self.input_layernorm = RMSNorm(cfg, dtype=dtype)
-        self.post_attention_layernorm = RMSNorm(cfg, dtype=dtype)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
         self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
@@ -304,7 +105,7 @@ class Decoder(nnx.Module):
         self.layers = stack_layers(
             lambda _layer, rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
         )
-        self.norm = RMSNorm(cfg, dtype=dtype)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def __call__(
@@ -351,8 +152,7 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        positions = order  # valid tokens count
+        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
         window_mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
         return self._run(ids, positions, window_mask, None, 0, last_only)[0]
 

@@ -10,7 +10,6 @@ D hidden_size, F intermediate_size.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_layers import MLP, RMSNorm, RotaryEmbedding, apply_rope_partial
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None, window: int) -> Tensor | None:
@@ -63,166 +63,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-def apply_rope_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
-    R = cos.shape[-1]
-    x, rest = x[..., :R], x[..., R:]
-    return torch.cat((torch.addcmul(x * cos, x.roll(R // 2, -1), sin), rest), dim=-1)
-
-
-def inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        ext_factors = torch.tensor(
-            (
-                cfg.short_factor,
-                cfg.rope_parameters_short_factor_1,
-                cfg.rope_parameters_short_factor_2,
-                cfg.rope_parameters_short_factor_3,
-                cfg.rope_parameters_short_factor_4,
-                cfg.rope_parameters_short_factor_5,
-                cfg.rope_parameters_short_factor_6,
-                cfg.rope_parameters_short_factor_7,
-                cfg.rope_parameters_short_factor_8,
-                cfg.rope_parameters_short_factor_9,
-                cfg.rope_parameters_short_factor_10,
-                cfg.rope_parameters_short_factor_11,
-                cfg.rope_parameters_short_factor_12,
-                cfg.rope_parameters_short_factor_13,
-                cfg.rope_parameters_short_factor_14,
-                cfg.rope_parameters_short_factor_15,
-                cfg.rope_parameters_short_factor_16,
-                cfg.rope_parameters_short_factor_17,
-                cfg.rope_parameters_short_factor_18,
-                cfg.rope_parameters_short_factor_19,
-                cfg.rope_parameters_short_factor_20,
-                cfg.rope_parameters_short_factor_21,
-                cfg.rope_parameters_short_factor_22,
-                cfg.rope_parameters_short_factor_23,
-                cfg.rope_parameters_short_factor_24,
-                cfg.rope_parameters_short_factor_25,
-                cfg.rope_parameters_short_factor_26,
-                cfg.rope_parameters_short_factor_27,
-                cfg.rope_parameters_short_factor_28,
-                cfg.rope_parameters_short_factor_29,
-                cfg.rope_parameters_short_factor_30,
-                cfg.rope_parameters_short_factor_31,
-                cfg.rope_parameters_short_factor_32,
-                cfg.rope_parameters_short_factor_33,
-                cfg.rope_parameters_short_factor_34,
-                cfg.rope_parameters_short_factor_35,
-                cfg.rope_parameters_short_factor_36,
-                cfg.rope_parameters_short_factor_37,
-                cfg.rope_parameters_short_factor_38,
-                cfg.rope_parameters_short_factor_39,
-                cfg.rope_parameters_short_factor_40,
-                cfg.rope_parameters_short_factor_41,
-                cfg.rope_parameters_short_factor_42,
-                cfg.rope_parameters_short_factor_43,
-                cfg.rope_parameters_short_factor_44,
-                cfg.rope_parameters_short_factor_45,
-                cfg.rope_parameters_short_factor_46,
-                cfg.rope_parameters_short_factor_47,
-            ),
-            dtype=torch.float32,
-        )
-        inv_freq_shape = torch.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2).float() / int(
-            cfg.head_dim * cfg.partial_rotary_factor
-        )
-        return 1.0 / (ext_factors * cfg.rope_theta**inv_freq_shape)
-
-
-def long_inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        ext_factors = torch.tensor(
-            (
-                cfg.long_factor,
-                cfg.rope_parameters_long_factor_1,
-                cfg.rope_parameters_long_factor_2,
-                cfg.rope_parameters_long_factor_3,
-                cfg.rope_parameters_long_factor_4,
-                cfg.rope_parameters_long_factor_5,
-                cfg.rope_parameters_long_factor_6,
-                cfg.rope_parameters_long_factor_7,
-                cfg.rope_parameters_long_factor_8,
-                cfg.rope_parameters_long_factor_9,
-                cfg.rope_parameters_long_factor_10,
-                cfg.rope_parameters_long_factor_11,
-                cfg.rope_parameters_long_factor_12,
-                cfg.rope_parameters_long_factor_13,
-                cfg.rope_parameters_long_factor_14,
-                cfg.rope_parameters_long_factor_15,
-                cfg.rope_parameters_long_factor_16,
-                cfg.rope_parameters_long_factor_17,
-                cfg.rope_parameters_long_factor_18,
-                cfg.rope_parameters_long_factor_19,
-                cfg.rope_parameters_long_factor_20,
-                cfg.rope_parameters_long_factor_21,
-                cfg.rope_parameters_long_factor_22,
-                cfg.rope_parameters_long_factor_23,
-                cfg.rope_parameters_long_factor_24,
-                cfg.rope_parameters_long_factor_25,
-                cfg.rope_parameters_long_factor_26,
-                cfg.rope_parameters_long_factor_27,
-                cfg.rope_parameters_long_factor_28,
-                cfg.rope_parameters_long_factor_29,
-                cfg.rope_parameters_long_factor_30,
-                cfg.rope_parameters_long_factor_31,
-                cfg.rope_parameters_long_factor_32,
-                cfg.rope_parameters_long_factor_33,
-                cfg.rope_parameters_long_factor_34,
-                cfg.rope_parameters_long_factor_35,
-                cfg.rope_parameters_long_factor_36,
-                cfg.rope_parameters_long_factor_37,
-                cfg.rope_parameters_long_factor_38,
-                cfg.rope_parameters_long_factor_39,
-                cfg.rope_parameters_long_factor_40,
-                cfg.rope_parameters_long_factor_41,
-                cfg.rope_parameters_long_factor_42,
-                cfg.rope_parameters_long_factor_43,
-                cfg.rope_parameters_long_factor_44,
-                cfg.rope_parameters_long_factor_45,
-                cfg.rope_parameters_long_factor_46,
-                cfg.rope_parameters_long_factor_47,
-            ),
-            dtype=torch.float32,
-        )
-        inv_freq_shape = torch.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2).float() / int(
-            cfg.head_dim * cfg.partial_rotary_factor
-        )
-        return 1.0 / (ext_factors * cfg.rope_theta**inv_freq_shape)
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.weight = nn.Parameter(torch.ones(cfg.hidden_size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.float()
-        return self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.rms_norm_eps)).to(x.dtype)
-
-
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.original_max_position_embeddings = cfg.original_max_position_embeddings
-        self.max_position_embeddings = cfg.max_position_embeddings
-        self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
-        self.register_buffer("long_inv_freq", long_inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        h = torch.where(positions.amax() + 1 > self.original_max_position_embeddings, self.long_inv_freq, self.inv_freq)
-        angles = positions[:, None, :, None].float() * h
-        emb = torch.cat((-angles, angles), dim=-1)
-        factor = math.sqrt(
-            1
-            + math.log(self.max_position_embeddings / self.original_max_position_embeddings)
-            / math.log(self.original_max_position_embeddings)
-        )
-        return (torch.cos(emb) * factor).to(dtype), (torch.sin(emb) * factor).to(dtype)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -254,24 +94,13 @@ class Attention(nn.Module):
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class MLP(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.gate_up_proj = nn.Linear(cfg.hidden_size, 2 * cfg.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate, up_states = self.gate_up_proj(x).chunk(2, dim=-1)
-        return self.down_proj(up_states * F.silu(gate))
-
-
 class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.self_attn = Attention(cfg, layer)
         self.mlp = MLP(cfg)
-        self.input_layernorm = RMSNorm(cfg)
-        self.post_attention_layernorm = RMSNorm(cfg)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), mask, cos, sin, cache)
@@ -283,7 +112,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(cfg, layer) for layer in range(cfg.num_hidden_layers))
-        self.norm = RMSNorm(cfg)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:

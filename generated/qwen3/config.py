@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rope_parameters.rope_type": (str,),
     "rope_parameters.type": (str,),
     "attention_bias": (bool,),
+    "use_sliding_window": (bool,),
+    "max_window_layers": (int,),
     "layer_types": (list, type(None)),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.rope_theta": (float, int),
@@ -58,7 +60,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -66,35 +68,38 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 151936)
-        hidden_size = raw.get("hidden_size", 4096)
-        intermediate_size = raw.get("intermediate_size", 22016)
         num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
         head_dim = raw.get("head_dim", 128)
-        attention_bias = raw.get("attention_bias", False)
-        hidden_act = raw.get("hidden_act", "silu")
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads", 32) is None else raw.get("num_key_value_heads", 32)
         )
-        layer_types = ("full_attention",) * num_hidden_layers if raw.get("layer_types") is None else raw["layer_types"]
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
+        layer_types = (
+            (
+                tuple(
+                    "sliding_attention" if layer >= raw.get("max_window_layers", 28) else "full_attention"
+                    for layer in range(num_hidden_layers)
+                )
+                if raw.get("use_sliding_window", False)
+                else ("full_attention",) * num_hidden_layers
+            )
+            if raw.get("layer_types") is None
+            else raw["layer_types"]
+        )
         sizes = dict(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            vocab_size=raw.get("vocab_size", 151936),
+            hidden_size=raw.get("hidden_size", 4096),
+            intermediate_size=raw.get("intermediate_size", 22016),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
         )
-        if raw.get("model_type", "qwen3") != "qwen3":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'qwen3'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "qwen3"), "qwen3")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -108,36 +113,41 @@ class Config:
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if not {*layer_types} <= {"full_attention"}:
-            problems.append(
-                f"layer_types holds {sorted({*layer_types} - {'full_attention'}, key=str)!r}"
-                "; this code was compiled for 'full_attention'"
-            )
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if rope_type != "default":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect_each("layer_types", layer_types, "full_attention")
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if num_hidden_layers != len(layer_types):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
-            head_dim=head_dim,
+            **sizes,
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -28,12 +28,12 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "qk_layernorm": (bool,),
     "use_parallel_residual": (bool,),
     "partial_rotary_factor": (float, int),
-    "rope_theta": (float, int),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.partial_rotary_factor": (float, int),
     "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
     "rope_scaling.type": (str,),
+    "rope_theta": (float, int),
 }
 
 
@@ -66,7 +66,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -74,33 +74,23 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 50304)
-        intermediate_size = raw.get("intermediate_size", 6912)
         hidden_size = raw.get("hidden_size", 2560)
-        num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
         num_key_value_heads = raw.get("num_key_value_heads", 32)
-        use_qkv_bias = raw.get("use_qkv_bias", False)
-        qk_layernorm = raw.get("qk_layernorm", False)
-        hidden_act = raw.get("hidden_act", "silu")
-        use_parallel_residual = raw.get("use_parallel_residual", False)
         partial_rotary_factor = rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 0.25))
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         sizes = dict(
-            vocab_size=vocab_size,
-            intermediate_size=intermediate_size,
+            vocab_size=raw.get("vocab_size", 50304),
+            intermediate_size=raw.get("intermediate_size", 6912),
             hidden_size=hidden_size,
-            num_hidden_layers=num_hidden_layers,
+            num_hidden_layers=raw.get("num_hidden_layers", 32),
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
         )
-        if raw.get("model_type", "stablelm") != "stablelm":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'stablelm'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "stablelm"), "stablelm")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -119,35 +109,37 @@ class Config:
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        if not use_qkv_bias:
-            problems.append(f"use_qkv_bias is {use_qkv_bias!r}; this code was compiled for True")
-        if qk_layernorm:
-            problems.append(f"qk_layernorm is {qk_layernorm!r}; this code was compiled for False")
-        if hidden_act not in ("silu", "swish"):
-            problems.append(f"hidden_act is {hidden_act!r}; this code was compiled for 'silu'")
-        if use_parallel_residual:
-            problems.append(f"use_parallel_residual is {use_parallel_residual!r}; this code was compiled for False")
-        if rope_type != "default":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
+        problems.expect("use_qkv_bias", raw.get("use_qkv_bias", False), True)
+        problems.expect("qk_layernorm", raw.get("qk_layernorm", False), False)
+        problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
+        problems.expect("use_parallel_residual", raw.get("use_parallel_residual", False), False)
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
         if raw.get("head_dim", hidden_size // num_attention_heads) != hidden_size // num_attention_heads:
             problems.append(
                 f"head_dim is {raw['head_dim']!r}; this code was compiled for `hidden_size // num_attention_heads`"
             )
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            intermediate_size=intermediate_size,
-            hidden_size=hidden_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
+            **sizes,
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             layer_norm_eps=raw.get("layer_norm_eps", 1e-05),
             partial_rotary_factor=partial_rotary_factor,
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

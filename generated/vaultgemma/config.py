@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -75,39 +75,32 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        vocab_size = raw.get("vocab_size", 256000)
         hidden_size = raw.get("hidden_size", 2304)
-        intermediate_size = raw.get("intermediate_size", 9216)
         num_hidden_layers = raw.get("num_hidden_layers", 26)
         num_attention_heads = raw.get("num_attention_heads", 8)
         num_key_value_heads = raw.get("num_key_value_heads", 4)
         head_dim = raw.get("head_dim", 256)
         final_logit_softcapping = raw.get("final_logit_softcapping", 30.0)
         attn_logit_softcapping = raw.get("attn_logit_softcapping", 50.0)
-        attention_bias = raw.get("attention_bias", False)
-        hidden_activation = raw.get("hidden_activation", "gelu_pytorch_tanh")
         layer_types = (
             tuple("sliding_attention" if (layer + 1) % 2 else "full_attention" for layer in range(num_hidden_layers))
             if raw.get("layer_types") is None
             else raw["layer_types"]
         )
-        rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 256000),
             hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
+            intermediate_size=raw.get("intermediate_size", 9216),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
         )
-        if raw.get("model_type", "vaultgemma") != "vaultgemma":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'vaultgemma'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "vaultgemma"), "vaultgemma")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
@@ -123,21 +116,15 @@ class Config:
             )
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
-        if attention_bias:
-            problems.append(f"attention_bias is {attention_bias!r}; this code was compiled for False")
-        if not {*layer_types} <= {"sliding_attention", "full_attention"}:
-            problems.append(
-                f"layer_types holds {sorted({*layer_types} - {'sliding_attention', 'full_attention'}, key=str)!r}"
-                "; this code was compiled for 'sliding_attention', 'full_attention'"
-            )
-        if hidden_activation != "gelu_pytorch_tanh":
-            problems.append(
-                f"hidden_activation is {hidden_activation!r}; this code was compiled for 'gelu_pytorch_tanh'"
-            )
-        if rope_type != "default":
-            problems.append(f"rope_parameters.rope_type is {rope_type!r}; this code was compiled for 'default'")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
+        problems.expect("hidden_activation", raw.get("hidden_activation", "gelu_pytorch_tanh"), "gelu_pytorch_tanh")
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         if attn_logit_softcapping is None:
             problems.append("attn_logit_softcapping is None; this code was compiled for a value")
         if final_logit_softcapping is None:
@@ -148,13 +135,7 @@ class Config:
             )
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            num_key_value_heads=num_key_value_heads,
-            head_dim=head_dim,
+            **sizes,
             query_pre_attn_scalar=raw.get("query_pre_attn_scalar", 256),
             sliding_window=raw.get("sliding_window", 4096),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
@@ -164,6 +145,21 @@ class Config:
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

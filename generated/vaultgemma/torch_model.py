@@ -91,17 +91,17 @@ def embed_scale(cfg: Config) -> Tensor:
 
 
 class RMSNorm(nn.Module):
-    def __init__(self, cfg: Config):
+    def __init__(self, size: int, eps: float):
         super().__init__()
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.weight = nn.Parameter(torch.ones(cfg.hidden_size))
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
         output = self._norm(x.float()) * (1.0 + self.weight.float())
         return output.to(x.dtype)
 
     def _norm(self, x: Tensor) -> Tensor:
-        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.rms_norm_eps)
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps)
 
 
 class RotaryEmbedding(nn.Module):
@@ -168,8 +168,8 @@ class DecoderLayer(nn.Module):
         self.kind = cfg.layer_types[layer]
         self.self_attn = Attention(cfg, layer)
         self.mlp = MLP(cfg)
-        self.input_layernorm = RMSNorm(cfg)
-        self.pre_feedforward_layernorm = RMSNorm(cfg)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.pre_feedforward_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), mask, cos, sin, cache)
@@ -181,7 +181,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = TextScaledWordEmbedding(cfg)
         self.layers = nn.ModuleList(DecoderLayer(cfg, layer) for layer in range(cfg.num_hidden_layers))
-        self.norm = RMSNorm(cfg)
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(

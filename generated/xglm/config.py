@@ -54,7 +54,7 @@ class Config:
         """
         raw = source if isinstance(source, Mapping) else _read(Path(source))
         _refuse(_misfits(raw))
-        problems: list[str] = []
+        problems = _Problems()
         try:
             return cls._resolved(raw, problems)
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
@@ -62,57 +62,50 @@ class Config:
             raise ValueError(f"this configuration makes no sense: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _resolved(cls, raw: Mapping[str, Any], problems: list[str]) -> Config:
+    def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 256008)
-        ffn_dim = raw.get("ffn_dim", 4096)
         pad_token_id = raw.get("pad_token_id", 1)
-        scale_embedding = raw.get("scale_embedding", True)
-        activation_function = raw.get("activation_function", "gelu")
-        add_cross_attention = raw.get("add_cross_attention", False)
         d_model = raw.get("hidden_size", raw.get("d_model", 1024))
-        num_layers = raw.get("num_hidden_layers", raw.get("num_layers", 24))
         attention_heads = raw.get("num_attention_heads", raw.get("attention_heads", 16))
         sizes = dict(
-            vocab_size=vocab_size,
+            vocab_size=raw.get("vocab_size", 256008),
             d_model=d_model,
-            ffn_dim=ffn_dim,
-            num_layers=num_layers,
+            ffn_dim=raw.get("ffn_dim", 4096),
+            num_layers=raw.get("num_hidden_layers", raw.get("num_layers", 24)),
             attention_heads=attention_heads,
         )
-        if raw.get("model_type", "xglm") != "xglm":
-            problems.append(f"model_type is {raw['model_type']!r}; this code was compiled for 'xglm'")
-        if raw.get("per_layer_config") is not None:
-            problems.append(f"per_layer_config is {raw.get('per_layer_config')!r}; this code was compiled for None")
+        problems.expect("model_type", raw.get("model_type", "xglm"), "xglm")
+        problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if d_model % attention_heads:
             problems.append(f"attention_heads does not divide d_model: {(d_model, attention_heads)!r}")
         if d_model % 2:
             problems.append(f"2 does not divide d_model: {d_model!r}")
-        if not scale_embedding:
-            problems.append(f"scale_embedding is {scale_embedding!r}; this code was compiled for True")
+        problems.expect("scale_embedding", raw.get("scale_embedding", True), True)
         if d_model % 2 == 1:
             problems.append(f"d_model={d_model!r}; this code was compiled for `d_model % 2 != 1`")
         if pad_token_id is None:
             problems.append("pad_token_id is None; this code was compiled for a value")
-        if activation_function != "gelu":
-            problems.append(f"activation_function is {activation_function!r}; this code was compiled for 'gelu'")
-        if add_cross_attention:
-            problems.append(f"add_cross_attention is {add_cross_attention!r}; this code was compiled for False")
-        if raw.get("is_causal", True) is not True:
-            problems.append(f"is_causal is {raw['is_causal']!r}; this code was compiled for True")
+        problems.expect("activation_function", raw.get("activation_function", "gelu"), "gelu")
+        problems.expect("add_cross_attention", raw.get("add_cross_attention", False), False)
+        problems.expect("is_causal", raw.get("is_causal", True), True)
         _refuse(problems)
         return cls(
-            vocab_size=vocab_size,
+            **sizes,
             max_position_embeddings=raw.get("max_position_embeddings", 2048),
-            d_model=d_model,
-            ffn_dim=ffn_dim,
-            num_layers=num_layers,
-            attention_heads=attention_heads,
             pad_token_id=pad_token_id,
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
+
+
+class _Problems(list[str]):
+    """What keeps a configuration from being served, all of it."""
+
+    def expect(self, key: str, value: Any, *compiled: Any) -> None:
+        """Note a value that is none of those that this code was compiled for."""
+        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
+            self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -73,6 +73,12 @@ def test_copies_are_what_is_made(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     check(PUBLISHED[name], monkeypatch)
 
 
+@pytest.mark.parametrize("name", ["jamba"])
+def test_what_a_list_has_for_a_layer_tells_layers_apart(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that is computed, whose items are no function of the index."""
+    check(json.loads((DATA / "other_cases" / f"{name}.json").read_text()), monkeypatch)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_copies_are_what_is_made_in_all(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -515,7 +515,7 @@ def _set(x: Any, index: Any, value: Any) -> Any:
 
 
 def _three(x: Any) -> Any:
-    """A tensor with as many elements that are not zero as the rules take one to have."""
+    """A tensor with three elements that are not zero."""
     flat = x.reshape(-1) * 0
     flat[0] = 1
     flat[1] = 2

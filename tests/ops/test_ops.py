@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codegen.graph.values import value_of
+from codegen.graph.values import expr_of, value_of
+from ir.expressions import Dim
 from ir.graph import DType
 from ir.ops import OPS
 from tests.ops.cases import CASES, Case
@@ -57,7 +58,9 @@ def check(case: Case, args: list[Any], *, flax: bool) -> set[str]:
     recorded = record(case.program, args)
     assert len(recorded.results) == len(expected)
     for value, want in zip(recorded.results, expected, strict=True):
-        assert tuple(value_of(size) for size in value.shape) == tuple(want.shape)
+        assert len(value.shape) == want.dim()
+        known = zip(value.shape, want.shape, strict=True)
+        assert all(value_of(size) == found for size, found in known if not decided_by_data(size))
         assert getattr(torch, value.dtype.value) == want.dtype
     for made, want in zip(by_spelling(recorded, args, "torch"), expected, strict=True):
         assert made.dtype == want.dtype
@@ -71,6 +74,11 @@ def check(case: Case, args: list[Any], *, flax: bool) -> set[str]:
             if want.is_floating_point():
                 assert made.dtype == want.numpy().dtype
     return {node.op for node in recorded.nodes}
+
+
+def decided_by_data(size: Any) -> bool:
+    """Whether only a running model knows a size."""
+    return isinstance(expr_of(size), Dim) and expr_of(size).name.startswith("hits")
 
 
 def close(made: Any, want: torch.Tensor, tolerance: float) -> None:
