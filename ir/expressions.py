@@ -26,7 +26,10 @@ class Const:
         return other.__class__ is Const and (self.value,) == (other.value,)
 
     def __hash__(self) -> int:
-        return hash(self.value)
+        try:
+            return hash(self.value)
+        except TypeError:  # a list or a dict of the configuration
+            return hash(type(self.value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ UNLIKE = {
     "mpt": "an object that belongs to a configuration within it is saved with keys of the library's own",
     "moshi": "a configuration within it keeps a number under a private name, and does not take it back under that",
 }
-REFUSED = {"gemma4_text": "what single layers have of their own is an object for each in the newer spelling"}
+OBJECTS = "what single layers have of their own is an object for each in the newer spelling"
+REFUSED = {"gemma4_text": OBJECTS, "gemma4_unified_text": OBJECTS}
 
 
 def saved(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -35,7 +36,10 @@ def saved(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     (folder / "config.json").write_text(json.dumps(raw))
     AutoConfig.from_pretrained(folder).save_pretrained(folder)
     found: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    return found
+    return {
+        **found,
+        "model_type": raw["model_type"],
+    }  # a type without a class of its own is saved as the one whose class it has
 
 
 def files(raw: Mapping[str, Any]) -> dict[str, str]:

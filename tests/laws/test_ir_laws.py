@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from codegen.raising.program import raise_program
+from ir.expressions import Apply, Const, Key
 from ir.graph import Call, Op, Region
 from ir.laws import broken
 from tests.raising.builder import attention_module, decoder
@@ -45,3 +46,9 @@ def test_operations_are_of_the_vocabulary() -> None:
         "`forward` uses the unknown operation `teleport`",
         "`neg` in `forward` has 0 arguments, not 1",
     )
+
+
+def test_constants_that_hold_lists_and_objects_have_a_hash() -> None:
+    """A configuration may hold an object for each layer, which a question compares as a whole."""
+    one, other = (Apply("==", (Key(("parts",)), Const({1: {"size": size}}))) for size in (2, 3))
+    assert hash(one) == hash(Apply("==", one.args)) and {one: 1, other: 2} == {other: 2, one: 1} and one != other
