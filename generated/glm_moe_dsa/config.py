@@ -464,7 +464,7 @@ def _refuse(problems: list[str]) -> None:
 CHECKPOINTS = {
     "nvidia/GLM-5-NVFP4": Config(),
     "nvidia/GLM-5.1-NVFP4": Config(),
+    "zai-org/GLM-5": Config(),
     "zai-org/GLM-5-FP8": Config(),
     "zai-org/GLM-5.1-FP8": Config(),
-    "zai-org/GLM-5": Config(),
 }

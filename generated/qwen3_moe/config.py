@@ -181,11 +181,11 @@ def _refuse(problems: list[str]) -> None:
 CHECKPOINTS = {
     "Qwen/Qwen3-235B-A22B-FP8": Config(),
     "Qwen/Qwen3-235B-A22B": Config(),
-    "Qwen/Qwen3-30B-A3B-Instruct-2507": Config(
-        hidden_size=2048, num_hidden_layers=48, num_attention_heads=32, moe_intermediate_size=768, rope_theta=10000000
-    ),
     "Qwen/Qwen3-30B-A3B": Config(
         hidden_size=2048, num_hidden_layers=48, num_attention_heads=32, moe_intermediate_size=768
+    ),
+    "Qwen/Qwen3-30B-A3B-Instruct-2507": Config(
+        hidden_size=2048, num_hidden_layers=48, num_attention_heads=32, moe_intermediate_size=768, rope_theta=10000000
     ),
     "Qwen/Qwen3-Coder-480B-A35B-Instruct": Config(
         hidden_size=6144,
