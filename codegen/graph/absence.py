@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from codegen.graph import branches, longer
+from codegen.graph import branches
 from codegen.graph.evaluating import FAILURES, Drawing
-from codegen.graph.makers import Makers, makers_of, sources
+from codegen.graph.makers import Makers, follows_from, makers_of
 from codegen.graph.scope import Scope
 from codegen.graph.state import Absence, World
+from codegen.graph.undoing import mark
 from codegen.graph.values import Scalar, Tensor, TensorValue
 from codegen.graph.visibility import Call, calls
 from ir.expressions import Environment, evaluate
@@ -44,7 +45,7 @@ def _inputs(interpreter: Interpreter) -> frozenset[TensorValue]:
 def leave_out(interpreter: Interpreter, mask: TensorValue, world: World) -> bool:
     """Whether a mask is the same everywhere in a world where the source has none, and so may be there; it is noted."""
     makers = makers_of(interpreter.trace.root)
-    if not sources(makers, mask) <= _inputs(interpreter):
+    if not follows_from(makers, mask, _inputs(interpreter)):
         return False
     try:
         for call in _fitting(interpreter, makers, world):
@@ -74,7 +75,7 @@ def padding(interpreter: Interpreter, value: TensorValue) -> bool | None:
     a tensor is no such question."""
     state: Absence = interpreter.surroundings.absence
     makers = makers_of(interpreter.trace.root)
-    if value.shape or not sources(makers, value) <= _inputs(interpreter):
+    if value.shape or not follows_from(makers, value, _inputs(interpreter)):
         return None
     answers: dict[bool, set[bool]] = {True: set(), False: set()}
     try:
@@ -136,7 +137,7 @@ def run(interpreter: Interpreter, node: ast.If, scope: Scope, test: Any, asked: 
 def _differing(interpreter: Interpreter, node: ast.If, scope: Scope, world: World, general: bool) -> Iterator[World]:
     """The inputs of a world that take the other arm."""
     state: Absence = interpreter.surroundings.absence
-    undo, variables, asked = longer.mark(interpreter), dict(scope.vars), list(state.asked)
+    undo, variables, asked = mark(interpreter), dict(scope.vars), list(state.asked)
     state.answers = world
     try:
         answer = interpreter.eval(node.test, scope)
@@ -172,7 +173,7 @@ def _on_the_side(
 ) -> tuple[dict[str, Any], Makers]:
     """What an arm leaves in the variables, and the operations so far with those that it made; nothing of it is kept."""
     state: Absence = interpreter.surroundings.absence
-    undo, variables, asked = longer.mark(interpreter), dict(scope.vars), list(state.asked)
+    undo, variables, asked = mark(interpreter), dict(scope.vars), list(state.asked)
     values = [(tensor, tensor.value) for tensor in variables.values() if isinstance(tensor, Tensor)]
     state.answers = world
     try:

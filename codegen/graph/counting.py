@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from codegen.diagnostics import CompileError
 from codegen.graph.regions import freeze_with_inputs, nodes_of, tensors_in
 from codegen.graph.scope import Scope
+from codegen.graph.undoing import mark
 from codegen.graph.values import Frame, Node, Scalar, Tensor, TensorValue, expr_of, value_of
 from ir.expressions import Dim, Environment, evaluate
 from ir.graph import DType
@@ -38,8 +39,7 @@ def take_default(interpreter: Interpreter, test: ast.expr, body: list[ast.stmt],
     from codegen.graph.interpreter import Jump, Raised
 
     frame, ids, name = interpreter.trace.frame, interpreter.surroundings.ids, _name(test)
-    made, bound, asked = len(frame.body), len(frame.bindings), len(interpreter.asked)
-    variables, predicates = dict(scope.vars), interpreter.predicates.copy()
+    made, undo, variables = len(frame.body), mark(interpreter), dict(scope.vars)
     left: Exception | None = None
     try:
         interpreter.exec_body(body, scope)
@@ -54,11 +54,9 @@ def take_default(interpreter: Interpreter, test: ast.expr, body: list[ast.stmt],
         return True
     if left is None and _counts_otherwise(interpreter, [interpreter.trace.root], scope.vars.get(name)):
         return True
-    interpreter.trace.frame = frame
-    del frame.body[made:], frame.bindings[bound:], interpreter.asked[asked:]
+    undo()
     scope.vars.clear()
     scope.vars.update(variables)
-    interpreter.predicates = predicates
     return False
 
 

@@ -21,6 +21,7 @@ from codegen.graph.pairs import Edge, Pairs, RowCount
 from codegen.graph.regions import nodes_of, tensors_in
 from codegen.graph.routing import Routing, counted, depends_on_data, experts_hit
 from codegen.graph.scope import Scope
+from codegen.graph.undoing import mark
 from codegen.graph.values import Frame, Node, Size, Tensor, TensorValue, value_of
 
 if TYPE_CHECKING:
@@ -76,8 +77,7 @@ class Trial:
 
     def __init__(self, interpreter: Interpreter, scope: Scope):
         self.interpreter, self.scope, self.frame = interpreter, scope, interpreter.trace.frame
-        self.made, self.bound = len(self.frame.body), len(self.frame.bindings)
-        self.asked, self.predicates = len(interpreter.asked), interpreter.predicates.copy()
+        self.unrecorded = mark(interpreter)
         self.variables = dict(scope.vars)
         self.lists = [(value, list(value)) for value in scope.vars.values() if type(value) is list]
         parts = [*scope.vars.values(), *(item for _, held in self.lists for item in held)]
@@ -98,10 +98,7 @@ class Trial:
 
     def undo(self) -> None:
         """Leave no trace of the turns so far."""
-        interpreter = self.interpreter
-        interpreter.trace.frame = self.frame
-        del self.frame.body[self.made :], self.frame.bindings[self.bound :], interpreter.asked[self.asked :]
-        interpreter.predicates = self.predicates
+        self.unrecorded()
         self.scope.vars.clear()
         self.scope.vars.update(self.variables)
         for held, items in self.lists:

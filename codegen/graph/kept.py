@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from codegen.diagnostics import CompileError, Diagnostic, Label
 from codegen.graph import scalars
 from codegen.graph.convolutions import go_on, only_for_one
+from codegen.graph.makers import makers_of
 from codegen.graph.objects import Instance, ModuleObject
 from codegen.graph.recurrent import APPENDS, READS
 from codegen.graph.regions import nodes_of, tensors_in
@@ -202,7 +203,7 @@ def _zeros(root: Frame) -> Iterator[tuple[object, ...]]:
 
 def _others(root: Frame) -> Iterator[tuple[object, ...]]:
     """The shapes of tensors that are one number other than zero."""
-    makers = {result: node for node, _ in nodes_of(root) for result in node.results}
+    makers = makers_of(root)
     for result in makers:
         if filled_with(makers, result) not in (0, None):
             yield tuple(value_of(size) for size in result.shape)
@@ -298,7 +299,7 @@ def _check_written(kept: Kept, path: Path, new: TensorValue, root: Frame) -> Non
     Raises:
         CompileError: `unknown-state`, it is made anew.
     """
-    makers = {result: node for node, _ in nodes_of(root) for result in node.results}
+    makers = makers_of(root)
     if path in kept.starts and _written_into(makers, new) is not kept.before[path]:
         raise CompileError(Diagnostic("unknown-state", "a state that does not start as zeros, and is made anew"))
 
@@ -309,7 +310,7 @@ def _of_input(size: Scalar) -> bool:
 
 def _live(kept: Kept, root: Frame, logits: TensorValue, after: dict[Path, TensorValue]) -> list[Path]:
     """The states that the logits of this call or of a later one depend on."""
-    makers = {result: node for node, _ in nodes_of(root) for result in node.results}
+    makers = makers_of(root)
     needed: set[TensorValue] = set()
     states = {value: path for path, value in kept.before.items()}
     found: dict[Path, None] = {}

@@ -9,15 +9,16 @@ keeps of it is gone after the call: the next one starts from what the constructo
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError
 from codegen.graph import operators, scalars
+from codegen.graph.makers import Makers, makers_of
 from codegen.graph.objects import ModuleObject
-from codegen.graph.regions import nodes_of
 from codegen.graph.scope import Scope
-from codegen.graph.values import Node, Scalar, Tensor, TensorValue, value_of
+from codegen.graph.undoing import mark
+from codegen.graph.values import Scalar, Tensor, TensorValue, value_of
 from ir.expressions import Apply, Dim, Environment, Expr, evaluate, leaves
 from ir.records import dataclass
 
@@ -29,7 +30,6 @@ SIZES = ((1, 0), (3, 0), (1, 2), (4, 5), (2, 30))
 MOST = 2  # of these lengths are looked at
 TOLERANCE = 1e-5
 _MISSING = object()
-Makers = Mapping[TensorValue, Node]
 
 
 def question(interpreter: Interpreter, test: object) -> tuple[Expr, Expr] | None:
@@ -108,7 +108,7 @@ def run(interpreter: Interpreter, node: ast.If, scope: Scope, test: Scalar) -> b
     assert asked is not None
     length, limit = asked
     before = _State.of(scope)
-    undo, made = mark(interpreter), makers_so_far(interpreter)
+    undo, made = mark(interpreter), makers_of(interpreter.trace.root)
     if not _tried(interpreter, lambda: interpreter.exec_body(node.orelse, scope)):
         before.restore(scope)
         undo()
@@ -161,25 +161,6 @@ def _tried(interpreter: Interpreter, step: Callable[[], None]) -> bool:
     return True
 
 
-def makers_so_far(interpreter: Interpreter) -> Makers:
-    """By value, the operation that makes it."""
-    return {result: node for node, _ in nodes_of(interpreter.trace.root) for result in node.results}
-
-
-def mark(interpreter: Interpreter) -> Callable[[], None]:
-    """What takes back all that is recorded from now on."""
-    trace, frame = interpreter.trace, interpreter.trace.frame
-    made, bound, asked = len(frame.body), len(frame.bindings), len(interpreter.asked)
-    predicates = interpreter.predicates.copy()
-
-    def undo() -> None:
-        trace.frame = frame
-        del frame.body[made:], frame.bindings[bound:], interpreter.asked[asked:]
-        interpreter.predicates = predicates
-
-    return undo
-
-
 # --------------------------------------------------------------------------------------------------------- comparing
 
 
@@ -220,7 +201,6 @@ def _equal(interpreter: Interpreter, test: Expr, old: TensorValue, new: TensorVa
     import numpy as np  # which takes its time
 
     from codegen.graph.evaluating import FAILURES, Drawing
-    from codegen.graph.makers import makers_of
 
     if old.dtype is not new.dtype:
         return False

@@ -15,24 +15,6 @@ def makers_of(root: Frame) -> dict[TensorValue, Node]:
     return {result: node for node, _ in nodes_of(root) for result in node.results}
 
 
-def sources(makers: Makers, value: TensorValue) -> set[TensorValue]:
-    """The inputs and parameters that a value follows from."""
-    found: set[TensorValue] = set()
-    seen: set[TensorValue] = set()
-    todo = [value]
-    while todo:
-        at = todo.pop()
-        if at in seen:
-            continue
-        seen.add(at)
-        node = makers.get(at)
-        if node is None:
-            found.add(at)
-        else:
-            todo += operands(node)
-    return found
-
-
 def follows_from(makers: Makers, value: TensorValue, known: Collection[TensorValue | None]) -> bool:
     """Whether a value follows from known inputs alone; most do not, which the first other input tells."""
     seen: set[TensorValue] = set()

@@ -210,7 +210,7 @@ class ConfigLowering:
 
     def _checkpoints(self, own: str, others: Mapping[str, Mapping[str, Json]]) -> tuple[CheckpointView, ...]:
         found = [CheckpointView(own, ())]
-        for repository, raw in others.items():
+        for repository, raw in sorted(others.items()):
             if repository == own:
                 continue
             values = self.served(raw)
