@@ -41,6 +41,10 @@ COMPILED = [
 ]
 
 
+PUBLISHED = sorted(folder.parent.name for folder in REPOSITORIES.glob("*/published.json"))
+"""Repositories that compute what published ones do, in the idioms of their time, with the configuration as published."""
+
+
 def compare(lab: Lab, name: str, backend: Backend) -> None:
     recorded = lab.original(name, raw_of(name), code=code_of(name))
     package = lab.package(name, raw_of(name), raised=True, code=code_of(name))
@@ -73,3 +77,12 @@ def test_what_is_refused_says_why(name: str) -> None:
     with pytest.raises(CompileError) as caught:
         compile_package(load(str(REPOSITORIES / name)))
     assert REFUSED[name] in {diagnostic.code for diagnostic in caught.value.diagnostics}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_configuration_as_published_compiles(tmp_path: Path, name: str) -> None:
+    for file, text in code_of(name).items():
+        (tmp_path / file).write_text(text)
+    (tmp_path / "config.json").write_text(REPOSITORIES.joinpath(name, "published.json").read_text())
+    assert "torch_model.py" in compile_package(load(str(tmp_path))).files
