@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from codegen.graph.values import Frame, Node, Scalar, TensorValue, expr_of
@@ -840,21 +840,16 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
         kinds.append(key)
     if kinds.count(kinds[-1]) == 1 and len(kinds) > 1:
         _note_idle(builder, frames, slots)
-    if kinds.count(0) == 1 and len(kinds) > 1:
-        twin = next(
-            (j for j in kinds[1:] if outer[j] == outer[0] and _same_but_for_aliases(bodies[0], bodies[j])), None
+    twin = _twin(kinds, outer, lambda j: _same_but_for_aliases(bodies[0], bodies[j]))
+    if twin is not None:
+        bodies, outer, kinds = _as_twin(bodies, outer, kinds, twin)
+    twin = _twin(kinds, outer, lambda j: _same_but_for_types(bodies[0], bodies[j], len(initial)))
+    if twin is not None:
+        initial = tuple(
+            builder.widened(value, other) if isinstance(value, Value) else value
+            for value, other in zip(initial, befores[1], strict=True)
         )
-        if twin is not None:
-            del bodies[0], outer[0]
-            kinds = [twin - 1, *(kind - 1 for kind in kinds[1:])]
-    if kinds.count(0) == 1 and len(kinds) > 1 and outer[0] == outer[kinds[1]]:
-        if _same_but_for_types(bodies[0], bodies[kinds[1]], len(initial)):
-            initial = tuple(
-                builder.widened(value, other) if isinstance(value, Value) else value
-                for value, other in zip(initial, befores[1], strict=True)
-            )
-            del bodies[0], outer[0]
-            kinds = [kinds[1] - 1, *(kind - 1 for kind in kinds[1:])]
+        bodies, outer, kinds = _as_twin(bodies, outer, kinds, twin)
     return Loop(
         frames[0].name,
         tuple(bodies),
@@ -865,6 +860,21 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
         tuple(builder.value(value) for value in befores[-1]),
         frames[0].span,
     )
+
+
+def _twin(kinds: list[int], outer: list[tuple[Operand, ...]], same: Callable[[int], bool]) -> int | None:
+    """The kind that the first iteration may be of as well, where it has one of its own."""
+    if kinds.count(0) > 1:
+        return None
+    return next((j for j in dict.fromkeys(kinds[1:]) if outer[j] == outer[0] and same(j)), None)
+
+
+def _as_twin(
+    bodies: list[Region], outer: list[tuple[Operand, ...]], kinds: list[int], twin: int
+) -> tuple[list[Region], list[tuple[Operand, ...]], list[int]]:
+    """The kinds with the first iteration of the kind `twin`; they are numbered as they come first."""
+    order = list(dict.fromkeys([twin, *kinds[1:]]))
+    return [bodies[j] for j in order], [outer[j] for j in order], [order.index(j) for j in (twin, *kinds[1:])]
 
 
 def _note_idle(builder: _Builder, frames: list[Frame], slots: _Slots) -> None:

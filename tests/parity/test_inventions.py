@@ -17,6 +17,7 @@ NAMED = (
     ("qwen3_moe", ("sigmoid and bias", "gate for each head", "gated shared expert")),
     ("mistral", ("sinks", "part of each head rotated", "side by side")),
     ("olmo3", ("skips from the first half", "cap on scores")),
+    ("qwen3_next", ("embeddings into each layer",)),  # a first layer that is alone is like one that is not the next
 )
 DRAWN = tuple(
     (base, seed) for seed, base in enumerate(("llama", "olmo2", "granite", "mixtral", "qwen3_next", "deepseek_v3"))

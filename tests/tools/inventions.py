@@ -112,7 +112,10 @@ def _renamed(text: str, old: str, folder: str) -> str:
 
 
 def _config_class(text: str) -> str:
-    found = re.search(r"config: (\w+Config)\n", text)
+    """The class of configurations of the model with a head, which a file for several kinds of input names beside others."""
+    found = re.search(r"class \w+ForCausalLM\(.*?config: (\w+Config)\n", text, re.DOTALL) or re.search(
+        r"config: (\w+Config)\n", text
+    )
     assert found
     return found.group(1)
 
