@@ -333,6 +333,7 @@ def views_of(
         f"a causal language model, compiled from {repository.source}",
         parameters=parameter_count(built),
         unread=tuple(sorted(unread.items())),
+        runs_again=_sentence(graph.note_runs_again(front.traced.causes)) if front.traced.runs_again else "",
     )
     return package_views(
         lowering,
@@ -352,6 +353,10 @@ def views_of(
         serves=lambda config: not isinstance(made.served(config), str),
         refused=made.refused,
     )
+
+
+def _sentence(note: Diagnostic) -> str:
+    return f"{note.message[0].upper()}{note.message[1:]}."
 
 
 def _default_numbers(configuration: ConfigurationClass) -> dict[str, object]:

@@ -87,6 +87,7 @@ def compile_package(
     notes = (
         *(accounts.notes if accounts else ()),
         *unread_notes(repository.config, configuration.declared, config, unread),
+        *([graph.note_runs_again(front.traced.causes)] if front.traced.runs_again else []),
     )
     name = package_name(repository.config)
     return Package(name, {**texts, render.SOURCE_RECORD: render.manifest(facts, texts)}, notes)

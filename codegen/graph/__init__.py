@@ -15,6 +15,7 @@ from codegen.graph.construction import (
 )
 from codegen.graph.exploration import validate
 from codegen.graph.forward import Attempt, Traced, trace_forward
+from codegen.graph.histories import note as note_runs_again
 
 __all__ = [
     "Attempt",
@@ -26,6 +27,7 @@ __all__ = [
     "dropped_patterns",
     "kept_answers",
     "module_shapes",
+    "note_runs_again",
     "state_entries",
     "submodel_settings",
     "submodels",

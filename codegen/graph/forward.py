@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.graph import blame, classes, counting, draws, expert_lists, maskings, places, rope
+from codegen.graph import blame, classes, counting, draws, expert_lists, histories, maskings, places, rope
 from codegen.graph.construction import Built, deep_recursion, module_tree
 from codegen.graph.interpreter import Coincidence, Raised
 from codegen.graph.kept import Kept, UnsettledStates, check_start, handed_over, settle
@@ -51,6 +51,12 @@ class Traced:
     limits: tuple[Expr, ...] = ()  # how many tokens at once it is for, each over the configuration
     stacks: tuple[tuple[str, str, int], ...] = ()  # parameters that a checkpoint holds in parts: see expert_lists
     way: Attempt | None = field(default=None, compare=False)  # how `forward` was called
+    causes: tuple[Diagnostic, ...] = field(default=(), compare=False)  # why it was not called on a cache
+
+    @property
+    def runs_again(self) -> bool:
+        """Whether nothing is kept of the tokens before, so that a step runs over all of them."""
+        return self.way is not None and not self.way.cached
 
     @property
     def mask_parameters(self) -> tuple[int, ...]:
@@ -142,6 +148,7 @@ def _trace_either_way(built: Built, sizes: Sizes, *, replay: bool, way: Attempt 
     interpreter = built.interpreter
     trace, made, known = interpreter.trace, list(interpreter.trace.root.body), interpreter.predicates.copy()
     last: CompileError | Raised | None = None  # without a cache: what is wrong with the network itself
+    causes: list[Diagnostic] = []  # why the source is not followed on a cache
 
     kept_inside = way is not None
 
@@ -154,11 +161,15 @@ def _trace_either_way(built: Built, sizes: Sizes, *, replay: bool, way: Attempt 
                 continue
             if attempt.own or attempt.inside:
                 return _trace_with_own(built, attempt, sizes, replay=replay, again=again)
-            return _trace_with_states(built, attempt, sizes, replay=replay, again=again)
+            traced = _trace_with_states(built, attempt, sizes, replay=replay, again=again)
+            if not attempt.cached:
+                histories.check(traced.region, traced.inputs, causes)
+            return replace(traced, causes=tuple(causes))
         except Coincidence:
             again()
             raise
         except (CompileError, Raised) as error:
+            causes += (blame.raised(interpreter, error) if isinstance(error, Raised) else error).diagnostics
             if attempt.own or attempt.inside:
                 last = last or error
                 again()

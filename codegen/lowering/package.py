@@ -59,6 +59,7 @@ class Facts:
     facts: tuple[FactView, ...] = ()
     parameters: int = 0
     unread: tuple[tuple[str, str], ...] = ()  # keys of config.json that change nothing, and why
+    runs_again: str = ""  # that a step runs over all tokens so far, where it does
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,7 @@ def package_views(
         _numbers_a_token(cache),
         facts.unread,
         weights.ignored,
+        facts.runs_again,
     )
     small, seen = _tiny(lowering, tiny, weights.stack, serves)
     experts = _mentions(torch, "grouped_linear(")

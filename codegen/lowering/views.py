@@ -1036,6 +1036,7 @@ class CardView:
     cache_expr: str = ""  # how many numbers the cache holds for a token
     unread: tuple[tuple[str, str], ...] = ()  # keys of config.json that change nothing, and why
     ignored: tuple[str, ...] = ()  # patterns of tensors that are no part of the model
+    runs_again: str = ""  # that a step runs over all tokens so far, where it does
 
     @property
     def has_sizes(self) -> bool:
