@@ -27,6 +27,7 @@ from codegen.graph import (
     ragged,
     ragged_branches,
     rope,
+    scalars,
     scans,
 )
 from codegen.graph.objects import (
@@ -58,7 +59,7 @@ from codegen.graph.repeating import Repeating
 from codegen.graph.scope import Definition, Guard, Missing, Namespace, Scope, bound_names, index_body, index_file
 from codegen.graph.values import Scalar, Tensor, Trace, value_of
 from codegen.source.files import Library, SourceFile
-from ir.expressions import Const, Environment, Expr, Index
+from ir.expressions import Const, Environment, Expr, Index, leaves
 from ir.spans import Span
 
 MAX_STEPS = 20_000_000
@@ -162,6 +163,7 @@ class Interpreter:
         self.node: ast.AST | None = None
         self.stack: list[tuple[str, Span | None]] = []
         self.loops = 0
+        self.turns = 0  # loops over time that the statement at hand is in
         self.steps = 0
         self.builtins = builtins.table()
         self.classes: list[Class] = []
@@ -405,6 +407,8 @@ class Interpreter:
             return
         if kind is Kind.STRUCTURE and self.in_helper():
             kind = Kind.HELPER
+        if self.turns and any(map(scalars.is_turn, leaves(expr))):
+            self.unsupported("what a loop over time does is decided by the number of the turn", code="loop-over-time")
         if per_layer(expr):
             self.note_layer(expr, value)
         self.predicates.add(kind, expr, value, self.place(), self.function_name(), self.stage, default)
@@ -627,6 +631,8 @@ class Interpreter:
         self.node = node.iter
         if self.framing and scans.is_over_time(source) and not self.surroundings.sketch:
             scans.run(self, node, source, scope)
+            return
+        if self.framing and not self.surroundings.sketch and scans.run_counted(self, node, source, scope):
             return
         hook = library.LOOPS.get(type(source))
         if hook is not None:

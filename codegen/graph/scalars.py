@@ -190,8 +190,13 @@ def _least(monomial: Monomial) -> int | None:
     for atom, _ in monomial:
         if not isinstance(atom, Dim):
             return None
-        least *= 0 if atom == _PAST else 1
+        least *= 0 if atom == _PAST or is_turn(atom) else 1
     return least
+
+
+def is_turn(expr: Expr) -> bool:
+    """Whether this is the number of a turn of a loop over time, the first of which is 0."""
+    return isinstance(expr, Dim) and expr.name.startswith("@")
 
 
 _NEW, _PAST, _ALL = Dim("T"), Dim("P"), Dim("S")

@@ -9,17 +9,19 @@ what is stacked, along which axes), whose results are what the body starts from 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from codegen.diagnostics import CompileError
 from codegen.graph import scalars
-from codegen.graph.objects import Gathered, Range, Unknown
+from codegen.graph.objects import External, Gathered, Range, Unknown
 from codegen.graph.regions import SCAN, SCAN_BEGIN, SCAN_END, nodes_of
 from codegen.graph.scope import Scope, bound_names
 from codegen.graph.tensor_ops import elementwise, layout
 from codegen.graph.tensor_ops.binding import canonical
 from codegen.graph.tensor_ops.shapes import agree
 from codegen.graph.tensor_ops.writing import write
+from codegen.graph.undoing import mark
 from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, value_of
 from ir.expressions import Apply, Const, Dim
 from ir.graph import DType
@@ -29,11 +31,49 @@ if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter
 
 MAX_ATTEMPTS = 6  # until types and shapes of the carried values settle
+FEW = 8  # turns of a loop of a fixed number that are written one after the other
 
 
 def is_over_time(source: object) -> bool:
     """Whether a loop has as many iterations as the input has tokens or chunks."""
     return isinstance(source, Range) and source.of_input
+
+
+def run_counted(interpreter: Interpreter, node: ast.For, source: object, scope: Scope) -> bool:
+    """Run the body of a loop of a fixed number of turns for all of them at once, if it has many and all are alike: nothing but
+    operations on tensors, whatever the number of the turn. False, and no trace is left, where it is not of this kind."""
+    if not isinstance(source, Range) or source.of_input or len(source.host()) <= FEW or value_of(source.step) != 1:
+        return False
+    if node.orelse or not isinstance(node.target, ast.Name) or not _is_alike(interpreter, node, scope):
+        return False
+    undo, held = mark(interpreter), dict(scope.vars)
+    values = [(tensor, tensor.value) for value in held.values() for tensor in _tensors(value)]
+    try:
+        _Loop(interpreter, node, source, scope).run()
+    except CompileError:
+        undo()
+        scope.vars.clear()
+        scope.vars.update(held)
+        for tensor, value in values:
+            tensor.value = value
+        return False
+    return True
+
+
+def _is_alike(interpreter: Interpreter, node: ast.For, scope: Scope) -> bool:
+    """Whether every turn of a loop runs the same statements, on tensors and on numbers that are the same in each."""
+    statements = all(isinstance(inner, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr)) for inner in node.body)
+    parts = [part for inner in node.body for part in ast.walk(inner)]
+    if not statements or any(isinstance(part, _NOT_ALIKE) for part in parts):
+        return False
+    bound = {*stored_names(node)}
+    if any(not isinstance(scope.vars[name], Tensor) for name in bound & scope.vars.keys() if name != node.target.id):  # type: ignore[attr-defined]
+        return False
+    read = {part.id for part in parts if isinstance(part, ast.Name)} - bound
+    return all(isinstance(interpreter.lookup(name, scope), (Tensor, Scalar, External, int, float)) for name in read)
+
+
+_NOT_ALIKE = (ast.Lambda, ast.comprehension, ast.IfExp, ast.BoolOp, ast.Compare, ast.NamedExpr, ast.Await, ast.Yield)
 
 
 def run(interpreter: Interpreter, node: ast.For, source: Range, scope: Scope) -> None:
@@ -70,7 +110,10 @@ class _Loop:
     def __post_init__(self) -> None:
         assert isinstance(self.node.target, ast.Name)
         self.index = f"@{self.node.target.id}"
-        self.length: Size = self.source.stop
+        self.start = self.source.start
+        length = self.source.stop if value_of(self.start) == 0 else scalars.apply("-", self.source.stop, self.start)
+        assert isinstance(length, (int, Scalar))
+        self.length: Size = length
         self.trace = self.interpreter.trace
 
     def run(self) -> None:
@@ -106,6 +149,7 @@ class _Loop:
         finally:
             trace.leave(frame)
         after = {name: scope.vars.get(name) for name in carried}
+        self.unchanged(held)
         if not self.settled(frame, after, inits, formals) or not self.written(frame, objects, values, states):
             self.undo(held, objects, values, lists, made)
             return False
@@ -129,10 +173,9 @@ class _Loop:
 
         interpreter = self.interpreter
         interpreter.loops += 1
-        start = value_of(self.source.start)
-        assert isinstance(start, int)
+        interpreter.turns += 1
         try:
-            interpreter.assign(self.node.target, Scalar(start, Dim(self.index)), self.scope)
+            interpreter.assign(self.node.target, self.number(), self.scope)
             interpreter.exec_body(self.node.body, self.scope)
         except _Continue:
             pass
@@ -140,6 +183,30 @@ class _Loop:
             self.fail("a loop over time that ends early")
         finally:
             interpreter.loops -= 1
+            interpreter.turns -= 1
+
+    def number(self) -> Scalar:
+        """The number of a turn: of a loop over time the first one's, whose shapes are those of all; else one that stands for
+        all, as no size in sight is equal to it or to one more or less."""
+        if self.source.of_input:
+            return Scalar(0, Dim(self.index))
+        first = value_of(self.start)
+        sizes = {value_of(size) for tensor in _tensors([*self.scope.vars.values()]) for size in tensor.shape}
+        known = {0, 1, 2, *(near for size in sizes if isinstance(size, int) for near in (size - 1, size, size + 1))}
+        turns = [turn for turn in self.source.host() if turn not in known] or list(self.source.host())
+        counted = Scalar(turns[0] - self.source.host()[0], Dim(self.index))
+        numbered = counted if first == 0 else scalars.apply("+", counted, self.start)
+        assert isinstance(numbered, Scalar)
+        return numbered
+
+    def unchanged(self, held: Mapping[str, Any]) -> None:
+        """What is no tensor is the same in every turn, or made anew in each; after the loop nobody knows the latter."""
+        for name in first_reads(self.node):
+            before = held.get(name)
+            if name not in held or isinstance(before, (Tensor, list)) or name not in stored_names(self.node):
+                continue
+            if not _is_same(before, self.scope.vars.get(name)):
+                self.fail(f"a loop over time carries `{name}`, which is no tensor")
 
     def settled(
         self, frame: Frame, after: dict[str, Any], inits: dict[str, Tensor], formals: dict[str, TensorValue]
@@ -330,8 +397,11 @@ class _Loop:
                     self.trace.bind(name, tensor)
         for name, at in gathered.items():
             scope.vars[name] = Gathered(name, end, pieces[at], self.length)
-        for name in bound_names(self.node):
-            if name not in held and name in scope.vars:
+        for name in stored_names(self.node):
+            known = name in held and (
+                isinstance(held[name], (Tensor, list)) or _is_same(held[name], scope.vars.get(name))
+            )
+            if not known and name in scope.vars:
                 scope.vars[name] = Unknown(f"`{name}` is made by every iteration of a loop over time")
 
     def piece(self, frame: Frame, node: Node, whole: TensorValue, axis: int) -> TensorValue:
@@ -367,6 +437,54 @@ class _Loop:
         for a, b in pairs:
             agree(self.trace, a, b)
         return True
+
+
+def _is_same(before: object, after: object) -> bool:
+    """Whether a variable that holds no tensor has the value that it had."""
+    if isinstance(before, (Scalar, int, float, str, bool, type(None))):
+        return type(before) is type(after) and before == after
+    return before is after
+
+
+def stored_names(statement: ast.stmt) -> list[str]:
+    """The names that are assigned somewhere in a statement, in place too."""
+    names = [part for part in ast.walk(statement) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)]
+    return list(dict.fromkeys(name.id for name in names))
+
+
+def first_reads(loop: ast.For) -> list[str]:
+    """The names that a turn may read before it binds them."""
+    found: dict[str, None] = {}
+    target = {name.id for name in ast.walk(loop.target) if isinstance(name, ast.Name)}
+    _follow(loop.body, target, found)
+    return list(found)
+
+
+def _follow(body: list[ast.stmt], bound: set[str], found: dict[str, None]) -> set[str]:
+    """Note what the statements of a block read before it is bound; what is bound after it for certain."""
+    for statement in body:
+        match statement:
+            case ast.If(test=test, body=then, orelse=otherwise):
+                _note_reads([test], bound, found)
+                bound |= _follow(then, {*bound}, found) & _follow(otherwise, {*bound}, found)
+            case ast.Assign() | ast.AnnAssign() | ast.AugAssign() | ast.Expr():
+                _note_reads([statement], bound, found)
+                bound |= {*stored_names(statement)}
+            case _:
+                _note_reads([statement], bound, found)
+    return bound
+
+
+def _note_reads(parts: list[ast.stmt | ast.expr], bound: set[str], found: dict[str, None]) -> None:
+    for part in parts:
+        added = part.target if isinstance(part, ast.AugAssign) else None
+        for name in ast.walk(part):
+            if (
+                isinstance(name, ast.Name)
+                and (isinstance(name.ctx, ast.Load) or name is added)
+                and name.id not in bound
+            ):
+                found[name.id] = None
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

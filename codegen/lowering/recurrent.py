@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
 from codegen.lowering.dialect import Dialect, name, unparse
-from codegen.lowering.printing import BodyPrinter, Pending, Scope, arguments, to_expr, values_in
+from codegen.lowering.printing import BodyPrinter, Pending, Scope, arguments, numbers_in, to_expr, values_in
 from codegen.lowering.states import start_of
-from ir.expressions import Const
-from ir.graph import Branch, Number, Op, Region, Scan, Value, has_effect
+from ir.expressions import Apply, Const, Dim, Expr, leaves
+from ir.graph import Branch, Number, Op, Operand, Region, Scan, SliceOf, Value, has_effect
 from ir.records import replace
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def print_within(scope: Scope, node: Scan | Branch, printer: BodyPrinter) -> Non
     if any(has_effect(inner) for inner in node.body.nodes):
         label = None if node.span is None else Label(node.span)
         raise CompileError(Diagnostic("state-in-loop", "a loop over time writes a state in every iteration", label))
-    if scope.target.writes_in_place:
+    if scope.target.writes_in_place or _sizes_change(node):
         _print_loop(scope, node, printer)
     else:
         _print_scan(scope, node, printer)
@@ -195,7 +195,35 @@ def _print_loop(scope: Scope, node: Scan, printer: BodyPrinter) -> None:
     for result, made, axis in zip(stacks, lists, node.stacked, strict=True):
         at = -1 if axis == len(result.shape) - 1 else axis
         printer.names = {key: held for key, held in printer.names.items() if held != made}
-        printer.define((result,), ast.parse(f"torch.stack({made}, dim={at})", mode="eval").body, 2)
+        joined = f"torch.stack({made}, dim={at})" if scope.target.writes_in_place else f"jnp.stack({made}, axis={at})"
+        printer.define((result,), ast.parse(joined, mode="eval").body, 2)
+
+
+def _sizes_change(node: Scan) -> bool:
+    """Whether the number of the turn has to be a plain number in either framework: shapes in the body depend on it, or what a
+    number is chosen by."""
+    sizes = [size for inner in node.body.nodes for value in inner.results for size in value.shape]
+    operands = [operand for inner in node.body.nodes for operand in arguments(inner)]
+    sizes += [number.expr for number in numbers_in(_slices(operands))]
+    sizes += [part for number in numbers_in(operands) for part in _chosen(number.expr)]
+    return any(leaf == Dim(node.index) for expr in sizes for leaf in leaves(expr))
+
+
+def _slices(operands: Iterable[Operand]) -> Iterator[SliceOf]:
+    for operand in operands:
+        if isinstance(operand, SliceOf):
+            yield operand
+        elif isinstance(operand, tuple):
+            yield from _slices(operand)
+
+
+def _chosen(expr: Expr) -> Iterator[Expr]:
+    """The parts of a number that are no sum or product, `max(a, b)` for one."""
+    if isinstance(expr, Apply) and expr.op in ("+", "-", "*", "/", "//", "%", "**"):
+        for arg in expr.args:
+            yield from _chosen(arg)
+    elif isinstance(expr, Apply):
+        yield expr
 
 
 def _with_axes(node: Scan) -> tuple[Scan, frozenset[Value]]:

@@ -213,3 +213,77 @@ def test_what_an_iteration_made_is_not_read_after_the_loop() -> None:
     source = "def f(x, decay):\n    for t in range(x.shape[1]):\n        y = x[:, t]\n    return torch.exp(y)\n"
     with pytest.raises(CompileError):
         trace(source)
+
+
+MANY = {
+    "a triangle": """
+def f(x, decay):
+    made = torch.tril(torch.ones(20, 20, dtype=x.dtype), -1) * x[:, :1, :1] * 0.1
+    for i in range(1, 20):
+        row = made[..., i, :i].clone()
+        made[..., i, :i] = row + (row.unsqueeze(-1) * made[..., :i, :i]).sum(-2)
+    return x * decay + made.sum((-1, -2))[:, None, None]
+""",
+    "no number": """
+def f(x, decay):
+    share = torch.softmax(x, -1)
+    for _ in range(20):
+        share = share / (share.sum(1, keepdim=True) + 1e-3)
+        share = share / (share.sum(2, keepdim=True) + 1e-3)
+    return share * decay
+""",
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_a_loop_of_many_turns_that_are_alike(name: str) -> None:
+    check(MANY[name], states=False, kind=Scan)
+
+
+UNLIKE = {
+    "another number each": "        x, scale = x * scale, scale * 0.9\n",
+    "another branch": "        x = x * 2 if i == 3 else x + 1\n",
+    "another item": "        x = x * (1, 2, 3)[i % 3]\n",
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_turns_that_are_not_alike_are_written_out(name: str) -> None:
+    source = f"def f(x, decay):\n    scale = 0.5\n    for i in range(20):\n{UNLIKE[name]}    return x * decay\n"
+    region, order = trace(source)
+    assert not any(isinstance(node, Scan) for node in region.nodes)
+    args = arguments(4)
+    (found,) = evaluate_region(region, [args[at] for at in order], Context(model=DType.FLOAT64))
+    np.testing.assert_allclose(found, by_torch(source, args), atol=1e-12)
+
+
+DECIDED = {
+    "by a branch": "        y = x[:, t] * 2 if t == 0 else x[:, t]\n",
+    "by an item": "        y = parts[t % 2]\n",
+    "by a flag": "        y = x[:, t] * (2 if first else 1)\n        first = False\n",
+    "by a number that grows": "        scale = scale * 0.9\n        y = x[:, t] * scale\n",
+    "by a number that grows in place": "        scale *= 0.9\n        y = x[:, t] * scale\n",
+}
+
+
+@pytest.mark.parametrize("name", DECIDED)
+def test_turns_of_a_loop_over_time_that_are_not_alike_are_refused(name: str) -> None:
+    """The body is run once for all turns, so none may differ by what is no tensor."""
+    source = (
+        "def f(x, decay):\n    parts, first, scale, made = (x[:, 0], decay[:, 0]), True, 0.5, []\n"
+        f"    for t in range(x.shape[1]):\n{DECIDED[name]}        made.append(y)\n    return torch.stack(made, 1)\n"
+    )
+    with pytest.raises(CompileError) as caught:
+        trace(source)
+    assert caught.value.diagnostics[0].code == "loop-over-time"
+
+
+def test_the_first_turn_has_the_number_zero() -> None:
+    source = """
+def f(x, decay):
+    out = torch.zeros_like(x)
+    for t in range(x.shape[1]):
+        out[:, t] = x[:, t] - decay[:, max(t - 1, 0)]
+    return out
+"""
+    check(source, states=False, kind=Scan)
