@@ -155,6 +155,7 @@ def lowering_input(front: Front) -> Input:
         ties,
         answers,
         limits=traced.limits,
+        parts=traced.parts,
     )
 
 

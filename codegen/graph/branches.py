@@ -47,7 +47,12 @@ def run(interpreter: Interpreter, node: ast.If, scope: Scope, test: Scalar) -> N
     Raises:
         Unsupported: inside of a loop, where what follows an arm that returns cannot be said.
     """
-    _Fork(interpreter, node, scope, bool(test.value)).run()
+    trace, outer = interpreter.trace, interpreter.trace.frame
+    try:
+        _Fork(interpreter, node, scope, bool(test.value)).run()
+    finally:
+        if trace.frame is not outer:  # an arm failed
+            trace.leave(trace.frame)
 
 
 @dataclass

@@ -18,7 +18,7 @@ from codegen.graph.recurrent import States, UnknownState
 from codegen.graph.regions import freeze, freeze_with_inputs, nodes_of
 from codegen.graph.replay import Recordings
 from codegen.graph.sinking import sink
-from codegen.graph.sizes import Sizes, choices, numbers_in
+from codegen.graph.sizes import Sizes, choices, larger, numbers_in
 from codegen.graph.state import KeyValueCache, Mask, Surroundings
 from codegen.graph.values import Frame, Node, Tensor, TensorValue, value_of
 from ir.expressions import Environment, Expr, evaluate
@@ -49,6 +49,7 @@ class Traced:
     masks: tuple[Mask, ...]
     constants: frozenset[str]  # paths of tensors that are computed from the configuration
     limits: tuple[Expr, ...] = ()  # how many tokens at once it is for, each over the configuration
+    parts: tuple[Expr, ...] = ()  # how many at once the source itself takes of longer sequences
     stacks: tuple[tuple[str, str, int], ...] = ()  # parameters that a checkpoint holds in parts: see expert_lists
     way: Attempt | None = field(default=None, compare=False)  # how `forward` was called
     causes: tuple[Diagnostic, ...] = field(default=(), compare=False)  # why it was not called on a cache
@@ -113,8 +114,20 @@ _MAX_SIZES = 4  # that are tried where the source makes numbers of its own
 
 def _trace_with_sizes(built: Built, *, replay: bool, way: Attempt | None) -> Traced:
     """A trace on sizes that mean nothing to the source."""
-    last: Coincidence | None = None
-    for sizes in islice(choices(numbers_in((built.raw, built.resolved))), _MAX_SIZES):
+    interpreter, last = built.interpreter, None
+    interpreter.wanted = {}
+    numbers = tuple(numbers_in((built.raw, built.resolved)))
+
+    def enough(sizes: Sizes) -> bool:
+        env = interpreter.environment
+        known = Environment(env.config, env.raw, sizes.dims)
+        return all(evaluate(number, known) >= least for number, least in interpreter.wanted.items())  # type: ignore[operator]
+
+    for attempt in range(_MAX_SIZES):
+        found = larger(numbers, enough) if interpreter.wanted else choices(numbers)
+        sizes = next(islice(found, attempt, None), None)
+        if sizes is None:
+            break
         try:
             return _trace_and_keep_tables(built, sizes, replay=replay, way=way)
         except Coincidence as error:
@@ -363,7 +376,7 @@ def _trace(
     masks = tuple(mask for mask, value in surroundings.masks.items() if value in takes)
     tree, constants = _with_constants(module_tree(built), model, parameters, run.setup)
     stacks = tuple(expert_lists.templates(model))
-    traced = Traced(tree, region, inputs, masks, constants, tuple(surroundings.limits), stacks, attempt)
+    traced = Traced(tree, region, inputs, masks, constants, tuple(surroundings.limits), tuple(surroundings.parts), stacks, attempt)
     if surroundings.asked & (_filled(frame) - surroundings.filled):
         raise _FilledLater(traced, _filled(frame))
     return traced

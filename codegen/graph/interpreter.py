@@ -26,6 +26,7 @@ from codegen.graph import (
     operators,
     ragged,
     ragged_branches,
+    remainders,
     rope,
     scalars,
     scans,
@@ -183,6 +184,7 @@ class Interpreter:
             tuple[Any, Any]
         ] = []  # modules that a call wrote tables into, and what they held, see longer.py
         self.keeps_tables = False  # those of modules are as long as they were made
+        self.wanted: dict[Expr, int] = {}  # numbers of blocks, and how many a trace is to have of them at least
         self.asked: list[tuple[Expr, object]] = []  # about the index of a layer
         self.externals: dict[str, Callable[[Interpreter, list[Any], dict[str, Any]], Any]] = library.EXTERNALS
 
@@ -604,6 +606,12 @@ class Interpreter:
             return
         if self.framing and isinstance(test, Scalar) and ragged.is_ragged(test):
             ragged_branches.run(self, node, scope, test)
+            return
+        number = remainders.question(self, node, test)
+        if number is not None and remainders.run(self, node, scope, test, number):
+            return
+        if longer.in_parts(self, node, test):
+            self.exec_body(node.orelse, scope)
             return
         if longer.question(self, test) and longer.run(self, node, scope, test):
             return

@@ -49,6 +49,7 @@ class Kept:
     sizes: Sizes = USUAL
     before: dict[Path, TensorValue] = field(default_factory=dict)  # what the states were when the call began
     starts: dict[Path, int | float] = field(default_factory=dict)  # what those are at first that are not zeros
+    unclear: dict[Path, str] = field(default_factory=dict)  # those that nothing says the beginning of, and what to say
     dropped: set[TensorValue] = field(default_factory=set)  # states that a way for one token has that is not taken
     slots: tuple[Slot, ...] = ()  # attributes of modules that keep states, while a call runs
 
@@ -143,10 +144,8 @@ def _holders(x: Any, depth: int = 0, seen: set[int] | None = None) -> Iterator[A
 
 def check_start(kept: Kept, trace: Trace) -> None:
     """Before the first token a state is zeros: those that the source writes into, or zeros that it takes where there is none.
-    What it writes into may be another number everywhere: then that is what the state starts as.
-
-    Raises:
-        CompileError: `unknown-state`, nothing in the first call says so.
+    What it writes into may be another number everywhere: then that is what the state starts as. Where nothing in the first call
+    says so, the state is one that nothing may depend on.
     """
     zeros, others = set(_zeros(trace.root)), set(_others(trace.root))
     for path, tensor in kept.tensors.items():
@@ -160,8 +159,7 @@ def check_start(kept: Kept, trace: Trace) -> None:
         sizes = tuple(value_of(size) for size in tensor.shape)
         if start is not None or sizes in others or not zeros & {sizes, sizes[-1:]}:
             called = next((part for part in reversed(path) if isinstance(part, str)), "it")
-            message = f"a state whose beginning is not seen to be zeros: `{called}`"
-            raise CompileError(Diagnostic("unknown-state", message))
+            kept.unclear[path] = f"a state whose beginning is not seen to be zeros: `{called}`"
 
 
 def _written_into(makers: Mapping[TensorValue, Node], value: TensorValue) -> TensorValue:
@@ -262,6 +260,8 @@ def settle(interpreter: Interpreter, kept: Kept, root: Frame, logits: TensorValu
     if kept.dropped - used:
         raise CompileError(Diagnostic("unknown-state", "a state from which several tokens do not go on"))
     for path in _live(kept, root, logits, after):
+        if path in kept.unclear:
+            raise CompileError(Diagnostic("unknown-state", kept.unclear[path]))
         if path not in after:
             raise UnsettledStates
         _check(kept.before[path], after[path])

@@ -65,11 +65,39 @@ def _short(interpreter: Interpreter, test: Expr, sizes: tuple[int, int]) -> bool
         return False
 
 
+def in_parts(interpreter: Interpreter, node: ast.If, test: object) -> bool:
+    """Whether an arm goes through a longer sequence in parts: what is emitted is for as many tokens at once as one part has,
+    and is given longer sequences in parts itself."""
+    asked = question(interpreter, test)
+    if asked is None or asked[0] != Dim("T") or not leaves(asked[1]):
+        return False
+    if not any(_counts_up(inner) for statement in node.body for inner in ast.walk(statement)):
+        return False
+    interpreter.surroundings.parts[asked[1]] = None
+    return True
+
+
+def _counts_up(node: ast.AST) -> bool:
+    """`while start < length: ...; start += size`"""
+    match node:
+        case ast.While(test=ast.Compare(left=ast.Name(id=start), ops=[ast.Lt()]), body=body):
+            return any(
+                isinstance(step, ast.AugAssign)
+                and isinstance(step.op, ast.Add)
+                and isinstance(step.target, ast.Name)
+                and step.target.id == start
+                for step in body
+            )
+        case _:
+            return False
+
+
 @dataclass(frozen=True)
 class _State:
     """Variables, what modules hold, and the values of the tensors among these."""
 
     variables: dict[str, Any]
+    lists: dict[str, tuple[Any, ...]]
     slots: list[tuple[dict[str, Any], dict[str, Any]]]
     values: dict[int, tuple[Tensor, TensorValue]]
 
@@ -77,11 +105,14 @@ class _State:
     def of(cls, scope: Scope) -> _State:
         slots = [(slot, dict(slot)) for module in _modules(scope.vars.get("self")) for slot in _slots(module)]
         held = [*scope.vars.values(), *(value for _, content in slots for value in content.values())]
-        return cls(dict(scope.vars), slots, {id(t): (t, t.value) for t in held if isinstance(t, Tensor)})
+        lists = {name: tuple(value) for name, value in scope.vars.items() if type(value) is list}
+        return cls(dict(scope.vars), lists, slots, {id(t): (t, t.value) for t in held if isinstance(t, Tensor)})
 
     def restore(self, scope: Scope) -> None:
         scope.vars.clear()
         scope.vars.update(self.variables)
+        for name, items in self.lists.items():
+            scope.vars[name][:] = items
         self.restore_modules()
         for tensor, value in self.values.values():
             tensor.value = value
@@ -167,6 +198,8 @@ def _tried(interpreter: Interpreter, step: Callable[[], None]) -> bool:
 def _same(interpreter: Interpreter, test: Expr, short: _State, longer: _State, made: Makers) -> bool:
     """Whether what the longer path leaves is what there is without it, for lengths that fall short."""
     pairs: list[tuple[TensorValue, TensorValue]] = []
+    if not all(_same_items(items, longer.lists.get(name)) for name, items in short.lists.items()):
+        return False
     for old, new in _changed(short, longer):
         match old, new:
             case (a, b) if a is b:
@@ -184,6 +217,10 @@ def _same(interpreter: Interpreter, test: Expr, short: _State, longer: _State, m
     }
     pairs += list(changed.values())
     return all(_equal(interpreter, test, old, new, made) for old, new in dict.fromkeys(pairs) if old is not new)
+
+
+def _same_items(a: tuple[Any, ...], b: tuple[Any, ...] | None) -> bool:
+    return b is not None and len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
 
 
 def _changed(short: _State, longer: _State) -> list[tuple[Any, Any]]:

@@ -16,14 +16,16 @@ from codegen.diagnostics import CompileError
 from codegen.graph import scalars
 from codegen.graph.objects import External, Gathered, Range, Unknown
 from codegen.graph.regions import SCAN, SCAN_BEGIN, SCAN_END, nodes_of
+from codegen.graph.scalars import polynomial_of
 from codegen.graph.scope import Scope, bound_names
 from codegen.graph.tensor_ops import elementwise, layout
 from codegen.graph.tensor_ops.binding import canonical
+from codegen.graph.tensor_ops.indexing import setitem
 from codegen.graph.tensor_ops.shapes import agree
 from codegen.graph.tensor_ops.writing import write
 from codegen.graph.undoing import mark
-from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, value_of
-from ir.expressions import Apply, Const, Dim
+from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, expr_of, value_of
+from ir.expressions import Apply, Const, Dim, leaves
 from ir.graph import DType
 from ir.records import dataclass, field
 
@@ -262,16 +264,48 @@ class _Loop:
 
     # ---------------------------------------------------------------------------------------------- what is stacked
 
-    def slot(self, frame: Frame, tensor: Tensor, before: TensorValue) -> tuple[Node, int] | None:
-        """The write of one slice of `tensor` in every iteration, and the axis; None if it is written or read otherwise."""
+    def slot(self, frame: Frame, tensor: Tensor, before: TensorValue) -> tuple[Node, int, Size] | None:
+        """The write of one slice or block of `tensor` in every iteration, the axis, and how many places of it an iteration
+        writes (0: a slice without the axis); None if it is written or read otherwise."""
         makers = [node for node, _ in nodes_of(frame) if tensor.value in node.results]
         users = [node for node, _ in nodes_of(frame) if _mentions(node.args, before)]
         if len(makers) != 1 or users != makers or makers[0].op != "setitem" or tensor.base is not None:
             return None
-        axis = self.axis(makers[0].args[1], len(tensor.shape))
-        if axis is None or _adds_axes(makers[0].args[1]) or not scalars.same(before.shape[axis], self.length):
+        index, rank = makers[0].args[1], len(tensor.shape)
+        if _adds_axes(index):
             return None
-        return makers[0], axis
+        if (axis := self.axis(index, rank)) is not None:
+            return (makers[0], axis, 0) if _reaches(before.shape[axis], self.length) else None
+        axis, size = self.block(index, rank)
+        if axis is None or not _reaches(before.shape[axis], scalars.product((self.length, size))):
+            return None
+        return makers[0], axis, size
+
+    def block(self, index: object, rank: int) -> tuple[int | None, Size]:
+        """The axis that an index takes `i * n : (i + 1) * n` of, where it leaves all others whole, and n."""
+        items = list(index) if isinstance(index, tuple) else [index]
+        if Ellipsis in [item for item in items if not isinstance(item, TensorValue)]:
+            at = next(i for i, item in enumerate(items) if item is Ellipsis)
+            items[at : at + 1] = [slice(None)] * (rank - len(items) + 1)
+        found = [(at, size) for at, item in enumerate(items) if (size := self.block_size(item)) is not None]
+        whole = all(item == slice(None) for at, item in enumerate(items) if not found or at != found[0][0])
+        return found[0] if len(found) == 1 and whole else (None, 0)
+
+    def block_size(self, item: object) -> Size | None:
+        """n of `i * n : (i + 1) * n`, where i is the number of the iteration."""
+        if not isinstance(item, slice) or item.step is not None or not isinstance(item.start, Scalar):
+            return None
+        match item.start.expr:
+            case Apply("*", (Dim(name), size)) | Apply("*", (size, Dim(name))) if name == self.index:
+                pass
+            case _:
+                return None
+        stop = polynomial_of(expr_of(item.stop))
+        if Dim(self.index) in leaves(size) or stop != polynomial_of(Apply("+", (item.start.expr, size))):
+            return None
+        first, last = value_of(item.start), value_of(item.stop)
+        assert isinstance(first, int)
+        return scalars.scalar(last - first, size) if isinstance(last, int) else None  # type: ignore[return-value]
 
     def axis(self, index: object, rank: int, *, kept: bool = False) -> int | None:
         """The axis that an index takes the slice of this iteration of, where it leaves all others whole; with `kept`, as an
@@ -300,6 +334,7 @@ class _Loop:
         """Tensors of which the body takes the slice of this iteration: whole, axis, and the slice."""
         inside = {result for node, _ in nodes_of(frame) for result in node.results}
         known: dict[tuple[TensorValue, int], TensorValue] = {}
+        blocks: dict[tuple[TensorValue, int], TensorValue] = {}
         for node, owner in list(nodes_of(frame)):
             if node.op != "getitem" or not isinstance(node.args[0], TensorValue) or node.args[0] in inside:
                 continue
@@ -308,6 +343,9 @@ class _Loop:
             axis = self.axis(index, len(whole.shape))
             kept = self.axis(index, len(whole.shape), kept=True) if axis is None and not _adds_axes(index) else None
             axis = kept if axis is None else axis
+            if axis is None and not _adds_axes(index):
+                yield from self.part_in_blocks(frame, node, owner, blocks)
+                continue
             if axis is None or not scalars.same(whole.shape[axis], self.length):
                 continue
             part = known.get((whole, axis))
@@ -326,6 +364,27 @@ class _Loop:
             if part is None:
                 known[whole, axis] = made
                 yield whole, axis, made
+
+    def part_in_blocks(
+        self, frame: Frame, node: Node, owner: Frame, known: dict[tuple[TensorValue, int], TensorValue]
+    ) -> Iterator[tuple[TensorValue, int, TensorValue]]:
+        """The block that a node takes of a tensor, as the slice of this iteration of the tensor in blocks."""
+        whole, index = node.args
+        assert isinstance(whole, TensorValue)
+        axis, size = self.block(index, len(whole.shape))
+        if axis is None or not scalars.same(whole.shape[axis], scalars.product((self.length, size))):
+            return
+        owner.body.remove(node)
+        (made,) = node.results
+        if (part := known.get((whole, axis))) is not None:
+            _rename(frame, {made: part})
+            return
+        known[whole, axis] = made
+        shape = (*whole.shape[:axis], self.length, size, *whole.shape[axis + 1 :])
+        parts = TensorValue(shape, whole.dtype)
+        around = self.trace.frame.body
+        around.insert(around.index(frame), Node("reshape", (whole, shape), (parts,), frame.span))
+        yield parts, axis, made
 
     # -------------------------------------------------------------------------------------------------- the outcome
 
@@ -348,19 +407,21 @@ class _Loop:
         results = [TensorValue(value.shape, value.dtype) for value in starts]
         pieces: list[TensorValue] = []
         axes: list[int] = []
-        outcome: list[tuple[Tensor, TensorValue]] = []
+        outcome: list[tuple[Tensor, TensorValue, int, Size]] = []
         for key, tensor in objects.items():
             if key in states or tensor.value is values[key]:
                 continue
             found = self.slot(frame, tensor, values[key])
             assert found is not None
-            node, axis = found
-            piece = self.piece(frame, node, values[key], axis)
+            node, axis, size = found
+            piece = self.piece(frame, node, values[key], axis, size)
             pieces.append(piece)
             axes.append(axis)
-            stack = TensorValue(values[key].shape, values[key].dtype)
+            shape = (*piece.shape[:axis], self.length, *piece.shape[axis:])
+            whole = size == 0 and scalars.same(values[key].shape[axis], self.length)
+            stack = TensorValue(values[key].shape if whole else shape, values[key].dtype)
             results.append(stack)
-            outcome.append((tensor, stack))
+            outcome.append((tensor, stack, axis, size))
         gathered: dict[str, int] = {}
         for name, before in lists.items():
             items = scope.vars[name] if isinstance(scope.vars.get(name), list) else before
@@ -389,9 +450,9 @@ class _Loop:
         for at, key in enumerate(states):
             objects[key].value = values[key]
             write(self.trace, objects[key], results[len(names) + at])
-        for tensor, stack in outcome:
+        for tensor, stack, axis, size in outcome:
             tensor.value = next(value for key, value in values.items() if objects[key] is tensor)
-            write(self.trace, tensor, stack)
+            self.write_stack(tensor, stack, axis, size)
             for name, value in scope.vars.items():
                 if value is tensor:
                     self.trace.bind(name, tensor)
@@ -404,12 +465,25 @@ class _Loop:
             if not known and name in scope.vars:
                 scope.vars[name] = Unknown(f"`{name}` is made by every iteration of a loop over time")
 
-    def piece(self, frame: Frame, node: Node, whole: TensorValue, axis: int) -> TensorValue:
+    def write_stack(self, tensor: Tensor, stack: TensorValue, axis: int, size: Size) -> None:
+        """Write what all iterations wrote, side by side; perhaps there are places behind that are left as they are."""
+        covered = self.length
+        if size != 0:
+            covered = scalars.product((self.length, size))
+            shape = (*stack.shape[:axis], covered, *stack.shape[axis + 2 :])
+            stack = self.interpreter.tensor_span().emit("reshape", (stack, shape), (shape, stack.dtype))[0].value
+        if scalars.same(covered, tensor.shape[axis]):
+            write(self.trace, tensor, stack)
+        else:
+            index = (*(slice(None),) * axis, slice(None, covered))
+            setitem(self.interpreter.tensor_span(), tensor, index, Tensor(stack))
+
+    def piece(self, frame: Frame, node: Node, whole: TensorValue, axis: int, size: Size) -> TensorValue:
         """What an iteration writes, in the shape and type of the slice; the write itself is gone."""
         _, _, source = node.args
         owner = next(owner for other, owner in nodes_of(frame) if other is node)
         at = owner.body.index(node)
-        shape = (*whole.shape[:axis], *whole.shape[axis + 1 :])
+        shape = (*whole.shape[:axis], *(() if size == 0 else (size,)), *whole.shape[axis + 1 :])
         del owner.body[at]
         if isinstance(source, TensorValue):
             new: list[Node] = []
@@ -494,6 +568,12 @@ def _tensors(value: object) -> Iterator[Tensor]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _tensors(item)
+
+
+def _reaches(have: Size, wanted: Size) -> bool:
+    """Whether an axis has as many places, whatever the sizes are."""
+    rest = polynomial_of(Apply("-", (expr_of(have), expr_of(wanted))))
+    return scalars.same(have, wanted) or all(factor > 0 for factor in rest.values())
 
 
 def _adds_axes(index: object) -> bool:

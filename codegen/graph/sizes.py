@@ -4,7 +4,7 @@ configuration, so that nothing is taken for equal by chance."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from codegen.graph.values import Scalar
 from ir.expressions import Dim
@@ -58,6 +58,25 @@ def choices(numbers: Iterable[int]) -> Iterator[Sizes]:
                 yield Sizes(free, new, past)
     if not seen:
         yield USUAL
+
+
+def larger(numbers: Iterable[int], fits: Callable[[Sizes], bool]) -> Iterator[Sizes]:
+    """Sizes with more tokens, as many as something needs."""
+    taken = set(numbers)
+    for new in filter(_is_prime, range(_PRIMES[0], _MOST)):
+        for past in _PAST:
+            batch = next((b for b in _BATCHES if b not in {*taken, new, past, new + past}), USUAL.batch)
+            sizes = Sizes(batch, new, past)
+            if _is_prime(new + past) and not {new, past, new + past} & taken and fits(sizes):
+                yield sizes
+                break
+
+
+_MOST = 5000  # tokens
+
+
+def _is_prime(number: int) -> bool:
+    return number > 1 and all(number % factor for factor in range(2, int(number**0.5) + 1))
 
 
 def numbers_in(value: object) -> Iterator[int]:

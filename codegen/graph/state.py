@@ -62,6 +62,7 @@ class Surroundings:
     masks: dict[Mask, TensorValue] = field(default_factory=dict)
     ids: TensorValue = field(init=False)
     limits: dict[Expr, None] = field(default_factory=dict)  # how many new tokens the path that was traced is for
+    parts: dict[Expr, None] = field(default_factory=dict)  # how many new tokens the source takes at once
     filled: frozenset[object] = frozenset()  # slots of the cache that are said to hold something
     asked: set[object] = field(default_factory=set)  # those that the source asked about
     positions: TensorValue = field(init=False)

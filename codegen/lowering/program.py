@@ -57,6 +57,7 @@ class Input:
     ties: tuple[tuple[str, str], ...] = ()  # paths of parameters that may be one tensor
     answers: Mapping[Expr, str] = field(default_factory=dict)  # what its modules keep the answers as
     limits: tuple[Expr, ...] = ()  # how many tokens at once the model is for
+    parts: tuple[Expr, ...] = ()  # and beyond how many it is to be given them in parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class Lowering:
             self.pins = (*self.patterns.fixed(), *(pin for pin in lengths if keys_in(pin)))
         held = (kinds.element for parts in self.partial_lists() for kinds in [self.patterns.finer(parts)])
         keys += [key for element in held for key in keys_in(element)]
-        keys += [key for expr in (*given.flags, *given.limits) for key in keys_in(expr)]
+        keys += [key for expr in (*given.flags, *given.limits, *given.parts) for key in keys_in(expr)]
         keys += keys_in(self.derived.expr) if self.derived is not None else []
         self.names: dict[Path, str] = field_names(dict.fromkeys(keys))
         self.patterns = replace(self.patterns, held=frozenset(self.names))
@@ -279,6 +280,9 @@ class Lowering:
         for limit in self.given.limits:
             yield f"if ids.shape[1] > (limit := {self.over_cfg(limit, 'self.cfg')}):"
             yield '    raise ValueError(f"{ids.shape[1]} tokens at once: beyond {limit} the network is another one")'
+        for limit in self.given.parts:
+            yield f"if ids.shape[1] > (limit := {self.over_cfg(limit, 'self.cfg')}):"
+            yield '    raise ValueError(f"{ids.shape[1]} tokens at once: give them to `step` in parts of {limit}")'
 
     def leaf_path(self, path: str) -> str:
         """The path of a parameter in Flax."""
