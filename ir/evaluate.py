@@ -205,8 +205,14 @@ class _Evaluation:
             carried = list(made[: node.carries])
             for stack, piece in zip(stacks, made[node.carries :], strict=True):
                 stack.append(piece)
-        joined = [np.stack(stack, axis=axis) for stack, axis in zip(stacks, node.stacked, strict=True)]
+        joined = [np.stack(stack, axis=axis) for stack, axis in zip(stacks, node.stacked, strict=True) if stack]
+        if not length:
+            joined = [np.zeros(_shape(result, environment)) for result in node.results[node.carries :]]
         frame.bind_all(node.results, [*carried, *joined])
+
+
+def _shape(value: Value, environment: Environment) -> tuple[int, ...]:
+    return tuple(evaluate_expr(size, environment) for size in value.shape)  # type: ignore[misc]
 
 
 def _path(prefix: str, path: str) -> str:

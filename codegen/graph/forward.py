@@ -376,7 +376,9 @@ def _trace(
     masks = tuple(mask for mask, value in surroundings.masks.items() if value in takes)
     tree, constants = _with_constants(module_tree(built), model, parameters, run.setup)
     stacks = tuple(expert_lists.templates(model))
-    traced = Traced(tree, region, inputs, masks, constants, tuple(surroundings.limits), tuple(surroundings.parts), stacks, attempt)
+    traced = Traced(
+        tree, region, inputs, masks, constants, tuple(surroundings.limits), tuple(surroundings.parts), stacks, attempt
+    )
     if surroundings.asked & (_filled(frame) - surroundings.filled):
         raise _FilledLater(traced, _filled(frame))
     return traced

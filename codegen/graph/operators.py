@@ -33,6 +33,7 @@ from codegen.graph.objects import (
 )
 from codegen.graph.predicates import Kind
 from codegen.graph.ragged import is_ragged
+from codegen.graph.sizes import USUAL
 from codegen.graph.values import Scalar, Tensor, Watched, expr_of, glance, value_of
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Plain, evaluate, leaves, substitute
 from ir.graph import DType
@@ -183,6 +184,8 @@ def _check_length(interp: Interpreter, expr: Expr, outcome: bool) -> None:
             code="branch-on-length",
             error=Coincidence,
         )
+    if interp.wanted and _differs_for_fewer(interp, expr, outcome):
+        interp.unsupported("shorter sequences take another path here", code="branch-on-length")
     match expr:
         case Apply("<=", (Dim("T"), right)) | Apply(">=", (right, Dim("T"))) if outcome and not _of_input(right):
             if leaves(right):
@@ -215,6 +218,18 @@ def _remainders(interp: Interpreter, expr: Expr) -> Iterator[int]:
                 yield from _remainders(interp, arg)
         case _:
             pass
+
+
+def _differs_for_fewer(interp: Interpreter, test: Expr, outcome: bool) -> bool:
+    """Whether a test has another answer for as many tokens as a trace usually has; of one that has more."""
+    if not any(leaf == Dim("T") for leaf in leaves(test)):
+        return False
+    env, sizes = interp.environment, interp.surroundings.sizes
+    dims = replace(sizes, new=USUAL.new).dims
+    try:
+        return bool(evaluate(test, Environment(env.config, env.raw, dims, env.indices, env.locals))) is not outcome
+    except (KeyError, IndexError, TypeError, ValueError, ArithmeticError):
+        return True
 
 
 def _holds_later(interp: Interpreter, test: Expr) -> bool:

@@ -121,15 +121,24 @@ def _names_in(frame: Frame) -> dict[TensorValue, set[str]]:
     return names
 
 
-def _dims(x: object) -> Iterator[Dim]:
-    """The axes of the input that numbers among the arguments of a node depend on."""
+def _dims(x: object, known: frozenset[Expr]) -> Iterator[Dim]:
+    """The axes of the input that numbers among the arguments of a node depend on, but for numbers that are `known`."""
     if isinstance(x, Scalar):
-        yield from (leaf for leaf in leaves(x.expr) if isinstance(leaf, Dim) and leaf != Dim("P"))
+        yield from (leaf for leaf in _unknown(x.expr, known) if isinstance(leaf, Dim) and leaf != Dim("P"))
     elif isinstance(x, (tuple, list)):
         for item in x:
-            yield from _dims(item)
+            yield from _dims(item, known)
     elif isinstance(x, slice):
-        yield from _dims((x.start, x.stop, x.step))
+        yield from _dims((x.start, x.stop, x.step), known)
+
+
+def _unknown(expr: Expr, known: frozenset[Expr]) -> Iterable[Expr]:
+    """The leaves of an expression outside of the parts that are known."""
+    if expr in known:
+        return ()
+    if not known or not isinstance(expr, Apply):
+        return leaves(expr)
+    return (leaf for arg in expr.args for leaf in _unknown(arg, known))
 
 
 def _sizes(value: TensorValue) -> tuple[Expr, ...]:
@@ -179,8 +188,11 @@ class _Freezer:
 
     def _flow_sizes(self, node: Node, frame: Frame) -> None:
         """A number that is the size of an axis is read from a tensor: what has it was given its name in the frame."""
-        for dim in _dims(node.args):
-            takes = self._fact(frame).takes
+        takes = self._fact(frame).takes
+        blocks = {
+            size for value in takes for size in _sizes(value) if isinstance(size, Apply) and size.op in ("//", "-")
+        }
+        for dim in _dims(node.args, frozenset(blocks)):
             if any(dim in _sizes(value) for value in takes) or self._makes(frame, node, dim):
                 continue
             holder = self._earlier(dim, [frame], node)

@@ -17,6 +17,7 @@ from codegen.graph.objects import ModuleObject, Unknown
 from codegen.graph.regions import SCAN_BEGIN, SCAN_END, frames_of
 from codegen.graph.scope import Scope
 from codegen.graph.shortcuts import reads_next
+from codegen.graph.sizes import USUAL
 from codegen.graph.undoing import mark
 from codegen.graph.values import Node, Scalar, Tensor, TensorValue, value_of
 from ir.expressions import Apply, Const, Dim, Environment, Expr, evaluate, leaves
@@ -47,7 +48,7 @@ def question(interpreter: Interpreter, node: ast.If, test: object) -> Expr | Non
             return None
     if {leaf for leaf in leaves(number) if isinstance(leaf, Dim)} != {Dim("T")}:
         return None
-    if bool(test.value) and not any(map(_appends, ast.walk(node))):
+    if bool(test.value) and number not in interpreter.wanted and not any(map(_appends, ast.walk(node))):
         return None
     try:
         counts = [_number(interpreter, number, length) for length in LENGTHS]
@@ -99,7 +100,9 @@ def run(interpreter: Interpreter, node: ast.If, scope: Scope, test: Scalar, numb
     undo()
     if bool(test.value):
         interpreter.node = node.test
-        interpreter.unsupported("without any of these tokens the source goes another way", code="branch-on-length")
+        usual = _number(interpreter, number, USUAL.new)
+        which = "sequences that leave nothing over" if usual else "longer sequences"
+        interpreter.unsupported(f"{which} take another path here", code="branch-on-length")
     return False
 
 

@@ -141,9 +141,10 @@ def by_torch(source: str, args: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, A
 
 
 def printed(region: Region, framework: str) -> Any:
-    """The region as the helper function that is emitted for it."""
+    """The region as the helper function that is emitted for it, with those that it calls."""
     functions = Functions(TorchDialect() if framework == "torch" else FlaxDialect())
-    text = functions.texts[functions.name_of("f", region)]
+    functions.name_of("f", region)
+    text = "\n\n".join(functions.texts.values())
     if framework == "torch":
         scope: dict[str, Any] = {"torch": torch, "F": F, "Tensor": torch.Tensor}
     else:
