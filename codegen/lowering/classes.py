@@ -7,6 +7,7 @@ from itertools import groupby
 
 from codegen.lowering.instances import CONTAINERS, Instance, without_parameters
 from codegen.lowering.layers import arguments_used
+from codegen.lowering.names import Labels, name_classes
 from ir.expressions import Const, Environment, Expr, Index, Key, Local, evaluate, leaves
 from ir.graph import (
     Branch,
@@ -50,6 +51,16 @@ class ClassPlan:
     chosen: tuple[str, ...] = ()  # children whose class depends on the layer
 
     @property
+    def paths(self) -> list[str]:
+        """Where its instances stand."""
+        return [instance.path for instance in self.instances]
+
+    @property
+    def held(self) -> list[ClassPlan]:
+        """The classes of the children."""
+        return list(self.children.values())
+
+    @property
     def typed_parameters(self) -> list[str]:
         if not self.types:
             return list(self.parameters)
@@ -84,8 +95,9 @@ class Program:
         return paths, tuple(None if made is None else distinct.index(made) for made in classes)
 
 
-def plan(instances: dict[str, Instance], needs: Callable[[Region], object]) -> Program:
-    """Group the modules into classes, children before parents. `needs` says what else a body takes from its caller."""
+def plan(instances: dict[str, Instance], needs: Callable[[Region], object], labels: Labels = ()) -> Program:
+    """Group the modules into classes, children before parents. `needs` says what else a body takes from its caller, `labels`
+    what the configuration calls the layers."""
     groups: dict[object, list[Instance]] = {}
     keys: dict[str, tuple[object, ...]] = {}
     ids: dict[object, int] = {}
@@ -117,7 +129,7 @@ def plan(instances: dict[str, Instance], needs: Callable[[Region], object]) -> P
             for member in members:
                 by_path[member.path] = made
     library = {instance.module.kind for instance in instances.values() if instance.is_layer}
-    _name(plans, by_path[""], OWN_NAMES | library)
+    name_classes(plans, by_path[""], frozenset(library), labels)
     return Program(tuple(_in_order(by_path[""], instances, by_path)), by_path, instances)
 
 
@@ -510,56 +522,7 @@ def _name_of(exprs: tuple[Expr, ...]) -> str:
     return "size" if all(not isinstance(e, Const) for e in exprs) else "value"
 
 
-# ----------------------------------------------------------------------------------------------------- names
-
-
-OWN_NAMES = frozenset(
-    {
-        "Any",
-        "Array",
-        "Buffer",
-        "Cache",
-        "Callable",
-        "Config",
-        "Embed",
-        "NamedTuple",
-        "Path",
-        "Sequence",
-        "Stack",
-        "Tensor",
-    }
-)
-"""What an emitted file defines or imports beside the classes of the source."""
-
-
-def _name(plans: list[ClassPlan], top: ClassPlan, reserved: frozenset[str]) -> None:
-    """Class names without the model's prefix; the top is Model, the stack below it Decoder. A class that would hide one of
-    `reserved`, as that of a layer of the library that the model uses too, keeps its name."""
-    prefix = _prefix(top.source_name, [plan.source_name for plan in plans])
-    taken: dict[str, int] = {}
-    for made in plans:
-        name = made.source_name.removeprefix(prefix) or made.source_name
-        if made is top:
-            name = "Model"
-        elif name == "Model" or name.endswith("Model"):
-            name = (name.removesuffix("Model") or "Decoder") if name != "Model" else "Decoder"
-        if not name[0].isalpha() or name in reserved:
-            name = made.source_name
-        taken[name] = taken.get(name, 0) + 1
-        made.name = name if taken[name] == 1 else f"{name}{taken[name]}"
-
-
-def _prefix(top: str, names: list[str]) -> str:
-    """What the classes of one file start with: the longest start of the top's name that another class shares too."""
-    best = ""
-    for end in range(1, len(top)):
-        start = top[:end]
-        if end < len(top) and not top[end].isupper():
-            continue
-        shared = [n for n in names if n.startswith(start) and n[len(start) :][:1].isupper()]
-        if len(shared) >= max(2, len(names) // 3):
-            best = start
-    return best
+# ----------------------------------------------------------------------------------------------------- order
 
 
 def _in_order(top: ClassPlan, instances: dict[str, Instance], by_path: dict[str, ClassPlan]) -> list[ClassPlan]:

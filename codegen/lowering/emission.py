@@ -31,7 +31,7 @@ from codegen.lowering.patterns import LayerKinds, Patterns, decided
 from codegen.lowering.printing import BodyPrinter, print_apart
 from codegen.lowering.recurrent import print_within
 from codegen.lowering.syntax import Unspellable
-from codegen.lowering.torch_dialect import choice, question
+from codegen.lowering.torch_dialect import choice, over_layers, question
 from ir.expressions import Apply, Index, Key, Local
 from ir.graph import (
     Branch,
@@ -370,8 +370,8 @@ class ClassWriter:
             options = {label: items[arm] for label, arm in decision.arms if isinstance(arm, int)}
             sequence = self.emitter.sequence(decision.kinds)
             if where not in self.emitter.looped:
-                item = choice(options, "kind")
-                return self.dialect.module_list(f"{item} for layer, kind in enumerate({sequence})", "items")
+                each, kind = over_layers(sequence)
+                return self.dialect.module_list(f"{choice(options, kind)} for {each}", "items")
             return self.dialect.module_list_by_kind(options, self.emitter.spelled(decision.kinds), sequence)
         item = decided(decision, items.__getitem__, self.asking(items))
         kind = "layers" if where in self.emitter.looped else "items"

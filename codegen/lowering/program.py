@@ -18,11 +18,12 @@ from codegen.lowering.fields import Path, field_names, keys_in, used_keys
 from codegen.lowering.flax_dialect import LEAVES, FlaxDialect
 from codegen.lowering.functions import ambients
 from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, walk, without_unread
+from codegen.lowering.names import words_of_layers
 from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.patterns import LAYER, LayerKinds, Patterns, is_recorded
 from codegen.lowering.states import layer_states, sizes_of, states_view
 from codegen.lowering.syntax import Unspellable
-from codegen.lowering.torch_dialect import TorchDialect, question
+from codegen.lowering.torch_dialect import TorchDialect, over_kinds, question
 from codegen.lowering.views import CacheView, MaskKind, MaskView
 from ir.arch import Attention
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Raw, evaluate, leaves
@@ -91,6 +92,7 @@ class Lowering:
         self.program: Program = plan(
             collect(without_unread(given.tree, self.region), self.region),
             lambda body: (ambients(body), len(body.params), len(body.results)),
+            words_of_layers(given.resolved, self.layers()[1]),
         )
         for made in self.program.plans:
             made.with_types(given.resolved)
@@ -382,9 +384,10 @@ class Lowering:
         texts = {label: ", ".join(self.over_cfg(e) for e in row) for label, row in zip(kinds.labels, rows, strict=True)}
         *others, (_, text) = texts.items()
         text = f"({text})"
+        each, kind = over_kinds(self.sequence(kinds))
         for label, made in reversed(others):
-            text = f"({made}) if {question('kind', label)} else {text}"
-        return f"[{text} for kind in {self.sequence(kinds)}]"
+            text = f"({made}) if {question(kind, label)} else {text}"
+        return f"[{text} for {each}]"
 
     def letters(self) -> dict[Path, str]:
         """Axis letters of the fields that are sizes."""

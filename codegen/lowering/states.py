@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.instances import Instance
-from codegen.lowering.torch_dialect import question
+from codegen.lowering.torch_dialect import over_kinds, over_layers, question
 from codegen.lowering.views import StateView
 from ir.expressions import Const, Dim, Expr
 from ir.graph import Branch, Call, DType, Loop, Number, Op, Region, Scan, Value, within
@@ -85,42 +85,42 @@ def states_view(states: Sequence[Sequence[State]], lowering: Lowering) -> tuple[
     layers = f"range({lowering.over_cfg(lowering.count(path, length))})"
     if len(options) == 1:
         labels: list[object] = [None]
-        each_torch, each_flax = f"for layer in {layers}", f"for _ in {layers}"
+        (each, kind), each_alone = (f"layer in {layers}", "kind"), f"_ in {layers}"
     else:
         kinds = lowering.patterns.finer(tuple(options.index(layer) for layer in states))
         labels = list(dict.fromkeys(kinds.labels))
         options = [states[kinds.labels.index(label)] for label in labels]
         sequence = lowering.sequence(kinds)
-        each_torch, each_flax = f"for layer, kind in enumerate({sequence})", f"for kind in {sequence}"
+        (each, kind), (each_alone, _) = over_layers(sequence), over_kinds(sequence)
     made = [f"State({', '.join(f'{s.name}={_flax(s, lowering)}' for s in option)})" for option in options]
-    flax = f"[{_choice(labels, made)} {each_flax}]"
+    flax = f"[{_choice(labels, made, kind)} for {each_alone}]"
     views = []
     for name in names:
         if name in KEYS:
             continue
         holders = [(label, s) for label, option in zip(labels, options, strict=True) for s in option if s.name == name]
-        zeros = _choice([label for label, _ in holders], [_torch(s, lowering) for _, s in holders])
-        only = "" if len(holders) == len(options) else f" if {_any([label for label, _ in holders])}"
+        zeros = _choice([label for label, _ in holders], [_torch(s, lowering) for _, s in holders], kind)
+        only = "" if len(holders) == len(options) else f" if {_any([label for label, _ in holders], kind)}"
         grows = Dim("S") in holders[0][1].shape
-        views.append(StateView(name, _note(holders[0][1], lowering), f"{{layer: {zeros} {each_torch}{only}}}", grows))
+        views.append(StateView(name, _note(holders[0][1], lowering), f"{{layer: {zeros} for {each}{only}}}", grows))
     return tuple(views), flax
 
 
-def _choice(labels: Sequence[object], texts: Sequence[str]) -> str:
+def _choice(labels: Sequence[object], texts: Sequence[str], kind: str) -> str:
     """`a if kind == "x" else b`; the last without a question."""
     merged: dict[str, list[object]] = {}
     for label, text in zip(labels, texts, strict=True):
         merged.setdefault(text, []).append(label)
     *others, (result, _) = merged.items()
     for text, asked in reversed(others):
-        result = f"{text} if {_any(asked)} else {result}"
+        result = f"{text} if {_any(asked, kind)} else {result}"
     return result
 
 
-def _any(labels: Sequence[object]) -> str:
+def _any(labels: Sequence[object], kind: str) -> str:
     if len(labels) > 1 and all(isinstance(label, str) for label in labels):
-        return f"kind in {tuple(labels)!r}"
-    return " or ".join(question("kind", label) for label in labels)
+        return f"{kind} in {tuple(labels)!r}"
+    return " or ".join(question(kind, label) for label in labels)
 
 
 def start_of(operands: Sequence[object]) -> Expr:

@@ -132,10 +132,27 @@ class TorchDialect:
         return [opening, *("        " + line for line in body)]
 
     def module_list_by_kind(self, options: Mapping[object, str], element: str, sequence: str) -> str:
-        return f"nn.ModuleList({choice(options, 'kind')} for layer, kind in enumerate({sequence}))"
+        each, kind = over_layers(sequence)
+        return f"nn.ModuleList({choice(options, kind)} for {each})"
 
     def ambient_parameters(self, ambient: Iterable[str]) -> list[str]:
         return list(dict.fromkeys("cache" if item == "state" else item for item in ambient))
+
+
+def over_layers(sequence: str) -> tuple[str, str]:
+    """What a comprehension over the layers goes through, and what the kind of one is called there: of a list of the
+    configuration its item, else what is asked of the number of the layer itself."""
+    match ast.parse(sequence, mode="eval").body:
+        case ast.ListComp(elt, [ast.comprehension(ast.Name("layer"), layers, [])]):
+            return f"layer in {ast.unparse(layers)}", ast.unparse(elt)
+        case _:
+            return f"layer, kind in enumerate({sequence})", "kind"
+
+
+def over_kinds(sequence: str) -> tuple[str, str]:
+    """As `over_layers`, where the number of the layer is not needed."""
+    each, kind = over_layers(sequence)
+    return (f"kind in {sequence}" if kind == "kind" else each), kind
 
 
 def choice(options: Mapping[object, str], subject: str) -> str:

@@ -61,7 +61,7 @@ def test_layers_that_differ_in_one_child_are_one_class_that_chooses_it() -> None
 def test_a_child_that_takes_something_else_from_its_caller_keeps_them_apart() -> None:
     taking = Region("forward", (value(0), value(9)), unary("relu").nodes, (value(1),))
     program = model(("Plain", unary("relu"), 0.5), ("Mixed", taking, 0.5))
-    assert {"Layer", "Layer2"} <= set(classes(program))
+    assert {"PlainLayer", "MixedLayer"} <= set(classes(program))
 
 
 def test_floats_that_differ_are_parameters() -> None:
