@@ -4,6 +4,7 @@ that a tensor of them is computed, and not written out."""
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PLACE = Index("place")
 LEAST = 3  # elements of a list that is worth a formula
+MANY = 64  # of a list whose length is written in the source: a shorter one may be any numbers
 _COMPARE = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!="}
 
 
@@ -35,16 +37,45 @@ class Formula:
 
 
 class Sequence(SList):
-    """A list by a formula."""
+    """A list by a formula. Its elements are made when one of them is asked for."""
 
-    __slots__ = ("formula", "made")
+    __slots__ = ("formula", "made", "values")
 
-    def __init__(self, items: list[Any], formula: Formula):
-        super().__init__(items)
-        self.formula, self.made = formula, tuple(items)
+    def __init__(self, values: Mapping[int, int | float], formula: Formula):
+        super().__init__([None] * len(values))
+        self.formula, self.values = formula, values
+        self.made: tuple[Any, ...] = ()
 
     def changed(self) -> bool:
-        return len(self) != len(self.made) or any(a is not b for a, b in zip(self, self.made, strict=True))
+        made = self.made or (None,) * len(self.values)
+        return len(self) != len(made) or any(a is not b for a, b in zip(super().__iter__(), made, strict=True))
+
+    def fill(self) -> None:
+        if self.made or self.changed():
+            return
+        element = self.formula.element
+        self.made = tuple(
+            Scalar(value, substitute(element, {PLACE: Const(place)})) for place, value in self.values.items()
+        )
+        super().__setitem__(slice(None), self.made)
+
+    def __iter__(self) -> Iterator[Any]:
+        self.fill()
+        return super().__iter__()
+
+    def __getitem__(self, index: Any) -> Any:
+        self.fill()
+        return super().__getitem__(index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.fill()
+        super().__setitem__(index, value)
+
+    def __add__(self, other: list[Any]) -> list[Any]:
+        return [*self, *other]
+
+    def __radd__(self, other: list[Any]) -> list[Any]:
+        return [*other, *self]
 
 
 class _No(Exception):
@@ -62,29 +93,34 @@ def listed(interpreter: Interpreter, node: ast.ListComp, scope: Scope) -> Sequen
     if not _is_plain(node.elt):
         return None
     source = interpreter.eval(generator.iter, scope)
-    if not isinstance(source, Range) or value_of(source.step) != 1 or not isinstance(source.stop, Scalar):
+    if not isinstance(source, Range) or value_of(source.step) != 1:
         return None
     places = source.host()
-    if len(places) < LEAST or source.of_input:
+    if len(places) < (LEAST if isinstance(source.stop, Scalar) else MANY) or source.of_input:
         return None
     inner = Scope(scope, scope.namespace, "comprehension", None)
     inner.vars = {name: Scalar(places[-1], PLACE)}
     asked, known = len(interpreter.asked), interpreter.predicates.copy()
     try:
         element = _element(interpreter, node.elt, inner)
-        values = [evaluate(element, _at(interpreter, place)) for place in places]
+        values = _values(interpreter, element, places)
     except (_No, CompileError, KeyError, TypeError, ValueError, ArithmeticError, interpreter_error()):
         interpreter.predicates = known
         del interpreter.asked[asked:]
         return None
-    if PLACE not in leaves(element) or not all(isinstance(value, (int, float)) for value in values):
+    if PLACE not in leaves(element) or not all(isinstance(value, (int, float)) for value in values.values()):
         return None
-    list(operators.iterate(interpreter, source))  # how many there are is counted
-    items = [
-        Scalar(value, substitute(element, {PLACE: Const(place)}))  # type: ignore[arg-type]
-        for place, value in zip(places, values, strict=True)
-    ]
-    return Sequence(items, Formula(element, source.start, source.stop, operators.length(interpreter, source)))
+    if isinstance(source.stop, Scalar):
+        list(operators.iterate(interpreter, source))  # how many there are is counted
+    return Sequence(values, Formula(element, source.start, source.stop, operators.length(interpreter, source)))
+
+
+def _values(interpreter: Interpreter, element: Expr, places: range) -> Mapping[int, Any]:
+    """The element at every place, worked out once for all layers."""
+    known = interpreter.listed
+    if (element, places) not in known or any(isinstance(leaf, Index) and leaf != PLACE for leaf in leaves(element)):
+        known[element, places] = {place: evaluate(element, _at(interpreter, place)) for place in places}
+    return known[element, places]
 
 
 def interpreter_error() -> type[Exception]:

@@ -183,6 +183,7 @@ class Interpreter:
         self.grown: list[
             tuple[Any, Any]
         ] = []  # modules that a call wrote tables into, and what they held, see longer.py
+        self.listed: dict[tuple[Expr, range], Mapping[int, Any]] = {}  # the elements of long lists by a formula
         self.keeps_tables = False  # those of modules are as long as they were made
         self.wanted: dict[Expr, int] = {}  # numbers of blocks, and how many a trace is to have of them at least
         self.asked: list[tuple[Expr, object]] = []  # about the index of a layer

@@ -7,6 +7,7 @@ import ast
 import functools
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,10 +57,8 @@ EXTERNALS: dict[str, Any] = {}
 LOOPS: dict[type, Callable[[Any, ast.For, Any, Scope], None]] = {}
 """How a `for` statement over a value of this type runs, where the loop itself is recorded."""
 
-PACKAGES = frozenset(
-    "torch math typing typing_extensions collections functools itertools dataclasses copy warnings os sys re json abc enum "
-    "contextlib inspect importlib numbers operator string random time logging types packaging huggingface_hub numpy pathlib "
-    "textwrap datetime io threading weakref tempfile shutil traceback uuid struct __future__ stubs builtins einops".split()
+PACKAGES = sys.stdlib_module_names | frozenset(
+    "torch typing_extensions packaging huggingface_hub numpy stubs einops".split()
 )
 """Packages that the interpreted program finds installed; of any other an import fails, as the source usually provides for."""
 

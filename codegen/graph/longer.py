@@ -20,6 +20,7 @@ from codegen.graph.scope import Scope
 from codegen.graph.undoing import mark
 from codegen.graph.values import Scalar, Tensor, TensorValue, value_of
 from ir.expressions import Apply, Dim, Environment, Expr, evaluate, leaves
+from ir.ops import category
 from ir.records import dataclass
 
 if TYPE_CHECKING:
@@ -239,8 +240,8 @@ def _equal(interpreter: Interpreter, test: Expr, old: TensorValue, new: TensorVa
 
     from codegen.graph.evaluating import FAILURES, Drawing
 
-    if old.dtype is not new.dtype:
-        return False
+    if category(old.dtype) is not category(new.dtype):
+        return False  # a table that grows may be of another precision: its numbers are compared
     makers = makers_of(interpreter.trace.root)
     fitting = [sizes for sizes in SIZES if _short(interpreter, test, sizes)]
     for sizes in fitting[:MOST]:

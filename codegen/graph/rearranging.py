@@ -16,19 +16,25 @@ if TYPE_CHECKING:
 
 Groups = list[list[str]]
 """Of every axis the names of the axes that it is made of; none for an axis of one element."""
+ELLIPSIS, MERGED = "...", "(...)"
 
 
 def rearrange(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
     """The tensor with its axes as the right side of the pattern names them.
 
     Raises:
-        Unsupported: the pattern does not fit the tensor, or has an ellipsis.
+        Unsupported: the pattern does not fit the tensor.
     """
     tensor, pattern, *_ = args
     left, arrow, right = str(value_of(pattern)).partition("->")
-    if not isinstance(tensor, Tensor) or not arrow or "..." in pattern or len(args) != 2:
+    if not isinstance(tensor, Tensor) or not arrow or len(args) != 2:
         interpreter.unsupported(f"a rearrangement by {value_of(pattern)!r}")
     before, after = _groups(left), _groups(right)
+    if any({ELLIPSIS, MERGED} & set(group) for group in before + after):
+        if [ELLIPSIS] not in before or len(before) > len(tensor.shape) + 1:
+            interpreter.unsupported(f"a rearrangement of {len(tensor.shape)} axes by {value_of(pattern)!r}")
+        others = [f"{ELLIPSIS}{number}" for number in range(len(tensor.shape) - len(before) + 1)]
+        before, after = _named(before, others), _named(after, others)
     if len(before) != len(tensor.shape):
         interpreter.unsupported(f"a rearrangement of {len(tensor.shape)} axes by {value_of(pattern)!r}")
     sizes = _sizes(interpreter, tensor, before, dict(kwargs))
@@ -43,8 +49,11 @@ def rearrange(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any])
         nonlocal tensor
         tensor = tensor_ops.method(interpreter.tensor_span(), tensor, name, list(operands), {})
 
-    if any(len(group) != 1 for group in before):
+    if any(len(group) > 1 for group in before):
         do("reshape", *(sizes[name] for name in named))
+    else:
+        for at in reversed([at for at, group in enumerate(before) if not group]):
+            do("squeeze", at)
     kept = [name for name in wanted if name in named]
     if kept != named:
         do("permute", *(named.index(name) for name in kept))
@@ -53,15 +62,30 @@ def rearrange(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any])
             if name not in named:
                 do("unsqueeze", at)
         do("expand", *(sizes[name] for name in wanted))
-    if any(len(group) != 1 for group in after):
+    if all(len(group) <= 1 for group in after):
+        for at in [at for at, group in enumerate(after) if not group]:
+            do("unsqueeze", at)
+    else:
         do("reshape", *(_product(interpreter, [sizes[name] for name in group]) for group in after))
     return tensor
+
+
+def _named(groups: Groups, others: list[str]) -> Groups:
+    """With a name for every axis that the ellipsis stands for: axes of their own, or within a group."""
+    spread = [[[name] for name in others] if group == [ELLIPSIS] else [group] for group in groups]
+    return [
+        [name for written in group for name in (others if written in (ELLIPSIS, MERGED) else [written])]
+        for part in spread
+        for group in part
+    ]
 
 
 def _groups(side: str) -> Groups:
     """`b (h d) 1` as [[b], [h, d], []]."""
     found = re.findall(r"\(([^)]*)\)|(\S+)", side)
-    return [[name for name in (merged or single).split() if name != "1"] for merged, single in found]
+    groups = [[name for name in (merged or single).split() if name != "1"] for merged, single in found]
+    inside = [bool(merged) for merged, _ in found]
+    return [[MERGED] if g == [ELLIPSIS] and merged else g for g, merged in zip(groups, inside, strict=True)]
 
 
 def _sizes(interpreter: Interpreter, tensor: Tensor, groups: Groups, known: dict[str, Any]) -> dict[str, Any]:

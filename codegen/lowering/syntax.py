@@ -205,7 +205,12 @@ def new_axis(x: ast.expr, dim: int) -> ast.expr | None:
     if isinstance(x, ast.Subscript) and (found := _axes_only(x.slice)) is not None:
         owner, items = x.value, found
     dots = next((at for at, item in enumerate(items) if isinstance(item, ast.Constant) and item.value is ...), None)
-    if dim == -1:
+    if dim < -1:  # counted from the last axis, which an index that is there would shift
+        owner, items = (
+            x,
+            [ast.Constant(...), ast.Constant(None), *(ast.Slice(None, None, None) for _ in range(-1 - dim))],
+        )
+    elif dim == -1:
         items = [*items, ast.Constant(None)] if dots is not None else [*items, ast.Constant(...), ast.Constant(None)]
     elif dots is not None and dim > dots or dim > len(items) + 2:
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -69,7 +71,24 @@ def test_new_axes_repeat_what_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["b t h", "b -> b", "b t -> b", "b ... -> b ...", "b (t h) -> b t h", "b t -> b t q"]
+    ("pattern", "expected"),
+    [
+        ("... (h d) -> ... h d", lambda x: x.reshape(2, 3, 4, 5)),
+        ("b ... -> (...) b", lambda x: x.reshape(2, 60).T),
+        ("... (h d) -> h ... d", lambda x: x.reshape(2, 3, 4, 5).transpose(2, 0, 1, 3)),
+        ("b t n ... -> b t n ...", lambda x: x),
+        ("... n -> 1 ... 1 n", lambda x: x[None, :, :, None]),
+    ],
+)
+def test_an_ellipsis_stands_for_all_other_axes(pattern: str, expected: Callable[[np.ndarray], np.ndarray]) -> None:
+    x = np.random.default_rng(0).normal(size=(2, 3, 20))
+    known = {"h": 4} if "h" in pattern else {}
+    np.testing.assert_array_equal(computed(pattern, x, **known), expected(x))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["b t h", "b -> b", "b t -> b", "b t d ... -> b t d ...", "b ... -> b (t ...)", "b (t h) -> b t h", "b t -> b t q"],
 )
 def test_what_does_not_fit_is_refused(pattern: str) -> None:
     with pytest.raises(Unsupported):
