@@ -30,6 +30,7 @@ from codegen.graph import (
     rope,
     scalars,
     scans,
+    selections,
 )
 from codegen.graph.objects import (
     Bound,
@@ -616,6 +617,9 @@ class Interpreter:
             return
         if longer.question(self, test) and longer.run(self, node, scope, test):
             return
+        if isinstance(test, Tensor) and selections.decides(self, test):
+            selections.statement(self, node, scope, test)
+            return
         if self.branch(test, kind):
             self.exec_body(node.body, scope)
         elif self.framing and counting.asks_for_positions(self, node.test, scope):
@@ -1097,6 +1101,8 @@ class Interpreter:
     def _if_exp(self, node: ast.IfExp, scope: Scope) -> Any:
         test = self.eval(node.test, scope)
         self.node = node.test
+        if isinstance(test, Tensor) and selections.decides(self, test) and not self._asks_for_masks(test, 0):
+            return selections.expression(self, node, scope, test)
         return self.eval(node.body if self.branch(test) else node.orelse, scope)
 
     def _subscript(self, node: ast.Subscript, scope: Scope) -> Any:

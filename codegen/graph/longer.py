@@ -94,7 +94,7 @@ def _counts_up(node: ast.AST) -> bool:
 
 
 @dataclass(frozen=True)
-class _State:
+class State:
     """Variables, what modules hold, and the values of the tensors among these."""
 
     variables: dict[str, Any]
@@ -103,7 +103,7 @@ class _State:
     values: dict[int, tuple[Tensor, TensorValue]]
 
     @classmethod
-    def of(cls, scope: Scope) -> _State:
+    def of(cls, scope: Scope) -> State:
         slots = [(slot, dict(slot)) for module in _modules(scope.vars.get("self")) for slot in _slots(module)]
         held = [*scope.vars.values(), *(value for _, content in slots for value in content.values())]
         lists = {name: tuple(value) for name, value in scope.vars.items() if type(value) is list}
@@ -139,13 +139,13 @@ def run(interpreter: Interpreter, node: ast.If, scope: Scope, test: Scalar) -> b
     asked = question(interpreter, test)
     assert asked is not None
     length, limit = asked
-    before = _State.of(scope)
+    before = State.of(scope)
     undo, made = mark(interpreter), makers_of(interpreter.trace.root)
     if not _tried(interpreter, lambda: interpreter.exec_body(node.orelse, scope)):
         before.restore(scope)
         undo()
         return False
-    short = _State.of(scope)
+    short = State.of(scope)
     before.restore(scope)
     clamped = scalars.apply("max", Scalar(_value(interpreter, length), length), _scalar(interpreter, limit))
     names = [name for name, value in scope.vars.items() if isinstance(value, Scalar) and value.expr == length]
@@ -155,7 +155,7 @@ def run(interpreter: Interpreter, node: ast.If, scope: Scope, test: Scalar) -> b
         undo()
         return False
     scope.vars.update({name: before.variables[name] for name in names if scope.vars[name] is clamped})
-    if not _same(interpreter, test.expr, short, _State.of(scope), made):
+    if not _same(interpreter, test.expr, short, State.of(scope), made):
         before.restore(scope)
         undo()
         return False
@@ -196,7 +196,7 @@ def _tried(interpreter: Interpreter, step: Callable[[], None]) -> bool:
 # --------------------------------------------------------------------------------------------------------- comparing
 
 
-def _same(interpreter: Interpreter, test: Expr, short: _State, longer: _State, made: Makers) -> bool:
+def _same(interpreter: Interpreter, test: Expr, short: State, longer: State, made: Makers) -> bool:
     """Whether what the longer path leaves is what there is without it, for lengths that fall short."""
     pairs: list[tuple[TensorValue, TensorValue]] = []
     if not all(_same_items(items, longer.lists.get(name)) for name, items in short.lists.items()):
@@ -224,7 +224,7 @@ def _same_items(a: tuple[Any, ...], b: tuple[Any, ...] | None) -> bool:
     return b is not None and len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
 
 
-def _changed(short: _State, longer: _State) -> list[tuple[Any, Any]]:
+def _changed(short: State, longer: State) -> list[tuple[Any, Any]]:
     found = [(short.variables.get(name, _MISSING), value) for name, value in longer.variables.items()]
     for (_, old), (_, new) in zip(short.slots, longer.slots, strict=True):
         found += [(old.get(name, None), value) for name, value in new.items()]

@@ -278,6 +278,10 @@ def tensor_truth(interp: Interpreter, value: Tensor) -> bool:
         answer = absence.padding(interp, value.value)
         if answer is not None:
             return answer
+        from codegen.graph import selections  # which imports this
+
+        if selections.holds(interp, value.value):
+            return True
     interp.trace.decided_by_data()
     interp.unsupported("a branch on the data of a tensor", code="branch-on-data")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codegen.graph.objects import Foreign, Range
+from codegen.graph.objects import Foreign, Range, container_expr
 from codegen.graph.scalars import apply
 from codegen.graph.tensor_ops.binding import (
     Shape,
@@ -21,7 +21,8 @@ from codegen.graph.tensor_ops.binding import (
 from codegen.graph.tensor_ops.elementwise import cast
 from codegen.graph.tensor_ops.shapes import ceildiv
 from codegen.graph.tensor_ops.writing import store
-from codegen.graph.values import Size, Tensor, Trace, value_of
+from codegen.graph.values import Scalar, Size, Tensor, Trace, value_of
+from ir.expressions import Key
 from ir.graph import DType
 from ir.ops import Category, category
 
@@ -163,10 +164,19 @@ def literal(trace: Trace, data: object, *, dtype: object = None) -> Tensor:
     computed = _computed(trace, data, kind)
     if computed is not None:
         return computed
-    made = emit(trace, "tensor", (_frozen(trace, data), kind), shape, kind)
+    made = emit(trace, "tensor", (_whole(data) or _frozen(trace, data), kind), shape, kind)
     if not isinstance(data, (list, tuple)):
         trace.constants[made.value] = data
     return made
+
+
+def _whole(data: object) -> Scalar | None:
+    """A list of numbers of the configuration, as it stands there."""
+    expr = container_expr(data)
+    if not isinstance(expr, Key) or not isinstance(data, list):
+        return None
+    kept = all(isinstance(x, Scalar) and x.expr == Key((*expr.path, at)) for at, x in enumerate(data))
+    return Scalar(tuple(x.value for x in data), expr) if kept and data else None  # type: ignore[arg-type]
 
 
 def _computed(trace: Trace, data: object, kind: DType) -> Tensor | None:
