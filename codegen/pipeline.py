@@ -78,7 +78,8 @@ def compile_package(
     configuration = configuration_class(built)
     lowering = Lowering(lowering_input(front))
     stored = stored_layouts(accounts, naming) if accounts else recorded_layouts(names or {}, naming)
-    spelled, config, unread, served = in_a_spelling(front, configuration, lowering, checkpoints or {}, trace_variant)
+    variant = Variants()
+    spelled, config, unread, served = in_a_spelling(front, configuration, lowering, checkpoints or {}, variant)
     views = views_of(spelled, configuration, lowering, config, naming, stored, unread, served)
     files = {name: render.fill(template, view) for name, (template, view) in templates(views, targets).items()}
     files |= {"arch.txt": to_text(front.arch) + "\n"} if front.arch is not None else {}
@@ -117,13 +118,29 @@ def trace(
     return Front(repository, built, traced, raised, describe(raised.region, traced.tree, raised.masks, windows(traced)))
 
 
-def trace_variant(front: Front, config: Mapping[str, object]) -> Front | None:
-    """What another configuration of the same code computes; None where it has other modules."""
-    other = replace(front.repository, config=config)
-    built = graph.build(find_library(sources(other)), config)
-    if graph.module_shapes(built) != graph.module_shapes(front.built):
-        return None
-    return trace(other, built, raise_components=front.raised is not None, way=front.traced.way)
+class Variants:
+    """What other configurations of the same code compute; each is traced once, however it is spelled."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, list[Front | None]] = {}
+
+    def __call__(self, front: Front, config: Mapping[str, object]) -> Front | None:
+        """None where a configuration has other modules.
+
+        Raises:
+            CompileError: it cannot be compiled.
+        """
+        other = replace(front.repository, config=config)
+        built = graph.build(find_library(sources(other)), config)
+        if graph.module_shapes(built) != graph.module_shapes(front.built):
+            return None
+        known = self._known.setdefault(graph.seen_configuration(built), [])
+        for made in known:
+            if made is None or graph.answered_alike(made.built, built):
+                return made
+        known.append(None)  # should it not be compiled
+        known[-1] = trace(other, built, raise_components=front.raised is not None, way=front.traced.way)
+        return known[-1]
 
 
 def check_weights(repository: Repository, built: graph.Built, naming: Naming) -> Accounts | None:

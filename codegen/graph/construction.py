@@ -9,15 +9,18 @@ from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.graph import blame, classes, configuration, expert_lists, library
+from codegen.graph.configuration import INERT
+from codegen.graph.exploration.spelling import BOOK, said
 from codegen.graph.interpreter import Interpreter, Raised
 from codegen.graph.objects import Buffer, Class, Instance, ModuleObject, Parameter, per_layer
 from codegen.graph.predicates import Kind, Predicate
 from codegen.graph.scope import Missing
 from codegen.graph.values import Scalar, Tensor, expr_of, value_of
 from codegen.source.files import LIBRARY, REPOSITORY, Library
-from ir.expressions import Const, Environment, Expr
+from ir.expressions import Apply, Const, Environment, Expr, Key, Raw, leaves
 from ir.graph import DType, Module, Number, Operand
 from ir.graph import Parameter as TreeParameter
+from ir.reading import lookup
 from ir.records import dataclass, field
 from ir.spans import Span
 
@@ -333,6 +336,39 @@ def submodels(built: Built, *, own_code: bool = True) -> list[tuple[str, str, st
             kind = value_of(built.interpreter.getattr(config, "model_type")) if config is not None else None
             found.append((path, module.cls.name, str(kind) if kind else None))
     return found
+
+
+def seen_configuration(built: Built) -> str:
+    """All that a model sees of its configuration, however that is spelled, with what the library keeps for itself; without
+    what is said of the file and the order of keys."""
+    parts, at = [built.config], 0
+    while at < len(parts):
+        inner = [item for item in parts[at].dict.values() if isinstance(item, Instance) and item not in parts]
+        parts += inner
+        at += 1
+    kept = [[(name, part.dict[name]) for name in sorted(INERT) if name in part.dict] for part in parts]
+    return repr((_in_order(said(built.resolved)), kept))
+
+
+def _in_order(item: object) -> object:
+    if isinstance(item, Mapping):
+        return {key: _in_order(item[key]) for key in sorted(item, key=repr)}
+    return [_in_order(inner) for inner in item] if isinstance(item, list) else item
+
+
+def answered_alike(known: Built, other: Built) -> bool:
+    """Whether what a model asked beyond that, of keys as they are written, of the file or of their order, is as in another."""
+    asked = {p.expr for p in known.interpreter.predicates if p.stage == 2}
+    found = {leaf for expr in asked for leaf in leaves(expr)}
+    written = {leaf.path for leaf in found if isinstance(leaf, Raw)}
+    files = any(isinstance(leaf, Key) and {*leaf.path} & {*BOOK} for leaf in found)
+    if (files or any(map(_is_about_order, asked))) and repr(known.resolved) != repr(other.resolved):
+        return False
+    return all(repr(lookup(known.raw, path)) == repr(lookup(other.raw, path)) for path in written)
+
+
+def _is_about_order(expr: Expr) -> bool:
+    return isinstance(expr, Apply) and (expr.op == "keys" or any(map(_is_about_order, expr.args)))
 
 
 def submodel_settings(built: Built) -> dict[str, tuple[str | int, ...]]:

@@ -214,7 +214,7 @@ def _trace_with_states(
         return traced
     except UnknownState:
         again()
-        _trace(built, attempt, sizes, replay=replay, states=states)
+        _run(built, attempt, Surroundings(attempt.cached, sizes, states=states), replay=replay)
         again()
         return _trace_from_the_beginning(built, attempt, sizes, replay=replay, again=again, states=states)
 
@@ -238,16 +238,19 @@ def _trace_from_the_beginning(
         kinds = None if states is None else States(kinds=states.kinds)
         return _trace(built, attempt, sizes, replay=replay, states=kinds, begins=begins)
 
+    interpreter = built.interpreter
     traced = trace(False)
-    if not built.interpreter.surroundings.asked_whether_empty:
+    if not interpreter.surroundings.asked_whether_empty:
         return traced
+    noted, asked = interpreter.surroundings, interpreter.predicates
     again()
     first = trace(True)
     again()
     if set(first.inputs) != set(traced.inputs):
         message = "the source takes other inputs where the cache is empty than where it is not"
         raise CompileError(Diagnostic("branch-on-length", message))
-    return trace(False)
+    interpreter.surroundings, interpreter.predicates = noted, asked  # of the call that is compiled
+    return traced
 
 
 def _trace_with_own(built: Built, attempt: Attempt, sizes: Sizes, *, replay: bool, again: Callable[[], None]) -> Traced:

@@ -9,7 +9,7 @@ from codegen.graph.exploration.serving import same
 from codegen.graph.exploration.variants import ABSENT, changed, holds_settings, plain
 from ir.reading import Json, Path, lookup
 
-_BOOK = ("transformers_version", "_name_or_path", "_commit_hash")  # of the files, not of the model
+BOOK = ("transformers_version", "_name_or_path", "_commit_hash")  # of the files, not of the model
 _KEPT = ("model_type", "architectures")  # say which code is meant
 
 
@@ -20,11 +20,11 @@ def normal_spelling(cls: ConfigurationClass, raw: Mapping[str, Json]) -> dict[st
     made, `raw` as it is.
     """
     outcome = cls(raw)
-    wanted = _said(outcome.resolved)
+    wanted = said(outcome.resolved)
 
     def gives(keys: Mapping[str, Json]) -> bool:
         made = cls(keys)
-        return made.failure is None and _equal(_said(made.resolved), wanted)
+        return made.failure is None and _equal(said(made.resolved), wanted)
 
     candidates = (_as_json(wanted, private) for private in (lambda name: None, lambda name: name.lstrip("_")))
     found = next((keys for keys in candidates if gives(keys)), None) if outcome.failure is None else None
@@ -75,10 +75,10 @@ def _without(
     return _without(_without(keys, paths[:half], gives), paths[half:], gives)
 
 
-def _said(resolved: Mapping[str, Json]) -> dict[str, Json]:
+def said(resolved: Mapping[str, Json]) -> dict[str, Json]:
     """What a configuration says, whoever wrote it; what the library keeps for itself included."""
     return {
-        name: _said(item) if isinstance(item, Mapping) else item for name, item in resolved.items() if name not in _BOOK
+        name: said(item) if isinstance(item, Mapping) else item for name, item in resolved.items() if name not in BOOK
     }
 
 
