@@ -187,6 +187,9 @@ class Interpreter:
         self.listed: dict[tuple[Expr, range], Mapping[int, Any]] = {}  # the elements of long lists by a formula
         self.keeps_tables = False  # those of modules are as long as they were made
         self.wanted: dict[Expr, int] = {}  # numbers of blocks, and how many a trace is to have of them at least
+        self.counts: dict[
+            Expr, tuple[int, ...]
+        ] = {}  # numbers that follow from how many tokens there are, see remainders.py
         self.asked: list[tuple[Expr, object]] = []  # about the index of a layer
         self.externals: dict[str, Callable[[Interpreter, list[Any], dict[str, Any]], Any]] = library.EXTERNALS
 

@@ -299,8 +299,7 @@ def _check_written(kept: Kept, path: Path, new: TensorValue, root: Frame) -> Non
     Raises:
         CompileError: `unknown-state`, it is made anew.
     """
-    makers = makers_of(root)
-    if path in kept.starts and _written_into(makers, new) is not kept.before[path]:
+    if path in kept.starts and _written_into(makers_of(root), new) is not kept.before[path]:
         raise CompileError(Diagnostic("unknown-state", "a state that does not start as zeros, and is made anew"))
 
 

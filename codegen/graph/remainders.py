@@ -12,15 +12,15 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError
-from codegen.graph.makers import Makers, makers_of
+from codegen.graph.makers import makers_of
 from codegen.graph.objects import ModuleObject, Unknown
 from codegen.graph.regions import SCAN_BEGIN, SCAN_END, frames_of
 from codegen.graph.scope import Scope
 from codegen.graph.shortcuts import reads_next
 from codegen.graph.sizes import USUAL
 from codegen.graph.undoing import mark
-from codegen.graph.values import Node, Scalar, Tensor, TensorValue, value_of
-from ir.expressions import Apply, Const, Dim, Environment, Expr, evaluate, leaves
+from codegen.graph.values import Frame, Node, Scalar, Tensor, TensorValue, value_of
+from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, evaluate, leaves
 from ir.graph import DType
 from ir.ops import Category, category
 from ir.records import dataclass
@@ -51,12 +51,20 @@ def question(interpreter: Interpreter, node: ast.If, test: object) -> Expr | Non
     if bool(test.value) and number not in interpreter.wanted and not any(map(_appends, ast.walk(node))):
         return None
     try:
-        counts = [_number(interpreter, number, length) for length in LENGTHS]
+        counts = _counts(interpreter, number)
     except _FAILURES:
         return None
-    if min(counts) != 0 or max(counts) == 0:
-        return None
-    return number
+    return number if min(counts) == 0 < max(counts) else None
+
+
+def _counts(interpreter: Interpreter, number: Expr) -> tuple[int, ...]:
+    """A number for each of the lengths."""
+    if number not in interpreter.counts:
+        counts = tuple(_number(interpreter, number, length) for length in LENGTHS)
+        if any(isinstance(leaf, Index) for leaf in leaves(number)):
+            return counts
+        interpreter.counts[number] = counts
+    return interpreter.counts[number]
 
 
 def _appends(node: ast.AST) -> bool:
@@ -82,12 +90,13 @@ def run(interpreter: Interpreter, node: ast.If, scope: Scope, test: Scalar, numb
     """
     from codegen.graph.interpreter import Coincidence, Jump, Raised
 
-    before, undo, made = _Before.of(interpreter, scope), mark(interpreter), makers_of(interpreter.trace.root)
+    before, undo = _Before.of(interpreter, scope), mark(interpreter)
     frame = interpreter.trace.frame
+    start = len(frame.body)
     try:
         _ask_for_more(interpreter, number)
         interpreter.exec_body(node.body, scope)
-        arm = _Arm(interpreter, scope, before, made, number)
+        arm = _Arm(interpreter, scope, before, frame.body[start:], number)
         if arm.does_nothing():
             arm.forget()
             return True
@@ -109,7 +118,7 @@ def run(interpreter: Interpreter, node: ast.If, scope: Scope, test: Scalar, numb
 def _ask_for_more(interpreter: Interpreter, number: Expr) -> None:
     """Have the trace run on enough tokens."""
     here = interpreter.surroundings.sizes.new
-    most = max(_number(interpreter, number, length) for length in LENGTHS)
+    most = max(_counts(interpreter, number))
     if _number(interpreter, number, here) >= min(ENOUGH, most):
         return
     from codegen.graph.interpreter import Coincidence
@@ -191,7 +200,7 @@ class _Arm:
     interpreter: Interpreter
     scope: Scope
     before: _Before
-    made: Makers
+    items: list[Node | Frame]  # that it recorded
     number: Expr
 
     def does_nothing(self) -> bool:
@@ -229,15 +238,20 @@ class _Arm:
     @property
     def lengths(self) -> list[int]:
         """Numbers of tokens of which there are none."""
-        return [length for length in LENGTHS if _number(self.interpreter, self.number, length) == 0]
+        counts = _counts(self.interpreter, self.number)
+        return [length for length, count in zip(LENGTHS, counts, strict=True) if count == 0]
 
     def same_number(self, old: Any, new: Any) -> bool:
         if type(value_of(old)) is not int or type(value_of(new)) is not int:
             return False
-        return all(self.at(old, length) == self.at(new, length) for length in self.lengths)
+        return self.at(old) == self.at(new)
 
-    def at(self, number: Any, length: int) -> Any:
-        return _number(self.interpreter, number.expr, length) if isinstance(number, Scalar) else number
+    def at(self, number: Any) -> list[int]:
+        """A number on the lengths that have none."""
+        if not isinstance(number, Scalar):
+            return [number] * len(self.lengths)
+        counts = dict(zip(LENGTHS, _counts(self.interpreter, number.expr), strict=True))
+        return [counts[length] for length in self.lengths]
 
     def grows_by_nothing(self, name: str, items: list[Any]) -> bool:
         """Whether a list has got no more than tensors without elements, which only count where the list is joined."""
@@ -256,9 +270,7 @@ class _Arm:
         return len(empty) == 1 and all(self.empty_axes(item) for item in more) and self.only_joined(name, *empty)
 
     def empty_axes(self, tensor: Tensor) -> list[int]:
-        return [
-            at for at, size in enumerate(tensor.shape) if all(self.at(size, length) == 0 for length in self.lengths)
-        ]
+        return [axis for axis, size in enumerate(tensor.shape) if not any(self.at(size))]
 
     def only_joined(self, name: str, axis: int) -> bool:
         """Whether what follows does no more with a list than append to it and join it along an axis."""
@@ -295,7 +307,7 @@ class _Arm:
         if not all(_holds(new.dtype, old) for old, new in pairs):
             return False
         for length in self.lengths[:MOST]:
-            values = drawing(self.interpreter, self.made, length)
+            values = drawing(self.interpreter, self.items, length)
             for old, new in pairs:
                 try:
                     a, b = np.asarray(values.value(old)), np.asarray(values.value(new))
@@ -314,17 +326,17 @@ def _holds(dtype: DType, old: TensorValue) -> bool:
     return floats and (dtype in (DType.FLOAT32, DType.FLOAT64) or old.everywhere == 0)
 
 
-def drawing(interpreter: Interpreter, made: Makers, length: int) -> Any:
-    """The values of a trace on random numbers, in which loops over what there is none of leave what they begin with."""
+def drawing(interpreter: Interpreter, items: list[Node | Frame], length: int) -> Any:
+    """The values of a part of a trace on random numbers, in which loops over what there is none of leave what they begin with."""
     import numpy as np  # which takes its time
 
     from codegen.graph.evaluating import Drawing
     from ir.evaluate import CannotEvaluate
 
-    root = interpreter.trace.root
+    part = Frame("arm", "arm", None, None, None, body=items)
     begins = {
         id(frame.body[-1]): frame.body[0]
-        for frame in frames_of(root)
+        for frame in frames_of(part)
         if frame.body and isinstance(frame.body[-1], Node) and frame.body[-1].op == SCAN_END
     }
 
@@ -342,4 +354,4 @@ def drawing(interpreter: Interpreter, made: Makers, length: int) -> Any:
             return (*(self.value(value) for value in first), *(np.zeros(self.shape(value)) for value in stacks))
 
     dims = {**interpreter.surroundings.sizes.dims, "B": 2, "T": length, "P": 0, "S": length}
-    return _Values(makers_of(root), interpreter.environment, dims, {}, before=made)
+    return _Values(makers_of(part), interpreter.environment, dims, {})
