@@ -12,7 +12,6 @@ NAMES_JSON says how the package's checkpoints store parameters, by path, where t
 from __future__ import annotations
 
 import copy
-import inspect
 import json
 import re
 import shutil
@@ -117,7 +116,9 @@ def differentiate(model: Any, ids: Any) -> None:
     """Put the gradients of the next-token loss in the place of the parameters; what has none becomes NaN."""
     import torch
 
-    out = model(input_ids=ids).logits
+    known = inspect.signature(model.forward).parameters
+    options = {"use_cache": False} if "use_cache" in known else {}  # some write into their cache in place
+    out = model(input_ids=ids, **options).logits
     torch.nn.functional.cross_entropy(out[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
     with torch.no_grad():
         for parameter in model.parameters():
