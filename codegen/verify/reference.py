@@ -12,6 +12,7 @@ NAMES_JSON says how the package's checkpoints store parameters, by path, where t
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import re
 import shutil
