@@ -103,6 +103,12 @@ def is_absent(interpreter: Interpreter, x: object) -> bool:
     return state.answers is not None and _includes(state.answers, world)
 
 
+def _is_without(interpreter: Interpreter, value: TensorValue, world: World) -> bool:
+    """Whether a tensor stands for None in a world."""
+    known = interpreter.surroundings.absence.optional.get(value)
+    return known is not None and _includes(world, known)
+
+
 def _includes(inner: World, outer: World) -> bool:
     """Whether all inputs of one world are in another."""
     return (inner.one or not outer.one) and (inner.whole or not outer.whole)
@@ -207,6 +213,8 @@ def _agree(
     pairs = []
     for name in dict.fromkeys([*other, *ours]):
         a, b = other.get(name), ours.get(name)
+        if isinstance(a, Tensor) and isinstance(b, Tensor) and a.value is not b.value and _is_without(interpreter, a.value, world):
+            a = None
         if isinstance(a, Tensor) and isinstance(b, Tensor):
             pairs += [(a.value, b.value)] if a.value is not b.value else []
         elif a is None and isinstance(b, Tensor):
