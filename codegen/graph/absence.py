@@ -213,7 +213,12 @@ def _agree(
     pairs = []
     for name in dict.fromkeys([*other, *ours]):
         a, b = other.get(name), ours.get(name)
-        if isinstance(a, Tensor) and isinstance(b, Tensor) and a.value is not b.value and _is_without(interpreter, a.value, world):
+        if (
+            isinstance(a, Tensor)
+            and isinstance(b, Tensor)
+            and a.value is not b.value
+            and _is_without(interpreter, a.value, world)
+        ):
             a = None
         if isinstance(a, Tensor) and isinstance(b, Tensor):
             pairs += [(a.value, b.value)] if a.value is not b.value else []

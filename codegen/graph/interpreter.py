@@ -21,6 +21,7 @@ from codegen.graph import (
     experts,
     formulas,
     gradients,
+    halves,
     library,
     longer,
     operators,
@@ -597,8 +598,11 @@ class Interpreter:
     def _if(self, node: ast.If, scope: Scope) -> None:
         kind = Kind.GUARD if _raises(node.body) and not node.orelse else Kind.STRUCTURE
         known = len(self.surroundings.absence.asked) if self.framing else 0
+        halved = self.trace.asked_for_halves
         test = self.eval(node.test, scope)
         self.node = node.test
+        if self.framing and test is False and self.trace.asked_for_halves > halved and halves.run(self, node, scope):
+            return
         if self.framing and self._asks_for_masks(test, known):
             from codegen.graph import absence  # numpy takes its time
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from codegen.graph import classes, emptiness, scalars, tensor_ops
+from codegen.graph import classes, emptiness, halves, scalars, tensor_ops
 from codegen.graph.objects import (
     Bound,
     Builtin,
@@ -579,6 +579,8 @@ def _deep_equal(interp: Interpreter, left: Any, right: Any) -> bool:
         return set(left.source) == set(_as_set(right).items)
     if isinstance(left, Bound) and isinstance(right, Bound):
         return left.function is right.function and left.receiver is right.receiver
+    if isinstance(left, DType) and isinstance(right, DType):
+        return halves.same(interp, left, right)
     if isinstance(left, (External, DType)):
         return bool(left == right)
     return left is right
@@ -667,7 +669,7 @@ def _contains_item(interp: Interpreter, container: Any, item: Any) -> Any:
         if expr is not None:
             return Scalar(found, Apply("in", (expr_of(item), expr)))
         return _membership(interp, found, container, item)
-    return any(item is other or _deep_equal(interp, other, item) for other in container)
+    return any([item is other or _deep_equal(interp, other, item) for other in container])
 
 
 def _membership(interp: Interpreter, found: bool, items: Any, item: Any) -> Any:

@@ -191,6 +191,10 @@ class Trace:
         self.root = Frame("function", "", None, None, None)
         self.frame = self.root
         self.widening: Frame | None = None  # in which float32 means the type of a tensor that has at least that
+        self.assumed: DType | None = (
+            None  # what the model's type is taken for, and how often it was asked: see halves.py
+        )
+        self.asked_for_halves = 0
         self.span: Span | None = None  # of the expression that is being evaluated; kept by the interpreter
         self.default_dtype = DType.FLOAT32  # of new float tensors; MODEL while modules are built
         self.views: WeakKeyDictionary[Tensor, WeakSet[Tensor]] = WeakKeyDictionary()  # by what they are views of

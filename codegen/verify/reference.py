@@ -19,6 +19,7 @@ import shutil
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,21 @@ def built(config_file: Path, code: Path | None) -> tuple[Any, Any]:
         shutil.copy(config_file, code / "config.json")
         config = AutoConfig.from_pretrained(code, trust_remote_code=True)
     known = {"attn_implementation": "eager", "dtype": torch.float32, "trust_remote_code": code is not None}
-    return config, AutoModelForCausalLM.from_config(config, **known).float().eval()
+    with unfilled_is_nan():
+        return config, AutoModelForCausalLM.from_config(config, **known).float().eval()
+
+
+@contextmanager
+def unfilled_is_nan() -> Iterator[None]:
+    """Let what a constructor leaves as the memory was, `torch.empty`, be told from what it fills."""
+    import torch
+
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)  # which fills memory with NaN
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def randomize(model: Any, seed: int = 0) -> None:
@@ -93,6 +108,7 @@ def randomize(model: Any, seed: int = 0) -> None:
             if sum(size > 1 for size in tensor.shape) >= 2:
                 tensor.copy_(noise * min(0.5, max(0.2, 0.8 / tensor.shape[-1] ** 0.5)))
             else:  # what starts at next to nothing, an epsilon, stays of that size
+                tensor.copy_(torch.where(tensor.isnan(), 1.0, tensor))  # what the checkpoint alone would fill
                 tiny = (tensor != 0) & (tensor.abs() < 1e-3)
                 tensor.copy_(torch.where(tiny, tensor * (1 + 0.2 * noise), tensor + 0.2 * noise))
 

@@ -18,7 +18,7 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from codegen.verify.reference import differentiate, randomize
+from codegen.verify.reference import differentiate, randomize, unfilled_is_nan
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
 Result = TypeVar("Result")
@@ -71,9 +71,10 @@ def build(folder: Path, seed: int = 0) -> nn.Module:
 
     ours = any(folder.glob("*.py"))
     config = AutoConfig.from_pretrained(folder, trust_remote_code=ours)
-    model = AutoModelForCausalLM.from_config(
-        config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=ours
-    )
+    with unfilled_is_nan():
+        model = AutoModelForCausalLM.from_config(
+            config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=ours
+        )
     model = model.float().eval()
     if hasattr(model, "set_experts_implementation"):
         model.set_experts_implementation("eager")  # the others have no float64

@@ -21,6 +21,7 @@ REPOSITORIES = Path(__file__).resolve().parent.parent / "data" / "repositories"
 NAMES = sorted(folder.name for folder in REPOSITORIES.iterdir() if folder.is_dir())
 
 REFUSED = {
+    "cairn": "no-spelling",  # slopes on the distance in a mask over all places, made by a function of its own
     "dune": "unknown-pattern",  # a module that is chosen by a number that is computed from the index of the layer
 }
 """What is not compiled yet, with the code of the diagnostic."""
@@ -41,7 +42,9 @@ COMPILED = [
 ]
 
 
-PUBLISHED = sorted(folder.parent.name for folder in REPOSITORIES.glob("*/published.json"))
+PUBLISHED = sorted(
+    folder.parent.name for folder in REPOSITORIES.glob("*/published.json") if folder.parent.name not in REFUSED
+)
 """Repositories that compute what published ones do, in the idioms of their time, with the configuration as published."""
 
 

@@ -343,6 +343,8 @@ def cast(trace: Trace, x: Tensor, to: DType) -> Tensor:
     """`x` as another type; `x` itself where nothing changes for any type of the model."""
     if to is DType.FLOAT32 and trace.widening is trace.frame:
         to = DType.PROMOTED
+    if to is trace.assumed:
+        to = DType.MODEL
     return x if x.dtype is to else emit(trace, "cast", (x, to), x.shape, to)
 
 
