@@ -208,6 +208,11 @@ def instantiate(interp: Interpreter, cls: Class, args: list[Any], kwargs: dict[s
         return _enum_value(interp, cls, args)
     if interp.stage == 2 and not interp.framing and is_module_class(cls):
         return interp.repeating.make(interp, cls, args, kwargs, lambda: _instantiate(interp, cls, args, kwargs))
+    if interp.reads is not None and interp.sought is not None and interp.scope is not None and is_configuration(cls):
+        notes = interp.predicates, interp.reads, interp.sought
+        return interp.parts.make(
+            cls, (args, kwargs), interp.loops, notes, lambda: _instantiate(interp, cls, args, kwargs)
+        )
     return _instantiate(interp, cls, args, kwargs)
 
 

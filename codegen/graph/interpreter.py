@@ -60,7 +60,8 @@ from codegen.graph.objects import (
 from codegen.graph.predicates import Kind, Predicates
 from codegen.graph.repeating import Repeating
 from codegen.graph.scope import Definition, Guard, Missing, Namespace, Scope, bound_names, index_body, index_file
-from codegen.graph.values import Scalar, Tensor, Trace, value_of
+from codegen.graph.values import Reads, Scalar, Tensor, Trace, value_of
+from codegen.graph.within import Parts
 from codegen.source.files import Library, SourceFile
 from ir.expressions import Const, Environment, Expr, Index, leaves
 from ir.spans import Span
@@ -179,6 +180,8 @@ class Interpreter:
         self.sought: set[Any] | None = (
             None  # of configurations: further arguments and attributes that were asked for, where that is noted
         )
+        self.reads: Reads | None = None  # what a run of a configuration class asked of config.json
+        self.parts = Parts()  # configurations within others, of such runs
         self.absent: list[tuple[Any, str]] | None = None  # attributes of which an `or` says what they stand for
         self.misfits: list[Diagnostic] | None = None  # values of other types than configurations declare, where noted
         self.rest: list[tuple[list[ast.stmt] | None, int, int]] = []  # what follows in the blocks being run, in loops

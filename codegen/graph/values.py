@@ -8,6 +8,7 @@ result of one recorded operation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -39,8 +40,22 @@ Read = Expr | Looked
 class Reads(dict[Read, None]):
     """What was asked of config.json, in order, each thing once."""
 
+    _logs: tuple[list[Read], ...] = ()
+
     def add(self, read: Read) -> None:
         self[read] = None
+        for log in self._logs:
+            log.append(read)
+
+    @contextmanager
+    def noting(self) -> Iterator[list[Read]]:
+        """All that is asked meanwhile, be it new or not."""
+        before, log = self._logs, list[Read]()
+        self._logs = (*before, log)
+        try:
+            yield log
+        finally:
+            self._logs = before
 
 
 _value: Any = Scalar.__dict__["value"]  # the slot, below the property of `Watched`
@@ -67,6 +82,11 @@ class Watched(Scalar):
 
     def __hash__(self) -> int:
         return hash((self.value, self.expr))
+
+
+def unnoticed(x: Scalar) -> Plain:
+    """The value of a scalar, which is not noted."""
+    return _value.__get__(x)  # type: ignore[no-any-return]
 
 
 def glance(x: Scalar, *questions: Expr) -> Plain:

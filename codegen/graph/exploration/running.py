@@ -126,6 +126,7 @@ class ConfigurationClass:
     def _run(self, raw: Mapping[str, Json], reads: Reads) -> Outcome:
         with construction.deep_recursion():
             sought = self.interpreter.sought = set()
+            self.interpreter.reads = reads
             config = configuration.construct(self.interpreter, self.cls, raw, reads)
             found, asked = self.interpreter.predicates.all(), list(reads)
             seeding = configuration.Seeding()
@@ -165,7 +166,7 @@ class ConfigurationClass:
         interpreter.predicates = Predicates()
         interpreter.stage = 1
         interpreter.scope = interpreter.node = None
-        interpreter.sought = None
+        interpreter.sought = interpreter.reads = None
         interpreter.loops = 0
         interpreter.stack.clear()
 
