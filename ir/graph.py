@@ -154,7 +154,8 @@ class Scan:
 
     `args` are the first carried values, then tensors of which iteration i takes slice i of the axis in `axes`, then what all
     iterations take whole. The results of the body are what it carries on, then what is stacked along the axes in `stacked`;
-    so are those of the loop. The body knows the number of the iteration as the size `index`.
+    so are those of the loop. The body knows the number of the iteration as the size `index`. A loop that may have no
+    iteration says in `shapes` what it has stacked then.
     """
 
     body: Region
@@ -165,6 +166,7 @@ class Scan:
     axes: tuple[int, ...]
     stacked: tuple[int, ...]
     index: str
+    shapes: tuple[tuple[Expr, ...], ...] = ()
     span: Span | None = field(default=None, compare=False, repr=False)
 
 

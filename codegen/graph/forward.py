@@ -88,7 +88,7 @@ def trace_forward(built: Built, *, replay: bool = True, way: Attempt | None = No
         except CompileError as error:
             explained = blame.explain(built.interpreter, error)
             drawn = tuple(draws.found(built.model))
-            raise CompileError(*explained.diagnostics, *drawn) if drawn else explained from None
+            raise CompileError(*drawn, *explained.diagnostics) if drawn else explained from None
 
 
 _REFUSALS = frozenset(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from codegen.graph.sizes import may_be_none
 from codegen.graph.values import Frame, Node, Scalar, TensorValue, expr_of
 from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Local, leaves
 from ir.graph import (
@@ -513,9 +514,14 @@ class _Builder:
                 tuple(axes[j] for j in parts),
                 tuple(stacked[j] for j in kept),
                 str(index),
+                tuple(self.shape(end.results[len(nexts) + j]) for j in kept) if may_be_none(expr_of(length)) else (),  # type: ignore[arg-type]
                 frame.span,
             )
         )
+
+    def shape(self, value: TensorValue) -> tuple[Expr, ...]:
+        """The sizes of a value in the terms of this frame."""
+        return tuple(self.expr(expr_of(size), "int") for size in value.shape)
 
     def branch(self, frame: Frame) -> None:
         """Two ways that the size of the input chooses from, see branches.py."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from codegen.diagnostics import CompileError
 from codegen.graph.makers import makers_of
 from codegen.graph.objects import ModuleObject, Unknown
-from codegen.graph.regions import SCAN_BEGIN, SCAN_END, frames_of
+from codegen.graph.regions import SCAN_BEGIN, SCAN_END, frames_of, nodes_of
 from codegen.graph.scope import Scope
 from codegen.graph.shortcuts import reads_next
 from codegen.graph.sizes import USUAL
@@ -205,6 +205,8 @@ class _Arm:
 
     def does_nothing(self) -> bool:
         """Whether all is as it was where there are none."""
+        if not self.has_sizes():
+            return False
         pairs: list[tuple[TensorValue, TensorValue]] = []
         for holder, content in self.before.slots:
             now = _copied(holder)
@@ -223,6 +225,24 @@ class _Arm:
                 return False
         pairs += [(value, tensor.value) for tensor, value in self.before.tensors.values()]
         return self.equal([(a, b) for a, b in dict.fromkeys(pairs) if a is not b])
+
+    def has_sizes(self) -> bool:
+        """Whether all sizes are numbers where there are none: nothing is divided by how many there are."""
+        part = Frame("arm", "arm", None, None, None, body=self.items)
+        sizes = {
+            size.expr
+            for node, _ in nodes_of(part)
+            for value in node.results
+            for size in value.shape
+            if isinstance(size, Scalar) and leaves(size.expr) & {Dim("T")}
+        }
+        try:
+            for size in sizes:
+                if not any(isinstance(leaf, Dim) and leaf.name.startswith("@") for leaf in leaves(size)):
+                    _number(self.interpreter, size, self.lengths[0])
+        except ArithmeticError:
+            return False
+        return True
 
     def is_free(self, name: str) -> bool:
         """Whether nothing reads a variable before it is set again."""

@@ -205,7 +205,8 @@ _NEW, _PAST, _ALL = Dim("T"), Dim("P"), Dim("S")
 
 def _shorter(op: str, a: Expr, b: Expr) -> Expr | None:
     """`a op b` where terms cancel; None where nothing does, so that the source's own form stays."""
-    if not (_is_sum(a) or _is_sum(b) or {a, b} in ({_NEW, _PAST}, {_ALL, _NEW}, {_ALL, _PAST})):
+    is_less = op == "-" and isinstance(a, Apply) and a.op == "*" and b in a.args  # `2 * x - x`
+    if not (_is_sum(a) or _is_sum(b) or is_less or {a, b} in ({_NEW, _PAST}, {_ALL, _NEW}, {_ALL, _PAST})):
         return None
     left, right = polynomial_of(a), polynomial_of(b)
     sign = 1 if op == "+" else -1

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from codegen.graph.values import Scalar
-from ir.expressions import Dim
+from ir.expressions import Const, Dim, Environment, Expr, evaluate, leaves, substitute
 from ir.records import dataclass
 
 
@@ -77,6 +77,21 @@ _MOST = 5000  # tokens
 
 def _is_prime(number: int) -> bool:
     return number > 1 and all(number % factor for factor in range(2, int(number**0.5) + 1))
+
+
+def may_be_none(length: Expr) -> bool:
+    """Whether a number of blocks of tokens, or of those that they leave over, is zero for some number of tokens."""
+    if not any(isinstance(leaf, Dim) for leaf in leaves(length)):
+        return False
+    sizes: dict[Expr, Expr] = {leaf: Const(_SIZE) for leaf in leaves(length) if not isinstance(leaf, Dim)}
+    plain = substitute(length, sizes)
+    try:
+        return any(evaluate(plain, Environment(dims=dict.fromkeys("BTS", n))) == 0 for n in range(1, _LENGTHS))
+    except (LookupError, TypeError, ValueError, ArithmeticError):
+        return False
+
+
+_SIZE, _LENGTHS = 8, 600  # of what the configuration says, and of the tokens
 
 
 def numbers_in(value: object) -> Iterator[int]:

@@ -507,8 +507,24 @@ class BodyPrinter:
             if found is not None:
                 return found
             if isinstance(expr, Apply):
-                return apply_syntax(expr.op, [self.number(arg) for arg in expr.args])
+                return self.applied(expr)
         return to_syntax(expr, self.leaf)
+
+    def applied(self, expr: Apply) -> ast.expr:
+        """A number from its parts; where these are not at hand, a size of a parameter, read at the top."""
+        try:
+            return apply_syntax(expr.op, [self.number(arg) for arg in expr.args])
+        except Unspellable:
+            for param in self.region.params:
+                if isinstance(param, Value) and expr in param.shape:
+                    break
+            else:
+                raise
+        if expr not in self.number_names:
+            self.number_names[expr] = held = self.free_name(["size"])
+            self.dims_header[held] = (held, param.shape.index(expr))
+            self.dim_sources.setdefault(param.id, []).append(self.dims_header[held])
+        return ast.Name(self.number_names[expr], ast.Load())
 
     def reads_sizes(self, expr: Expr) -> bool:
         """Whether a number is read from the shape of a value rather than from the configuration."""

@@ -10,7 +10,7 @@ from codegen.diagnostics import CompileError, Diagnostic, Label
 from codegen.lowering.dialect import Dialect, name, unparse
 from codegen.lowering.printing import BodyPrinter, Pending, Scope, arguments, numbers_in, to_expr, values_in
 from codegen.lowering.states import start_of
-from ir.expressions import Apply, Const, Dim, Environment, Expr, evaluate, leaves, substitute
+from ir.expressions import Apply, Const, Dim, Expr, leaves
 from ir.graph import Branch, Number, Op, Operand, Region, Scan, SliceOf, Value, has_effect
 from ir.records import replace
 
@@ -192,12 +192,13 @@ def _print_loop(scope: Scope, node: Scan, printer: BodyPrinter) -> None:
     printer.statements += [ast.Assign([ast.Name(made, ast.Store())], ast.List([], ast.Load())) for made in lists]
     count = ast.Call(name("range"), [printer.number(node.length)], [])
     printer.statements.append(ast.For(ast.Name(index, ast.Store()), count, statements, []))
-    for result, made, axis in zip(stacks, lists, node.stacked, strict=True):
+    shapes = node.shapes or [None] * len(stacks)
+    for result, made, axis, shape in zip(stacks, lists, node.stacked, shapes, strict=True):
         at = -1 if axis == len(result.shape) - 1 else axis
         printer.names = {key: held for key, held in printer.names.items() if held != made}
         joined = f"torch.stack({made}, dim={at})" if scope.target.writes_in_place else f"jnp.stack({made}, axis={at})"
-        if _may_be_none(node.length):
-            given = (tuple(printer.number(size) for size in result.shape), printer.dtype(result.dtype))
+        if shape is not None:
+            given = (tuple(printer.number(size) for size in shape), printer.dtype(result.dtype))
             joined += f" if {made} else {unparse(scope.target.spell('zeros', given, printer.device()))}"
         printer.define((result,), ast.parse(joined, mode="eval").body, 2)
 
@@ -227,21 +228,6 @@ def _chosen(expr: Expr) -> Iterator[Expr]:
             yield from _chosen(arg)
     elif isinstance(expr, Apply):
         yield expr
-
-
-def _may_be_none(length: Expr) -> bool:
-    """Whether a loop over blocks of tokens, or those that they leave over, has no turns for some number of tokens."""
-    if not any(isinstance(leaf, Dim) for leaf in leaves(length)):
-        return False
-    sizes: dict[Expr, Expr] = {leaf: Const(_SIZE) for leaf in leaves(length) if not isinstance(leaf, Dim)}
-    plain = substitute(length, sizes)
-    try:
-        return any(evaluate(plain, Environment(dims=dict.fromkeys("BTS", n))) == 0 for n in range(1, _MOST))
-    except (LookupError, TypeError, ValueError, ArithmeticError):
-        return False
-
-
-_SIZE, _MOST = 8, 600  # of what the configuration says, and of the tokens
 
 
 def _with_axes(node: Scan) -> tuple[Scan, frozenset[Value]]:

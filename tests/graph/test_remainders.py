@@ -118,6 +118,10 @@ CHANGES = {
         "        outs.append(out)\n    return",
         "        outs.append(out)\n        outs.append(x)\n    return",
     ),
+    "a division by how many there are": (
+        "blocks(x[:, : n * count], state, n)",
+        "blocks(x[:, : n * count] + torch.zeros((length + 1) // count).sum(), state, n)",
+    ),
     "the list has another name too": ("    length, n", "    others = outs = []\n    length, n"),
 }
 
