@@ -341,14 +341,14 @@ def map_numbers(instance: Instance, change: Callable[[str, Expr], Expr]) -> Inst
                     nodes.append(Branch(condition, *arms, args, node.results, node.span))
         return replace(region, nodes=tuple(nodes))
 
+    def in_parameter(p: Parameter) -> Parameter:
+        if p.fill:
+            return _with_fill(p, change, in_region)
+        return replace(p, shape=tuple(map(change, AXES.get(len(p.shape), ("size",) * len(p.shape)), p.shape)))
+
     module = instance.module
-    parameters = tuple(
-        replace(p, shape=tuple(map(change, AXES.get(len(p.shape), ("size",) * len(p.shape)), p.shape)))
-        if not p.fill
-        else _with_fill(p, change, in_region)
-        for p in module.parameters
-    )
-    children = tuple((name, _map_layer(child, in_operand)) for name, child in module.children)
+    parameters = tuple(map(in_parameter, module.parameters))
+    children = tuple((name, _map_layer(child, in_operand, in_parameter)) for name, child in module.children)
     arguments = tuple((name, in_operand(value, name)) for name, value in arguments_used(module))
     changed = replace(module, parameters=parameters, children=children, arguments=arguments)
     methods = {name: [in_region(r) for r in regions] for name, regions in instance.methods.items()}
@@ -362,10 +362,13 @@ def _with_fill(
     return replace(p, shape=shape, fill=in_region(p.fill, "value") if p.fill else None)
 
 
-def _map_layer(child: Module, in_operand: Callable[[Operand, str], Operand]) -> Module:
-    """Numbers of a child that is a library layer (or a container of such) belong to the class that makes it."""
+def _map_layer(
+    child: Module, in_operand: Callable[[Operand, str], Operand], in_parameter: Callable[[Parameter], Parameter]
+) -> Module:
+    """Numbers of a child that is a library layer, or a container of such or of parameters, belong to the class that makes it."""
     if child.kind in CONTAINERS:
-        return replace(child, children=tuple((n, _map_layer(c, in_operand)) for n, c in child.children))
+        children = tuple((n, _map_layer(c, in_operand, in_parameter)) for n, c in child.children)
+        return replace(child, children=children, parameters=tuple(map(in_parameter, child.parameters)))
     if not child.kind:
         return child
     return replace(child, arguments=tuple((name, in_operand(value, name)) for name, value in arguments_used(child)))

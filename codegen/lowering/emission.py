@@ -330,8 +330,7 @@ class ClassWriter:
         if child.kind == "ParameterDict":
             items = ", ".join(f"{key!r}: {text}" for key, text in texts.items())
             return self.dialect.module_list(f"{{{items}}}", "named parameters")
-        count = self.emitter.count_of(where, len(texts))
-        if len(set(texts.values())) == 1 and not count.isdigit():
+        if len(set(texts.values())) == 1 and not (count := self.emitter.count_of(where, len(texts))).isdigit():
             return self.dialect.module_list(f"[{texts['0']} for layer in range({count})]", "parameters")
         return self.dialect.module_list(f"[{', '.join(texts.values())}]", "parameters")
 
