@@ -157,13 +157,13 @@ def literal(trace: Trace, data: object, *, dtype: object = None) -> Tensor:
         return cast(trace, data, wanted(trace, dtype, data.dtype))
     if isinstance(data, Range):
         return arange(trace, data.start, data.stop, data.step, dtype=dtype)
+    computed = _computed(trace, data, dtype)
+    if computed is not None:
+        return computed
     if isinstance(data, (list, tuple)) and (found := [x for x in _leaves(data) if isinstance(x, Tensor)]):
         return _stacked(trace, data, found, dtype)
     shape = _literal_shape(trace, data)
     kind = wanted(trace, dtype, _literal_type(trace, data))
-    computed = _computed(trace, data, kind)
-    if computed is not None:
-        return computed
     made = emit(trace, "tensor", (_whole(data) or _frozen(trace, data), kind), shape, kind)
     if not isinstance(data, (list, tuple)):
         trace.constants[made.value] = data
@@ -179,12 +179,13 @@ def _whole(data: object) -> Scalar | None:
     return Scalar(tuple(x.value for x in data), expr) if kept and data else None  # type: ignore[arg-type]
 
 
-def _computed(trace: Trace, data: object, kind: DType) -> Tensor | None:
-    """A list that follows from the place of its elements."""
+def _computed(trace: Trace, data: object, dtype: object) -> Tensor | None:
+    """A list that follows from the place of its elements, none of which is looked at."""
     from codegen.graph import formulas  # which makes tensors
 
     if not isinstance(data, formulas.Sequence) or data.changed() or not formulas.can_be_computed(data.formula):
         return None
+    kind = wanted(trace, dtype, _literal_type(trace, list(data.values.values())))
     return formulas.tensor_of(trace, data.formula, kind) if category(kind) is Category.FLOAT else None
 
 

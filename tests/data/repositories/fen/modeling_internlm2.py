@@ -214,7 +214,8 @@ class GroupedAttention(nn.Module):
         self._init_rope()
 
     def _init_rope(self):
-        if self.config.rope_scaling is None:
+        scaling = self.config.rope_scaling
+        if scaling is None or scaling.get("rope_type", scaling.get("type")) == "default":  # as releases spell none
             self.rotary_emb = AngleTable(
                 self.head_dim, max_position_embeddings=self.max_position_embeddings, base=self.config.rope_theta
             )
