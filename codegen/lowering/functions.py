@@ -121,7 +121,7 @@ class Functions:
 
     def name_of(self, wanted: str, region: Region) -> str:
         """The name of the helper that does what `region` does; two regions that read the same are one helper."""
-        base = wanted.lstrip("_") or "helper"
+        base = wanted.lstrip("_").removeprefix("torch_") or "helper"  # there is no other implementation to tell it from
         if base in self.reserved or keyword.iskeyword(base):
             base += "_"
         known = self.names.setdefault(base, [])
