@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.graph import blame, classes, counting, draws, expert_lists, histories, maskings, places, rope
+from codegen.graph import blame, classes, counting, draws, expert_lists, histories, lengths, maskings, places, rope
 from codegen.graph.construction import Built, deep_recursion, module_tree
 from codegen.graph.interpreter import Coincidence, Raised
 from codegen.graph.kept import Kept, UnsettledStates, check_start, handed_over, settle
@@ -355,6 +355,7 @@ def _trace(
     trace = interpreter.trace
     surroundings = Surroundings(cached, sizes, states=states or States(), filled=filled, kept=kept, begins=begins)
     run = _run(built, attempt, surroundings, replay=replay)
+    lengths.check(interpreter)
     parameters = run.parameters
     logits = _logits(interpreter, run.output)
     _check_positions(logits, surroundings)

@@ -931,6 +931,8 @@ def iterate(interp: Interpreter, value: Any, *, repeats: bool = False) -> Iterat
         case Tensor():
             size = value_of(value.shape[0])
             assert isinstance(size, int)
+            if size != value.shape[0]:
+                interp.trace.agreements.append((value.shape[0], size, interp.place()))
             return (tensor_ops.getitem(interp.tensor_span(), value, i) for i in range(size))
         case Foreign():
             return value.iterate(interp)
