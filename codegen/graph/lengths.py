@@ -10,12 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
 from codegen.graph.values import expr_of
-from ir.expressions import Dim, Environment, Expr, evaluate, leaves
+from ir.expressions import Apply, Const, Dim, Environment, Expr, evaluate, leaves
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter
 
-SIZES = ((2, 1, 0), (2, 3, 0), (1, 4, 0), (3, 8, 0), (3, 17, 0), (2, 1, 2), (1, 4, 5), (2, 2, 30), (1, 99_991, 0), (1, 1, 99_991))
+SIZES = (
+    (2, 1, 0),
+    (2, 3, 0),
+    (1, 4, 0),
+    (3, 8, 0),
+    (3, 17, 0),
+    (2, 1, 2),
+    (1, 4, 5),
+    (2, 2, 30),
+    (1, 99_991, 0),
+    (1, 1, 99_991),
+)
 """Rows of a batch, new tokens, and tokens in the cache."""
 _INPUT = frozenset({"B", "T", "P", "S"})
 HELP = "write it so that one computation serves every size, or compile a copy in which one of the ways is the only one"
@@ -28,14 +39,29 @@ def check(interpreter: Interpreter) -> None:
     """
     found: dict[Diagnostic, None] = {}
     for predicate in interpreter.predicates:
-        if predicate.stage == 2 and _varies(interpreter, (predicate.expr,)):
+        if predicate.stage == 2 and _is_plain(predicate.expr) and _varies(interpreter, (predicate.expr,)):
             found[_diagnostic("how many rows or tokens there are decides what is computed", predicate.span)] = None
     for a, b, span in interpreter.trace.agreements:
         first, second = expr_of(a), expr_of(b)
-        if first != second and _varies(interpreter, (first, second)):
+        if isinstance(a, int) != isinstance(b, int) and _varies(interpreter, (first, second)):
             found[_diagnostic("this is computed for one number of rows or tokens alone", span)] = None
     if found:
         raise CompileError(*found)
+
+
+def _is_plain(expr: Expr) -> bool:
+    """Whether the sizes of the input alone decide, and not how they compare with a size of the configuration, which may be a
+    limit that all inputs keep to, or how many tokens fill a block."""
+    return all(isinstance(leaf, Dim) for leaf in leaves(expr)) and not _is_one_token(expr)
+
+
+def _is_one_token(expr: Expr) -> bool:
+    """A question for the case of one token, which has its own rules."""
+    match expr:
+        case Apply("==" | "!=" | ">" | "<=" | ">=" | "<", (Dim("T" | "S" | "P"), Const(0 | 1 | 2))):
+            return True
+        case _:
+            return False
 
 
 def _varies(interpreter: Interpreter, exprs: tuple[Expr, ...]) -> bool:
