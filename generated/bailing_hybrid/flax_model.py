@@ -27,7 +27,7 @@ from .flax_mixers import Attention, Cache, DeltaAttention, State, causal_mask
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
-class DecoderLayer(nnx.Module):
+class LinearAttentionDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
         self.self_attn = DeltaAttention(cfg, layer, dtype=dtype, rngs=rngs)
@@ -45,7 +45,7 @@ class DecoderLayer(nnx.Module):
         return x + self.mlp(self.post_attention_layernorm(x)), kv
 
 
-class DecoderLayer2(nnx.Module):
+class FullAttentionDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
         self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
@@ -66,9 +66,9 @@ class Decoder(nnx.Module):
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.layers = stack_layers(
             lambda layer, rngs: (
-                DecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
+                LinearAttentionDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
                 if cfg.layer_types[layer] == "linear_attention"
-                else DecoderLayer2(cfg, layer, dtype=dtype, rngs=rngs)
+                else FullAttentionDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
             ),
             cfg,
             scan_layers,

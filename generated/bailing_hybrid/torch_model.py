@@ -23,7 +23,7 @@ from .torch_layers import MLP, RMSNorm, RotaryEmbedding
 from .torch_mixers import Attention, Cache, DeltaAttention, causal_mask
 
 
-class DecoderLayer(nn.Module):
+class LinearAttentionDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
@@ -37,7 +37,7 @@ class DecoderLayer(nn.Module):
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
-class DecoderLayer2(nn.Module):
+class FullAttentionDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
@@ -56,7 +56,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            DecoderLayer(cfg, layer) if kind == "linear_attention" else DecoderLayer2(cfg, layer)
+            LinearAttentionDecoderLayer(cfg, layer)
+            if kind == "linear_attention"
+            else FullAttentionDecoderLayer(cfg, layer)
             for layer, kind in enumerate(cfg.layer_types)
         )
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)

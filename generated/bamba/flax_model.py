@@ -25,7 +25,7 @@ from .flax_mixers import Attention, Cache, Mixer, State, causal_mask
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
-class DecoderLayer(nnx.Module):
+class MixerDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = layer in cfg.attn_layer_indices
         self.feed_forward = MLP(cfg, dtype=dtype, rngs=rngs)
@@ -39,7 +39,7 @@ class DecoderLayer(nnx.Module):
         return x + self.feed_forward(self.pre_ff_layernorm(x)), kv
 
 
-class DecoderLayer2(nnx.Module):
+class AttentionDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = layer in cfg.attn_layer_indices
         self.feed_forward = MLP(cfg, dtype=dtype, rngs=rngs)
@@ -60,9 +60,9 @@ class Decoder(nnx.Module):
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.layers = stack_layers(
             lambda layer, rngs: (
-                DecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
+                MixerDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
                 if layer not in cfg.attn_layer_indices
-                else DecoderLayer2(cfg, layer, dtype=dtype, rngs=rngs)
+                else AttentionDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
             ),
             cfg,
             scan_layers,
@@ -143,12 +143,12 @@ class Model(nnx.Module):
                 ),
                 recurrent=jnp.zeros((batch_size, cfg.mamba_n_heads, cfg.mamba_d_head, cfg.mamba_d_state), jnp.float32),
             )
-            if not kind
+            if layer not in cfg.attn_layer_indices
             else State(
                 k=jnp.zeros((batch_size, cfg.num_key_value_heads, max_length, cfg.head_dim), dtype),
                 v=jnp.zeros((batch_size, cfg.num_key_value_heads, max_length, cfg.head_dim), dtype),
             )
-            for kind in [layer in cfg.attn_layer_indices for layer in range(cfg.num_hidden_layers)]
+            for layer in range(cfg.num_hidden_layers)
         ]
         kv = stack_kv(kv, cfg) if self.scan_layers else kv
         valid = jnp.zeros((batch_size, max_length), bool)

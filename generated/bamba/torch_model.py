@@ -21,7 +21,7 @@ from .torch_layers import MLP, RMSNorm, RotaryEmbedding
 from .torch_mixers import Attention, Cache, Mixer, causal_mask
 
 
-class DecoderLayer(nn.Module):
+class MixerDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = layer in cfg.attn_layer_indices
@@ -35,7 +35,7 @@ class DecoderLayer(nn.Module):
         return x + self.feed_forward(self.pre_ff_layernorm(x))
 
 
-class DecoderLayer2(nn.Module):
+class AttentionDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = layer in cfg.attn_layer_indices
@@ -54,8 +54,8 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            DecoderLayer(cfg, layer) if not kind else DecoderLayer2(cfg, layer)
-            for layer, kind in enumerate([layer in cfg.attn_layer_indices for layer in range(cfg.num_hidden_layers)])
+            MixerDecoderLayer(cfg, layer) if layer not in cfg.attn_layer_indices else AttentionDecoderLayer(cfg, layer)
+            for layer in range(cfg.num_hidden_layers)
         )
         self.final_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
@@ -109,19 +109,15 @@ class Model(nn.Module):
                     cfg.mamba_expand * cfg.hidden_size + 2 * cfg.mamba_n_groups * cfg.mamba_d_state,
                     cfg.mamba_d_conv,
                 )
-                for layer, kind in enumerate(
-                    [layer in cfg.attn_layer_indices for layer in range(cfg.num_hidden_layers)]
-                )
-                if not kind
+                for layer in range(cfg.num_hidden_layers)
+                if layer not in cfg.attn_layer_indices
             },
             recurrent={
                 layer: x.new_zeros(
                     batch_size, cfg.mamba_n_heads, cfg.mamba_d_head, cfg.mamba_d_state, dtype=torch.float32
                 )
-                for layer, kind in enumerate(
-                    [layer in cfg.attn_layer_indices for layer in range(cfg.num_hidden_layers)]
-                )
-                if not kind
+                for layer in range(cfg.num_hidden_layers)
+                if layer not in cfg.attn_layer_indices
             },
         )
 

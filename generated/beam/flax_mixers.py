@@ -45,7 +45,7 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
 
 
-class Attention(nnx.Module):
+class SlidingAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.num_attention_heads = cfg.num_attention_heads
@@ -80,7 +80,7 @@ class Attention(nnx.Module):
         return self.o_proj(out.reshape(B, T, -1)), kv
 
 
-class Attention2(nnx.Module):
+class FullAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.num_attention_heads = cfg.num_attention_heads

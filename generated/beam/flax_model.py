@@ -31,15 +31,15 @@ from .flax_layers import (
     compute_attention_scaling,
     depth_scaled_residual_add,
 )
-from .flax_mixers import Attention, Attention2, Cache, causal_mask
+from .flax_mixers import Cache, FullAttention, SlidingAttention, causal_mask
 from .flax_stack import run_layers, stack_layers
 
 
-class DecoderLayer(nnx.Module):
+class SlidingAttentionDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
         self.layer = layer
-        self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
+        self.self_attn = SlidingAttention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = (
             MLP(cfg, dtype=dtype, rngs=rngs)
             if cfg.mlp_layer_types[layer] == "dense"
@@ -69,11 +69,11 @@ class DecoderLayer(nnx.Module):
         ), kv
 
 
-class DecoderLayer2(nnx.Module):
+class FullAttentionDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
         self.layer = layer
-        self.self_attn = Attention2(cfg, dtype=dtype, rngs=rngs)
+        self.self_attn = FullAttention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = MoE(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
@@ -104,9 +104,9 @@ class Decoder(nnx.Module):
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.layers = stack_layers(
             lambda layer, rngs: (
-                DecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
+                SlidingAttentionDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
                 if cfg.layer_types[layer] == "sliding_attention"
-                else DecoderLayer2(cfg, layer, dtype=dtype, rngs=rngs)
+                else FullAttentionDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
             ),
             cfg,
             scan_layers,

@@ -55,7 +55,7 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-class Attention(nn.Module):
+class SlidingAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim
@@ -92,7 +92,7 @@ class Attention(nn.Module):
         return self.o_proj(out.reshape(B, T, -1))
 
 
-class Attention2(nn.Module):
+class FullAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim

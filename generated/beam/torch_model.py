@@ -20,15 +20,15 @@ from . import torch_generation, weights
 from .config import Config
 from .torch_experts import MoE
 from .torch_layers import MLP, RMSNorm, RotaryEmbedding, compute_attention_scaling, depth_scaled_residual_add
-from .torch_mixers import Attention, Attention2, Cache, causal_mask
+from .torch_mixers import Cache, FullAttention, SlidingAttention, causal_mask
 
 
-class DecoderLayer(nn.Module):
+class SlidingAttentionDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
         self.layer = layer
-        self.self_attn = Attention(cfg, layer)
+        self.self_attn = SlidingAttention(cfg, layer)
         self.mlp = MLP(cfg) if cfg.mlp_layer_types[layer] == "dense" else MoE(cfg)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
@@ -52,12 +52,12 @@ class DecoderLayer(nn.Module):
         )
 
 
-class DecoderLayer2(nn.Module):
+class FullAttentionDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
         self.layer = layer
-        self.self_attn = Attention2(cfg, layer)
+        self.self_attn = FullAttention(cfg, layer)
         self.mlp = MoE(cfg)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
@@ -86,7 +86,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            DecoderLayer(cfg, layer) if kind == "sliding_attention" else DecoderLayer2(cfg, layer)
+            SlidingAttentionDecoderLayer(cfg, layer)
+            if kind == "sliding_attention"
+            else FullAttentionDecoderLayer(cfg, layer)
             for layer, kind in enumerate(cfg.layer_types)
         )
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)

@@ -117,7 +117,7 @@ class LearnedPositionalEmbedding(nnx.Module):
         return self.weight[...][positions]
 
 
-class DecoderAttention(nnx.Module):
+class SelfDecoderAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.k_proj = Linear(cfg.d_model, cfg.d_model, bias=False, dtype=dtype, rngs=rngs)
@@ -137,7 +137,7 @@ class DecoderAttention(nnx.Module):
         return self.out_proj(out), kv
 
 
-class DecoderAttention2(nnx.Module):
+class EncoderDecoderAttention(nnx.Module):
     """What a checkpoint holds, and text alone does not run through."""
 
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
@@ -149,9 +149,9 @@ class DecoderAttention2(nnx.Module):
 
 class DecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.self_attn = DecoderAttention(cfg, dtype=dtype, rngs=rngs)
+        self.self_attn = SelfDecoderAttention(cfg, dtype=dtype, rngs=rngs)
         self.self_attn_layer_norm = LayerNorm(cfg.d_model, dtype=dtype)
-        self.encoder_attn = DecoderAttention2(cfg, dtype=dtype, rngs=rngs)
+        self.encoder_attn = EncoderDecoderAttention(cfg, dtype=dtype, rngs=rngs)
         self.encoder_attn_layer_norm = LayerNorm(cfg.d_model, dtype=dtype)
         self.fc1 = Linear(cfg.d_model, cfg.decoder_ffn_dim, dtype=dtype, rngs=rngs)
         self.fc2 = Linear(cfg.decoder_ffn_dim, cfg.d_model, dtype=dtype, rngs=rngs)

@@ -84,7 +84,7 @@ class LearnedPositionalEmbedding(nn.Module):
         return F.embedding(positions, self.weight)
 
 
-class DecoderAttention(nn.Module):
+class SelfDecoderAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim
@@ -107,7 +107,7 @@ class DecoderAttention(nn.Module):
         return self.out_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class DecoderAttention2(nn.Module):
+class EncoderDecoderAttention(nn.Module):
     """What a checkpoint holds, and text alone does not run through."""
 
     def __init__(self, cfg: Config):
@@ -121,9 +121,9 @@ class DecoderAttention2(nn.Module):
 class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
-        self.self_attn = DecoderAttention(cfg, layer)
+        self.self_attn = SelfDecoderAttention(cfg, layer)
         self.self_attn_layer_norm = nn.LayerNorm(cfg.d_model)
-        self.encoder_attn = DecoderAttention2(cfg)
+        self.encoder_attn = EncoderDecoderAttention(cfg)
         self.encoder_attn_layer_norm = nn.LayerNorm(cfg.d_model)
         self.fc1 = nn.Linear(cfg.d_model, cfg.decoder_ffn_dim)
         self.fc2 = nn.Linear(cfg.decoder_ffn_dim, cfg.d_model)

@@ -112,7 +112,7 @@ class LearnedPositionalEmbedding(nnx.Module):
         return self.weight[...][positions]
 
 
-class Attention(nnx.Module):
+class SelfAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.k_proj = Linear(cfg.d_model, cfg.d_model, dtype=dtype, rngs=rngs)
@@ -132,7 +132,7 @@ class Attention(nnx.Module):
         return self.out_proj(out), kv
 
 
-class Attention2(nnx.Module):
+class EncoderAttention(nnx.Module):
     """What a checkpoint holds, and text alone does not run through."""
 
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
@@ -144,9 +144,9 @@ class Attention2(nnx.Module):
 
 class DecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
+        self.self_attn = SelfAttention(cfg, dtype=dtype, rngs=rngs)
         self.self_attn_layer_norm = LayerNorm(cfg.d_model, dtype=dtype)
-        self.encoder_attn = Attention2(cfg, dtype=dtype, rngs=rngs)
+        self.encoder_attn = EncoderAttention(cfg, dtype=dtype, rngs=rngs)
         self.encoder_attn_layer_norm = LayerNorm(cfg.d_model, dtype=dtype)
         self.fc1 = Linear(cfg.d_model, cfg.decoder_ffn_dim, dtype=dtype, rngs=rngs)
         self.fc2 = Linear(cfg.decoder_ffn_dim, cfg.d_model, dtype=dtype, rngs=rngs)

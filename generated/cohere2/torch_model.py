@@ -64,7 +64,7 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-class Attention(nn.Module):
+class SlidingAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim
@@ -91,11 +91,11 @@ class Attention(nn.Module):
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class DecoderLayer(nn.Module):
+class SlidingAttentionDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
-        self.self_attn = Attention(cfg, layer)
+        self.self_attn = SlidingAttention(cfg, layer)
         self.mlp = MLP(cfg)
         self.input_layernorm = LayerNorm(cfg.hidden_size, cfg.layer_norm_eps)
 
@@ -104,7 +104,7 @@ class DecoderLayer(nn.Module):
         return x + self.self_attn(normed, mask, cos, sin, cache) + self.mlp(normed)
 
 
-class Attention2(nn.Module):
+class FullAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim
@@ -127,11 +127,11 @@ class Attention2(nn.Module):
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class DecoderLayer2(nn.Module):
+class FullAttentionDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
-        self.self_attn = Attention2(cfg, layer)
+        self.self_attn = FullAttention(cfg, layer)
         self.mlp = MLP(cfg)
         self.input_layernorm = LayerNorm(cfg.hidden_size, cfg.layer_norm_eps)
 
@@ -145,7 +145,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            DecoderLayer(cfg, layer) if kind == "sliding_attention" else DecoderLayer2(cfg, layer)
+            SlidingAttentionDecoderLayer(cfg, layer)
+            if kind == "sliding_attention"
+            else FullAttentionDecoderLayer(cfg, layer)
             for layer, kind in enumerate(cfg.layer_types)
         )
         self.norm = LayerNorm(cfg.hidden_size, cfg.layer_norm_eps)

@@ -65,7 +65,7 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-class Attention(nn.Module):
+class FullAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim
@@ -89,11 +89,11 @@ class Attention(nn.Module):
         return self.o_proj(out.reshape(B, T, -1))
 
 
-class DecoderLayer(nn.Module):
+class FullAttentionDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
-        self.self_attn = Attention(cfg, layer)
+        self.self_attn = FullAttention(cfg, layer)
         self.mlp = MLP(cfg, cfg.intermediate_size) if layer in cfg.mlp_only_layers else SparseMoeBlock(cfg)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
@@ -103,7 +103,7 @@ class DecoderLayer(nn.Module):
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
-class Attention2(nn.Module):
+class SlidingAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim
@@ -129,11 +129,11 @@ class Attention2(nn.Module):
         return self.o_proj(out.reshape(B, T, -1))
 
 
-class DecoderLayer2(nn.Module):
+class SlidingAttentionDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
-        self.self_attn = Attention2(cfg, layer)
+        self.self_attn = SlidingAttention(cfg, layer)
         self.mlp = SparseMoeBlock(cfg)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
@@ -148,7 +148,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            DecoderLayer(cfg, layer) if kind == "full_attention" else DecoderLayer2(cfg, layer)
+            FullAttentionDecoderLayer(cfg, layer)
+            if kind == "full_attention"
+            else SlidingAttentionDecoderLayer(cfg, layer)
             for layer, kind in enumerate(cfg.layer_types)
         )
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)

@@ -118,10 +118,10 @@ class Text(nn.Module):
         self.register_buffer("per_layer_input_scale", per_layer_input_scale(), persistent=False)
         self.embed_tokens = TextScaledWordEmbedding(cfg.vocab_size, cfg.hidden_size, cfg.hidden_size**0.5)
         self.layers = nn.ModuleList(
-            TextDecoderLayer(cfg, layer) if not kind else TextDecoderLayer2(cfg, layer)
-            for layer, kind in enumerate(
-                [layer >= cfg.num_hidden_layers - cfg.num_kv_shared_layers for layer in range(cfg.num_hidden_layers)]
-            )
+            TextDecoderLayer(cfg, layer)
+            if layer < cfg.num_hidden_layers - cfg.num_kv_shared_layers
+            else TextDecoderLayer2(cfg, layer)
+            for layer in range(cfg.num_hidden_layers)
         )
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)

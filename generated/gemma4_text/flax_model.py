@@ -253,16 +253,16 @@ class Model(nnx.Module):
             )
             for heads, key_size, value_size in [
                 (cfg.num_key_value_heads, cfg.head_dim, cfg.head_dim)
-                if kind == ("sliding_attention", False)
+                if ((cfg.layer_types[layer], layer >= cfg.num_hidden_layers - cfg.num_kv_shared_layers))
+                == ("sliding_attention", False)
                 else (cfg.num_key_value_heads, cfg.head_dim_per_layer_overrides, cfg.head_dim_per_layer_overrides)
-                if kind == ("full_attention", False)
+                if ((cfg.layer_types[layer], layer >= cfg.num_hidden_layers - cfg.num_kv_shared_layers))
+                == ("full_attention", False)
                 else (cfg.num_key_value_heads, cfg.head_dim, cfg.head_dim)
-                if kind == ("sliding_attention", True)
+                if ((cfg.layer_types[layer], layer >= cfg.num_hidden_layers - cfg.num_kv_shared_layers))
+                == ("sliding_attention", True)
                 else (cfg.num_key_value_heads, cfg.head_dim, cfg.head_dim)
-                for kind in [
-                    (cfg.layer_types[layer], layer >= cfg.num_hidden_layers - cfg.num_kv_shared_layers)
-                    for layer in range(cfg.num_hidden_layers)
-                ]
+                for layer in range(cfg.num_hidden_layers)
             ]
         ]
         valid = jnp.zeros((batch_size, max_length), bool)

@@ -64,7 +64,7 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
 
 
-class TextAttention(nnx.Module):
+class SlidingTextAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.rms_norm_eps = cfg.rms_norm_eps
@@ -94,7 +94,7 @@ class TextAttention(nnx.Module):
         return self.o_proj(out), kv
 
 
-class TextAttention2(nnx.Module):
+class FullTextAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim_per_layer_overrides = cfg.head_dim_per_layer_overrides
         self.rms_norm_eps = cfg.rms_norm_eps
@@ -136,9 +136,9 @@ class TextDecoderLayer(nnx.Module):
         self.kind = cfg.layer_types[layer]
         self.layer_scalar = nnx.Variable(jnp.ones((1,), dtype))
         self.self_attn = (
-            TextAttention(cfg, dtype=dtype, rngs=rngs)
+            SlidingTextAttention(cfg, dtype=dtype, rngs=rngs)
             if cfg.layer_types[layer] == "sliding_attention"
-            else TextAttention2(cfg, dtype=dtype, rngs=rngs)
+            else FullTextAttention(cfg, dtype=dtype, rngs=rngs)
         )
         self.mlp = TextMLP(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)

@@ -71,7 +71,7 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-class TextAttention(nn.Module):
+class SlidingTextAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim
@@ -102,7 +102,7 @@ class TextAttention(nn.Module):
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class TextAttention2(nn.Module):
+class FullTextAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim_per_layer_overrides = cfg.head_dim_per_layer_overrides
@@ -139,7 +139,9 @@ class TextDecoderLayer(nn.Module):
         self.kind = cfg.layer_types[layer]
         self.layer_scalar = nn.Buffer(torch.ones(1))
         self.self_attn = (
-            TextAttention(cfg, layer) if cfg.layer_types[layer] == "sliding_attention" else TextAttention2(cfg, layer)
+            SlidingTextAttention(cfg, layer)
+            if cfg.layer_types[layer] == "sliding_attention"
+            else FullTextAttention(cfg, layer)
         )
         self.mlp = TextMLP(cfg)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)

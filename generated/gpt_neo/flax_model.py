@@ -50,7 +50,7 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
 
 
-class SelfAttention(nnx.Module):
+class GlobalSelfAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_heads = cfg.num_heads
         self.head_dim = cfg.head_dim
@@ -85,16 +85,16 @@ class SelfAttention(nnx.Module):
         return tensor.transpose(0, 2, 1, 3).reshape(B, T, self.hidden_size)
 
 
-class Attention(nnx.Module):
+class GlobalAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.attention = SelfAttention(cfg, dtype=dtype, rngs=rngs)
+        self.attention = GlobalSelfAttention(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array, mask: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
         out, kv = self.attention(x, mask, kv, start)
         return out, kv
 
 
-class SelfAttention2(nnx.Module):
+class LocalSelfAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_heads = cfg.num_heads
         self.head_dim = cfg.head_dim
@@ -129,9 +129,9 @@ class SelfAttention2(nnx.Module):
         return tensor.transpose(0, 2, 1, 3).reshape(B, T, self.hidden_size)
 
 
-class Attention2(nnx.Module):
+class LocalAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.attention = SelfAttention2(cfg, dtype=dtype, rngs=rngs)
+        self.attention = LocalSelfAttention(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array, mask: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
         out, kv = self.attention(x, mask, kv, start)
@@ -142,9 +142,9 @@ class Block(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.ln_1 = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_epsilon, dtype=dtype)
         self.attn = (
-            Attention(cfg, dtype=dtype, rngs=rngs)
+            GlobalAttention(cfg, dtype=dtype, rngs=rngs)
             if cfg.attention_layers[layer] == "global"
-            else Attention2(cfg, dtype=dtype, rngs=rngs)
+            else LocalAttention(cfg, dtype=dtype, rngs=rngs)
         )
         self.ln_2 = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_epsilon, dtype=dtype)
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)

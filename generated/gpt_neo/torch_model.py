@@ -59,7 +59,7 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-class SelfAttention(nn.Module):
+class GlobalSelfAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.layer = layer
@@ -94,16 +94,16 @@ class SelfAttention(nn.Module):
         return tensor.permute(0, 2, 1, 3).reshape(B, T, self.hidden_size)
 
 
-class Attention(nn.Module):
+class GlobalAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
-        self.attention = SelfAttention(cfg, layer)
+        self.attention = GlobalSelfAttention(cfg, layer)
 
     def forward(self, x: Tensor, mask: Tensor, cache: Cache | None, start: int) -> Tensor:
         return self.attention(x, mask, cache, start)
 
 
-class SelfAttention2(nn.Module):
+class LocalSelfAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.layer = layer
@@ -138,10 +138,10 @@ class SelfAttention2(nn.Module):
         return tensor.permute(0, 2, 1, 3).reshape(B, T, self.hidden_size)
 
 
-class Attention2(nn.Module):
+class LocalAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
-        self.attention = SelfAttention2(cfg, layer)
+        self.attention = LocalSelfAttention(cfg, layer)
 
     def forward(self, x: Tensor, mask: Tensor, cache: Cache | None, start: int) -> Tensor:
         return self.attention(x, mask, cache, start)
@@ -151,7 +151,9 @@ class Block(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.ln_1 = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_epsilon)
-        self.attn = Attention(cfg, layer) if cfg.attention_layers[layer] == "global" else Attention2(cfg, layer)
+        self.attn = (
+            GlobalAttention(cfg, layer) if cfg.attention_layers[layer] == "global" else LocalAttention(cfg, layer)
+        )
         self.ln_2 = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_epsilon)
         self.mlp = MLP(cfg)
 

@@ -105,11 +105,6 @@ class Config:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
-        if (2 * (hidden_size // num_attention_heads) - hidden_size // num_attention_heads) % 2:
-            problems.append(
-                "2 does not divide 2 * (hidden_size // num_attention_heads) - hidden_size // num_attention_heads: "
-                f"{2 * (hidden_size // num_attention_heads) - hidden_size // num_attention_heads!r}"
-            )
         problems.expect("num_hidden_layers", num_hidden_layers, 2)
         problems.expect("hidden_act", raw.get("hidden_act", "gelu"), "gelu")
         problems.expect(

@@ -48,12 +48,11 @@ class Linear(nnx.Module):
         return jnp.einsum("...D,FD->...F", x, self.kernel[...])
 
 
-def apply_rope_full_partial(x: Array, cos: Array, sin: Array) -> Array:
-    """The first R elements of a head turn, i with i + R/2."""
+def apply_rope_partial(x: Array, cos: Array, sin: Array) -> Array:
+    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
     R = cos.shape[-1]
     x, rest = x[..., :R], x[..., R:]
-    x1, x2 = jnp.split(x, 2, axis=-1)
-    return jnp.concatenate((x * cos + jnp.concatenate((-x2, x1), axis=-1) * sin, rest), axis=-1)
+    return jnp.concatenate((x * cos + jnp.roll(x, R // 2, axis=-1) * sin, rest), axis=-1)
 
 
 def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
@@ -89,8 +88,8 @@ class RotaryEmbedding(nnx.Module):
         self.cfg = cfg
 
     def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        freqs = positions[..., None].astype(jnp.float32) * inv_freq(self.cfg)
-        emb = jnp.concatenate((freqs, freqs), axis=-1)
+        angles = positions[:, None, :, None].astype(jnp.float32) * inv_freq(self.cfg)
+        emb = jnp.concatenate((-angles, angles), axis=-1)
         return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
 
 

@@ -27,7 +27,7 @@ from .flax_layers import (
     LayerNorm,
     Linear,
     RotaryEmbedding,
-    apply_rope_full_partial,
+    apply_rope_partial,
     attend,
     bias_dropout_add,
     merge_heads,
@@ -66,7 +66,6 @@ class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_attention_heads = cfg.num_attention_heads
         self.head_dim = cfg.head_dim
-        self.partial_rotary_factor = cfg.partial_rotary_factor
         self.query_key_value = Linear(cfg.hidden_size, 3 * cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.dense = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
@@ -75,20 +74,8 @@ class Attention(nnx.Module):
     ) -> tuple[Array, Any]:
         B, T = x.shape[:2]
         qkv = self.query_key_value(x).reshape(B, T, self.num_attention_heads, 3 * self.head_dim)
-        k = qkv[..., self.head_dim : 2 * self.head_dim].transpose(0, 2, 1, 3)
-        key_rot = k[..., : int(self.head_dim * self.partial_rotary_factor)]
-        cos = cos[:, None]
-        sin = sin[:, None]
-        joined = jnp.concatenate(
-            (
-                -key_rot[..., (2 * self.head_dim - self.head_dim) // 2 :],
-                key_rot[..., : (2 * self.head_dim - self.head_dim) // 2],
-            ),
-            axis=-1,
-        )
-        k2 = key_rot * cos + joined * sin
-        q = apply_rope_full_partial(qkv[..., : self.head_dim].transpose(0, 2, 1, 3), cos, sin)
-        k = jnp.concatenate((k2, k[..., int(self.head_dim * self.partial_rotary_factor) :]), axis=-1)
+        q = apply_rope_partial(qkv[..., : self.head_dim].transpose(0, 2, 1, 3), cos, sin)
+        k = apply_rope_partial(qkv[..., self.head_dim : 2 * self.head_dim].transpose(0, 2, 1, 3), cos, sin)
         v = qkv[..., 2 * self.head_dim :].transpose(0, 2, 1, 3)
         if kv is not None:
             kv = update(kv, k, v, start)
@@ -119,7 +106,6 @@ class Attention2(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_attention_heads = cfg.num_attention_heads
         self.head_dim = cfg.head_dim
-        self.partial_rotary_factor = cfg.partial_rotary_factor
         self.dense_bias = nnx.Param(jnp.zeros((cfg.hidden_size,), dtype))
         self.query_key_value = Linear(cfg.hidden_size, 3 * cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.dense = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
@@ -129,20 +115,8 @@ class Attention2(nnx.Module):
     ) -> tuple[Array, Any]:
         B, T = x.shape[:2]
         qkv = self.query_key_value(x).reshape(B, T, self.num_attention_heads, 3 * self.head_dim)
-        k = qkv[..., self.head_dim : 2 * self.head_dim].transpose(0, 2, 1, 3)
-        key_rot = k[..., : int(self.head_dim * self.partial_rotary_factor)]
-        cos = cos[:, None]
-        sin = sin[:, None]
-        joined = jnp.concatenate(
-            (
-                -key_rot[..., (2 * self.head_dim - self.head_dim) // 2 :],
-                key_rot[..., : (2 * self.head_dim - self.head_dim) // 2],
-            ),
-            axis=-1,
-        )
-        k2 = key_rot * cos + joined * sin
-        q = apply_rope_full_partial(qkv[..., : self.head_dim].transpose(0, 2, 1, 3), cos, sin)
-        k = jnp.concatenate((k2, k[..., int(self.head_dim * self.partial_rotary_factor) :]), axis=-1)
+        q = apply_rope_partial(qkv[..., : self.head_dim].transpose(0, 2, 1, 3), cos, sin)
+        k = apply_rope_partial(qkv[..., self.head_dim : 2 * self.head_dim].transpose(0, 2, 1, 3), cos, sin)
         v = qkv[..., 2 * self.head_dim :].transpose(0, 2, 1, 3)
         if kv is not None:
             kv = update(kv, k, v, start)

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from .config import Config
 
 
-def apply_rope_full_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """The first R elements of a head turn, i with i + R/2."""
+def apply_rope_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
     R = cos.shape[-1]
     x, rest = x[..., :R], x[..., R:]
-    x1, x2 = x.chunk(2, dim=-1)
-    return torch.cat((x * cos + torch.cat((-x2, x1), dim=-1) * sin, rest), dim=-1)
+    return torch.cat((torch.addcmul(x * cos, x.roll(R // 2, -1), sin), rest), dim=-1)
 
 
 def inv_freq(cfg: Config) -> Tensor:
@@ -40,8 +39,8 @@ class RotaryEmbedding(nn.Module):
         self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        freqs = positions[..., None].float() * self.inv_freq
-        emb = torch.cat((freqs, freqs), dim=-1)
+        angles = positions[:, None, :, None].float() * self.inv_freq
+        emb = torch.cat((-angles, angles), dim=-1)
         return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
 
 

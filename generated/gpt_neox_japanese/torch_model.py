@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
-from .torch_layers import MLP, RotaryEmbedding, apply_rope_full_partial, bias_dropout_add, merge_heads
+from .torch_layers import MLP, RotaryEmbedding, apply_rope_partial, bias_dropout_add, merge_heads
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -67,7 +67,6 @@ class Attention(nn.Module):
         super().__init__()
         self.num_attention_heads = cfg.num_attention_heads
         self.head_dim = cfg.head_dim
-        self.partial_rotary_factor = cfg.partial_rotary_factor
         self.layer = layer
         self.query_key_value = nn.Linear(cfg.hidden_size, 3 * cfg.hidden_size, bias=False)
         self.dense = nn.Linear(cfg.hidden_size, cfg.hidden_size, bias=False)
@@ -75,20 +74,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
         qkv = self.query_key_value(x).reshape(B, T, self.num_attention_heads, 3 * self.head_dim)
-        k = qkv[..., self.head_dim : 2 * self.head_dim].permute(0, 2, 1, 3)
-        key_rot = k[..., : int(self.head_dim * self.partial_rotary_factor)]
-        cos = cos[:, None]
-        sin = sin[:, None]
-        joined = torch.cat(
-            (
-                -key_rot[..., (2 * self.head_dim - self.head_dim) // 2 :],
-                key_rot[..., : (2 * self.head_dim - self.head_dim) // 2],
-            ),
-            dim=-1,
-        )
-        k2 = key_rot * cos + joined * sin
-        q = apply_rope_full_partial(qkv[..., : self.head_dim].permute(0, 2, 1, 3), cos, sin)
-        k = torch.cat((k2, k[..., int(self.head_dim * self.partial_rotary_factor) :]), dim=-1)
+        q = apply_rope_partial(qkv[..., : self.head_dim].permute(0, 2, 1, 3), cos, sin)
+        k = apply_rope_partial(qkv[..., self.head_dim : 2 * self.head_dim].permute(0, 2, 1, 3), cos, sin)
         v = qkv[..., 2 * self.head_dim :].permute(0, 2, 1, 3)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
@@ -119,7 +106,6 @@ class Attention2(nn.Module):
         super().__init__()
         self.num_attention_heads = cfg.num_attention_heads
         self.head_dim = cfg.head_dim
-        self.partial_rotary_factor = cfg.partial_rotary_factor
         self.layer = layer
         self.dense_bias = nn.Parameter(torch.zeros(cfg.hidden_size))
         self.query_key_value = nn.Linear(cfg.hidden_size, 3 * cfg.hidden_size, bias=False)
@@ -128,20 +114,8 @@ class Attention2(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
         qkv = self.query_key_value(x).reshape(B, T, self.num_attention_heads, 3 * self.head_dim)
-        k = qkv[..., self.head_dim : 2 * self.head_dim].permute(0, 2, 1, 3)
-        key_rot = k[..., : int(self.head_dim * self.partial_rotary_factor)]
-        cos = cos[:, None]
-        sin = sin[:, None]
-        joined = torch.cat(
-            (
-                -key_rot[..., (2 * self.head_dim - self.head_dim) // 2 :],
-                key_rot[..., : (2 * self.head_dim - self.head_dim) // 2],
-            ),
-            dim=-1,
-        )
-        k2 = key_rot * cos + joined * sin
-        q = apply_rope_full_partial(qkv[..., : self.head_dim].permute(0, 2, 1, 3), cos, sin)
-        k = torch.cat((k2, k[..., int(self.head_dim * self.partial_rotary_factor) :]), dim=-1)
+        q = apply_rope_partial(qkv[..., : self.head_dim].permute(0, 2, 1, 3), cos, sin)
+        k = apply_rope_partial(qkv[..., self.head_dim : 2 * self.head_dim].permute(0, 2, 1, 3), cos, sin)
         v = qkv[..., 2 * self.head_dim :].permute(0, 2, 1, 3)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
@@ -178,8 +152,8 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_in = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            Layer(cfg, layer) if not kind else Layer2(cfg, layer)
-            for layer, kind in enumerate([layer == cfg.num_hidden_layers - 1 for layer in range(cfg.num_hidden_layers)])
+            Layer(cfg, layer) if layer != cfg.num_hidden_layers - 1 else Layer2(cfg, layer)
+            for layer in range(cfg.num_hidden_layers)
         )
         self.final_layer_norm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)

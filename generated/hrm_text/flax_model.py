@@ -74,7 +74,7 @@ class DecoderLayer(nnx.Module):
         return x + self.mlp(hrm_text_rms_norm(x, self.rms_norm_eps)), kv
 
 
-class HrmTextStack(nnx.Module):
+class LHrmTextStack(nnx.Module):
     def __init__(self, cfg: Config, *, scan_layers: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.rms_norm_eps = cfg.rms_norm_eps
         self.layers = stack_layers(
@@ -139,7 +139,7 @@ class DecoderLayer2(nnx.Module):
         return x + self.mlp(hrm_text_rms_norm(x, self.rms_norm_eps)), kv
 
 
-class HrmTextStack2(nnx.Module):
+class HHrmTextStack(nnx.Module):
     def __init__(self, cfg: Config, *, scan_layers: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.rms_norm_eps = cfg.rms_norm_eps
         self.layers = stack_layers(
@@ -166,8 +166,8 @@ class Decoder(nnx.Module):
         self.z_L_init = nnx.Variable(jnp.ones((cfg.hidden_size,), dtype))
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.rotary_emb = RotaryEmbedding(cfg)
-        self.L_module = HrmTextStack(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
-        self.H_module = HrmTextStack2(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
+        self.L_module = LHrmTextStack(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
+        self.H_module = HHrmTextStack(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
 
     def __call__(
         self, ids: Array, positions: Array, mask: Array | None, kv: Any, start: Array | int

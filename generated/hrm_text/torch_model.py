@@ -58,7 +58,7 @@ class DecoderLayer(nn.Module):
         return x + self.mlp(hrm_text_rms_norm(x, self.rms_norm_eps))
 
 
-class HrmTextStack(nn.Module):
+class LHrmTextStack(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.rms_norm_eps = cfg.rms_norm_eps
@@ -112,7 +112,7 @@ class DecoderLayer2(nn.Module):
         return x + self.mlp(hrm_text_rms_norm(x, self.rms_norm_eps))
 
 
-class HrmTextStack2(nn.Module):
+class HHrmTextStack(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.rms_norm_eps = cfg.rms_norm_eps
@@ -137,8 +137,8 @@ class Decoder(nn.Module):
         self.z_L_init = nn.Parameter(torch.ones(cfg.hidden_size), requires_grad=False)
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.rotary_emb = RotaryEmbedding(cfg)
-        self.L_module = HrmTextStack(cfg)
-        self.H_module = HrmTextStack2(cfg)
+        self.L_module = LHrmTextStack(cfg)
+        self.H_module = HHrmTextStack(cfg)
 
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
         B, T = ids.shape[:2]

@@ -92,7 +92,7 @@ class Indexer(nnx.Module):
         return h.astype(jnp.int32), kv
 
 
-class Attention2(nnx.Module):
+class SharedAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.v_head_dim = cfg.v_head_dim
         self.qk_nope_head_dim = cfg.qk_nope_head_dim

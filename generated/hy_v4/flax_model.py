@@ -32,11 +32,11 @@ from .flax_layers import (
     apply_rope_full,
     eager_attention_forward,
 )
-from .flax_mixers import Attention2, Cache, Indexer, State, additive, causal_mask, update
+from .flax_mixers import Cache, Indexer, SharedAttention, State, additive, causal_mask, update
 from .flax_stack import run_layers, stack_layers
 
 
-class Attention(nnx.Module):
+class FullAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.v_head_dim = cfg.v_head_dim
         self.qk_nope_head_dim = cfg.qk_nope_head_dim
@@ -111,10 +111,10 @@ class Attention(nnx.Module):
         return h, v
 
 
-class DecoderLayer(nnx.Module):
+class FullDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.indexer_types[layer]
-        self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
+        self.self_attn = FullAttention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = (
             MLP(cfg, cfg.intermediate_size, dtype=dtype, rngs=rngs)
             if cfg.mlp_layer_types[layer] == "dense"
@@ -139,10 +139,10 @@ class DecoderLayer(nnx.Module):
         return x, topk_indices, kv
 
 
-class DecoderLayer2(nnx.Module):
+class SharedDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.indexer_types[layer]
-        self.self_attn = Attention2(cfg, dtype=dtype, rngs=rngs)
+        self.self_attn = SharedAttention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = MoE(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
@@ -169,9 +169,9 @@ class Decoder(nnx.Module):
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.layers = stack_layers(
             lambda layer, rngs: (
-                DecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
+                FullDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
                 if cfg.indexer_types[layer] == "full"
-                else DecoderLayer2(cfg, layer, dtype=dtype, rngs=rngs)
+                else SharedDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
             ),
             cfg,
             scan_layers,

@@ -102,7 +102,7 @@ class Indexer(nn.Module):
         return h.int()
 
 
-class Attention2(nn.Module):
+class SharedAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.v_head_dim = cfg.v_head_dim

@@ -27,10 +27,10 @@ from .torch_layers import (
     apply_rope_full,
     eager_attention_forward,
 )
-from .torch_mixers import Attention2, Cache, Indexer, additive, causal_mask
+from .torch_mixers import Cache, Indexer, SharedAttention, additive, causal_mask
 
 
-class Attention(nn.Module):
+class FullAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.v_head_dim = cfg.v_head_dim
@@ -100,11 +100,11 @@ class Attention(nn.Module):
         return k, v
 
 
-class DecoderLayer(nn.Module):
+class FullDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.indexer_types[layer]
-        self.self_attn = Attention(cfg, layer)
+        self.self_attn = FullAttention(cfg, layer)
         self.mlp = MLP(cfg, cfg.intermediate_size) if cfg.mlp_layer_types[layer] == "dense" else MoE(cfg)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
@@ -123,11 +123,11 @@ class DecoderLayer(nn.Module):
         return x, topk_indices
 
 
-class DecoderLayer2(nn.Module):
+class SharedDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.indexer_types[layer]
-        self.self_attn = Attention2(cfg, layer)
+        self.self_attn = SharedAttention(cfg, layer)
         self.mlp = MoE(cfg)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
@@ -154,7 +154,7 @@ class Decoder(nn.Module):
         self.hidden_size = cfg.hidden_size
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            DecoderLayer(cfg, layer) if kind == "full" else DecoderLayer2(cfg, layer)
+            FullDecoderLayer(cfg, layer) if kind == "full" else SharedDecoderLayer(cfg, layer)
             for layer, kind in enumerate(cfg.indexer_types)
         )
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)

@@ -72,7 +72,7 @@ def inkling2_softcap3(x: Array, final_logit_softcapping) -> Array:
     return jnp.tanh(x / final_logit_softcapping) * final_logit_softcapping
 
 
-class ShortConvolution(nnx.Module):
+class KSconvShortConvolution(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.swa_num_key_value_heads = cfg.swa_num_key_value_heads
         self.swa_head_dim = cfg.swa_head_dim
@@ -123,7 +123,7 @@ class ShortConvolution(nnx.Module):
         return h.astype(x.dtype), kv
 
 
-class ShortConvolution2(nnx.Module):
+class VSconvShortConvolution(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.swa_num_key_value_heads = cfg.swa_num_key_value_heads
         self.swa_head_dim = cfg.swa_head_dim
@@ -174,7 +174,7 @@ class ShortConvolution2(nnx.Module):
         return h.astype(x.dtype), kv
 
 
-class ShortConvolution3(nnx.Module):
+class PostAttentionShortConvolution(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
         self.conv_kernel_size = cfg.conv_kernel_size
@@ -217,7 +217,7 @@ class ShortConvolution3(nnx.Module):
         return h.astype(x.dtype), kv
 
 
-class ShortConvolution4(nnx.Module):
+class PostMlpShortConvolution(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
         self.conv_kernel_size = cfg.conv_kernel_size
@@ -260,7 +260,7 @@ class ShortConvolution4(nnx.Module):
         return h.astype(x.dtype), kv
 
 
-class DynamicShortConvolution(nnx.Module):
+class KSconvDynamicShortConvolution(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_key_value_heads = cfg.num_key_value_heads
         self.conv_kernel_size = cfg.conv_kernel_size
@@ -301,7 +301,7 @@ class DynamicShortConvolution(nnx.Module):
         return (h / math.sqrt(2 * self.conv_kernel_size + 1)).astype(x.dtype), kv
 
 
-class DynamicShortConvolution2(nnx.Module):
+class VSconvDynamicShortConvolution(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_key_value_heads = cfg.num_key_value_heads
         self.conv_kernel_size = cfg.conv_kernel_size

@@ -35,13 +35,13 @@ from .flax_layers import (
 )
 from .flax_mixers import (
     Cache,
-    DynamicShortConvolution,
-    DynamicShortConvolution2,
-    ShortConvolution,
-    ShortConvolution2,
-    ShortConvolution3,
-    ShortConvolution4,
+    KSconvDynamicShortConvolution,
+    KSconvShortConvolution,
+    PostAttentionShortConvolution,
+    PostMlpShortConvolution,
     State,
+    VSconvDynamicShortConvolution,
+    VSconvShortConvolution,
     additive,
     causal_mask,
     inkling2_softcap3,
@@ -61,8 +61,8 @@ class SlidingAttention(nnx.Module):
         self.v_proj = Linear(cfg.hidden_size, cfg.swa_num_key_value_heads * cfg.swa_head_dim, dtype=dtype, rngs=rngs)
         self.r_proj = Linear(cfg.hidden_size, cfg.swa_num_attention_heads * cfg.d_rel, dtype=dtype, rngs=rngs)
         self.o_proj = Linear(cfg.swa_num_attention_heads * cfg.swa_head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.k_sconv = ShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
-        self.v_sconv = ShortConvolution2(cfg, layer, dtype=dtype, rngs=rngs)
+        self.k_sconv = KSconvShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
+        self.v_sconv = VSconvShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
         self.rel_logits_proj = RelativeLogits(
             cfg,
             cfg.sliding_window_size,
@@ -111,8 +111,8 @@ class SlidingDecoderLayer(nnx.Module):
         self.mlp = SparseMoeBlock(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
-        self.post_attention_convolution = ShortConvolution3(cfg, layer, dtype=dtype, rngs=rngs)
-        self.post_mlp_convolution = ShortConvolution4(cfg, layer, dtype=dtype, rngs=rngs)
+        self.post_attention_convolution = PostAttentionShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
+        self.post_mlp_convolution = PostMlpShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
 
     def __call__(
         self, x: Array, block_states: Array, mask: Array, conv_mask: Array, kv: Any, start: Array | int
@@ -139,8 +139,8 @@ class FullAttention(nnx.Module):
         self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
         self.r_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.d_rel, dtype=dtype, rngs=rngs)
         self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.k_sconv = DynamicShortConvolution(cfg, dtype=dtype, rngs=rngs)
-        self.v_sconv = DynamicShortConvolution2(cfg, dtype=dtype, rngs=rngs)
+        self.k_sconv = KSconvDynamicShortConvolution(cfg, dtype=dtype, rngs=rngs)
+        self.v_sconv = VSconvDynamicShortConvolution(cfg, dtype=dtype, rngs=rngs)
         self.rel_logits_proj = RelativeLogits(
             cfg, cfg.rel_extent, cfg.rel_extent - 1, cfg.num_attention_heads, dtype=dtype, rngs=rngs
         )
@@ -203,8 +203,8 @@ class FullDecoderLayer(nnx.Module):
         self.k_input_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.v_input_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
-        self.post_attention_convolution = ShortConvolution3(cfg, layer, dtype=dtype, rngs=rngs)
-        self.post_mlp_convolution = ShortConvolution4(cfg, layer, dtype=dtype, rngs=rngs)
+        self.post_attention_convolution = PostAttentionShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
+        self.post_mlp_convolution = PostMlpShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
 
     def __call__(
         self,
@@ -244,8 +244,8 @@ class SlidingDecoderLayer2(nnx.Module):
         self.mlp = SparseMoeBlock(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
-        self.post_attention_convolution = ShortConvolution3(cfg, layer, dtype=dtype, rngs=rngs)
-        self.post_mlp_convolution = ShortConvolution4(cfg, layer, dtype=dtype, rngs=rngs)
+        self.post_attention_convolution = PostAttentionShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
+        self.post_mlp_convolution = PostMlpShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
 
     def __call__(
         self, x: Array, block_states: Array, mask: Array, conv_mask: Array, kv: Any, start: Array | int

@@ -107,7 +107,7 @@ def inkling2_softcap3(x: Tensor, final_logit_softcapping) -> Tensor:
     return torch.tanh(x / final_logit_softcapping) * final_logit_softcapping
 
 
-class ShortConvolution(nn.Module):
+class KSconvShortConvolution(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.layer = layer
@@ -163,7 +163,7 @@ class ShortConvolution(nn.Module):
         return h.to(x.dtype)
 
 
-class ShortConvolution2(nn.Module):
+class VSconvShortConvolution(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.layer = layer
@@ -219,7 +219,7 @@ class ShortConvolution2(nn.Module):
         return h.to(x.dtype)
 
 
-class ShortConvolution3(nn.Module):
+class PostAttentionShortConvolution(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.layer = layer
@@ -257,7 +257,7 @@ class ShortConvolution3(nn.Module):
         return h.to(x.dtype)
 
 
-class ShortConvolution4(nn.Module):
+class PostMlpShortConvolution(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.layer = layer
@@ -295,7 +295,7 @@ class ShortConvolution4(nn.Module):
         return h.to(x.dtype)
 
 
-class DynamicShortConvolution(nn.Module):
+class KSconvDynamicShortConvolution(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.num_key_value_heads = cfg.num_key_value_heads
@@ -325,7 +325,7 @@ class DynamicShortConvolution(nn.Module):
         return (h / math.sqrt(2 * self.conv_kernel_size + 1)).to(x.dtype)
 
 
-class DynamicShortConvolution2(nn.Module):
+class VSconvDynamicShortConvolution(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.num_key_value_heads = cfg.num_key_value_heads

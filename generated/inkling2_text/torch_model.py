@@ -31,12 +31,12 @@ from .torch_layers import (
 )
 from .torch_mixers import (
     Cache,
-    DynamicShortConvolution,
-    DynamicShortConvolution2,
-    ShortConvolution,
-    ShortConvolution2,
-    ShortConvolution3,
-    ShortConvolution4,
+    KSconvDynamicShortConvolution,
+    KSconvShortConvolution,
+    PostAttentionShortConvolution,
+    PostMlpShortConvolution,
+    VSconvDynamicShortConvolution,
+    VSconvShortConvolution,
     additive,
     causal_mask,
     inkling2_softcap3,
@@ -56,8 +56,8 @@ class SlidingAttention(nn.Module):
         self.v_proj = nn.Linear(cfg.hidden_size, cfg.swa_num_key_value_heads * cfg.swa_head_dim, bias=False)
         self.r_proj = nn.Linear(cfg.hidden_size, cfg.swa_num_attention_heads * cfg.d_rel, bias=False)
         self.o_proj = nn.Linear(cfg.swa_num_attention_heads * cfg.swa_head_dim, cfg.hidden_size, bias=False)
-        self.k_sconv = ShortConvolution(cfg, layer)
-        self.v_sconv = ShortConvolution2(cfg, layer)
+        self.k_sconv = KSconvShortConvolution(cfg, layer)
+        self.v_sconv = VSconvShortConvolution(cfg, layer)
         self.rel_logits_proj = RelativeLogits(
             cfg, cfg.sliding_window_size, cfg.sliding_window_size - 1, cfg.swa_num_attention_heads
         )
@@ -99,8 +99,8 @@ class SlidingDecoderLayer(nn.Module):
         self.mlp = SparseMoeBlock(cfg)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps)
-        self.post_attention_convolution = ShortConvolution3(cfg, layer)
-        self.post_mlp_convolution = ShortConvolution4(cfg, layer)
+        self.post_attention_convolution = PostAttentionShortConvolution(cfg, layer)
+        self.post_mlp_convolution = PostMlpShortConvolution(cfg, layer)
 
     def forward(
         self, x: Tensor, block_states: Tensor, mask: Tensor, conv_mask: Tensor, cache: Cache | None, start: int
@@ -129,8 +129,8 @@ class FullAttention(nn.Module):
         self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.r_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.d_rel, bias=False)
         self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False)
-        self.k_sconv = DynamicShortConvolution(cfg, layer)
-        self.v_sconv = DynamicShortConvolution2(cfg, layer)
+        self.k_sconv = KSconvDynamicShortConvolution(cfg, layer)
+        self.v_sconv = VSconvDynamicShortConvolution(cfg, layer)
         self.rel_logits_proj = RelativeLogits(cfg, cfg.rel_extent, cfg.rel_extent - 1, cfg.num_attention_heads)
         self.gate_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
         self.sink_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads, bias=False)
@@ -187,8 +187,8 @@ class FullDecoderLayer(nn.Module):
         self.k_input_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps)
         self.v_input_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps)
-        self.post_attention_convolution = ShortConvolution3(cfg, layer)
-        self.post_mlp_convolution = ShortConvolution4(cfg, layer)
+        self.post_attention_convolution = PostAttentionShortConvolution(cfg, layer)
+        self.post_mlp_convolution = PostMlpShortConvolution(cfg, layer)
 
     def forward(
         self,
@@ -227,8 +227,8 @@ class SlidingDecoderLayer2(nn.Module):
         self.mlp = SparseMoeBlock(cfg)
         self.input_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps)
-        self.post_attention_convolution = ShortConvolution3(cfg, layer)
-        self.post_mlp_convolution = ShortConvolution4(cfg, layer)
+        self.post_attention_convolution = PostAttentionShortConvolution(cfg, layer)
+        self.post_mlp_convolution = PostMlpShortConvolution(cfg, layer)
 
     def forward(
         self, x: Tensor, block_states: Tensor, mask: Tensor, conv_mask: Tensor, cache: Cache | None, start: int

@@ -64,7 +64,7 @@ def update(kv: State, k: Array, v: Array, start: Array | int) -> State:
     return kv._replace(k=write(kv.k, k.astype(kv.k.dtype)), v=write(kv.v, v.astype(kv.v.dtype)))
 
 
-class ShortConvolution(nnx.Module):
+class KSconvShortConvolution(nnx.Module):
     def __init__(self, cfg: Config, layer: int, in_channels: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.swa_num_key_value_heads = cfg.swa_num_key_value_heads
         self.swa_head_dim = cfg.swa_head_dim
@@ -110,7 +110,7 @@ class ShortConvolution(nnx.Module):
         return (h.swapaxes(1, 2) + residual).astype(x.dtype), kv
 
 
-class ShortConvolution2(nnx.Module):
+class VSconvShortConvolution(nnx.Module):
     def __init__(self, cfg: Config, layer: int, in_channels: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.swa_num_key_value_heads = cfg.swa_num_key_value_heads
         self.swa_head_dim = cfg.swa_head_dim
@@ -156,7 +156,7 @@ class ShortConvolution2(nnx.Module):
         return (h.swapaxes(1, 2) + residual).astype(x.dtype), kv
 
 
-class ShortConvolution3(nnx.Module):
+class AttnSconvShortConvolution(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
         self.conv_kernel_size = cfg.conv_kernel_size
@@ -198,7 +198,7 @@ class ShortConvolution3(nnx.Module):
         return (h.swapaxes(1, 2) + residual).astype(x.dtype), kv
 
 
-class ShortConvolution4(nnx.Module):
+class MlpSconvShortConvolution(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
         self.conv_kernel_size = cfg.conv_kernel_size

@@ -24,12 +24,12 @@ from .config import Config
 from .flax_experts import MoE
 from .flax_layers import MLP, Linear, NormedEmbedding, RelativeLogits, RMSNorm, attend_additive
 from .flax_mixers import (
+    AttnSconvShortConvolution,
     Cache,
-    ShortConvolution,
-    ShortConvolution2,
-    ShortConvolution3,
-    ShortConvolution4,
+    KSconvShortConvolution,
+    MlpSconvShortConvolution,
     State,
+    VSconvShortConvolution,
     additive,
     causal_mask,
     update,
@@ -37,7 +37,7 @@ from .flax_mixers import (
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
-class Attention(nnx.Module):
+class HybridSlidingAttention(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.swa_head_dim = cfg.swa_head_dim
         self.swa_num_attention_heads = cfg.swa_num_attention_heads
@@ -46,10 +46,10 @@ class Attention(nnx.Module):
         self.v_proj = Linear(cfg.hidden_size, cfg.swa_num_key_value_heads * cfg.swa_head_dim, dtype=dtype, rngs=rngs)
         self.r_proj = Linear(cfg.hidden_size, cfg.swa_num_attention_heads * cfg.d_rel, dtype=dtype, rngs=rngs)
         self.o_proj = Linear(cfg.swa_num_attention_heads * cfg.swa_head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.k_sconv = ShortConvolution(
+        self.k_sconv = KSconvShortConvolution(
             cfg, layer, cfg.swa_num_key_value_heads * cfg.swa_head_dim, dtype=dtype, rngs=rngs
         )
-        self.v_sconv = ShortConvolution2(
+        self.v_sconv = VSconvShortConvolution(
             cfg, layer, cfg.swa_num_key_value_heads * cfg.swa_head_dim, dtype=dtype, rngs=rngs
         )
         self.q_norm = RMSNorm(cfg.swa_head_dim, cfg.rms_norm_eps, dtype=dtype)
@@ -80,7 +80,7 @@ class Attention(nnx.Module):
         return self.o_proj(out.reshape(B, T, -1)), kv
 
 
-class Attention2(nnx.Module):
+class HybridAttention(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.num_attention_heads = cfg.num_attention_heads
@@ -91,8 +91,12 @@ class Attention2(nnx.Module):
         self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
         self.r_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.d_rel, dtype=dtype, rngs=rngs)
         self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.k_sconv = ShortConvolution(cfg, layer, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.v_sconv = ShortConvolution2(cfg, layer, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.k_sconv = KSconvShortConvolution(
+            cfg, layer, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs
+        )
+        self.v_sconv = VSconvShortConvolution(
+            cfg, layer, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs
+        )
         self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
         self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
         self.rel_logits_proj = RelativeLogits(
@@ -128,9 +132,9 @@ class DecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
         self.self_attn = (
-            Attention(cfg, layer, dtype=dtype, rngs=rngs)
+            HybridSlidingAttention(cfg, layer, dtype=dtype, rngs=rngs)
             if cfg.layer_types[layer] == "hybrid_sliding"
-            else Attention2(cfg, layer, dtype=dtype, rngs=rngs)
+            else HybridAttention(cfg, layer, dtype=dtype, rngs=rngs)
         )
         self.mlp = (
             MLP(cfg, dtype=dtype, rngs=rngs)
@@ -139,8 +143,8 @@ class DecoderLayer(nnx.Module):
         )
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
-        self.attn_sconv = ShortConvolution3(cfg, layer, dtype=dtype, rngs=rngs)
-        self.mlp_sconv = ShortConvolution4(cfg, layer, dtype=dtype, rngs=rngs)
+        self.attn_sconv = AttnSconvShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
+        self.mlp_sconv = MlpSconvShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array, mask: Array, conv_mask: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
         out, kv = self.self_attn(self.input_layernorm(x), mask, conv_mask, kv, start)

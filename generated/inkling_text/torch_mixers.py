@@ -102,7 +102,7 @@ def causal_conv1d_update4(
     return out.float()
 
 
-class ShortConvolution(nn.Module):
+class KSconvShortConvolution(nn.Module):
     def __init__(self, cfg: Config, layer: int, in_channels: int):
         super().__init__()
         self.layer = layer
@@ -147,7 +147,7 @@ class ShortConvolution(nn.Module):
         return (h.transpose(1, 2) + residual).to(x.dtype)
 
 
-class ShortConvolution2(nn.Module):
+class VSconvShortConvolution(nn.Module):
     def __init__(self, cfg: Config, layer: int, in_channels: int):
         super().__init__()
         self.layer = layer
@@ -192,7 +192,7 @@ class ShortConvolution2(nn.Module):
         return (h.transpose(1, 2) + residual).to(x.dtype)
 
 
-class ShortConvolution3(nn.Module):
+class AttnSconvShortConvolution(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.layer = layer
@@ -229,7 +229,7 @@ class ShortConvolution3(nn.Module):
         return (h.transpose(1, 2) + residual).to(x.dtype)
 
 
-class ShortConvolution4(nn.Module):
+class MlpSconvShortConvolution(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.layer = layer

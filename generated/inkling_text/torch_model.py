@@ -22,17 +22,17 @@ from .config import Config
 from .torch_experts import MoE
 from .torch_layers import MLP, NormedEmbedding, RelativeLogits, RMSNorm
 from .torch_mixers import (
+    AttnSconvShortConvolution,
     Cache,
-    ShortConvolution,
-    ShortConvolution2,
-    ShortConvolution3,
-    ShortConvolution4,
+    KSconvShortConvolution,
+    MlpSconvShortConvolution,
+    VSconvShortConvolution,
     additive,
     causal_mask,
 )
 
 
-class Attention(nn.Module):
+class HybridSlidingAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.swa_head_dim = cfg.swa_head_dim
@@ -43,8 +43,8 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(cfg.hidden_size, cfg.swa_num_key_value_heads * cfg.swa_head_dim, bias=False)
         self.r_proj = nn.Linear(cfg.hidden_size, cfg.swa_num_attention_heads * cfg.d_rel, bias=False)
         self.o_proj = nn.Linear(cfg.swa_num_attention_heads * cfg.swa_head_dim, cfg.hidden_size, bias=False)
-        self.k_sconv = ShortConvolution(cfg, layer, cfg.swa_num_key_value_heads * cfg.swa_head_dim)
-        self.v_sconv = ShortConvolution2(cfg, layer, cfg.swa_num_key_value_heads * cfg.swa_head_dim)
+        self.k_sconv = KSconvShortConvolution(cfg, layer, cfg.swa_num_key_value_heads * cfg.swa_head_dim)
+        self.v_sconv = VSconvShortConvolution(cfg, layer, cfg.swa_num_key_value_heads * cfg.swa_head_dim)
         self.q_norm = RMSNorm(cfg.swa_head_dim, cfg.rms_norm_eps)
         self.k_norm = RMSNorm(cfg.swa_head_dim, cfg.rms_norm_eps)
         self.rel_logits_proj = RelativeLogits(
@@ -71,7 +71,7 @@ class Attention(nn.Module):
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class Attention2(nn.Module):
+class HybridAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim
@@ -84,8 +84,8 @@ class Attention2(nn.Module):
         self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.r_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.d_rel, bias=False)
         self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False)
-        self.k_sconv = ShortConvolution(cfg, layer, cfg.num_key_value_heads * cfg.head_dim)
-        self.v_sconv = ShortConvolution2(cfg, layer, cfg.num_key_value_heads * cfg.head_dim)
+        self.k_sconv = KSconvShortConvolution(cfg, layer, cfg.num_key_value_heads * cfg.head_dim)
+        self.v_sconv = VSconvShortConvolution(cfg, layer, cfg.num_key_value_heads * cfg.head_dim)
         self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
         self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
         self.rel_logits_proj = RelativeLogits(cfg, cfg.rel_extent, cfg.rel_extent - 1, cfg.num_attention_heads)
@@ -123,12 +123,16 @@ class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
-        self.self_attn = Attention(cfg, layer) if cfg.layer_types[layer] == "hybrid_sliding" else Attention2(cfg, layer)
+        self.self_attn = (
+            HybridSlidingAttention(cfg, layer)
+            if cfg.layer_types[layer] == "hybrid_sliding"
+            else HybridAttention(cfg, layer)
+        )
         self.mlp = MLP(cfg) if cfg.mlp_layer_types[layer] == "dense" else MoE(cfg)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
-        self.attn_sconv = ShortConvolution3(cfg, layer)
-        self.mlp_sconv = ShortConvolution4(cfg, layer)
+        self.attn_sconv = AttnSconvShortConvolution(cfg, layer)
+        self.mlp_sconv = MlpSconvShortConvolution(cfg, layer)
 
     def forward(self, x: Tensor, mask: Tensor, conv_mask: Tensor, cache: Cache | None, start: int) -> Tensor:
         h = self.attn_sconv(self.self_attn(self.input_layernorm(x), mask, conv_mask, cache, start), conv_mask, cache)

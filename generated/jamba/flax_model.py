@@ -159,14 +159,12 @@ class Model(nnx.Module):
                     jnp.promote_types(dtype, jnp.float32),
                 ),
             )
-            if not kind
+            if layer % cfg.attn_layer_period != cfg.attn_layer_offset
             else State(
                 k=jnp.zeros((batch_size, cfg.num_key_value_heads, max_length, cfg.head_dim), dtype),
                 v=jnp.zeros((batch_size, cfg.num_key_value_heads, max_length, cfg.head_dim), dtype),
             )
-            for kind in [
-                layer % cfg.attn_layer_period == cfg.attn_layer_offset for layer in range(cfg.num_hidden_layers)
-            ]
+            for layer in range(cfg.num_hidden_layers)
         ]
         kv = stack_kv(kv, cfg) if self.scan_layers else kv
         valid = jnp.zeros((batch_size, max_length), bool)

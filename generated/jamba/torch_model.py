@@ -81,10 +81,10 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            MambaDecoderLayer(cfg, layer) if not kind else AttentionDecoderLayer(cfg, layer)
-            for layer, kind in enumerate(
-                [layer % cfg.attn_layer_period == cfg.attn_layer_offset for layer in range(cfg.num_hidden_layers)]
-            )
+            MambaDecoderLayer(cfg, layer)
+            if layer % cfg.attn_layer_period != cfg.attn_layer_offset
+            else AttentionDecoderLayer(cfg, layer)
+            for layer in range(cfg.num_hidden_layers)
         )
         self.final_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
@@ -130,10 +130,8 @@ class Model(nn.Module):
             torch.ones(batch_size, max_length, dtype=torch.bool, device=x.device),
             conv={
                 layer: x.new_zeros(batch_size, cfg.hidden_size * cfg.mamba_expand, cfg.mamba_d_conv)
-                for layer, kind in enumerate(
-                    [layer % cfg.attn_layer_period == cfg.attn_layer_offset for layer in range(cfg.num_hidden_layers)]
-                )
-                if not kind
+                for layer in range(cfg.num_hidden_layers)
+                if layer % cfg.attn_layer_period != cfg.attn_layer_offset
             },
             recurrent={
                 layer: x.new_zeros(
@@ -142,10 +140,8 @@ class Model(nn.Module):
                     cfg.mamba_d_state,
                     dtype=torch.promote_types(x.dtype, torch.float32),
                 )
-                for layer, kind in enumerate(
-                    [layer % cfg.attn_layer_period == cfg.attn_layer_offset for layer in range(cfg.num_hidden_layers)]
-                )
-                if not kind
+                for layer in range(cfg.num_hidden_layers)
+                if layer % cfg.attn_layer_period != cfg.attn_layer_offset
             },
         )
 

@@ -56,7 +56,7 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
 
 
-class Attention(nnx.Module):
+class SlidingAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
@@ -82,10 +82,10 @@ class Attention(nnx.Module):
         return self.o_proj(out), kv
 
 
-class DecoderLayer(nnx.Module):
+class SlidingAttentionDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
-        self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
+        self.self_attn = SlidingAttention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = SparseMoeBlock(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
@@ -101,7 +101,7 @@ class DecoderLayer(nnx.Module):
         return x + normed, kv
 
 
-class Attention2(nnx.Module):
+class FullAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
@@ -125,10 +125,10 @@ class Attention2(nnx.Module):
         return self.o_proj(out), kv
 
 
-class DecoderLayer2(nnx.Module):
+class FullAttentionDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
-        self.self_attn = Attention2(cfg, dtype=dtype, rngs=rngs)
+        self.self_attn = FullAttention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = SparseMoeBlock(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
@@ -147,9 +147,9 @@ class Decoder(nnx.Module):
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.layers = stack_layers(
             lambda layer, rngs: (
-                DecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
+                SlidingAttentionDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
                 if cfg.layer_types[layer] == "sliding_attention"
-                else DecoderLayer2(cfg, layer, dtype=dtype, rngs=rngs)
+                else FullAttentionDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
             ),
             cfg,
             scan_layers,

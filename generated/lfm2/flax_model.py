@@ -106,7 +106,7 @@ class ShortConv(nnx.Module):
         return self.out_proj((C * x).swapaxes(1, 2)), kv
 
 
-class DecoderLayer(nnx.Module):
+class ConvDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
         self.conv = ShortConv(cfg, layer, dtype=dtype, rngs=rngs)
@@ -146,7 +146,7 @@ class Attention(nnx.Module):
         return self.out_proj(out), kv
 
 
-class DecoderLayer2(nnx.Module):
+class FullAttentionDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
         self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
@@ -167,9 +167,9 @@ class Decoder(nnx.Module):
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.layers = stack_layers(
             lambda layer, rngs: (
-                DecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
+                ConvDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
                 if cfg.layer_types[layer] == "conv"
-                else DecoderLayer2(cfg, layer, dtype=dtype, rngs=rngs)
+                else FullAttentionDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
             ),
             cfg,
             scan_layers,

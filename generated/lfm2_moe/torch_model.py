@@ -113,7 +113,7 @@ class ShortConv(nn.Module):
         return self.out_proj((C * x).transpose(1, 2))
 
 
-class DecoderLayer(nn.Module):
+class ConvDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
@@ -154,7 +154,7 @@ class Attention(nn.Module):
         return self.out_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class DecoderLayer2(nn.Module):
+class FullAttentionDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
@@ -173,7 +173,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            DecoderLayer(cfg, layer) if kind == "conv" else DecoderLayer2(cfg, layer)
+            ConvDecoderLayer(cfg, layer) if kind == "conv" else FullAttentionDecoderLayer(cfg, layer)
             for layer, kind in enumerate(cfg.layer_types)
         )
         self.pos_emb = RotaryEmbedding(cfg)

@@ -25,7 +25,7 @@ from .flax_mixers import Attention, Cache, ShortConv, State, causal_mask
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
-class DecoderLayer(nnx.Module):
+class ShortConvDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
         self.conv = ShortConv(cfg, layer, dtype=dtype, rngs=rngs)
@@ -42,7 +42,7 @@ class DecoderLayer(nnx.Module):
         return x + normed, kv
 
 
-class DecoderLayer2(nnx.Module):
+class AttentionDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
         self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
@@ -66,9 +66,9 @@ class Decoder(nnx.Module):
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.layers = stack_layers(
             lambda layer, rngs: (
-                DecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
+                ShortConvDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
                 if cfg.layer_types[layer] == "conv"
-                else DecoderLayer2(cfg, layer, dtype=dtype, rngs=rngs)
+                else AttentionDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
             ),
             cfg,
             scan_layers,

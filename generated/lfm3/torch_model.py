@@ -21,7 +21,7 @@ from .torch_layers import MLP, RMSNorm, RotaryEmbedding
 from .torch_mixers import Attention, Cache, ShortConv, causal_mask
 
 
-class DecoderLayer(nn.Module):
+class ShortConvDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
@@ -39,7 +39,7 @@ class DecoderLayer(nn.Module):
         return x + normed
 
 
-class DecoderLayer2(nn.Module):
+class AttentionDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
@@ -62,7 +62,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            DecoderLayer(cfg, layer) if kind == "conv" else DecoderLayer2(cfg, layer)
+            ShortConvDecoderLayer(cfg, layer) if kind == "conv" else AttentionDecoderLayer(cfg, layer)
             for layer, kind in enumerate(cfg.layer_types)
         )
         self.rotary_emb = RotaryEmbedding(cfg)

@@ -47,7 +47,7 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
 
 
-class TextAttention(nnx.Module):
+class ChunkedTextAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.rms_norm_eps = cfg.rms_norm_eps
@@ -75,7 +75,7 @@ class TextAttention(nnx.Module):
         return self.o_proj(out), kv
 
 
-class TextAttention2(nnx.Module):
+class FullTextAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.floor_scale = cfg.floor_scale

@@ -21,14 +21,14 @@ from jax import Array
 from . import flax_generation, sharding, weights
 from .config import Config
 from .flax_layers import Embed, Linear, TextMLP, TextMoe, TextRMSNorm, TextRotaryEmbedding
-from .flax_mixers import Cache, TextAttention, TextAttention2, causal_mask
+from .flax_mixers import Cache, ChunkedTextAttention, FullTextAttention, causal_mask
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
 class TextDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.no_rope_layers[layer]
-        self.self_attn = TextAttention(cfg, dtype=dtype, rngs=rngs)
+        self.self_attn = ChunkedTextAttention(cfg, dtype=dtype, rngs=rngs)
         self.feed_forward = TextMLP(cfg, cfg.intermediate_size_mlp, dtype=dtype, rngs=rngs)
         self.input_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
@@ -45,7 +45,7 @@ class TextDecoderLayer2(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.no_rope_layers[layer]
         self.hidden_size = cfg.hidden_size
-        self.self_attn = TextAttention(cfg, dtype=dtype, rngs=rngs)
+        self.self_attn = ChunkedTextAttention(cfg, dtype=dtype, rngs=rngs)
         self.feed_forward = TextMoe(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
@@ -63,7 +63,7 @@ class TextDecoderLayer3(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.no_rope_layers[layer]
         self.hidden_size = cfg.hidden_size
-        self.self_attn = TextAttention2(cfg, dtype=dtype, rngs=rngs)
+        self.self_attn = FullTextAttention(cfg, dtype=dtype, rngs=rngs)
         self.feed_forward = TextMoe(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)

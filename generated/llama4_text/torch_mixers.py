@@ -57,7 +57,7 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-class TextAttention(nn.Module):
+class ChunkedTextAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim
@@ -86,7 +86,7 @@ class TextAttention(nn.Module):
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class TextAttention2(nn.Module):
+class FullTextAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from . import torch_generation, weights
 from .config import Config
 from .torch_layers import TextMLP, TextMoe, TextRMSNorm, TextRotaryEmbedding
-from .torch_mixers import Cache, TextAttention, TextAttention2, causal_mask
+from .torch_mixers import Cache, ChunkedTextAttention, FullTextAttention, causal_mask
 
 
 class TextDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.no_rope_layers[layer]
-        self.self_attn = TextAttention(cfg, layer)
+        self.self_attn = ChunkedTextAttention(cfg, layer)
         self.feed_forward = TextMLP(cfg, cfg.intermediate_size_mlp)
         self.input_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
@@ -40,7 +40,7 @@ class TextDecoderLayer2(nn.Module):
         super().__init__()
         self.kind = cfg.no_rope_layers[layer]
         self.hidden_size = cfg.hidden_size
-        self.self_attn = TextAttention(cfg, layer)
+        self.self_attn = ChunkedTextAttention(cfg, layer)
         self.feed_forward = TextMoe(cfg)
         self.input_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
@@ -56,7 +56,7 @@ class TextDecoderLayer3(nn.Module):
         super().__init__()
         self.kind = cfg.no_rope_layers[layer]
         self.hidden_size = cfg.hidden_size
-        self.self_attn = TextAttention2(cfg, layer)
+        self.self_attn = FullTextAttention(cfg, layer)
         self.feed_forward = TextMoe(cfg)
         self.input_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps)

@@ -70,7 +70,7 @@ class SinusoidalPositionalEmbedding(nn.Module):
         return F.embedding(positions, self.weight)
 
 
-class Attention(nn.Module):
+class SelfAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim
@@ -93,7 +93,7 @@ class Attention(nn.Module):
         return self.out_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class Attention2(nn.Module):
+class EncoderAttention(nn.Module):
     """What a checkpoint holds, and text alone does not run through."""
 
     def __init__(self, cfg: Config):
@@ -107,9 +107,9 @@ class Attention2(nn.Module):
 class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
-        self.self_attn = Attention(cfg, layer)
+        self.self_attn = SelfAttention(cfg, layer)
         self.self_attn_layer_norm = nn.LayerNorm(cfg.d_model)
-        self.encoder_attn = Attention2(cfg)
+        self.encoder_attn = EncoderAttention(cfg)
         self.encoder_attn_layer_norm = nn.LayerNorm(cfg.d_model)
         self.fc1 = nn.Linear(cfg.d_model, cfg.decoder_ffn_dim)
         self.fc2 = nn.Linear(cfg.decoder_ffn_dim, cfg.d_model)

@@ -67,7 +67,7 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
 
 
-class Attention(nnx.Module):
+class FullAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.v_head_dim = cfg.v_head_dim
@@ -90,7 +90,7 @@ class Attention(nnx.Module):
         return self.o_proj(eager_attention_forward(q, k, v, mask, self.head_dim**-0.5).reshape(B, T, -1)), kv
 
 
-class Attention2(nnx.Module):
+class SlidingAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.v_head_dim = cfg.v_head_dim
@@ -120,9 +120,9 @@ class DecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
         self.self_attn = (
-            Attention(cfg, dtype=dtype, rngs=rngs)
+            FullAttention(cfg, dtype=dtype, rngs=rngs)
             if cfg.layer_types[layer] == "full_attention"
-            else Attention2(cfg, dtype=dtype, rngs=rngs)
+            else SlidingAttention(cfg, dtype=dtype, rngs=rngs)
         )
         self.mlp = (
             MLP(cfg, dtype=dtype, rngs=rngs)

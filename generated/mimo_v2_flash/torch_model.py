@@ -73,7 +73,7 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-class Attention(nn.Module):
+class FullAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim
@@ -97,7 +97,7 @@ class Attention(nn.Module):
         return self.o_proj(eager_attention_forward(q, k, v, mask, self.head_dim**-0.5).reshape(B, T, -1))
 
 
-class Attention2(nn.Module):
+class SlidingAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim
@@ -128,7 +128,9 @@ class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layer_types[layer]
-        self.self_attn = Attention(cfg, layer) if cfg.layer_types[layer] == "full_attention" else Attention2(cfg, layer)
+        self.self_attn = (
+            FullAttention(cfg, layer) if cfg.layer_types[layer] == "full_attention" else SlidingAttention(cfg, layer)
+        )
         self.mlp = MLP(cfg) if cfg.mlp_layer_types[layer] == "dense" else MoE(cfg)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)

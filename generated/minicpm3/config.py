@@ -22,8 +22,11 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rms_norm_eps": (float, int),
     "tie_word_embeddings": (bool,),
     "rope_parameters": (dict, type(None)),
+    "rope_parameters.long_factor": (list,),
+    "rope_parameters.original_max_position_embeddings": (float, int),
     "rope_parameters.rope_theta": (float, int),
     "rope_parameters.rope_type": (str,),
+    "rope_parameters.short_factor": (list,),
     "rope_parameters.type": (str,),
     "attention_bias": (bool,),
     "mlp_bias": (bool,),
@@ -40,7 +43,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rope_scaling.original_max_position_embeddings": (float, int),
     "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
-    "rope_scaling.short_factor": (list, type(None)),
+    "rope_scaling.short_factor": (list,),
     "rope_scaling.type": (str,),
     "rope_theta": (float, int),
 }
@@ -56,7 +59,7 @@ class Config:
     num_hidden_layers: int = 3  # L
     num_attention_heads: int = 4
     max_position_embeddings: int = 64
-    original_max_position_embeddings: int = 32
+    original_max_position_embeddings: float = 32.0
     head_dim: int = 8
     kv_lora_rank: int = 14  # J
     q_lora_rank: int = 20  # Q
@@ -66,16 +69,10 @@ class Config:
     scale_emb: float = 12.0
     dim_model_base: int = 32
     rms_norm_eps: float = 0.001
-    long_factor: float = 1.1
-    rope_parameters_long_factor_1: float = 1.5
-    rope_parameters_long_factor_2: float = 2.5
-    rope_parameters_long_factor_3: float = 4.0
     rope_theta: float = 10000.0
-    short_factor: float = 1.0
-    rope_parameters_short_factor_1: float = 1.05
-    rope_parameters_short_factor_2: float = 1.1
-    rope_parameters_short_factor_3: float = 1.2
     scale_depth: float = 1.4
+    long_factor: tuple[float, ...] = (1.1, 1.5, 2.5, 4.0)
+    short_factor: tuple[float, ...] = (1.0, 1.05, 1.1, 1.2)
     tie_word_embeddings: bool = True
 
     @classmethod
@@ -97,6 +94,7 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
+        rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
         hidden_size = raw.get("hidden_size", 2560)
         num_hidden_layers = raw.get("num_hidden_layers", 62)
         num_attention_heads = raw.get("num_attention_heads", 40)
@@ -104,7 +102,11 @@ class Config:
         head_dim = raw.get("qk_rope_head_dim", 32)
         q_lora_rank = raw.get("q_lora_rank", 768)
         qk_rope_head_dim = head_dim
-        original_max_position_embeddings = 32
+        original_max_position_embeddings = (
+            raw["rope_scaling"].get("original_max_position_embeddings", max_position_embeddings)
+            if raw.get("rope_scaling")
+            else (raw.get("rope_parameters") or {}).get("original_max_position_embeddings", max_position_embeddings)
+        )
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads", 40) is None else raw.get("num_key_value_heads", 40)
         )
@@ -122,16 +124,6 @@ class Config:
             v_head_dim=hidden_size // num_attention_heads if raw.get("v_head_dim") is None else raw["v_head_dim"],
         )
         problems.expect("model_type", raw.get("model_type", "minicpm3"), "minicpm3")
-        problems.expect(
-            "rope_scaling",
-            raw.get("rope_scaling"),
-            {
-                "long_factor": [1.1, 1.5, 2.5, 4.0],
-                "original_max_position_embeddings": 32,
-                "short_factor": [1.0, 1.05, 1.1, 1.2],
-                "type": "longrope",
-            },
-        )
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if raw.get("qk_rope_head_dim", 32) is None:
             problems.append(
@@ -155,16 +147,20 @@ class Config:
         if q_lora_rank is None:
             problems.append("q_lora_rank is None; this code was compiled for a value")
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
-        problems.expect("rope_parameters.rope_type", "longrope", "longrope")
-        if "mscale_all_dim" in (raw.get("rope_scaling") or {}):
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "longrope",
+        )
+        if "mscale_all_dim" in rope_parameters:
             problems.append("rope_parameters.mscale_all_dim is given; this code was compiled without it")
         problems.expect("mlp_bias", raw.get("mlp_bias", False), False)
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
-        if raw.get("partial_rotary_factor") is not None or "partial_rotary_factor" in (raw.get("rope_scaling") or {}):
+        if "partial_rotary_factor" in rope_parameters or raw.get("partial_rotary_factor") is not None:
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
-        if "factor" in (raw.get("rope_scaling") or {}):
+        if "factor" in rope_parameters:
             problems.append("rope_parameters.factor is given; this code was compiled without it")
-        if "attention_factor" in (raw.get("rope_scaling") or {}):
+        if "attention_factor" in rope_parameters:
             problems.append("rope_parameters.attention_factor is given; this code was compiled without it")
         if max_position_embeddings / original_max_position_embeddings <= 1.0:
             problems.append(
@@ -186,6 +182,25 @@ class Config:
                 "qk_rope_head_dim is not (head_dim + 1) // 2 + (head_dim + 1) // 2: "
                 f"{(qk_rope_head_dim, (head_dim + 1) // 2 + (head_dim + 1) // 2)!r}"
             )
+        if (
+            (
+                raw.get("rope_scaling")
+                and "original_max_position_embeddings" not in raw["rope_scaling"]
+                and (raw["rope_scaling"].get("rope_type") not in ["llama3", "yarn", "longrope"])
+            )
+            or (
+                not raw.get("rope_scaling")
+                and raw.get("rope_parameters")
+                and ("original_max_position_embeddings" not in raw["rope_parameters"])
+                and (raw["rope_parameters"].get("rope_type") not in ["llama3", "yarn", "longrope"])
+            )
+            or (not raw.get("rope_scaling") and (not raw.get("rope_parameters")))
+        ):
+            problems.append("rope_parameters.original_max_position_embeddings is missing")
+        if "long_factor" not in rope_parameters:
+            problems.append("rope_parameters.long_factor is missing")
+        if "short_factor" not in rope_parameters:
+            problems.append("rope_parameters.short_factor is missing")
         _refuse(problems)
         return cls(
             **sizes,
@@ -194,18 +209,12 @@ class Config:
             scale_emb=raw.get("scale_emb", 12),
             dim_model_base=hidden_size if raw.get("dim_model_base", 256) is None else raw.get("dim_model_base", 256),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
-            long_factor=1.1,
-            rope_parameters_long_factor_1=1.5,
-            rope_parameters_long_factor_2=2.5,
-            rope_parameters_long_factor_3=4.0,
-            rope_theta=raw.get("rope_theta", 10000.0),
-            short_factor=1.0,
-            rope_parameters_short_factor_1=1.05,
-            rope_parameters_short_factor_2=1.1,
-            rope_parameters_short_factor_3=1.2,
+            rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             scale_depth=math.sqrt(num_hidden_layers)
             if raw.get("scale_depth", 1.4) is None
             else raw.get("scale_depth", 1.4),
+            long_factor=tuple(rope_parameters.get("long_factor")),
+            short_factor=tuple(rope_parameters.get("short_factor")),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
 

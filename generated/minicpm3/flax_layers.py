@@ -43,31 +43,13 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
 
 
 def long_inv_freq(cfg: Config) -> Array:
-    ext_factors = jnp.array(
-        (
-            cfg.long_factor,
-            cfg.rope_parameters_long_factor_1,
-            cfg.rope_parameters_long_factor_2,
-            cfg.rope_parameters_long_factor_3,
-        ),
-        dtype=jnp.float32,
-    )
     inv_freq_shape = jnp.arange(0, cfg.head_dim, 2).astype(jnp.float32) / cfg.head_dim
-    return 1.0 / (ext_factors * cfg.rope_theta**inv_freq_shape)
+    return 1.0 / (jnp.array(cfg.long_factor, dtype=jnp.float32) * cfg.rope_theta**inv_freq_shape)
 
 
 def inv_freq(cfg: Config) -> Array:
-    ext_factors = jnp.array(
-        (
-            cfg.short_factor,
-            cfg.rope_parameters_short_factor_1,
-            cfg.rope_parameters_short_factor_2,
-            cfg.rope_parameters_short_factor_3,
-        ),
-        dtype=jnp.float32,
-    )
     inv_freq_shape = jnp.arange(0, cfg.head_dim, 2).astype(jnp.float32) / cfg.head_dim
-    return 1.0 / (ext_factors * cfg.rope_theta**inv_freq_shape)
+    return 1.0 / (jnp.array(cfg.short_factor, dtype=jnp.float32) * cfg.rope_theta**inv_freq_shape)
 
 
 def embed_scale(cfg: Config) -> Array:

@@ -19,32 +19,14 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        ext_factors = torch.tensor(
-            (
-                cfg.short_factor,
-                cfg.rope_parameters_short_factor_1,
-                cfg.rope_parameters_short_factor_2,
-                cfg.rope_parameters_short_factor_3,
-            ),
-            dtype=torch.float32,
-        )
         inv_freq_shape = torch.arange(0, cfg.head_dim, 2).float() / cfg.head_dim
-        return 1.0 / (ext_factors * cfg.rope_theta**inv_freq_shape)
+        return 1.0 / (torch.tensor(cfg.short_factor, dtype=torch.float32) * cfg.rope_theta**inv_freq_shape)
 
 
 def long_inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        ext_factors = torch.tensor(
-            (
-                cfg.long_factor,
-                cfg.rope_parameters_long_factor_1,
-                cfg.rope_parameters_long_factor_2,
-                cfg.rope_parameters_long_factor_3,
-            ),
-            dtype=torch.float32,
-        )
         inv_freq_shape = torch.arange(0, cfg.head_dim, 2).float() / cfg.head_dim
-        return 1.0 / (ext_factors * cfg.rope_theta**inv_freq_shape)
+        return 1.0 / (torch.tensor(cfg.long_factor, dtype=torch.float32) * cfg.rope_theta**inv_freq_shape)
 
 
 def embed_scale(cfg: Config) -> Tensor:

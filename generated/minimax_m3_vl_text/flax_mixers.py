@@ -51,7 +51,7 @@ def update(kv: State, k: Array, v: Array, start: Array | int) -> State:
     return kv._replace(k=write(kv.k, k.astype(kv.k.dtype)), v=write(kv.v, v.astype(kv.v.dtype)))
 
 
-class Attention(nnx.Module):
+class DenseAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)

@@ -23,14 +23,14 @@ from . import flax_generation, sharding, weights
 from .config import Config
 from .flax_experts import SparseMoeBlock
 from .flax_layers import DenseMLP, Embed, Linear, RMSNorm, RotaryEmbedding, apply_rope_full_partial, attend_additive
-from .flax_mixers import Attention, Cache, Indexer, State, additive, causal_mask, update
+from .flax_mixers import Cache, DenseAttention, Indexer, State, additive, causal_mask, update
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
-class DecoderLayer(nnx.Module):
+class DenseDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.mlp_layer_types[layer]
-        self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
+        self.self_attn = DenseAttention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = DenseMLP(cfg, 2 * cfg.dense_intermediate_size, cfg.dense_intermediate_size, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
@@ -41,7 +41,7 @@ class DecoderLayer(nnx.Module):
         return x + self.mlp(self.post_attention_layernorm(x)), kv
 
 
-class Attention2(nnx.Module):
+class SparseAttention(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
@@ -71,10 +71,10 @@ class Attention2(nnx.Module):
         return self.o_proj(out.swapaxes(1, 2).reshape(B, T, -1)), kv
 
 
-class DecoderLayer2(nnx.Module):
+class SparseDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.mlp_layer_types[layer]
-        self.self_attn = Attention2(cfg, layer, dtype=dtype, rngs=rngs)
+        self.self_attn = SparseAttention(cfg, layer, dtype=dtype, rngs=rngs)
         self.mlp = SparseMoeBlock(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
@@ -92,9 +92,9 @@ class Text(nnx.Module):
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.layers = stack_layers(
             lambda layer, rngs: (
-                DecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
+                DenseDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
                 if cfg.mlp_layer_types[layer] == "dense"
-                else DecoderLayer2(cfg, layer, dtype=dtype, rngs=rngs)
+                else SparseDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
             ),
             cfg,
             scan_layers,

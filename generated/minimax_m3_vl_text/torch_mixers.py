@@ -68,7 +68,7 @@ def update_index(idx_k: Tensor, layer: int, cache: Cache | None) -> Tensor:
     return idx_k
 
 
-class Attention(nn.Module):
+class DenseAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim

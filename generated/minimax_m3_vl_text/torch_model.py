@@ -21,14 +21,14 @@ from . import torch_generation, weights
 from .config import Config
 from .torch_experts import SparseMoeBlock
 from .torch_layers import DenseMLP, RMSNorm, RotaryEmbedding, apply_rope_full_partial
-from .torch_mixers import Attention, Cache, Indexer, additive, causal_mask
+from .torch_mixers import Cache, DenseAttention, Indexer, additive, causal_mask
 
 
-class DecoderLayer(nn.Module):
+class DenseDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.mlp_layer_types[layer]
-        self.self_attn = Attention(cfg, layer)
+        self.self_attn = DenseAttention(cfg, layer)
         self.mlp = DenseMLP(cfg, 2 * cfg.dense_intermediate_size, cfg.dense_intermediate_size)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
@@ -38,7 +38,7 @@ class DecoderLayer(nn.Module):
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
-class Attention2(nn.Module):
+class SparseAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim
@@ -69,11 +69,11 @@ class Attention2(nn.Module):
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class DecoderLayer2(nn.Module):
+class SparseDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.mlp_layer_types[layer]
-        self.self_attn = Attention2(cfg, layer)
+        self.self_attn = SparseAttention(cfg, layer)
         self.mlp = SparseMoeBlock(cfg)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
@@ -90,7 +90,7 @@ class Text(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            DecoderLayer(cfg, layer) if kind == "dense" else DecoderLayer2(cfg, layer)
+            DenseDecoderLayer(cfg, layer) if kind == "dense" else SparseDecoderLayer(cfg, layer)
             for layer, kind in enumerate(cfg.mlp_layer_types)
         )
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)

@@ -123,8 +123,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embeddings = Embeddings(cfg)
         self.layers = nn.ModuleList(
-            Layer(cfg, layer) if not kind else Layer2(cfg, layer)
-            for layer, kind in enumerate([layer != 0 for layer in range(cfg.num_hidden_layers)])
+            Layer(cfg, layer) if layer == 0 else Layer2(cfg, layer) for layer in range(cfg.num_hidden_layers)
         )
         self.final_norm = nn.LayerNorm(cfg.hidden_size, eps=cfg.norm_eps, bias=False)
         self.rotary_emb = RotaryEmbedding(cfg)

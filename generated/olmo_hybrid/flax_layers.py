@@ -134,7 +134,7 @@ def l2norm(x: Array) -> Array:
     return x * inv_norm
 
 
-def torch_recurrent_gated_delta_rule(
+def recurrent_gated_delta_rule(
     q: Array, k: Array, v: Array, g: Array, beta: Array, initial_state: Array, k_head_dim: int
 ) -> tuple[Array, Array]:
     v = v.swapaxes(1, 2).astype(jnp.float32)
@@ -152,7 +152,7 @@ def torch_recurrent_gated_delta_rule(
     return core_attn_out, last_recurrent_state
 
 
-def torch_chunk_gated_delta_rule(
+def chunk_gated_delta_rule(
     q: Array,
     k: Array,
     v: Array,

@@ -35,7 +35,7 @@ def l2norm(x: Tensor) -> Tensor:
     return x * inv_norm
 
 
-def torch_recurrent_gated_delta_rule(
+def recurrent_gated_delta_rule(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, initial_state: Tensor, k_head_dim: int
 ) -> tuple[Tensor, Tensor]:
     v = v.transpose(1, 2).float()
@@ -54,7 +54,7 @@ def torch_recurrent_gated_delta_rule(
     return core_attn_out.transpose(1, 2).to(q.dtype), last_recurrent_state
 
 
-def torch_chunk_gated_delta_rule(
+def chunk_gated_delta_rule(
     q: Tensor,
     k: Tensor,
     v: Tensor,

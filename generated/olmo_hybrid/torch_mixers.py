@@ -16,8 +16,8 @@ from .torch_layers import (
     apply_mask_to_padding_states,
     apply_rope,
     causal_conv1d_fn,
-    torch_chunk_gated_delta_rule,
-    torch_recurrent_gated_delta_rule,
+    chunk_gated_delta_rule,
+    recurrent_gated_delta_rule,
 )
 
 
@@ -173,11 +173,11 @@ class GatedDeltaNet(nn.Module):
         k = k.reshape(B, T, -1, self.linear_key_head_dim)
         v = v.reshape(B, T, -1, self.linear_value_head_dim)  # [B, T, L, W]
         if T == 1:
-            output, last_recurrent_state = torch_recurrent_gated_delta_rule(
+            output, last_recurrent_state = recurrent_gated_delta_rule(
                 q, k, v, g, beta, recurrent_state, self.linear_key_head_dim
             )
         else:
-            output, last_recurrent_state = torch_chunk_gated_delta_rule(
+            output, last_recurrent_state = chunk_gated_delta_rule(
                 q,
                 k,
                 v,

@@ -22,20 +22,22 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rms_norm_eps": (float, int),
     "tie_word_embeddings": (bool,),
     "rope_parameters": (dict, type(None)),
+    "rope_parameters.long_factor": (list,),
     "rope_parameters.partial_rotary_factor": (float, int),
     "rope_parameters.rope_theta": (float, int),
     "rope_parameters.rope_type": (str,),
+    "rope_parameters.short_factor": (list,),
     "rope_parameters.type": (str,),
     "sliding_window": (int,),
+    "partial_rotary_factor": (float, int),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.long_factor": (list,),
     "rope_scaling.partial_rotary_factor": (float, int),
     "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
-    "rope_scaling.short_factor": (list, type(None)),
+    "rope_scaling.short_factor": (list,),
     "rope_scaling.type": (str,),
     "rope_theta": (float, int),
-    "partial_rotary_factor": (float, int),
 }
 
 
@@ -53,104 +55,108 @@ class Config:
     original_max_position_embeddings: int = 4096
     sliding_window: int = 262144
     rms_norm_eps: float = 1e-05
-    long_factor: float = 1.0700000524520874
-    rope_parameters_long_factor_1: float = 1.1200000047683716
-    rope_parameters_long_factor_10: float = 6.950000286102295
-    rope_parameters_long_factor_11: float = 9.070000648498535
-    rope_parameters_long_factor_12: float = 9.930000305175781
-    rope_parameters_long_factor_13: float = 10.710000038146973
-    rope_parameters_long_factor_14: float = 11.130000114440918
-    rope_parameters_long_factor_15: float = 14.609999656677246
-    rope_parameters_long_factor_16: float = 15.409998893737793
-    rope_parameters_long_factor_17: float = 19.809999465942383
-    rope_parameters_long_factor_18: float = 37.279998779296875
-    rope_parameters_long_factor_19: float = 38.279998779296875
-    rope_parameters_long_factor_2: float = 1.149999976158142
-    rope_parameters_long_factor_20: float = 38.599998474121094
-    rope_parameters_long_factor_21: float = 40.12000274658203
-    rope_parameters_long_factor_22: float = 46.20000457763672
-    rope_parameters_long_factor_23: float = 50.940006256103516
-    rope_parameters_long_factor_24: float = 53.66000747680664
-    rope_parameters_long_factor_25: float = 54.9373893737793
-    rope_parameters_long_factor_26: float = 56.89738845825195
-    rope_parameters_long_factor_27: float = 57.28738784790039
-    rope_parameters_long_factor_28: float = 59.98738479614258
-    rope_parameters_long_factor_29: float = 60.86738586425781
-    rope_parameters_long_factor_3: float = 1.4199999570846558
-    rope_parameters_long_factor_30: float = 60.887386322021484
-    rope_parameters_long_factor_31: float = 61.71739196777344
-    rope_parameters_long_factor_32: float = 62.91739273071289
-    rope_parameters_long_factor_33: float = 62.957393646240234
-    rope_parameters_long_factor_34: float = 63.41739273071289
-    rope_parameters_long_factor_35: float = 63.8173942565918
-    rope_parameters_long_factor_36: float = 63.83739471435547
-    rope_parameters_long_factor_37: float = 63.897396087646484
-    rope_parameters_long_factor_38: float = 63.93739700317383
-    rope_parameters_long_factor_39: float = 64.06739807128906
-    rope_parameters_long_factor_4: float = 1.5699999332427979
-    rope_parameters_long_factor_40: float = 64.11434936523438
-    rope_parameters_long_factor_41: float = 64.12435150146484
-    rope_parameters_long_factor_42: float = 64.15435028076172
-    rope_parameters_long_factor_43: float = 64.19435119628906
-    rope_parameters_long_factor_44: float = 64.24435424804688
-    rope_parameters_long_factor_45: float = 64.57435607910156
-    rope_parameters_long_factor_46: float = 64.69000244140625
-    rope_parameters_long_factor_47: float = 64.76000213623047
-    rope_parameters_long_factor_5: float = 1.7999999523162842
-    rope_parameters_long_factor_6: float = 2.129999876022339
-    rope_parameters_long_factor_7: float = 2.129999876022339
-    rope_parameters_long_factor_8: float = 3.009999990463257
-    rope_parameters_long_factor_9: float = 5.910000324249268
     partial_rotary_factor: float = 1.0
     rope_theta: float = 10000.0
-    short_factor: float = 1.1
-    rope_parameters_short_factor_1: float = 1.1
-    rope_parameters_short_factor_10: float = 2.000000000000001
-    rope_parameters_short_factor_11: float = 2.000000000000001
-    rope_parameters_short_factor_12: float = 2.000000000000001
-    rope_parameters_short_factor_13: float = 2.000000000000001
-    rope_parameters_short_factor_14: float = 2.000000000000001
-    rope_parameters_short_factor_15: float = 2.000000000000001
-    rope_parameters_short_factor_16: float = 2.000000000000001
-    rope_parameters_short_factor_17: float = 2.000000000000001
-    rope_parameters_short_factor_18: float = 2.000000000000001
-    rope_parameters_short_factor_19: float = 2.000000000000001
-    rope_parameters_short_factor_2: float = 1.1
-    rope_parameters_short_factor_20: float = 2.000000000000001
-    rope_parameters_short_factor_21: float = 2.000000000000001
-    rope_parameters_short_factor_22: float = 2.000000000000001
-    rope_parameters_short_factor_23: float = 2.000000000000001
-    rope_parameters_short_factor_24: float = 2.000000000000001
-    rope_parameters_short_factor_25: float = 2.0500000000000007
-    rope_parameters_short_factor_26: float = 2.0500000000000007
-    rope_parameters_short_factor_27: float = 2.0500000000000007
-    rope_parameters_short_factor_28: float = 2.0500000000000007
-    rope_parameters_short_factor_29: float = 2.0500000000000007
-    rope_parameters_short_factor_3: float = 1.3000000000000003
-    rope_parameters_short_factor_30: float = 2.0500000000000007
-    rope_parameters_short_factor_31: float = 2.1000000000000005
-    rope_parameters_short_factor_32: float = 2.1000000000000005
-    rope_parameters_short_factor_33: float = 2.1500000000000004
-    rope_parameters_short_factor_34: float = 2.25
-    rope_parameters_short_factor_35: float = 2.25
-    rope_parameters_short_factor_36: float = 2.25
-    rope_parameters_short_factor_37: float = 2.25
-    rope_parameters_short_factor_38: float = 2.25
-    rope_parameters_short_factor_39: float = 2.3999999999999995
-    rope_parameters_short_factor_4: float = 1.3500000000000003
-    rope_parameters_short_factor_40: float = 2.4499999999999993
-    rope_parameters_short_factor_41: float = 2.499999999999999
-    rope_parameters_short_factor_42: float = 2.6999999999999984
-    rope_parameters_short_factor_43: float = 2.6999999999999984
-    rope_parameters_short_factor_44: float = 2.7499999999999982
-    rope_parameters_short_factor_45: float = 2.799999999999998
-    rope_parameters_short_factor_46: float = 2.8999999999999977
-    rope_parameters_short_factor_47: float = 3.049999999999997
-    rope_parameters_short_factor_5: float = 1.3500000000000003
-    rope_parameters_short_factor_6: float = 1.4000000000000004
-    rope_parameters_short_factor_7: float = 1.5500000000000005
-    rope_parameters_short_factor_8: float = 2.000000000000001
-    rope_parameters_short_factor_9: float = 2.000000000000001
+    long_factor: tuple[float, ...] = (
+        1.0700000524520874,
+        1.1200000047683716,
+        1.149999976158142,
+        1.4199999570846558,
+        1.5699999332427979,
+        1.7999999523162842,
+        2.129999876022339,
+        2.129999876022339,
+        3.009999990463257,
+        5.910000324249268,
+        6.950000286102295,
+        9.070000648498535,
+        9.930000305175781,
+        10.710000038146973,
+        11.130000114440918,
+        14.609999656677246,
+        15.409998893737793,
+        19.809999465942383,
+        37.279998779296875,
+        38.279998779296875,
+        38.599998474121094,
+        40.12000274658203,
+        46.20000457763672,
+        50.940006256103516,
+        53.66000747680664,
+        54.9373893737793,
+        56.89738845825195,
+        57.28738784790039,
+        59.98738479614258,
+        60.86738586425781,
+        60.887386322021484,
+        61.71739196777344,
+        62.91739273071289,
+        62.957393646240234,
+        63.41739273071289,
+        63.8173942565918,
+        63.83739471435547,
+        63.897396087646484,
+        63.93739700317383,
+        64.06739807128906,
+        64.11434936523438,
+        64.12435150146484,
+        64.15435028076172,
+        64.19435119628906,
+        64.24435424804688,
+        64.57435607910156,
+        64.69000244140625,
+        64.76000213623047,
+    )
+    short_factor: tuple[float, ...] = (
+        1.1,
+        1.1,
+        1.1,
+        1.3000000000000003,
+        1.3500000000000003,
+        1.3500000000000003,
+        1.4000000000000004,
+        1.5500000000000005,
+        2.000000000000001,
+        2.000000000000001,
+        2.000000000000001,
+        2.000000000000001,
+        2.000000000000001,
+        2.000000000000001,
+        2.000000000000001,
+        2.000000000000001,
+        2.000000000000001,
+        2.000000000000001,
+        2.000000000000001,
+        2.000000000000001,
+        2.000000000000001,
+        2.000000000000001,
+        2.000000000000001,
+        2.000000000000001,
+        2.000000000000001,
+        2.0500000000000007,
+        2.0500000000000007,
+        2.0500000000000007,
+        2.0500000000000007,
+        2.0500000000000007,
+        2.0500000000000007,
+        2.1000000000000005,
+        2.1000000000000005,
+        2.1500000000000004,
+        2.25,
+        2.25,
+        2.25,
+        2.25,
+        2.25,
+        2.3999999999999995,
+        2.4499999999999993,
+        2.499999999999999,
+        2.6999999999999984,
+        2.6999999999999984,
+        2.7499999999999982,
+        2.799999999999998,
+        2.8999999999999977,
+        3.049999999999997,
+    )
     tie_word_embeddings: bool = False
 
     @property
@@ -177,17 +183,25 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
+        rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
         hidden_size = raw.get("hidden_size", 3072)
         num_attention_heads = raw.get("num_attention_heads", 32)
         max_position_embeddings = raw.get("max_position_embeddings", 4096)
         original_max_position_embeddings = raw.get("original_max_position_embeddings", 4096)
         sliding_window = raw.get("sliding_window")
-        rope_parameters_short_factor = (raw.get("rope_scaling") or {}).get("short_factor")
-        rope_parameters_long_factor = (raw.get("rope_scaling") or {}).get("long_factor")
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
         )
-        partial_rotary_factor = raw.get("partial_rotary_factor", 1.0)
+        partial_rotary_factor = rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 1.0))
+        long_factor = rope_parameters.get("long_factor")
+        short_factor = rope_parameters.get("short_factor")
+        rope_type = (
+            ("longrope" if rope_parameters["rope_type"] in ["su", "yarn"] else rope_parameters["rope_type"])
+            if "rope_type" in rope_parameters
+            else ("longrope" if rope_parameters["type"] in ["su", "yarn"] else rope_parameters["type"])
+            if "type" in rope_parameters
+            else "default"
+        )
         sizes = dict(
             vocab_size=raw.get("vocab_size", 32064),
             hidden_size=hidden_size,
@@ -197,113 +211,6 @@ class Config:
             num_key_value_heads=num_key_value_heads,
         )
         problems.expect("model_type", raw.get("model_type", "phi3"), "phi3")
-        problems.expect(
-            "rope_scaling",
-            raw.get("rope_scaling"),
-            {
-                "long_factor": [
-                    1.0700000524520874,
-                    1.1200000047683716,
-                    1.149999976158142,
-                    1.4199999570846558,
-                    1.5699999332427979,
-                    1.7999999523162842,
-                    2.129999876022339,
-                    2.129999876022339,
-                    3.009999990463257,
-                    5.910000324249268,
-                    6.950000286102295,
-                    9.070000648498535,
-                    9.930000305175781,
-                    10.710000038146973,
-                    11.130000114440918,
-                    14.609999656677246,
-                    15.409998893737793,
-                    19.809999465942383,
-                    37.279998779296875,
-                    38.279998779296875,
-                    38.599998474121094,
-                    40.12000274658203,
-                    46.20000457763672,
-                    50.940006256103516,
-                    53.66000747680664,
-                    54.9373893737793,
-                    56.89738845825195,
-                    57.28738784790039,
-                    59.98738479614258,
-                    60.86738586425781,
-                    60.887386322021484,
-                    61.71739196777344,
-                    62.91739273071289,
-                    62.957393646240234,
-                    63.41739273071289,
-                    63.8173942565918,
-                    63.83739471435547,
-                    63.897396087646484,
-                    63.93739700317383,
-                    64.06739807128906,
-                    64.11434936523438,
-                    64.12435150146484,
-                    64.15435028076172,
-                    64.19435119628906,
-                    64.24435424804688,
-                    64.57435607910156,
-                    64.69000244140625,
-                    64.76000213623047,
-                ],
-                "short_factor": [
-                    1.1,
-                    1.1,
-                    1.1,
-                    1.3000000000000003,
-                    1.3500000000000003,
-                    1.3500000000000003,
-                    1.4000000000000004,
-                    1.5500000000000005,
-                    2.000000000000001,
-                    2.000000000000001,
-                    2.000000000000001,
-                    2.000000000000001,
-                    2.000000000000001,
-                    2.000000000000001,
-                    2.000000000000001,
-                    2.000000000000001,
-                    2.000000000000001,
-                    2.000000000000001,
-                    2.000000000000001,
-                    2.000000000000001,
-                    2.000000000000001,
-                    2.000000000000001,
-                    2.000000000000001,
-                    2.000000000000001,
-                    2.000000000000001,
-                    2.0500000000000007,
-                    2.0500000000000007,
-                    2.0500000000000007,
-                    2.0500000000000007,
-                    2.0500000000000007,
-                    2.0500000000000007,
-                    2.1000000000000005,
-                    2.1000000000000005,
-                    2.1500000000000004,
-                    2.25,
-                    2.25,
-                    2.25,
-                    2.25,
-                    2.25,
-                    2.3999999999999995,
-                    2.4499999999999993,
-                    2.499999999999999,
-                    2.6999999999999984,
-                    2.6999999999999984,
-                    2.7499999999999982,
-                    2.799999999999998,
-                    2.8999999999999977,
-                    3.049999999999997,
-                ],
-                "type": "longrope",
-            },
-        )
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -328,10 +235,10 @@ class Config:
                 f"head_dim is {raw['head_dim']!r}; this code was compiled for `hidden_size // num_attention_heads`"
             )
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
-        problems.expect("rope_parameters.rope_type", "longrope", "longrope")
-        if "factor" in (raw.get("rope_scaling") or {}):
+        problems.expect("rope_parameters.rope_type", rope_type, "longrope")
+        if "factor" in rope_parameters:
             problems.append("rope_parameters.factor is given; this code was compiled without it")
-        if "attention_factor" in (raw.get("rope_scaling") or {}):
+        if "attention_factor" in rope_parameters:
             problems.append("rope_parameters.attention_factor is given; this code was compiled without it")
         if max_position_embeddings / original_max_position_embeddings <= 1.0:
             problems.append(
@@ -357,20 +264,22 @@ class Config:
                 f"num_attention_heads={num_attention_heads!r}, "
                 f"partial_rotary_factor={partial_rotary_factor!r}"
             )
-        if len(rope_parameters_short_factor) != int(hidden_size // num_attention_heads * partial_rotary_factor) // 2:
+        if len(short_factor) != int(hidden_size // num_attention_heads * partial_rotary_factor) // 2:
             problems.append(
                 f"the configuration class refuses hidden_size={hidden_size!r}, "
                 f"num_attention_heads={num_attention_heads!r}, "
-                f"partial_rotary_factor={partial_rotary_factor!r}, "
-                f"rope_parameters_short_factor={rope_parameters_short_factor!r}"
+                f"partial_rotary_factor={partial_rotary_factor!r}, short_factor={short_factor!r}"
             )
-        if len(rope_parameters_long_factor) != int(hidden_size // num_attention_heads * partial_rotary_factor) // 2:
+        if len(long_factor) != int(hidden_size // num_attention_heads * partial_rotary_factor) // 2:
             problems.append(
                 f"the configuration class refuses hidden_size={hidden_size!r}, "
-                f"num_attention_heads={num_attention_heads!r}, "
-                f"rope_parameters_long_factor={rope_parameters_long_factor!r}, "
+                f"num_attention_heads={num_attention_heads!r}, long_factor={long_factor!r}, "
                 f"partial_rotary_factor={partial_rotary_factor!r}"
             )
+        if "long_factor" not in rope_parameters:
+            problems.append("rope_parameters.long_factor is missing")
+        if "short_factor" not in rope_parameters:
+            problems.append("rope_parameters.short_factor is missing")
         _refuse(problems)
         return cls(
             **sizes,
@@ -378,104 +287,10 @@ class Config:
             original_max_position_embeddings=original_max_position_embeddings,
             sliding_window=sliding_window,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
-            long_factor=1.0700000524520874,
-            rope_parameters_long_factor_1=1.1200000047683716,
-            rope_parameters_long_factor_10=6.950000286102295,
-            rope_parameters_long_factor_11=9.070000648498535,
-            rope_parameters_long_factor_12=9.930000305175781,
-            rope_parameters_long_factor_13=10.710000038146973,
-            rope_parameters_long_factor_14=11.130000114440918,
-            rope_parameters_long_factor_15=14.609999656677246,
-            rope_parameters_long_factor_16=15.409998893737793,
-            rope_parameters_long_factor_17=19.809999465942383,
-            rope_parameters_long_factor_18=37.279998779296875,
-            rope_parameters_long_factor_19=38.279998779296875,
-            rope_parameters_long_factor_2=1.149999976158142,
-            rope_parameters_long_factor_20=38.599998474121094,
-            rope_parameters_long_factor_21=40.12000274658203,
-            rope_parameters_long_factor_22=46.20000457763672,
-            rope_parameters_long_factor_23=50.940006256103516,
-            rope_parameters_long_factor_24=53.66000747680664,
-            rope_parameters_long_factor_25=54.9373893737793,
-            rope_parameters_long_factor_26=56.89738845825195,
-            rope_parameters_long_factor_27=57.28738784790039,
-            rope_parameters_long_factor_28=59.98738479614258,
-            rope_parameters_long_factor_29=60.86738586425781,
-            rope_parameters_long_factor_3=1.4199999570846558,
-            rope_parameters_long_factor_30=60.887386322021484,
-            rope_parameters_long_factor_31=61.71739196777344,
-            rope_parameters_long_factor_32=62.91739273071289,
-            rope_parameters_long_factor_33=62.957393646240234,
-            rope_parameters_long_factor_34=63.41739273071289,
-            rope_parameters_long_factor_35=63.8173942565918,
-            rope_parameters_long_factor_36=63.83739471435547,
-            rope_parameters_long_factor_37=63.897396087646484,
-            rope_parameters_long_factor_38=63.93739700317383,
-            rope_parameters_long_factor_39=64.06739807128906,
-            rope_parameters_long_factor_4=1.5699999332427979,
-            rope_parameters_long_factor_40=64.11434936523438,
-            rope_parameters_long_factor_41=64.12435150146484,
-            rope_parameters_long_factor_42=64.15435028076172,
-            rope_parameters_long_factor_43=64.19435119628906,
-            rope_parameters_long_factor_44=64.24435424804688,
-            rope_parameters_long_factor_45=64.57435607910156,
-            rope_parameters_long_factor_46=64.69000244140625,
-            rope_parameters_long_factor_47=64.76000213623047,
-            rope_parameters_long_factor_5=1.7999999523162842,
-            rope_parameters_long_factor_6=2.129999876022339,
-            rope_parameters_long_factor_7=2.129999876022339,
-            rope_parameters_long_factor_8=3.009999990463257,
-            rope_parameters_long_factor_9=5.910000324249268,
             partial_rotary_factor=partial_rotary_factor,
-            rope_theta=raw.get("rope_theta", 10000.0),
-            short_factor=1.1,
-            rope_parameters_short_factor_1=1.1,
-            rope_parameters_short_factor_10=2.000000000000001,
-            rope_parameters_short_factor_11=2.000000000000001,
-            rope_parameters_short_factor_12=2.000000000000001,
-            rope_parameters_short_factor_13=2.000000000000001,
-            rope_parameters_short_factor_14=2.000000000000001,
-            rope_parameters_short_factor_15=2.000000000000001,
-            rope_parameters_short_factor_16=2.000000000000001,
-            rope_parameters_short_factor_17=2.000000000000001,
-            rope_parameters_short_factor_18=2.000000000000001,
-            rope_parameters_short_factor_19=2.000000000000001,
-            rope_parameters_short_factor_2=1.1,
-            rope_parameters_short_factor_20=2.000000000000001,
-            rope_parameters_short_factor_21=2.000000000000001,
-            rope_parameters_short_factor_22=2.000000000000001,
-            rope_parameters_short_factor_23=2.000000000000001,
-            rope_parameters_short_factor_24=2.000000000000001,
-            rope_parameters_short_factor_25=2.0500000000000007,
-            rope_parameters_short_factor_26=2.0500000000000007,
-            rope_parameters_short_factor_27=2.0500000000000007,
-            rope_parameters_short_factor_28=2.0500000000000007,
-            rope_parameters_short_factor_29=2.0500000000000007,
-            rope_parameters_short_factor_3=1.3000000000000003,
-            rope_parameters_short_factor_30=2.0500000000000007,
-            rope_parameters_short_factor_31=2.1000000000000005,
-            rope_parameters_short_factor_32=2.1000000000000005,
-            rope_parameters_short_factor_33=2.1500000000000004,
-            rope_parameters_short_factor_34=2.25,
-            rope_parameters_short_factor_35=2.25,
-            rope_parameters_short_factor_36=2.25,
-            rope_parameters_short_factor_37=2.25,
-            rope_parameters_short_factor_38=2.25,
-            rope_parameters_short_factor_39=2.3999999999999995,
-            rope_parameters_short_factor_4=1.3500000000000003,
-            rope_parameters_short_factor_40=2.4499999999999993,
-            rope_parameters_short_factor_41=2.499999999999999,
-            rope_parameters_short_factor_42=2.6999999999999984,
-            rope_parameters_short_factor_43=2.6999999999999984,
-            rope_parameters_short_factor_44=2.7499999999999982,
-            rope_parameters_short_factor_45=2.799999999999998,
-            rope_parameters_short_factor_46=2.8999999999999977,
-            rope_parameters_short_factor_47=3.049999999999997,
-            rope_parameters_short_factor_5=1.3500000000000003,
-            rope_parameters_short_factor_6=1.4000000000000004,
-            rope_parameters_short_factor_7=1.5500000000000005,
-            rope_parameters_short_factor_8=2.000000000000001,
-            rope_parameters_short_factor_9=2.000000000000001,
+            rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
+            long_factor=tuple(long_factor),
+            short_factor=tuple(short_factor),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
 

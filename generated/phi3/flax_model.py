@@ -10,6 +10,7 @@ D hidden_size, F intermediate_size.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,6 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
-from .flax_layers import MLP, Embed, Linear, RMSNorm, RotaryEmbedding, apply_rope_partial, attend
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -54,6 +54,93 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
 
 
+class Embed(nnx.Module):
+    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        shape = (num_embeddings, features)
+        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
+
+    def __call__(self, ids: Array) -> Array:
+        return jnp.take(self.embedding[...], ids, axis=0)
+
+
+class Linear(nnx.Module):
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
+
+    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        shape = (out_features, in_features)
+        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
+
+    def __call__(self, x: Array) -> Array:
+        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
+
+
+def apply_rope_partial(x: Array, cos: Array, sin: Array) -> Array:
+    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
+    R = cos.shape[-1]
+    x, rest = x[..., :R], x[..., R:]
+    return jnp.concatenate((x * cos + jnp.roll(x, R // 2, axis=-1) * sin, rest), axis=-1)
+
+
+def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
+    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
+    B, N, T, H = q.shape
+    K, S = k.shape[1:3]
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+    grouped = q.reshape(B, K, N // K, T, H)
+    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
+    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
+    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
+    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+
+
+def long_inv_freq(cfg: Config) -> Array:
+    inv_freq_shape = jnp.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2).astype(jnp.float32)
+    h = jnp.array(cfg.long_factor, dtype=jnp.float32) * cfg.rope_theta ** (
+        inv_freq_shape / int(cfg.head_dim * cfg.partial_rotary_factor)
+    )
+    return 1.0 / h
+
+
+def inv_freq(cfg: Config) -> Array:
+    inv_freq_shape = jnp.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2).astype(jnp.float32)
+    h = jnp.array(cfg.short_factor, dtype=jnp.float32) * cfg.rope_theta ** (
+        inv_freq_shape / int(cfg.head_dim * cfg.partial_rotary_factor)
+    )
+    return 1.0 / h
+
+
+class RMSNorm(nnx.Module):
+    def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
+        self.eps = eps
+        self.weight = nnx.Param(jnp.ones((size,), dtype))
+
+    def __call__(self, x: Array) -> Array:
+        h = x.astype(jnp.float32)
+        h = (h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)).astype(x.dtype)
+        return self.weight[...] * h
+
+
+class RotaryEmbedding(nnx.Module):
+    def __init__(self, cfg: Config):
+        self.original_max_position_embeddings = cfg.original_max_position_embeddings
+        self.cfg = cfg
+        self.max_position_embeddings = cfg.max_position_embeddings
+
+    def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
+        h = jnp.where(
+            positions.max() + 1 > self.original_max_position_embeddings, long_inv_freq(self.cfg), inv_freq(self.cfg)
+        )
+        angles = positions[:, None, :, None].astype(jnp.float32) * h
+        emb = jnp.concatenate((-angles, angles), axis=-1)
+        factor = math.sqrt(
+            1
+            + math.log(self.max_position_embeddings / self.original_max_position_embeddings)
+            / math.log(self.original_max_position_embeddings)
+        )
+        return (jnp.cos(emb) * factor).astype(dtype), (jnp.sin(emb) * factor).astype(dtype)
+
+
 class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
@@ -82,6 +169,16 @@ class Attention(nnx.Module):
             k, v = kv
         out = attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2).reshape(B, T, -1)
         return self.o_proj(out), kv
+
+
+class MLP(nnx.Module):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.gate_up_proj = Linear(cfg.hidden_size, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        gate, up_states = jnp.split(self.gate_up_proj(x), 2, axis=-1)
+        return self.down_proj(up_states * jax.nn.silu(gate))
 
 
 class DecoderLayer(nnx.Module):

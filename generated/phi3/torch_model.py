@@ -10,6 +10,7 @@ D hidden_size, F intermediate_size.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
-from .torch_layers import MLP, RMSNorm, RotaryEmbedding, apply_rope_partial
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None, window: int) -> Tensor | None:
@@ -63,6 +63,60 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
+def apply_rope_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
+    R = cos.shape[-1]
+    x, rest = x[..., :R], x[..., R:]
+    return torch.cat((torch.addcmul(x * cos, x.roll(R // 2, -1), sin), rest), dim=-1)
+
+
+def inv_freq(cfg: Config) -> Tensor:
+    with torch.device("cpu"):  # real even while the parameters are on the meta device
+        inv_freq_shape = torch.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2).float() / int(
+            cfg.head_dim * cfg.partial_rotary_factor
+        )
+        return 1.0 / (torch.tensor(cfg.short_factor, dtype=torch.float32) * cfg.rope_theta**inv_freq_shape)
+
+
+def long_inv_freq(cfg: Config) -> Tensor:
+    with torch.device("cpu"):  # real even while the parameters are on the meta device
+        inv_freq_shape = torch.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2).float() / int(
+            cfg.head_dim * cfg.partial_rotary_factor
+        )
+        return 1.0 / (torch.tensor(cfg.long_factor, dtype=torch.float32) * cfg.rope_theta**inv_freq_shape)
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, size: int, eps: float):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.float()
+        return self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype)
+
+
+class RotaryEmbedding(nn.Module):
+    def __init__(self, cfg: Config):
+        super().__init__()
+        self.original_max_position_embeddings = cfg.original_max_position_embeddings
+        self.max_position_embeddings = cfg.max_position_embeddings
+        self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
+        self.register_buffer("long_inv_freq", long_inv_freq(cfg), persistent=False)
+
+    def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        h = torch.where(positions.amax() + 1 > self.original_max_position_embeddings, self.long_inv_freq, self.inv_freq)
+        angles = positions[:, None, :, None].float() * h
+        emb = torch.cat((-angles, angles), dim=-1)
+        factor = math.sqrt(
+            1
+            + math.log(self.max_position_embeddings / self.original_max_position_embeddings)
+            / math.log(self.original_max_position_embeddings)
+        )
+        return (torch.cos(emb) * factor).to(dtype), (torch.sin(emb) * factor).to(dtype)
+
+
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -92,6 +146,17 @@ class Attention(nn.Module):
             q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=self.head_dim**-0.5, enable_gqa=True
         )
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
+
+
+class MLP(nn.Module):
+    def __init__(self, cfg: Config):
+        super().__init__()
+        self.gate_up_proj = nn.Linear(cfg.hidden_size, 2 * cfg.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up_states = self.gate_up_proj(x).chunk(2, dim=-1)
+        return self.down_proj(up_states * F.silu(gate))
 
 
 class DecoderLayer(nn.Module):

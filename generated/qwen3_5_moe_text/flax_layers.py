@@ -138,7 +138,7 @@ def l2norm(x: Array) -> Array:
     return x * inv_norm
 
 
-def torch_recurrent_gated_delta_rule(
+def recurrent_gated_delta_rule(
     q: Array,
     k: Array,
     v: Array,
@@ -164,7 +164,7 @@ def torch_recurrent_gated_delta_rule(
     return core_attn_out.swapaxes(1, 2).astype(q.dtype), last_recurrent_state
 
 
-def torch_chunk_gated_delta_rule(
+def chunk_gated_delta_rule(
     q: Array,
     k: Array,
     v: Array,

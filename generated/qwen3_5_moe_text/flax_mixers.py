@@ -22,8 +22,8 @@ from .flax_layers import (
     attend,
     causal_conv1d_fn,
     causal_conv1d_update,
-    torch_chunk_gated_delta_rule,
-    torch_recurrent_gated_delta_rule,
+    chunk_gated_delta_rule,
+    recurrent_gated_delta_rule,
 )
 
 
@@ -164,7 +164,7 @@ class GatedDeltaNet(nnx.Module):
         v = v.reshape(B, T, -1, self.linear_value_head_dim)  # [B, T, L, J]
         beta = jax.nn.sigmoid(self.in_proj_b(h))
         if T == 1:
-            core_attn_out, last_recurrent_state = torch_recurrent_gated_delta_rule(
+            core_attn_out, last_recurrent_state = recurrent_gated_delta_rule(
                 q,
                 k,
                 v,
@@ -176,7 +176,7 @@ class GatedDeltaNet(nnx.Module):
                 self.linear_key_head_dim,
             )
         else:
-            core_attn_out, last_recurrent_state = torch_chunk_gated_delta_rule(
+            core_attn_out, last_recurrent_state = chunk_gated_delta_rule(
                 q,
                 k,
                 v,

@@ -38,7 +38,7 @@ def l2norm(x: Tensor) -> Tensor:
     return x * inv_norm
 
 
-def torch_recurrent_gated_delta_rule(
+def recurrent_gated_delta_rule(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -65,7 +65,7 @@ def torch_recurrent_gated_delta_rule(
     return core_attn_out.transpose(1, 2).to(q.dtype), last_recurrent_state
 
 
-def torch_chunk_gated_delta_rule(
+def chunk_gated_delta_rule(
     q: Tensor,
     k: Tensor,
     v: Tensor,

@@ -16,8 +16,8 @@ from .torch_layers import (
     apply_mask_to_padding_states,
     apply_rope_partial,
     causal_conv1d_fn,
-    torch_chunk_gated_delta_rule,
-    torch_recurrent_gated_delta_rule,
+    chunk_gated_delta_rule,
+    recurrent_gated_delta_rule,
 )
 
 
@@ -185,7 +185,7 @@ class GatedDeltaNet(nn.Module):
         v = v.reshape(B, T, -1, self.linear_value_head_dim)  # [B, T, L, W]
         beta = torch.sigmoid(b)
         if T == 1:
-            core_attn_out, last_recurrent_state = torch_recurrent_gated_delta_rule(
+            core_attn_out, last_recurrent_state = recurrent_gated_delta_rule(
                 q,
                 k,
                 v,
@@ -197,7 +197,7 @@ class GatedDeltaNet(nn.Module):
                 self.linear_key_head_dim,
             )
         else:
-            core_attn_out, last_recurrent_state = torch_chunk_gated_delta_rule(
+            core_attn_out, last_recurrent_state = chunk_gated_delta_rule(
                 q,
                 k,
                 v,

@@ -65,7 +65,7 @@ class RecurrentBlock(nnx.Module):
         return self.linear_out(x), kv
 
 
-class DecoderLayer(nnx.Module):
+class RecurrentDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.block_types[layer]
         self.temporal_pre_norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
@@ -79,7 +79,7 @@ class DecoderLayer(nnx.Module):
         return self.mlp_block(self.channel_pre_norm(residual)) + residual, kv
 
 
-class DecoderLayer2(nnx.Module):
+class AttentionDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.block_types[layer]
         self.temporal_pre_norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
@@ -101,9 +101,9 @@ class Decoder(nnx.Module):
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.layers = stack_layers(
             lambda layer, rngs: (
-                DecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
+                RecurrentDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
                 if cfg.block_types[layer] == "recurrent"
-                else DecoderLayer2(cfg, layer, dtype=dtype, rngs=rngs)
+                else AttentionDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
             ),
             cfg,
             scan_layers,

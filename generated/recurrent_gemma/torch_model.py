@@ -59,7 +59,7 @@ class RecurrentBlock(nn.Module):
         return self.linear_out(x)
 
 
-class DecoderLayer(nn.Module):
+class RecurrentDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.block_types[layer]
@@ -73,7 +73,7 @@ class DecoderLayer(nn.Module):
         return self.mlp_block(self.channel_pre_norm(residual)) + residual
 
 
-class DecoderLayer2(nn.Module):
+class AttentionDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.block_types[layer]
@@ -94,7 +94,7 @@ class Decoder(nn.Module):
         self.register_buffer("normalizer", normalizer(cfg), persistent=False)
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            DecoderLayer(cfg, layer) if kind == "recurrent" else DecoderLayer2(cfg, layer)
+            RecurrentDecoderLayer(cfg, layer) if kind == "recurrent" else AttentionDecoderLayer(cfg, layer)
             for layer, kind in enumerate(cfg.block_types)
         )
         self.final_norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)

@@ -170,8 +170,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embeddings = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.blocks = nn.ModuleList(
-            Block(cfg, layer) if kind else Block2(cfg, layer)
-            for layer, kind in enumerate([layer == 0 for layer in range(cfg.num_hidden_layers)])
+            Block(cfg, layer) if layer == 0 else Block2(cfg, layer) for layer in range(cfg.num_hidden_layers)
         )
         self.ln_out = nn.LayerNorm(cfg.hidden_size)
 

@@ -111,8 +111,8 @@ class Decoder(nn.Module):
         self.embeddings = nn.Embedding(cfg.vocab_size, cfg.emb_dim)
         self.layer_norm_emb = nn.LayerNorm(cfg.emb_dim, eps=cfg.layer_norm_eps)
         self.attentions = nn.ModuleList(
-            MultiHeadAttention(cfg, layer) if not kind else MultiHeadAttention2(cfg, layer)
-            for layer, kind in enumerate([layer for layer in range(cfg.n_layers)])
+            MultiHeadAttention(cfg, layer) if not layer else MultiHeadAttention2(cfg, layer)
+            for layer in range(cfg.n_layers)
         )
         self.layer_norm1 = nn.ModuleList(
             nn.LayerNorm(cfg.emb_dim, eps=cfg.layer_norm_eps) for layer in range(cfg.n_layers)

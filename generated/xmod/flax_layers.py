@@ -108,7 +108,7 @@ class Intermediate(nnx.Module):
         return jax.nn.gelu(self.dense(x), approximate=False)
 
 
-class Adapter(nnx.Module):
+class EnXXAdapter(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.dense1 = Linear(cfg.hidden_size, cfg.hidden_size // cfg.adapter_reduction_factor, dtype=dtype, rngs=rngs)
         self.dense2 = Linear(cfg.hidden_size // cfg.adapter_reduction_factor, cfg.hidden_size, dtype=dtype, rngs=rngs)
@@ -117,7 +117,7 @@ class Adapter(nnx.Module):
         return self.dense2(jax.nn.gelu(self.dense1(x), approximate=False))
 
 
-class Adapter2(nnx.Module):
+class DeDEAdapter(nnx.Module):
     """What a checkpoint holds, and text alone does not run through."""
 
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
@@ -130,7 +130,7 @@ class Output(nnx.Module):
         self.dense = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.LayerNorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype)
         self.adapter_modules = nnx.Dict(
-            {"en_XX": Adapter(cfg, dtype=dtype, rngs=rngs), "de_DE": Adapter2(cfg, dtype=dtype, rngs=rngs)}
+            {"en_XX": EnXXAdapter(cfg, dtype=dtype, rngs=rngs), "de_DE": DeDEAdapter(cfg, dtype=dtype, rngs=rngs)}
         )
 
     def __call__(self, x: Array, input_tensor: Array) -> Array:

@@ -58,7 +58,7 @@ class Intermediate(nn.Module):
         return F.gelu(self.dense(x))
 
 
-class Adapter(nn.Module):
+class EnXXAdapter(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.dense1 = nn.Linear(cfg.hidden_size, cfg.hidden_size // cfg.adapter_reduction_factor)
@@ -68,7 +68,7 @@ class Adapter(nn.Module):
         return self.dense2(F.gelu(self.dense1(x)))
 
 
-class Adapter2(nn.Module):
+class DeDEAdapter(nn.Module):
     """What a checkpoint holds, and text alone does not run through."""
 
     def __init__(self, cfg: Config):
@@ -82,7 +82,7 @@ class Output(nn.Module):
         super().__init__()
         self.dense = nn.Linear(cfg.intermediate_size, cfg.hidden_size)
         self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
-        self.adapter_modules = nn.ModuleDict({"en_XX": Adapter(cfg), "de_DE": Adapter2(cfg)})
+        self.adapter_modules = nn.ModuleDict({"en_XX": EnXXAdapter(cfg), "de_DE": DeDEAdapter(cfg)})
 
     def forward(self, x: Tensor, input_tensor: Tensor) -> Tensor:
         return self.lang_adapter(self.dense(x) + input_tensor)

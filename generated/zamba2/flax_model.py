@@ -24,7 +24,7 @@ from .flax_mixers import Attention, Attention2, Attention3, Cache, MambaMixer, S
 from .flax_stack import run_layers, stack_layers
 
 
-class MambaDecoderLayer2(nnx.Module):
+class LinearAttentionMambaDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layers_block_type[layer]
         self.mamba = MambaMixer(cfg, layer, dtype=dtype, rngs=rngs)
@@ -35,7 +35,7 @@ class MambaDecoderLayer2(nnx.Module):
         return x + contextualized_states, kv
 
 
-class MambaDecoderLayer(nnx.Module):
+class HybridMambaDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.mamba = MambaMixer(cfg, layer, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
@@ -118,7 +118,7 @@ class HybridLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layers_block_type[layer]
         self.linear = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.mamba_decoder = MambaDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
+        self.mamba_decoder = HybridMambaDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
         self.shared_transformer = (
             AttentionDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
             if layer == 1
@@ -148,7 +148,7 @@ class Decoder(nnx.Module):
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.layers = stack_layers(
             lambda layer, rngs: (
-                MambaDecoderLayer2(cfg, layer, dtype=dtype, rngs=rngs)
+                LinearAttentionMambaDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
                 if cfg.layers_block_type[layer] == "linear_attention"
                 else HybridLayer(cfg, layer, dtype=dtype, rngs=rngs)
             ),

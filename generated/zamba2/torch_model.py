@@ -20,7 +20,7 @@ from .torch_layers import MLP, MLP2, MLP3, RMSNorm, RotaryEmbedding
 from .torch_mixers import Attention, Attention2, Attention3, Cache, MambaMixer, causal_mask, share
 
 
-class MambaDecoderLayer2(nn.Module):
+class LinearAttentionMambaDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.kind = cfg.layers_block_type[layer]
@@ -31,7 +31,7 @@ class MambaDecoderLayer2(nn.Module):
         return x + self.mamba(self.input_layernorm(x), mask, cache)
 
 
-class MambaDecoderLayer(nn.Module):
+class HybridMambaDecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.mamba = MambaMixer(cfg, layer)
@@ -110,7 +110,7 @@ class HybridLayer(nn.Module):
         super().__init__()
         self.kind = cfg.layers_block_type[layer]
         self.linear = nn.Linear(cfg.hidden_size, cfg.hidden_size, bias=False)
-        self.mamba_decoder = MambaDecoderLayer(cfg, layer)
+        self.mamba_decoder = HybridMambaDecoderLayer(cfg, layer)
         self.shared_transformer = (
             AttentionDecoderLayer(cfg, layer)
             if layer == 1
@@ -140,7 +140,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            MambaDecoderLayer2(cfg, layer) if kind == "linear_attention" else HybridLayer(cfg, layer)
+            LinearAttentionMambaDecoderLayer(cfg, layer) if kind == "linear_attention" else HybridLayer(cfg, layer)
             for layer, kind in enumerate(cfg.layers_block_type)
         )
         self.final_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)

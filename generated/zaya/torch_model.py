@@ -109,8 +109,8 @@ class Decoder(nn.Module):
         self.input_hidden_states_bias = nn.Parameter(torch.zeros(cfg.hidden_size))
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(
-            DecoderLayer(cfg, layer) if not kind else DecoderLayer2(cfg, layer)
-            for layer, kind in enumerate([layer != 0 for layer in range(cfg.num_hidden_layers)])
+            DecoderLayer(cfg, layer) if layer == 0 else DecoderLayer2(cfg, layer)
+            for layer in range(cfg.num_hidden_layers)
         )
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
