@@ -193,8 +193,13 @@ def _check_length(interp: Interpreter, expr: Expr, outcome: bool) -> None:
         case Apply(">" | ">=", (left, right)) | Apply("<" | "<=", (right, left)) if (
             not outcome and _of_input(left) and not _of_input(right)
         ):
-            if right not in rows_held(interp) and (leaves(right) or _holds_later(interp, expr)):
+            held = rows_held(interp)
+            if right not in held and (leaves(right) or _holds_later(interp, expr)):
                 interp.unsupported("longer sequences take another path here", code="branch-on-length")
+            if right in held and left in (Dim("T"), Dim("S")) and interp.keeps_tables and leaves(right):
+                interp.surroundings.limits[right] = (
+                    None  # the table would grow into what could not be shown to be the same
+                )
         case _:
             pass
 
