@@ -5,6 +5,7 @@ numpy takes its time to load, so who asks imports this module where it does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from ir.expressions import Dim, Environment, Expr, evaluate, leaves
 from ir.graph import DType
 from ir.records import dataclass, field
 
+MOST = 2**26  # numbers in a tensor that is evaluated: half a gigabyte
 FAILURES = (CannotEvaluate, KeyError, TypeError, IndexError, ValueError, ArithmeticError, AssertionError)
 """What is raised where a value is not known, or an operation does not fit an input."""
 
@@ -68,8 +70,16 @@ class Evaluator:
             (inner,) = node.args
             assert isinstance(inner, TensorValue)
             return (self.value(inner),)
+        if any(self._is_large(result) for result in node.results):
+            raise CannotEvaluate("a tensor of too many numbers")
         made = evaluate_op(node.op, [self._argument(arg) for arg in node.args], model=DType.FLOAT64)
         return made if isinstance(made, tuple) else (made,)
+
+    def _is_large(self, value: TensorValue) -> bool:
+        try:
+            return math.prod(self.shape(value)) > MOST
+        except (LookupError, TypeError, ValueError, ArithmeticError):  # a size that only the evaluation tells
+            return False
 
     def _argument(self, x: object) -> object:
         match x:

@@ -69,9 +69,11 @@ def _varies(interpreter: Interpreter, exprs: tuple[Expr, ...]) -> bool:
     sizes = {leaf.name for expr in exprs for leaf in leaves(expr) if isinstance(leaf, Dim)}
     if not sizes or not sizes <= _INPUT:
         return False
-    env = interpreter.environment
+    env, cached = interpreter.environment, interpreter.surroundings.cached
     found = set()
     for batch, new, past in SIZES:
+        if cached is not (past > 0):  # what a first call does otherwise is compared with the ones after it elsewhere
+            continue
         dims = {"B": batch, "T": new, "P": past, "S": new + past}
         here = Environment(env.config, env.raw, dims, env.indices, env.locals)
         try:
