@@ -21,13 +21,10 @@ REPOSITORIES = Path(__file__).resolve().parent.parent / "data" / "repositories"
 NAMES = sorted(folder.name for folder in REPOSITORIES.iterdir() if folder.is_dir())
 
 REFUSED = {
+    "cairn": "no-spelling",  # slopes on the distance in a mask over all places, made by a function of its own
     "dune": "unknown-pattern",  # a module that is chosen by a number that is computed from the index of the layer
 }
 """What is not compiled yet, with the code of the diagnostic."""
-LIMITED = {
-    "cairn": "model_max_length",  # slopes on the distance in a mask over all places, in a table that grows when it is too short
-}
-"""What is compiled for no more tokens than a key says, beyond which the package refuses."""
 QUICK = ("marl", "newt")
 
 
@@ -41,19 +38,14 @@ def raw_of(name: str) -> dict[str, object]:
 
 
 COMPILED = [
-    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
-    for name in NAMES
-    if name not in REFUSED and name not in LIMITED
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES if name not in REFUSED
 ]
 
 
 PUBLISHED = sorted(
-    folder.parent.name
-    for folder in REPOSITORIES.glob("*/published.json")
-    if folder.parent.name not in REFUSED and folder.parent.name not in LIMITED
+    folder.parent.name for folder in REPOSITORIES.glob("*/published.json") if folder.parent.name not in REFUSED
 )
-"""Repositories that compute what published ones do, in the idioms of their time, with the configuration as published. A table of
-slopes as large as a published one is not evaluated, so that what is limited there is refused: `no-spelling`."""
+"""Repositories that compute what published ones do, in the idioms of their time, with the configuration as published."""
 
 
 def compare(lab: Lab, name: str, backend: Backend) -> None:
@@ -81,21 +73,6 @@ def test_torch(lab: Lab, name: str) -> None:
 @pytest.mark.parametrize("name", COMPILED)
 def test_flax(lab: Lab, flax: Flax, name: str) -> None:
     compare(lab, name, flax)
-
-
-@pytest.mark.parametrize("name", sorted(LIMITED))
-def test_what_is_for_fewer_tokens_says_so(lab: Lab, name: str) -> None:
-    """As many tokens as it is for are as in the original; one more is refused."""
-    most = raw_of(name)[LIMITED[name]]
-    recorded = lab.original(name, raw_of(name), code=code_of(name))
-    package = lab.package(name, raw_of(name), raised=True, code=code_of(name))
-    ids, logits = recorded.arrays["ids_2"], recorded.arrays["logits"]
-    assert isinstance(most, int) and ids.shape[1] > most
-    backend = Torch()
-    model = backend.load(package, recorded.folder, recorded.facts.dtype)
-    assert relative_error(backend.logits(model, ids[:, :most]), logits[:, :most]) <= recorded.tolerance
-    with pytest.raises(ValueError, match=str(most)):
-        backend.logits(model, ids[:, : most + 1])
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
