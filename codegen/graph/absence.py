@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from codegen.graph import branches
-from codegen.graph.evaluating import FAILURES, Drawing
+from codegen.graph.evaluating import FAILURES, Drawing, close
 from codegen.graph.makers import Makers, follows_from, makers_of
 from codegen.graph.scope import Scope
 from codegen.graph.state import Absence, World
@@ -233,9 +233,8 @@ def _agree(
             drawing = Drawing(
                 makers, given.environment, given.sizes, given.given, before=before, inputs=_inputs(interpreter)
             )
-            for a, b in pairs:
-                if not np.allclose(drawing.value(a), drawing.value(b), rtol=TOLERANCE, atol=TOLERANCE):
-                    return False
+            if not all(close(drawing, a, b, TOLERANCE) for a, b in pairs):
+                return False
     except FAILURES:
         return False
     return True

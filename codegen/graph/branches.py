@@ -12,10 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from codegen.graph import scalars
 from codegen.graph.objects import Unknown
-from codegen.graph.regions import ARMS, BRANCH_END, NARROW, nodes_of, tensors_in
+from codegen.graph.regions import ARMS, BRANCH_END, NARROW, nodes_of
 from codegen.graph.scope import Scope
 from codegen.graph.shortcuts import disagree, reads_next
-from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, expr_of, value_of
+from codegen.graph.values import (
+    Frame,
+    Node,
+    Scalar,
+    Size,
+    Tensor,
+    TensorValue,
+    expr_of,
+    handles_in,
+    tensors_in,
+    value_of,
+)
 from ir.expressions import Apply, Const, Dim, Environment, Expr, evaluate, leaves
 from ir.graph import DType
 from ir.ops import category, promote
@@ -80,7 +91,7 @@ class _Fork:
         kept = interpreter.surroundings.kept
         slots = [] if kept is None else [(holder, _copied(holder)) for holder in kept.holders]
         leaves_kept = [] if kept is None else list(kept.tensors.values())
-        objects = {id(t): t for value in (*held.values(), *states.values(), leaves_kept) for t in _tensors(value)}
+        objects = {id(t): t for value in (*held.values(), *states.values(), leaves_kept) for t in handles_in(value)}
         values = {key: tensor.value for key, tensor in objects.items()}
         trace.span = interpreter.span()
         frame = trace.enter(ARMS, ARMS, trace.frame.module_path)
@@ -115,7 +126,7 @@ class _Fork:
                 }
         for (holder, old_slots), one_holds, several_hold in zip(slots, left_one, left_several, strict=True):
             self.join_kept(holder, old_slots, one_holds, several_hold, pairs)
-        live = {tensor.value for tensor in _tensors(self.live(outcome, returned))}
+        live = {tensor.value for tensor in handles_in(self.live(outcome, returned))}
         compared = [(a, b) for a, b, known in pairs if known in live]
         fresh = {} if kept is None else {value: kept.start(path) for path, value in kept.before.items()}
         if disagree(one.frame, several.frame, compared, interpreter.environment, fresh):
@@ -374,11 +385,3 @@ class _Misfit(Unknown):
 
 
 _MISSING: Any = Unknown("a variable that only one arm of a branch has")
-
-
-def _tensors(value: object) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, (list, tuple)):
-        return [tensor for item in value for tensor in _tensors(item)]
-    return []

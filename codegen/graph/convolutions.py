@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from codegen.graph import scalars
-from codegen.graph.regions import BRANCH_END, nodes_of, tensors_in
-from codegen.graph.values import Frame, Node, Scalar, Size, TensorValue, value_of
+from codegen.graph.regions import BRANCH_END, nodes_of
+from codegen.graph.values import Frame, Node, Scalar, Size, TensorValue, tensors_in, value_of
 from ir.expressions import Dim
 from ir.records import dataclass
 

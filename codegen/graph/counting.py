@@ -12,10 +12,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError
-from codegen.graph.regions import freeze_with_inputs, nodes_of, tensors_in
+from codegen.graph.regions import freeze_with_inputs, nodes_of
 from codegen.graph.scope import Scope
 from codegen.graph.undoing import mark
-from codegen.graph.values import Frame, Node, Scalar, Tensor, TensorValue, expr_of, value_of
+from codegen.graph.values import Frame, Node, Scalar, Tensor, TensorValue, expr_of, tensors_in, value_of
 from ir.expressions import Dim, Environment, evaluate
 from ir.graph import DType
 

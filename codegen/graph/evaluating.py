@@ -95,6 +95,15 @@ class Evaluator:
                 return x
 
 
+def close(values: Evaluator, old: TensorValue, new: TensorValue, tolerance: float) -> bool:
+    """Whether two tensors hold the same, but for rounding; not where one of them cannot be evaluated."""
+    try:
+        a, b = np.asarray(values.value(old)), np.asarray(values.value(new))
+    except FAILURES:
+        return False
+    return a.shape == b.shape and np.allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
 @dataclass
 class Drawing(Evaluator):
     """An evaluation that takes any numbers in the place of what was there `before`, unless it follows from `inputs` alone."""

@@ -18,11 +18,11 @@ from codegen.graph import expert_lists
 from codegen.graph.groups import Counts, Joined
 from codegen.graph.objects import ModuleObject, Range, Stream
 from codegen.graph.pairs import Edge, Pairs, RowCount
-from codegen.graph.regions import nodes_of, tensors_in
+from codegen.graph.regions import nodes_of
 from codegen.graph.routing import Routing, counted, depends_on_data, experts_hit
 from codegen.graph.scope import Scope
 from codegen.graph.undoing import mark
-from codegen.graph.values import Frame, Node, Size, Tensor, TensorValue, value_of
+from codegen.graph.values import Frame, Node, Size, Tensor, TensorValue, tensors_in, value_of
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter

@@ -18,10 +18,10 @@ from codegen.graph.convolutions import go_on, only_for_one
 from codegen.graph.makers import makers_of
 from codegen.graph.objects import Instance, ModuleObject
 from codegen.graph.recurrent import APPENDS, READS
-from codegen.graph.regions import nodes_of, tensors_in
+from codegen.graph.regions import nodes_of
 from codegen.graph.sizes import USUAL, Sizes
 from codegen.graph.stacks import Slice, split
-from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, Trace, value_of
+from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, Trace, tensors_in, value_of
 from ir.expressions import Dim, Index, leaves
 from ir.graph import WRITES, DType
 from ir.records import dataclass, field

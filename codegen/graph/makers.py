@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from codegen.graph.regions import nodes_of, tensors_in
-from codegen.graph.values import Frame, Node, TensorValue
+from codegen.graph.regions import nodes_of
+from codegen.graph.values import Frame, Node, TensorValue, tensors_in
 
 Makers = Mapping[TensorValue, Node]
 

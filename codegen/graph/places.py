@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from codegen.graph.regions import BRANCH_END, NARROW, nodes_of, tensors_in
+from codegen.graph.regions import BRANCH_END, NARROW, nodes_of
 from codegen.graph.scalars import same
 from codegen.graph.sizes import Sizes
-from codegen.graph.values import Frame, Node, Scalar, Size, TensorValue, expr_of, value_of
+from codegen.graph.values import Frame, Node, Scalar, Size, TensorValue, expr_of, tensors_in, value_of
 from ir.expressions import Apply, Const, Dim, Expr, leaves
 from ir.graph import WRITES, DType
 from ir.records import dataclass, field

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 
+from codegen.graph.notes import Noting
 from codegen.graph.objects import per_layer
 from ir.expressions import Environment, Expr, Plain, evaluate
 from ir.records import dataclass, replace
@@ -55,11 +54,10 @@ class Predicate:
 Noted = tuple[Kind, Expr, Plain, Span | None, str, int, Expr | None]
 
 
-class Predicates:
+class Predicates(Noting[Noted]):
     """A growing list without repetitions."""
 
     def __init__(self) -> None:
-        self._logs: tuple[list[Noted], ...] = ()
         self._found: dict[tuple[Kind, Expr, Plain, type, Span | None], Predicate] = {}
 
     def add(
@@ -72,8 +70,7 @@ class Predicates:
         stage: int,
         default: Expr | None = None,
     ) -> None:
-        for log in self._logs:
-            log.append((kind, expr, value, span, function, stage, default))
+        self.log((kind, expr, value, span, function, stage, default))
         if per_layer(expr) and kind is not Kind.COUNT:
             kind = Kind.LAYER
         place = span if kind is Kind.COUNT else None  # what is repeated there is as often there
@@ -83,16 +80,6 @@ class Predicates:
             self._found[key] = Predicate(kind, expr, value, span, function, stage, default)
         elif known.default != default and known.default is not None:  # it stands for several things
             self._found[key] = replace(known, default=None)
-
-    @contextmanager
-    def noting(self) -> Iterator[list[Noted]]:
-        """All that is added meanwhile, be it new or not."""
-        before, log = self._logs, list[Noted]()
-        self._logs = (*before, log)
-        try:
-            yield log
-        finally:
-            self._logs = before
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter(self._found.values())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from codegen.graph.sizes import may_be_none
-from codegen.graph.values import Frame, Node, Scalar, TensorValue, expr_of
+from codegen.graph.values import Frame, Node, Scalar, TensorValue, expr_of, tensors_in
 from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Local, leaves
 from ir.graph import (
     WRITES,
@@ -78,18 +78,6 @@ def freeze_with_inputs(
         whole = _Freezer(root, outputs, parameters, constants, first.idle).region(root, tuple(outputs))
         region = min(region, whole, key=_bodies)
     return region, taken
-
-
-def tensors_in(argument: object) -> Iterator[TensorValue]:
-    """The tensors among the arguments of a node, in order."""
-    if isinstance(argument, TensorValue):
-        yield argument
-    elif isinstance(argument, (tuple, list)):
-        for item in argument:
-            yield from tensors_in(item)
-    elif isinstance(argument, slice):
-        for item in (argument.start, argument.stop, argument.step):
-            yield from tensors_in(item)
 
 
 def nodes_of(frame: Frame) -> Iterator[tuple[Node, Frame]]:
@@ -1128,4 +1116,4 @@ def _generic_item(region: Region, frame: Frame) -> Region:
     return Region(region.name, region.params, tuple(nodes), region.results)
 
 
-__all__ = ["Dim", "freeze", "nodes_of", "tensors_in"]
+__all__ = ["Dim", "freeze", "nodes_of"]

@@ -3,12 +3,12 @@ copied from the trace of that one. What a trace asked about the index is asked a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from codegen.graph import expert_lists
 from codegen.graph.objects import Foreign, Instance, ModuleObject, SSet, per_layer
-from codegen.graph.values import Frame, Node, Scalar, Tensor, TensorValue
+from codegen.graph.values import Frame, Node, Scalar, Tensor, TensorValue, handles_in
 from ir.expressions import Environment, Expr, Index, evaluate
 from ir.records import dataclass, field
 
@@ -43,14 +43,14 @@ class Recordings:
             return trace()
         key = (before, arguments)
         recording = self.known.get(key)
-        tensors = tuple(_tensors(given))
+        tensors = tuple(tensor.value for tensor in handles_in(given))
         if recording is not None and _same_answers(interpreter, recording, module):
             return _Copy(recording, module, tensors).into(interpreter)
         start = len(interpreter.asked)
-        values = [tensor.value for tensor in _handles(given)]
+        values = [tensor.value for tensor in handles_in(given)]
         result = trace()
         frame = interpreter.trace.frame.body[-1]
-        untouched = [tensor.value for tensor in _handles(given)] == values and _signature(module) == before
+        untouched = [tensor.value for tensor in handles_in(given)] == values and _signature(module) == before
         if recording is None and untouched and isinstance(frame, Frame) and _is_plain(result):
             asked = tuple((e, v) for e, v in interpreter.asked[start:] if per_layer(e))
             self.known[key] = Recording(module, tensors, frame, result, asked)
@@ -142,19 +142,6 @@ def _is_plain(result: Any) -> bool:
     if isinstance(result, (tuple, list)):
         return all(_is_plain(item) for item in result)
     return result is None or isinstance(result, (Tensor, Scalar, bool, int, float, str))
-
-
-def _handles(x: Any) -> Iterator[Tensor]:
-    if isinstance(x, Tensor):
-        yield x
-    elif isinstance(x, (tuple, list)):
-        for item in x:
-            yield from _handles(item)
-
-
-def _tensors(x: Any) -> Iterator[TensorValue]:
-    for tensor in _handles(x):
-        yield tensor.value
 
 
 # ---------------------------------------------------------------------------------------------------------- copies

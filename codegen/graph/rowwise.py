@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from codegen.graph.scalars import same
 from codegen.graph.tensor_ops.shapes import count
-from codegen.graph.values import Size, TensorValue, value_of
+from codegen.graph.values import Size, TensorValue, tensors_in, value_of
 from ir.ops import OPS
 
 Shape = tuple[Size, ...]
@@ -25,7 +25,7 @@ _ALONG_AN_AXIS = frozenset(
 
 def keeps_rows(op: str, args: tuple[object, ...], rows: frozenset[TensorValue], shape: Shape) -> bool:
     """Whether `op` treats every row of the operands that are among `rows` alike, and the result of `shape` has their rows."""
-    tensors = list(_tensors(args))
+    tensors = list(tensors_in(args))
     ranks = [(value, len(value.shape)) for value in tensors]
     if op in ELEMENTWISE:
         return all(_lines_up(value, rank, value in rows, len(shape)) for value, rank in ranks)
@@ -51,16 +51,6 @@ def keeps_rows(op: str, args: tuple[object, ...], rows: frozenset[TensorValue], 
     return False
 
 
-def _tensors(x: object) -> list[TensorValue]:
-    if isinstance(x, TensorValue):
-        return [x]
-    if isinstance(x, (tuple, list)):
-        return [value for item in x for value in _tensors(item)]
-    if isinstance(x, slice):
-        return _tensors((x.start, x.stop, x.step))
-    return []
-
-
 def _lines_up(value: TensorValue, rank: int, is_row: bool, result: int) -> bool:
     """Whether broadcasting puts the rows of an operand first, and stretches what has none over them."""
     return rank == result if is_row else rank < result or count(value.shape[0]) == 1
@@ -69,7 +59,7 @@ def _lines_up(value: TensorValue, rank: int, is_row: bool, result: int) -> bool:
 def _is_product(args: tuple[object, ...], rows: frozenset[TensorValue]) -> bool:
     left, right = args[0], args[1]
     assert isinstance(left, TensorValue) and isinstance(right, TensorValue)
-    if left not in rows or len(left.shape) < 2 or any(value in rows for value in _tensors(args[2:])):
+    if left not in rows or len(left.shape) < 2 or any(value in rows for value in tensors_in(args[2:])):
         return False
     return len(right.shape) <= 2 if right not in rows else len(left.shape) == len(right.shape) > 2
 
@@ -83,12 +73,12 @@ def _getitem(args: tuple[object, ...], rows: frozenset[TensorValue]) -> bool:
         consumed = sum(1 for item in index if item is not None and item is not Ellipsis)
         return whole and not picks and consumed < len(source.shape) + (index[0] is not Ellipsis)
     together = bool(picks) and picks == list(range(picks[0], picks[-1] + 1))
-    return together and picks[0] == 0 and all(value in rows and len(value.shape) == 1 for value in _tensors(index))
+    return together and picks[0] == 0 and all(value in rows and len(value.shape) == 1 for value in tensors_in(index))
 
 
 def _other_axes(op: str, args: tuple[object, ...], rows: frozenset[TensorValue]) -> bool:
     """Whether an operation along axes leaves the first alone."""
-    tensors = _tensors(args)
+    tensors = list(tensors_in(args))
     if not all(value in rows for value in tensors):
         return False
     rank = len(tensors[0].shape)

@@ -24,7 +24,7 @@ from codegen.graph.tensor_ops.indexing import setitem
 from codegen.graph.tensor_ops.shapes import agree
 from codegen.graph.tensor_ops.writing import write
 from codegen.graph.undoing import mark
-from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, expr_of, value_of
+from codegen.graph.values import Frame, Node, Scalar, Size, Tensor, TensorValue, expr_of, handles_in, value_of
 from ir.expressions import Apply, Const, Dim, leaves
 from ir.graph import DType
 from ir.records import dataclass, field
@@ -49,7 +49,7 @@ def run_counted(interpreter: Interpreter, node: ast.For, source: object, scope: 
     if node.orelse or not isinstance(node.target, ast.Name) or not _is_alike(interpreter, node, scope):
         return False
     undo, held = mark(interpreter), dict(scope.vars)
-    values = [(tensor, tensor.value) for value in held.values() for tensor in _tensors(value)]
+    values = [(tensor, tensor.value) for value in held.values() for tensor in handles_in(value)]
     try:
         _Loop(interpreter, node, source, scope).run()
     except CompileError:
@@ -134,7 +134,7 @@ class _Loop:
         scope, trace = self.scope, self.trace
         held = dict(scope.vars)
         carried = {n: v for n in dict.fromkeys(bound_names(self.node)) if isinstance(v := held.get(n), Tensor)}
-        objects = {id(t): t for value in held.values() for t in _tensors(value)}
+        objects = {id(t): t for value in held.values() for t in handles_in(value)}
         values = {key: tensor.value for key, tensor in objects.items()}
         lists = {name: list(value) for name, value in held.items() if isinstance(value, list)}
         inits = {name: self.initial(name, tensor) for name, tensor in carried.items()}
@@ -193,7 +193,7 @@ class _Loop:
         if self.source.of_input:
             return Scalar(0, Dim(self.index))
         first = value_of(self.start)
-        sizes = {value_of(size) for tensor in _tensors([*self.scope.vars.values()]) for size in tensor.shape}
+        sizes = {value_of(size) for tensor in handles_in([*self.scope.vars.values()]) for size in tensor.shape}
         known = {0, 1, 2, *(near for size in sizes if isinstance(size, int) for near in (size - 1, size, size + 1))}
         turns = [turn for turn in self.source.host() if turn not in known] or list(self.source.host())
         counted = Scalar(turns[0] - self.source.host()[0], Dim(self.index))
@@ -559,15 +559,6 @@ def _note_reads(parts: list[ast.stmt | ast.expr], bound: set[str], found: dict[s
                 and name.id not in bound
             ):
                 found[name.id] = None
-
-
-def _tensors(value: object) -> Iterator[Tensor]:
-    """The tensor objects in a variable."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
 
 
 def _reaches(have: Size, wanted: Size) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from codegen.graph.regions import nodes_of, tensors_in
-from codegen.graph.values import Frame, Node, TensorValue
+from codegen.graph.regions import nodes_of
+from codegen.graph.values import Frame, Node, TensorValue, tensors_in
 
 
 def sink(root: Frame, parameters: Container[TensorValue], layers: Container[str]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from codegen.graph import scalars
-from codegen.graph.regions import frames_of, nodes_of, tensors_in
-from codegen.graph.values import Frame, Node, Scalar, TensorValue, value_of
+from codegen.graph.regions import frames_of, nodes_of
+from codegen.graph.values import Frame, Node, Scalar, TensorValue, tensors_in, value_of
 from ir.records import dataclass, field
 
 if TYPE_CHECKING:

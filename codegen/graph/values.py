@@ -7,12 +7,12 @@ result of one recorded operation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
+from codegen.graph.notes import Noting
 from ir.expressions import Apply, Const, Expr, Plain
 from ir.graph import DType
 from ir.records import dataclass, field
@@ -37,25 +37,12 @@ class Looked:
 Read = Expr | Looked
 
 
-class Reads(dict[Read, None]):
+class Reads(dict[Read, None], Noting[Read]):
     """What was asked of config.json, in order, each thing once."""
-
-    _logs: tuple[list[Read], ...] = ()
 
     def add(self, read: Read) -> None:
         self[read] = None
-        for log in self._logs:
-            log.append(read)
-
-    @contextmanager
-    def noting(self) -> Iterator[list[Read]]:
-        """All that is asked meanwhile, be it new or not."""
-        before, log = self._logs, list[Read]()
-        self._logs = (*before, log)
-        try:
-            yield log
-        finally:
-            self._logs = before
+        self.log(read)
 
 
 _value: Any = Scalar.__dict__["value"]  # the slot, below the property of `Watched`
@@ -235,7 +222,7 @@ class Trace:
     def emit(self, op: str, args: tuple[object, ...], *results: tuple[tuple[Size, ...], DType]) -> tuple[Tensor, ...]:
         """Record an operation whose results have the given shapes and types. Tensors among `args` become their values."""
         plain = tuple(_operand(arg) for arg in args)
-        if self.spent and any(value in self.spent for value in _values(plain)):
+        if self.spent and any(value in self.spent for value in tensors_in(plain)):
             label = None if self.span is None else Label(self.span)
             message = "what was made of the tokens of one expert is read after the loop over experts"
             raise CompileError(Diagnostic("data-dependent-loop", message, label))
@@ -293,14 +280,28 @@ class Trace:
             self.frame.bindings.append((name, value))
 
 
-def _values(x: object) -> Iterator[TensorValue]:
-    if isinstance(x, TensorValue):
-        yield x
-    elif isinstance(x, (tuple, list)):
-        for item in x:
-            yield from _values(item)
-    elif isinstance(x, slice):
-        yield from _values((x.start, x.stop, x.step))
+def handles_in(value: object) -> Iterator[Tensor]:
+    """The tensors that a value of the source holds, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from handles_in(item)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from handles_in(item)
+
+
+def tensors_in(argument: object) -> Iterator[TensorValue]:
+    """The tensors among the arguments of a node, in order."""
+    if isinstance(argument, TensorValue):
+        yield argument
+    elif isinstance(argument, (tuple, list)):
+        for item in argument:
+            yield from tensors_in(item)
+    elif isinstance(argument, slice):
+        for item in (argument.start, argument.stop, argument.step):
+            yield from tensors_in(item)
 
 
 def _operand(x: object) -> object:
