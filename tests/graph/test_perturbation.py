@@ -9,7 +9,7 @@ import pytest
 from codegen.diagnostics import CompileError
 from codegen.graph.construction import build, resolve
 from tests.graph.perturbation import judge_definitions, survey, variants
-from tests.graph.test_construction import CASES, LIBRARY
+from tests.graph.test_construction import CASES, LIBRARY, PUBLISHED
 
 SOME = ("qwen3", "gpt2", "gemma3_text", "deepseek_v3", "bamba", "mixtral")
 
@@ -25,6 +25,12 @@ def test_sizes(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in CASES if name not in SOME])
 def test_sizes_of_all(name: str) -> None:
     assert survey(CASES[name], LIBRARY)[1] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_sizes_of_published(name: str) -> None:
+    assert survey(PUBLISHED[name], LIBRARY)[1] == []
 
 
 @pytest.mark.parametrize("name", SOME)
