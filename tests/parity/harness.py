@@ -186,11 +186,13 @@ def round_trip(package: Path, model: object, folder: Path) -> list[str]:
     return sorted((theirs.keys() | ours.keys()) - set(same))
 
 
-def inexact(package: Path, original: Recorded) -> dict[str, float]:
-    """Batch and length -> difference, where PyTorch in float32 is not bit for bit the original."""
-    backend, found = Torch(), {}
+def inexact(
+    package: Path, original: Recorded, backend: Backend | None = None, lengths: Iterable[int] = LENGTHS
+) -> dict[str, float]:
+    """Batch and length -> difference, where a model in float32, PyTorch's if nothing is said, is not bit for bit the original."""
+    backend, found = backend or Torch(), {}
     model = backend.load(package, original.folder, "float32")
-    for length in LENGTHS:
+    for length in lengths:
         for batch in BATCHES:
             theirs = original.arrays[f"single_{batch}_{length}"]
             ours = backend.logits(model, np.ascontiguousarray(original.arrays[f"ids_{batch}"][:, :length]))
