@@ -300,7 +300,7 @@ def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: 
         rope.prepare(interpreter, module)
         _keep_wide(module)
     setup = replace(trace.root, body=list(trace.root.body), bindings=list(trace.root.bindings))
-    interpreter.surroundings = surroundings
+    interpreter.surroundings, interpreter.undecided = surroundings, {}
     if kept is not None:
         kept.begin()
     modules = tuple(_modules(model, "")) if attempt.inside else ()

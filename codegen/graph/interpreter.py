@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
 from codegen.graph import (
+    alternatives,
     branches,
     builtins,
     classes,
@@ -195,6 +196,7 @@ class Interpreter:
             Expr, tuple[int, ...]
         ] = {}  # numbers that follow from how many tokens there are, see remainders.py
         self.asked: list[tuple[Expr, object]] = []  # about the index of a layer
+        self.undecided: dict[tuple[Expr, Span | None], None] = {}  # questions of sizes, see alternatives.py
         self.externals: dict[str, Callable[[Interpreter, list[Any], dict[str, Any]], Any]] = library.EXTERNALS
 
     # -- where we are ---------------------------------------------------------------------------------------------------
@@ -626,6 +628,8 @@ class Interpreter:
             self.exec_body(node.orelse, scope)
             return
         if longer.question(self, test) and longer.run(self, node, scope, test):
+            return
+        if alternatives.asks(self, test) and alternatives.statement(self, node, scope, test):
             return
         if isinstance(test, Tensor) and selections.decides(self, test):
             selections.statement(self, node, scope, test)
@@ -1080,7 +1084,8 @@ class Interpreter:
             if position + 1 < len(node.values) and experts.undecided(self, value):
                 return self._rest_of_bool_op(node, position, value, scope)
             asks = branches.asks_for_one(self, value) and value.value is wanted
-            if position + 1 < len(node.values) and (asks or longer.question(self, value)):
+            asks = asks or alternatives.asks(self, value) or longer.question(self, value) is not None
+            if position + 1 < len(node.values) and asks:
                 others = (self.eval(other, scope) for other in node.values[position + 1 :])
                 return next((other for other in others if self.branch(other) is wanted), value)
             if position + 1 < len(node.values) and self.branch(value) is wanted:
@@ -1113,6 +1118,10 @@ class Interpreter:
         self.node = node.test
         if isinstance(test, Tensor) and selections.decides(self, test) and not self._asks_for_masks(test, 0):
             return selections.expression(self, node, scope, test)
+        if alternatives.asks(self, test):
+            chosen = alternatives.expression(self, node, scope, test)
+            if chosen is not None:
+                return self.eval(chosen, scope)
         return self.eval(node.body if self.branch(test) else node.orelse, scope)
 
     def _subscript(self, node: ast.Subscript, scope: Scope) -> Any:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from codegen.graph import classes, emptiness, halves, scalars, tensor_ops
+from codegen.graph import alternatives, classes, emptiness, halves, scalars, tensor_ops
 from codegen.graph.objects import (
     Bound,
     Builtin,
@@ -138,7 +138,8 @@ def truth(interp: Interpreter, value: Any, kind: Kind = Kind.STRUCTURE) -> bool:
                 interp.trace.decided_by_data()
                 interp.unsupported("a branch on how many rows the data selects", code="branch-on-data")
             if interp.framing and not interp.surroundings.sketch:
-                _check_length(interp, expr, outcome)
+                if not _check_length(interp, expr, outcome) and kind is not Kind.GUARD:
+                    alternatives.decided(interp, expr)
                 outcome = emptiness.answer(interp, expr, outcome)
             interp.note(kind, expr, outcome)
             return outcome
@@ -169,12 +170,12 @@ def _asked(value: Scalar) -> tuple[Plain, Expr]:
     return glance(value, asked, Apply("is", (value.expr, asked))), asked
 
 
-def _check_length(interp: Interpreter, expr: Expr, outcome: bool) -> None:
+def _check_length(interp: Interpreter, expr: Expr, outcome: bool) -> bool:
     """A sequence that is longer than the configuration says takes another path, which a trace of a short one does not show.
 
     Positions beyond the rows of a table that the module holds are the caller's mistake. Where the source has a path of its own
     for short inputs, what is emitted takes no longer ones. Where the tokens of the trace happen to fill blocks, nothing is seen of
-    what other numbers of tokens need.
+    what other numbers of tokens need. Whether longer ones are the caller's mistake or refused.
     """
     if 0 in _remainders(interp, expr):
         from codegen.graph.interpreter import Coincidence
@@ -194,14 +195,37 @@ def _check_length(interp: Interpreter, expr: Expr, outcome: bool) -> None:
             not outcome and _of_input(left) and not _of_input(right)
         ):
             held = rows_held(interp)
-            if right not in held and (leaves(right) or _holds_later(interp, expr)):
+            grows = right in held and interp.keeps_tables  # into what could not be shown to be the same
+            if leaves(right) and (_over(left, right) == "T" or (grows and _over(left, right) == "S")):
+                most = _without_offset(left, right)
+                most = most if expr.op in (">", "<") else Apply("-", (most, Const(1)))
+                interp.surroundings.limits[most] = None
+            elif right not in held and (leaves(right) or _holds_later(interp, expr)):
                 interp.unsupported("longer sequences take another path here", code="branch-on-length")
-            if right in held and left in (Dim("T"), Dim("S")) and interp.keeps_tables and leaves(right):
-                interp.surroundings.limits[right] = (
-                    None  # the table would grow into what could not be shown to be the same
-                )
+            return right in held
         case _:
             pass
+    return False
+
+
+def _without_offset(left: Expr, right: Expr) -> Expr:
+    """What a number of tokens is compared with, where an offset is added on both sides."""
+    match left, right:
+        case Apply("+", (_, Const() as a)), Apply("+", (limit, Const() as b)) if a == b:
+            return limit
+        case _:
+            return right
+
+
+def _over(left: Expr, right: Expr) -> str | None:
+    """The tokens that are compared with a number: the new ones, or all."""
+    match left:
+        case Dim(name):
+            return name
+        case Apply("+", (Dim(name), Const())) if _without_offset(left, right) is not right:
+            return name
+        case _:
+            return None
 
 
 def rows_held(interp: Interpreter) -> set[Expr]:

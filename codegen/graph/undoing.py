@@ -13,11 +13,11 @@ def mark(interpreter: Interpreter) -> Callable[[], None]:
     """What takes back all operations, names, questions and predicates that are recorded from now on."""
     trace, frame = interpreter.trace, interpreter.trace.frame
     made, bound, asked = len(frame.body), len(frame.bindings), len(interpreter.asked)
-    predicates = interpreter.predicates.copy()
+    predicates, undecided = interpreter.predicates.copy(), dict(interpreter.undecided)
 
     def undo() -> None:
         trace.frame = frame
         del frame.body[made:], frame.bindings[bound:], interpreter.asked[asked:]
-        interpreter.predicates = predicates
+        interpreter.predicates, interpreter.undecided = predicates, undecided
 
     return undo
