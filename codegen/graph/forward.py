@@ -8,7 +8,19 @@ from itertools import islice
 from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.graph import blame, classes, counting, draws, expert_lists, histories, lengths, maskings, places, rope
+from codegen.graph import (
+    blame,
+    classes,
+    counting,
+    draws,
+    expert_lists,
+    histories,
+    lengths,
+    maskings,
+    operators,
+    places,
+    rope,
+)
 from codegen.graph.construction import Built, deep_recursion, module_tree
 from codegen.graph.interpreter import Coincidence, Raised
 from codegen.graph.kept import Kept, UnsettledStates, check_start, handed_over, settle
@@ -465,8 +477,14 @@ def _logits(interpreter: Any, output: Any) -> Tensor:
     if isinstance(output, Tensor):
         return output
     if isinstance(output, (tuple, list)):
-        return next(item for item in output if isinstance(item, Tensor))
+        found = next((item for item in output if isinstance(item, Tensor)), None)
+        if found is None:
+            interpreter.unsupported("`forward` answers with no tensor")
+        assert found is not None
+        return found
     logits = interpreter.getattr(output, "logits")
+    if not isinstance(logits, Tensor):
+        interpreter.unsupported(f"`forward` answers with logits that are of type `{operators.type_name(logits)}`")
     assert isinstance(logits, Tensor)
     return logits
 

@@ -33,6 +33,7 @@ from codegen.graph import (
     scalars,
     scans,
     selections,
+    unmasked,
 )
 from codegen.graph.objects import (
     Bound,
@@ -607,6 +608,9 @@ class Interpreter:
         test = self.eval(node.test, scope)
         self.node = node.test
         if self.framing and test is False and self.trace.asked_for_halves > halved and halves.run(self, node, scope):
+            return
+        if self.framing and unmasked.question(self, node.test, scope):
+            unmasked.run(self, node, scope)
             return
         if self.framing and self._asks_for_masks(test, known):
             from codegen.graph import absence  # numpy takes its time

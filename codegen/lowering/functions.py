@@ -7,13 +7,13 @@ import keyword
 from collections.abc import Callable, Iterable, Iterator
 
 from codegen.diagnostics import CompileError, Diagnostic
+from codegen.lowering.absent import may_be_none
 from codegen.lowering.components import is_statement, sizes_needed, statements_first
 from codegen.lowering.dialect import AMBIENT, Dialect, attribute, lines, name, unparse
 from codegen.lowering.numbers import Leaf
 from codegen.lowering.printing import BodyPrinter, holds_type, placed, print_apart, reads_past
 from codegen.lowering.recurrent import STATES, print_state, print_within
 from codegen.lowering.syntax import Unspellable, dtype_syntax
-from ir.arch import Attention, Direction, MaskForm
 from ir.expressions import Index, Key, Local
 from ir.graph import (
     Branch,
@@ -195,30 +195,6 @@ def annotate(region: Region, params: list[str], dialect: Dialect) -> list[str]:
             kind += " | None"  # a mask that says nothing
         out.append(f"{text}: {kind}" if kind else text)
     return out
-
-
-def may_be_none(region: Region, value: Value) -> bool:
-    """Whether a value is the mask of an attention to which None means something, here or in what it is handed to."""
-    for node in region.nodes:
-        match node:
-            case Raised(Attention(mask=MaskForm.BOOLEAN, direction=direction), (_, _, _, mask, *_)):
-                if mask == value and direction is not Direction.GIVEN:
-                    return True
-            case Call(_, inner, args):
-                if _handed_on(value, args, inner):
-                    return True
-            case Loop(bodies=bodies, carried=carried, invariant=invariant, varying=varying):
-                kinds = zip(bodies, varying, strict=True)
-                if any(_handed_on(value, (*carried, *invariant, *own), body) for body, own in kinds):
-                    return True
-            case _:
-                pass
-    return False
-
-
-def _handed_on(value: Value, args: tuple[Operand, ...], inner: Region) -> bool:
-    params = [param for arg, param in zip(args, inner.params, strict=True) if arg == value]
-    return any(isinstance(param, Value) and may_be_none(inner, param) for param in params)
 
 
 def annotate_ambients(needed: Iterable[str], dialect: Dialect) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
+from codegen.lowering.absent import may_be_none
 from codegen.lowering.numbers import Leaf, apply_syntax, to_syntax
 from codegen.lowering.syntax import Unspellable, copied, expressions_in, stored
 from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Local, Raw, leaves, substitute
@@ -170,8 +171,11 @@ class BodyPrinter:
     prefer: dict[int, tuple[str, ...]] = field(default_factory=dict)  # names that a value should have if it can
     given: tuple[str, ...] = ()  # names of the parameters, where the caller fixes them
     has_dtype: bool = True  # the type of the model is a variable at hand, if it is needed
+    sized: tuple[Value, ...] = field(init=False)  # the parameters whose shapes can be read: a mask may be None
 
     def __post_init__(self) -> None:
+        tensors = (param for param in self.region.params if isinstance(param, Value))
+        self.sized = tuple(x for x in tensors if x.dtype is not DType.BOOL or not may_be_none(self.region, x))
         self.uses: dict[int, int] = {}
         self.last_use: dict[int, int] = {}
         self.hints = name_hints(self.region)
@@ -515,10 +519,8 @@ class BodyPrinter:
         try:
             return apply_syntax(expr.op, [self.number(arg) for arg in expr.args])
         except Unspellable:
-            for param in self.region.params:
-                if isinstance(param, Value) and expr in param.shape:
-                    break
-            else:
+            param = next((param for param in self.sized if expr in param.shape), None)
+            if param is None:
                 raise
         if expr not in self.number_names:
             self.number_names[expr] = held = self.free_name(["size"])
@@ -543,8 +545,8 @@ class BodyPrinter:
     def entry_size(self, expr: Expr) -> ast.expr:
         """A size of a parameter whose variable may hold something else by now: read at the top."""
         name = str(expr.path[-1]) if isinstance(expr, Key) else "size"
-        for param in self.region.params:
-            if isinstance(param, Value) and expr in param.shape:
+        for param in self.sized:
+            if expr in param.shape:
                 if name not in self.dims_header:
                     self.dims_header[name] = (name, param.shape.index(expr))
                     self.dim_sources.setdefault(param.id, []).append(self.dims_header[name])
@@ -572,8 +574,8 @@ class BodyPrinter:
             return ast.Name("start", ast.Load())
         if dim.name in self.dims_header:
             return ast.Name(self.dims_header[dim.name][0], ast.Load())
-        for param in self.region.params:
-            if isinstance(param, Value) and dim in param.shape and param.id in self.names_at_entry:
+        for param in self.sized:
+            if dim in param.shape and param.id in self.names_at_entry:
                 self.dims_header[dim.name] = (self.size_name(dim), param.shape.index(dim))
                 self.dim_sources.setdefault(param.id, []).append(self.dims_header[dim.name])
                 return ast.Name(self.dims_header[dim.name][0], ast.Load())
@@ -637,7 +639,7 @@ class BodyPrinter:
         """Values whose variable still holds them, the latest first."""
         nodes = self.region.nodes[: max(self.at, 0)]
         known = [r for node in reversed(nodes) for r in node.results]
-        known += [p for p in self.region.params if isinstance(p, Value)]
+        known += self.sized
         holders = {name: vid for vid, name in self.names.items()}
         for value in known:
             if value.id in self.names and holders[self.names[value.id]] == value.id:

@@ -59,7 +59,7 @@ def invent(base: str, seed: int, most: int = 4, only: Sequence[str] = ()) -> Inv
     """`base`: a case of the test data; `only`: names of edits, where chance is not to decide."""
     chance = random.Random(f"{base} {seed}")
     raw = json.loads(next(DATA.glob(f"*cases/{base}.json")).read_text())
-    modeling, configuration = _library(str(raw["architectures"][0]))
+    modeling, configuration = library_files(str(raw["architectures"][0]))
     old = str(raw["architectures"][0]).removesuffix("ForCausalLM")
     texts = [_renamed(path.read_text(), old, path.parent.name) for path in (modeling, configuration)]
     edits = [edit for edit in EDITS if edit.name in only] if only else chance.sample(EDITS, len(EDITS))
@@ -91,7 +91,7 @@ def invent(base: str, seed: int, most: int = 4, only: Sequence[str] = ()) -> Inv
     return Invention(base, tuple(edit.name for edit in taken.values()), config, code)
 
 
-def _library(architecture: str) -> tuple[Path, Path]:
+def library_files(architecture: str) -> tuple[Path, Path]:
     """Modeling and configuration file of a class."""
     spec = find_spec("transformers")
     assert spec and spec.origin

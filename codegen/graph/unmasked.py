@@ -1,0 +1,123 @@
+"""What the source computes where it is given no mask, beside what it computes with a mask that hides nothing.
+
+A model is traced with a mask of padding, and what is emitted has one for every input. That stands for calls without a mask too
+if the source does the same then. Where it asks whether there is a mask, the other arm is run on the side, and what both leave
+in the variables is evaluated for inputs without padding.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING, Any
+
+from codegen.diagnostics import CompileError
+from codegen.graph.makers import Makers, makers_of
+from codegen.graph.scope import Scope
+from codegen.graph.undoing import mark
+from codegen.graph.values import Tensor, TensorValue
+
+if TYPE_CHECKING:
+    from codegen.graph.interpreter import Interpreter
+
+DIFFERENT = 1e-4  # more than the types of numbers in two ways to compute the same explain
+
+
+def question(interpreter: Interpreter, test: ast.expr, scope: Scope) -> bool:
+    """Whether a condition is `mask is None`, or that it is not, of the mask that the trace passes."""
+    match test:
+        case ast.Compare(left=ast.Name(id=name), ops=[ast.Is() | ast.IsNot()], comparators=[ast.Constant(value=None)]):
+            value, surroundings = scope.vars.get(name), interpreter.surroundings
+            if surroundings.sketch or surroundings.absence.answers is not None or not isinstance(value, Tensor):
+                return False
+            return value.value in (surroundings.valid, surroundings.fresh)
+        case _:
+            return False
+
+
+def run(interpreter: Interpreter, node: ast.If, scope: Scope) -> None:
+    """Run the arm with a mask.
+
+    Raises:
+        Unsupported: the other arm gives something else for inputs without padding.
+    """
+    assert isinstance(node.test, ast.Compare) and isinstance(node.test.left, ast.Name)
+    absent = isinstance(node.test.ops[0], ast.Is)
+    ours, other = (node.orelse, node.body) if absent else (node.body, node.orelse)
+    before = makers_of(interpreter.trace.root)
+    left = _on_the_side(interpreter, other, node.test.left.id, scope)
+    interpreter.exec_body(ours, scope)
+    if left is None:
+        return
+    variables, made = left
+    pairs = [
+        (a.value, b.value)
+        for name, a in variables.items()
+        if isinstance(a, Tensor) and isinstance(b := scope.vars.get(name), Tensor) and a.value is not b.value
+    ]
+    if pairs and _differ(interpreter, pairs, {**made, **makers_of(interpreter.trace.root)}, before):
+        interpreter.node = node.test
+        interpreter.unsupported(
+            "without a mask this computes something else than with one that hides nothing", code="branch-on-data"
+        )
+
+
+def _on_the_side(
+    interpreter: Interpreter, body: list[ast.stmt], name: str, scope: Scope
+) -> tuple[dict[str, Any], Makers] | None:
+    """What an arm leaves in the variables where there is no mask, and the operations so far with its own; nothing of it is kept.
+    None where it leaves the function, or cannot be followed."""
+    from codegen.graph.interpreter import Jump, Raised
+
+    undo, variables = mark(interpreter), dict(scope.vars)
+    values = [(tensor, tensor.value) for tensor in variables.values() if isinstance(tensor, Tensor)]
+    scope.vars[name] = None
+    try:
+        interpreter.exec_body(body, scope)
+        left = {name: Tensor(x.value) if isinstance(x, Tensor) else x for name, x in scope.vars.items()}
+        return left, makers_of(interpreter.trace.root)
+    except (Jump, Raised, CompileError):
+        return None
+    finally:
+        for tensor, value in values:
+            tensor.value = value
+        scope.vars.clear()
+        scope.vars.update(variables)
+        undo()
+
+
+def _differ(
+    interpreter: Interpreter, pairs: list[tuple[TensorValue, TensorValue]], makers: Makers, before: Makers
+) -> bool:
+    """Whether some of the pairs are known to hold other numbers, for inputs without padding."""
+    import numpy as np  # which takes its time
+
+    from codegen.graph.evaluating import FAILURES, Drawing
+    from codegen.graph.visibility import calls
+
+    surroundings = interpreter.surroundings
+    known = (surroundings.valid, surroundings.fresh, surroundings.positions)
+    inputs = frozenset(value for value in known if value is not None)
+    for one, other in pairs:
+        try:
+            for call in calls(interpreter, makers):
+                if not call.valid.all() or (call.past and not surroundings.cached):
+                    continue
+                given = call.values
+                drawing = Drawing(makers, given.environment, given.sizes, given.given, before=before, inputs=inputs)
+                a, b = np.asarray(drawing.value(one)), np.asarray(drawing.value(other))
+                if a.shape != b.shape and _broadcast(a.shape, b.shape) is None:
+                    return True
+                if not np.allclose(a, b, rtol=DIFFERENT, atol=DIFFERENT):
+                    return True
+        except FAILURES:
+            continue
+    return False
+
+
+def _broadcast(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...] | None:
+    import numpy as np  # which takes its time
+
+    try:
+        return np.broadcast_shapes(one, other)
+    except ValueError:
+        return None

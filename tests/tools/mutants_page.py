@@ -1,0 +1,107 @@
+"""The page about mutated modeling code, from what tests/tools/code_mutants.py found.
+
+python -m tests.tools.mutants_page RESULTS ... --out docs/mutants.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tests.tools.code_mutants import (
+    AGREES,
+    CHAOTIC,
+    CRASH,
+    DROPPED,
+    EQUAL,
+    FAILS,
+    NOT_FINITE,
+    RANDOM,
+    REFUSED,
+    SLOW,
+    WRONG,
+    Verdict,
+)
+
+ORDER = (AGREES, EQUAL, REFUSED, WRONG, CRASH, *DROPPED)
+MEANING = {
+    AGREES: "compiled, and the package computes what the changed code computes, which is not what the code computed",
+    EQUAL: "compiled, and the package computes what the changed code computes, which is what the code computed before",
+    REFUSED: "not compiled, with a diagnostic",
+    WRONG: "compiled to something else",
+    CRASH: "the compiler itself failed",
+    FAILS: "the changed code cannot run; whatever the compiler says is right, as long as it does not crash",
+    NOT_FINITE: "the changed code gives no finite numbers",
+    CHAOTIC: "float32 and float64 differ too much in the changed code itself for any comparison",
+    RANDOM: "the changed code gives other numbers each time",
+    SLOW: "stopped after a minute and a half",
+}
+
+START = """# Mutants
+
+Nothing here was compared by hand. `tests/tools/mutants.py` changes a modeling file of the installed library in one place: an
+operator, a constant, a cast, the order of norms, a mask, the pairs of a rotation, a scale, an activation, an axis, a slice, an argument. Each
+mutant becomes a repository with code of its own: the configuration of a tiny case, and the changed file beside it.
+`tests/tools/code_mutants.py` runs the changed code on random weights and compiles it, and both have to agree in float64: two rows of
+seventeen tokens (past every window), the same in steps on a cache, a padded batch, and the checkpoint there and back. Where a cast
+was changed, the logits in bfloat16 have to be the same bit for bit. Steps and padded rows are compared where the changed code agrees
+with itself there. What is changed are lines that the original runs.
+
+The numbers below are those of one run; the same seed gives the same mutants:
+
+    python -m tests.tools.code_mutants --number 24 --out results.jsonl
+    python -m tests.tools.mutants_page results.jsonl --out docs/mutants.md
+"""
+
+
+def page(verdicts: Sequence[Verdict]) -> str:
+    judged = [found for found in verdicts if found.kind != "none"]
+    counted = Counter(found.verdict for found in judged)
+    kept = sum(counted[name] for name in ORDER if name not in DROPPED)
+    types = len({found.name for found in judged})
+    parts = [START, f"{len(judged)} mutants of {types} types; {kept} of them run, and were compared.\n"]
+    parts.append(_table(("verdict", "mutants", "what it means"), ((name, counted[name], MEANING[name]) for name in ORDER if counted[name] or name in (WRONG, CRASH))))  # fmt: skip
+    parts.append("\n## By kind of change\n")
+    kinds = sorted({found.kind for found in judged})
+    by_kind = Counter((found.kind, found.verdict) for found in judged)
+    shown = (AGREES, EQUAL, REFUSED, WRONG, CRASH)
+    parts.append(_table(("kind", *shown, "dropped"), ((kind, *(by_kind[kind, name] for name in shown), sum(by_kind[kind, name] for name in DROPPED)) for kind in kinds)))  # fmt: skip
+    parts.append("\n## By type\n")
+    by_type = Counter((found.name, found.verdict) for found in judged)
+    parts.append(_table(("type", *shown, "dropped"), ((name, *(by_type[name, verdict] for verdict in shown), sum(by_type[name, verdict] for verdict in DROPPED)) for name in sorted({found.name for found in judged}))))  # fmt: skip
+    parts.append("\n## What is refused\n\nThe code of the diagnostic, how often, and each of them with its place.\n")
+    refused = [found for found in judged if found.verdict == REFUSED]
+    for code, number in sorted(Counter(found.code for found in refused).items(), key=lambda item: (-item[1], item[0])):
+        parts.append(f"\n### {code}: {number}\n")
+        parts += (_said(found) for found in refused if found.code == code)
+    for name, title in ((WRONG, "What is wrong"), (CRASH, "What crashes")):
+        if counted[name]:
+            parts.append(f"\n## {title}\n")
+            parts += (_said(found) for found in judged if found.verdict == name)
+    return "\n".join(parts) + "\n"
+
+
+def _said(found: Verdict) -> str:
+    edit = f"`{found.before}` became `{found.after}`".replace("\n", " ")
+    return f"- {found.name}, {found.kind}: {edit}: {' '.join(found.detail.split(' [')[0].split())[:200]}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(map(str, row)) for row in rows)]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    rows = [json.loads(line) for path in options.results for line in path.read_text().splitlines()]
+    options.out.write_text(page([Verdict(**row) for row in rows]))
+
+
+if __name__ == "__main__":
+    main()
