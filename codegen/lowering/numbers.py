@@ -55,6 +55,8 @@ def to_syntax(expr: Expr, resolve: Resolve) -> ast.expr:
 
 def apply_syntax(op: str, args: list[ast.expr]) -> ast.expr:
     """One operation on rendered arguments."""
+    if op == "**":
+        return ast.BinOp(_signed(args[0]), ast.Pow(), args[1])
     if op in _BINARY:
         return ast.BinOp(args[0], _BINARY[op], args[1])
     if op in _COMPARE:
@@ -73,3 +75,12 @@ def apply_syntax(op: str, args: list[ast.expr]) -> ast.expr:
         return ast.List(args, ast.Load())
     function = ast.Name(op, ast.Load())
     return ast.Call(ast.Attribute(ast.Name("math", ast.Load()), op, ast.Load()) if op in _MATH else function, args, [])
+
+
+def _signed(base: ast.expr) -> ast.expr:
+    """The base of a power; the sign of a negative number apart, since a power binds closer."""
+    match base:
+        case ast.Constant(int() | float() as value) if value < 0:
+            return ast.UnaryOp(ast.USub(), ast.Constant(-value))
+        case _:
+            return base

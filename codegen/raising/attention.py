@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codegen.raising.scores import Found, per_head, scaled, scores_of, times
+from codegen.raising.scores import Found, may_be_negative, per_head, scaled, scores_of, times
 from codegen.raising.shapes import merges_heads
 from codegen.raising.view import Match, View, literal
 from ir.arch import Attention, Cap, Heads, Precision, Sinks
@@ -77,6 +77,8 @@ def _component(view: View, product: Op, scores: Op, found: Found) -> Match | str
     k, v = _ungrouped(view, keys, found), _ungrouped(view, values, found)
     if (k is keys) != (v is values):
         return "its keys are repeated for groups of heads, its values are not, or the other way round"
+    if may_be_negative(found.scale):
+        return "its scores are scaled by a number that may be less than nothing"
     if found.cap is not None and found.sinks is not None:
         return "its scores are limited and have sinks"
     anchor, result, after = _result(view, product, q, v, found)

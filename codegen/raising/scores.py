@@ -280,6 +280,23 @@ def positive(scale: Expr | None) -> bool:
             return False
 
 
+def may_be_negative(scale: Expr | None) -> bool:
+    """Whether a scale is less than nothing for some numbers that are not: fused attentions take its square root."""
+    match scale:
+        case Const(value):
+            return isinstance(value, (int, float)) and value < 0
+        case Apply("sqrt" | "exp", _) | Apply("**", (_, Const(float()))):
+            return False
+        case Apply("**", (base, _)):
+            return may_be_negative(base)
+        case Apply("neg" | "-", _):
+            return True
+        case Apply("*" | "/" | "+" | "//", args):
+            return any(may_be_negative(arg) for arg in args)
+        case _:
+            return False
+
+
 def _whole(view: View, mask: Value, found: Found) -> Value:
     """The mask before it was cut to a length that it has."""
     cut = view.made_by(mask, "getitem")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import itertools
 import json
 import logging
 import os
@@ -24,7 +25,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -39,13 +40,14 @@ from codegen.repo import load
 from tests.parity.harness import Torch, measure, too_large
 from tests.parity.original import CASES, Recorded, read, record
 from tests.tools.inventions import library_files
-from tests.tools.mutants import Mutant, mutants
+from tests.tools.mutants import Mutant, Source, make, mutants, sites
 
 Raw = dict[str, object]
 
 STEM = "modeling_mutant"
 AFFORDABLE = 1e-4  # what the original may differ from itself before it is no truth
 SAME = 0.02  # of the logits in bfloat16 that may round differently
+NUMBERS = itertools.count()
 SECONDS = 90  # that one mutant may take
 MEMORY = 12 << 30  # bytes of addresses
 IN_HALF = ("cast dropped", "cast moved")
@@ -95,6 +97,7 @@ def subject(name: str) -> Subject:
     text = re.sub(r"from \.\.(\w)", r"from transformers.models.\1", text)
     text = re.sub(r"from \.(\w)", rf"from transformers.models.{modeling.parent.name}.\1", text)
     text = re.sub(r"(?m)^ *@auto_docstring(\([^)]*\))?\n", "", text)
+    text = re.sub(r"(?m)^( +)import bitsandbytes as bnb$", r"\1bnb = None", text)  # or the library wants it installed
     return Subject(name, raw | {"auto_map": {"AutoModelForCausalLM": f"{STEM}.{architecture}"}}, text)
 
 
@@ -136,11 +139,12 @@ def clean_of(folder: Path) -> Clean:
 
 
 def compiled(raw: Mapping[str, object], code: Mapping[str, str], out: Path, *, raised: bool) -> Path:
-    """The folder of the package.
+    """The folder of the package: `out` with a number behind it, since one process imports of a name one.
 
     Raises:
         CompileError: as the compiler does.
     """
+    out = out.with_name(f"{out.name}_{next(NUMBERS)}")
     with tempfile.TemporaryDirectory() as source:
         for name, text in {**code, "config.json": json.dumps(raw)}.items():
             (Path(source) / name).write_text(text)
@@ -315,6 +319,29 @@ def run(names: list[str], number: int, seed: int, *, at_once: int = 3, first: in
         shutil.rmtree(root, ignore_errors=True)
 
 
+def again(rows: list[Verdict], verdicts: Collection[str]) -> Iterator[Verdict]:
+    """Those of earlier results that had one of some verdicts, judged once more; the others as they were."""
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    root = Path(tempfile.mkdtemp(prefix="mutants"))
+    try:
+        warm(root)
+        for row in rows:
+            if row.verdict not in verdicts or row.kind == "none":
+                yield row
+                continue
+            given, home = subject(row.name), root / row.name
+            if not home.exists():
+                home.mkdir()
+                apart(lambda given=given, home=home: prepare(given, home), home / "words", 300)  # type: ignore[misc]
+            source = Source.of(given.text)
+            made = (make(source, row.kind, splices) for splices in sites(source, row.kind))
+            where = (row.line, row.before, row.after)
+            found = [mutant for mutant in made if mutant and (mutant.line, mutant.before, mutant.after) == where]
+            yield one(given, clean_of(home), found[0], home) if found else row
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
 def one(given: Subject, clean: Clean, mutant: Mutant, home: Path) -> Verdict:
     with tempfile.TemporaryDirectory(dir=home, prefix="mutant") as place:
         answer = Path(place) / "answer.json"
@@ -351,9 +378,15 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--again", type=Path, nargs="*", help="earlier results: what went wrong there is judged anew")
     options = parser.parse_args()
+    if options.again:
+        rows = [Verdict(**json.loads(line)) for path in options.again for line in path.read_text().splitlines()]
+        found = again(rows, (WRONG, CRASH, REFUSED, SLOW))
+    else:
+        found = run(options.type, options.number, options.seed, first=options.first)
     with options.out.open("a") as out:
-        for verdict in run(options.type, options.number, options.seed, first=options.first):
+        for verdict in found:
             print(json.dumps(asdict(verdict)), file=out, flush=True)
             print(verdict.verdict, verdict.name, verdict.kind, verdict.seconds, verdict.code, flush=True)
 

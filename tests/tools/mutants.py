@@ -557,13 +557,14 @@ def mutants(text: str, seed: int, lines: Collection[int] | None = None) -> Itera
             if not left[kind]:
                 continue
             splices = left[kind].pop(chance.randrange(len(left[kind])))
-            mutant = _made(source, kind, splices)
+            mutant = make(source, kind, splices)
             if mutant is not None and mutant.text not in seen:
                 seen.add(mutant.text)
                 yield mutant
 
 
-def _made(source: Source, kind: str, splices: tuple[Splice, ...]) -> Mutant | None:
+def make(source: Source, kind: str, splices: tuple[Splice, ...]) -> Mutant | None:
+    """The mutant of one change; None where that is no Python, or none at all."""
     try:
         text = source.with_splices(splices)
         tree = ast.parse(text)
