@@ -22,6 +22,7 @@ from codegen.graph import (
     rope,
 )
 from codegen.graph.construction import Built, deep_recursion, module_tree
+from codegen.graph.ending import keep_last
 from codegen.graph.interpreter import Coincidence, Raised
 from codegen.graph.kept import Kept, UnsettledStates, check_start, handed_over, settle
 from codegen.graph.objects import Function, ModuleObject
@@ -393,7 +394,15 @@ def _trace(
     tree, constants = _with_constants(module_tree(built), model, parameters, run.setup)
     stacks = tuple(expert_lists.templates(model))
     traced = Traced(
-        tree, region, inputs, masks, constants, tuple(surroundings.limits), tuple(surroundings.parts), stacks, attempt
+        tree,
+        keep_last(region),
+        inputs,
+        masks,
+        constants,
+        tuple(surroundings.limits),
+        tuple(surroundings.parts),
+        stacks,
+        attempt,
     )
     if surroundings.asked & (_filled(frame) - surroundings.filled):
         raise _FilledLater(traced, _filled(frame))

@@ -50,6 +50,9 @@ from ir.graph import (
 )
 from ir.records import dataclass, field
 
+BEFORE = frozenset({"here", "order", "seen", "slots", "start", "valid"})
+"""Names that the top model's methods have for what they make masks and positions of, before the network runs."""
+
 
 @dataclass
 class Emitter:
@@ -95,12 +98,10 @@ class Emitter:
         return [ClassWriter(self, made).text() for made in self.program.plans if made is not self.program.top]
 
     def top(self, inputs: tuple[str, ...]) -> tuple[list[str], list[str]]:
-        """Lines of the top model's `__init__` (after cfg is kept) and of its `_run`, which takes `inputs`."""
+        """Lines of the top model's `__init__` (after cfg is kept) and of what computes its logits, from `inputs`."""
         writer = ClassWriter(self, self.program.top)
         region = self.program.top.example.methods["forward"][0]
         _, body = writer.method_lines("forward", region, inputs)
-        if "start" in ambients(region) and not self.dialect.functional_cache:
-            body.insert(0, "start = 0 if cache is None else cache.length")
         return writer.init_lines(), body
 
     def templates(self) -> list[str]:
@@ -210,6 +211,8 @@ class ClassWriter:
         }
         made = set(self.buffers) if self.dialect.functional_cache else set()
         reserved = frozenset({"self", "cfg", *called, *made})
+        if self.plan is self.emitter.program.top:
+            reserved |= BEFORE
 
         def printer(helpers: frozenset[str]) -> BodyPrinter:
             has_dtype = "dtype" in ambients(region)

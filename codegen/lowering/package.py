@@ -167,7 +167,13 @@ def package_views(
     small, seen = _tiny(lowering, tiny, weights.stack, serves)
     experts = _mentions(torch, "grouped_linear(")
     test = TestView(
-        source, repr(small), seen or vocabulary, scannable, has_experts=experts, refused=tuple(refused(small))
+        source,
+        repr(small),
+        seen or vocabulary,
+        scannable,
+        paddable=torch_view.heeds_padding,
+        has_experts=experts,
+        refused=tuple(refused(small)),
     )
     return PackageViews(config, torch_view, flax_view, weights, card, test)
 

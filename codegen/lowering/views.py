@@ -7,6 +7,7 @@ checkpoint and in PyTorch, and apart in Flax.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 from codegen.lowering import layouts
@@ -355,6 +356,20 @@ class ModelView:
     def needs_order(self) -> bool:
         return self.needs_positions or self.has_chunk
 
+    @property
+    def heeds_padding(self) -> bool:
+        """Something that runs can tell padding from tokens; else a mask is refused."""
+        return self.has_masks or self.needs_order or self.needs_valid or self.needs_fresh
+
+    @property
+    def refuses_padding(self) -> bool:
+        return not self.heeds_padding
+
+    @property
+    def keeps_valid(self) -> bool:
+        """The cache knows which of its slots hold tokens, or by that how many it has."""
+        return self.heeds_padding or self.cache.has_keys
+
     def within(self, total: str) -> str:
         """The clauses under which neither window nor chunk hides anything of `total` tokens."""
         clauses = ""
@@ -407,7 +422,7 @@ class ModelView:
 
 @dataclass(frozen=True, slots=True)
 class TorchView(ModelView):
-    """`_run(self, ids, [positions], *masks, [valid], cache, last_only) -> logits`."""
+    """`run_body` of ids, positions, masks, valid, cache and last_only, which it ends by returning logits from."""
 
     uses_functional: bool = True
     has_constants: bool = False  # buffers that are computed from cfg, made on the CPU
@@ -434,17 +449,9 @@ class TorchView(ModelView):
         return tuple(self.mask_call(mask, "slots, start, seen", "order", dtype) for mask in self.masks)
 
     @property
-    def run_parameters(self) -> str:
-        pairs = [
-            *self.inputs(("Tensor", f"Tensor{self.optional_mask}")),
-            ("cache", "Cache | None"),
-            ("last_only", "bool"),
-        ]
-        return ", ".join(["self", *(f"{name}: {kind}" for name, kind in pairs)])
-
-    @property
-    def run_arguments(self) -> str:
-        return ", ".join([*(name for name, _ in self.inputs(("", ""))), "cache", "last_only"])
+    def needs_start(self) -> bool:
+        """How many tokens came before is read."""
+        return self.needs_slots or self.needs_fresh or any(re.search(r"\bstart\b", line) for line in self.run_body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,52 @@
+"""How a package is called, where the source leaves less to its caller than a package does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.parity import harness
+from tests.parity.original import read, record, relative_error
+
+pytestmark = pytest.mark.slow
+
+CASES = Path(__file__).parents[1] / "data" / "other_cases"
+
+
+def case(lab: harness.Lab, name: str) -> tuple[Path, harness.Recorded]:
+    raw = json.loads((CASES / f"{name}.json").read_text())
+    folder = lab.root / "calling" / name
+    if not folder.exists():
+        record(raw, folder, gradients=False)
+    return lab.package(name, raw, raised=True), read(folder)
+
+
+@pytest.mark.parametrize("name", ["trocr", "prophetnet"])
+def test_the_last_position_alone_of_a_source_that_gives_all(lab: harness.Lab, flax: harness.Flax, name: str) -> None:
+    package, original = case(lab, name)
+    ids, last = original.arrays["ids_2"], original.arrays["logits"][:, -1:]
+    with torch.no_grad():
+        ours = harness.Torch().load(package, original.folder, original.facts.dtype)(
+            torch.from_numpy(ids), last_only=True
+        )
+    assert relative_error(ours.numpy(), last) < original.tolerance
+    ours = flax.load(package, original.folder, original.facts.dtype)(ids, last_only=True)
+    assert relative_error(np.asarray(ours), last) < original.tolerance
+
+
+def test_a_mask_that_nothing_reads_is_refused(lab: harness.Lab, flax: harness.Flax) -> None:
+    package, original = case(lab, "rwkv")
+    ids = original.arrays["ids_2"]
+    for backend in (harness.Torch(), flax):
+        model = backend.load(package, original.folder, original.facts.dtype)
+        array = torch.from_numpy if isinstance(backend, harness.Torch) else np.asarray
+        with pytest.raises(ValueError, match="rows of one length"):
+            backend.logits(model, ids, np.ones_like(ids))
+        with pytest.raises(ValueError, match="rows of one length"):
+            model.step(array(ids), model.init_cache(2, 17), attention_mask=array(np.ones_like(ids)))
+        with pytest.raises(ValueError, match="rows of one length"):
+            model.generate(array(ids), 2, attention_mask=array(np.ones_like(ids)))
