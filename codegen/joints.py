@@ -27,7 +27,7 @@ from codegen.lowering.program import Input, Lowering, MaskPlan
 from codegen.lowering.provenance import Origins, provenance
 from codegen.lowering.shared import shared_parts
 from codegen.lowering.views import ConfigView, MaskKind, SourceView
-from codegen.repo import Repository, place_of
+from codegen.repo import Repository, heads_apart, place_of
 from codegen.source.files import library_version
 from codegen.variation import Run, deciding
 from ir.arch import Arch, MaskForm
@@ -63,8 +63,19 @@ def placed(repository: Repository) -> Iterator[None]:
     try:
         yield
     except CompileError as error:
-        error.diagnostics = tuple(_placed(found, repository) for found in error.diagnostics)
+        error.diagnostics = _explained(tuple(_placed(found, repository) for found in error.diagnostics), repository)
         raise
+
+
+def _explained(found: tuple[Diagnostic, ...], repository: Repository) -> tuple[Diagnostic, ...]:
+    """Findings, those of sizes that do not agree under the head of a value of config.json that would explain them."""
+    apart = [one for one in found if one.code == "shape-mismatch"]
+    faults = heads_apart(repository.config, repository.config_text, repository.config_file)
+    if not apart or not faults:
+        return found
+    labels = tuple(label for one in apart for label in (one.primary, *one.secondary) if label is not None)
+    notes = tuple(dict.fromkeys(one.message for one in apart))
+    return (*(replace(fault, secondary=labels, notes=notes) for fault in faults), *(x for x in found if x not in apart))
 
 
 def _placed(found: Diagnostic, repository: Repository) -> Diagnostic:

@@ -1,7 +1,7 @@
 """Reading the input: a Hub repository, a folder laid out like one, or a config.json. The only reader of input."""
 
-from codegen.repo.config import place_of
+from codegen.repo.config import heads_apart, place_of
 from codegen.repo.load import from_record, load
 from codegen.repo.repository import Files, Repository, TensorHeader
 
-__all__ = ["Files", "Repository", "TensorHeader", "from_record", "load", "place_of"]
+__all__ = ["Files", "Repository", "TensorHeader", "from_record", "heads_apart", "load", "place_of"]

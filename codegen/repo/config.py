@@ -60,7 +60,6 @@ def _faults(config: Mapping[str, object], path: tuple[str, ...]) -> Iterator[Fau
             yield here, value, "a count or size cannot be negative"
     yield from _architectures(config.get("architectures"), path)
     yield from _auto_map(config.get("auto_map"), path)
-    yield from _heads(config, path)
 
 
 def _size_fault(value: object, limit: int) -> str | None:
@@ -89,10 +88,24 @@ def _auto_map(value: object, path: tuple[str, ...]) -> Iterator[Fault]:
         yield (*path, "auto_map"), value, "it must be an object of class names"
 
 
-def _heads(config: Mapping[str, object], path: tuple[str, ...]) -> Iterator[Fault]:
+def heads_apart(config: Mapping[str, object], text: str, name: str) -> tuple[Diagnostic, ...]:
+    """What may be wrong with a network whose sizes do not agree: heads that do not share keys and values evenly. Some networks
+    have no use for the number."""
+    return tuple(
+        Diagnostic(
+            CODE, f"`{'.'.join(path)}` is {groups}; it must divide `num_attention_heads`", place_of(text, name, path)
+        )
+        for path, groups in _uneven(config, ())
+    )
+
+
+def _uneven(config: Mapping[str, object], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
     heads, groups = config.get("num_attention_heads"), config.get("num_key_value_heads")
-    if type(heads) is int and type(groups) is int and groups > 0 and heads > 0 and heads % groups:
-        yield (*path, "num_key_value_heads"), groups, f"it must divide `num_attention_heads`, which is {heads}"
+    if type(heads) is int and type(groups) is int and groups > 0 and heads % groups:
+        yield (*path, "num_key_value_heads"), groups
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _uneven(value, (*path, key))
 
 
 def place_of(text: str, name: str, path: tuple[str, ...]) -> Label | None:

@@ -82,6 +82,15 @@ def test_values_that_no_network_has(example: Path, tmp_path: Path, changes: dict
     assert codes(refused(source)) == [code]
 
 
+def test_heads_that_nothing_shares_are_not_asked_about(tmp_path: Path) -> None:
+    """Keys and values of all heads: the number of groups is read, and only whether there is one matters."""
+    source = Path(__file__).parents[1] / "data" / "other_cases" / "longcat_flash.json"
+    config = {**json.loads(source.read_text()), "num_key_value_heads": 3}
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "config.json").write_text(json.dumps(config))
+    assert run("from-hf", tmp_path / "source", "--out", tmp_path / "package", "--json").exit_code == 0
+
+
 def test_keys_that_nothing_reads_are_noted_with_the_reason(example: Path, tmp_path: Path) -> None:
     config = small_config(example, favourite=7, rope_parameters={"rope_type": "default", "factor": 3.0})
     del config["rms_norm_eps"]
