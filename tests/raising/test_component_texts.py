@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from jax.extend.core import jaxprs_in_params
 
 from codegen.render.templates import templates_folder
 
@@ -154,3 +155,41 @@ def test_float64_stays_float64() -> None:
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, expected, atol=1e-14)
     assert math.isfinite(found.sum())
+
+
+@pytest.mark.parametrize(("name", "last"), [("attend_capped", (CAP,)), ("attend_with_sinks", ("sinks",))])
+def test_scores_have_the_type_of_the_model_and_weights_are_summed_up_in_float32(name: str, last: tuple[Any]) -> None:
+    """As the sources do that cap scores or add a sink: their products are rounded before they are capped."""
+    a = {key: jnp.asarray(value, jnp.bfloat16) for key, value in arrays().items()}
+    further = [a.get(x, x) if isinstance(x, str) else x for x in last]
+    made = jax.make_jaxpr(lambda q, k, v: helper("flax", name)(q, k, v, None, SCALE, *further))(a["q"], a["k"], a["v"])
+    types = [(eqn.primitive.name, str(eqn.outvars[0].aval.dtype)) for eqn in made.eqns]
+    assert {kind for op, kind in types if op == "dot_general"} == {"bfloat16"}
+    assert all(kind == "bfloat16" for op, kind in types if op == "tanh")
+    exponentials = [str(e.outvars[0].aval.dtype) for e in _equations(made.jaxpr) if e.primitive.name == "exp"]
+    assert exponentials == ["float32"]
+
+
+def _equations(jaxpr: Any) -> Iterator[Any]:
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for inner in jaxprs_in_params(eqn.params):
+            yield from _equations(inner)
+
+
+@pytest.mark.parametrize(("name", "last"), [("attend_capped", (CAP,)), ("attend_with_sinks", ("sinks",))])
+def test_keys_are_not_copied_for_every_head_of_a_group(name: str, last: tuple[Any]) -> None:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Largest(TorchDispatchMode):
+        size = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            self.size = max(self.size, out.numel() if isinstance(out, torch.Tensor) else 0)
+            return out
+
+    a = {key: torch.from_numpy(value) for key, value in arrays(1).items()}
+    with Largest() as largest:
+        helper("torch", name)(a["q"], a["k"], a["v"], None, SCALE, *(a.get(x, x) for x in last))
+    assert largest.size <= a["k"].numel() < B * N * S * H

@@ -238,6 +238,54 @@ def test_sampling_follows_its_seed(generators: list[tuple[Any, Any]]) -> None:
         assert (draw(1, top_p=1e-9) == np.asarray(model.generate(array(IDS), 8))).all()
 
 
+def test_any_way_to_name_the_tokens_that_end(generators: list[tuple[Any, Any]]) -> None:
+    for model, array in generators:
+        draw = lambda ends: np.asarray(model.generate(array(IDS), 7, temperature=5.0, eos_token_id=ends))  # noqa: B023, E731
+        free = draw(None)
+        assert (draw([]) == free).all()
+        end = free[0, 6]
+        wanted = draw(int(end))
+        assert (wanted != free).any()
+        for spelled in (np.int64(end), [np.int32(end)], np.array([end])):
+            assert (draw(spelled) == wanted).all()
+
+
+def drawn(logits: list[float], **limits: Any) -> list[set[int]]:
+    """The tokens that PyTorch and Flax ever draw from logits."""
+    how = {"temperature": 1.0, "top_k": None, "top_p": None} | limits
+    rows = np.tile(np.array(logits, np.float32), (300, 1))
+    of_torch = import_module("untied_package.torch_generation").sample
+    of_flax = import_module("untied_package.flax_generation").sample
+    return [
+        set(of_torch(torch.from_numpy(rows), **how, generator=torch.Generator().manual_seed(0)).tolist()),
+        set(np.asarray(of_flax(jnp.asarray(rows), **how, key=jax.random.key(0))).tolist()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "kept"),
+    [
+        ({}, {0, 1, 2, 3}),
+        ({"top_p": 0.0}, {2}),
+        ({"top_p": 0.6}, {0, 1, 2}),  # two are equally likely: both stay, though the first of them is enough
+        ({"top_k": 1}, {2}),
+        ({"top_k": 2}, {0, 1, 2}),
+        ({"top_k": 100, "top_p": 1.0}, {0, 1, 2, 3}),
+    ],
+)
+def test_limits_keep_the_likeliest_and_cut_equals_alike(home: Path, limits: dict[str, Any], kept: set[int]) -> None:
+    assert drawn([1.0, 1.0, 1.8, 0.2], **limits) == [kept, kept]
+
+
+def test_no_value_of_a_limit_compiles_the_loop_again(generators: list[tuple[Any, Any]]) -> None:
+    loop = import_module("untied_package.flax_generation").continue_prompt
+    model, array = generators[1]
+    model.generate(array(IDS), 3, temperature=0.5, top_p=0.5)
+    before = loop._cache_size()
+    model.generate(array(IDS), 3, temperature=0.6, top_p=0.7, seed=4)
+    assert loop._cache_size() == before
+
+
 MESH = """
 import jax, numpy as np
 from flax import nnx
