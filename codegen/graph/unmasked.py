@@ -1,8 +1,8 @@
-"""What the source computes where it is given no mask, beside what it computes with a mask that hides nothing.
+"""What the source computes where it is given no mask or no cache, beside what it computes with one that says nothing.
 
-A model is traced with a mask of padding, and what is emitted has one for every input. That stands for calls without a mask too
-if the source does the same then. Where it asks whether there is a mask, the other arm is run on the side, and what both leave
-in the variables is evaluated for inputs without padding.
+A model is traced with a mask of padding and a cache, and what is emitted stands for calls without them too: that is right if
+the source does the same then. Where it asks whether there is a mask, or a cache, the other arm is run on the side, and what both
+leave in the variables is evaluated for inputs without padding, of whole sequences where it asked for a cache.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from codegen.diagnostics import CompileError
 from codegen.graph.makers import Makers, makers_of
 from codegen.graph.scope import Scope
+from codegen.graph.state import KeyValueCache
 from codegen.graph.undoing import mark
-from codegen.graph.values import Tensor, TensorValue
+from codegen.graph.values import Node, Tensor, TensorValue
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter
@@ -23,24 +24,27 @@ DIFFERENT = 1e-4  # more than the types of numbers in two ways to compute the sa
 
 
 def question(interpreter: Interpreter, test: ast.expr, scope: Scope) -> bool:
-    """Whether a condition is `mask is None`, or that it is not, of the mask that the trace passes."""
+    """Whether a condition is `mask is None`, or that it is not, of the mask or the cache that the trace passes."""
     match test:
         case ast.Compare(left=ast.Name(id=name), ops=[ast.Is() | ast.IsNot()], comparators=[ast.Constant(value=None)]):
             value, surroundings = scope.vars.get(name), interpreter.surroundings
-            if surroundings.sketch or surroundings.absence.answers is not None or not isinstance(value, Tensor):
+            if surroundings.sketch or surroundings.absence.answers is not None:
                 return False
-            return value.value in (surroundings.valid, surroundings.fresh)
+            if isinstance(value, Tensor):
+                return value.value in (surroundings.valid, surroundings.fresh)
+            return isinstance(value, KeyValueCache)
         case _:
             return False
 
 
 def run(interpreter: Interpreter, node: ast.If, scope: Scope) -> None:
-    """Run the arm with a mask.
+    """Run the arm with a mask, or a cache.
 
     Raises:
-        Unsupported: the other arm gives something else for inputs without padding.
+        Unsupported: the other arm gives something else for inputs that are without.
     """
     assert isinstance(node.test, ast.Compare) and isinstance(node.test.left, ast.Name)
+    cache = isinstance(scope.vars[node.test.left.id], KeyValueCache)
     absent = isinstance(node.test.ops[0], ast.Is)
     ours, other = (node.orelse, node.body) if absent else (node.body, node.orelse)
     before = makers_of(interpreter.trace.root)
@@ -54,11 +58,11 @@ def run(interpreter: Interpreter, node: ast.If, scope: Scope) -> None:
         for name, a in variables.items()
         if isinstance(a, Tensor) and isinstance(b := scope.vars.get(name), Tensor) and a.value is not b.value
     ]
-    if pairs and _differ(interpreter, pairs, {**made, **makers_of(interpreter.trace.root)}, before):
+    if pairs and _differ(interpreter, pairs, {**made, **makers_of(interpreter.trace.root)}, before, whole=cache):
         interpreter.node = node.test
-        interpreter.unsupported(
-            "without a mask this computes something else than with one that hides nothing", code="branch-on-data"
-        )
+        without = "a cache this computes something else than with an empty one"
+        without = without if cache else "a mask this computes something else than with one that hides nothing"
+        interpreter.unsupported(f"without {without}", code="branch-on-data")
 
 
 def _on_the_side(
@@ -86,13 +90,25 @@ def _on_the_side(
 
 
 def _differ(
-    interpreter: Interpreter, pairs: list[tuple[TensorValue, TensorValue]], makers: Makers, before: Makers
+    interpreter: Interpreter,
+    pairs: list[tuple[TensorValue, TensorValue]],
+    makers: Makers,
+    before: Makers,
+    *,
+    whole: bool,
 ) -> bool:
-    """Whether some of the pairs are known to hold other numbers, for inputs without padding."""
+    """Whether some of the pairs are known to hold other numbers, for inputs without padding; with `whole`, for whole sequences,
+    of which the cache gives back what it is given."""
     import numpy as np  # which takes its time
 
     from codegen.graph.evaluating import FAILURES, Drawing
     from codegen.graph.visibility import calls
+
+    class Whole(Drawing):
+        def _results(self, node: Node) -> tuple[Any, ...]:
+            if node.op == "cache_update":
+                return tuple(self._argument(given) for given in node.args[:2])
+            return super()._results(node)
 
     surroundings = interpreter.surroundings
     known = (surroundings.valid, surroundings.fresh, surroundings.positions)
@@ -100,10 +116,10 @@ def _differ(
     for one, other in pairs:
         try:
             for call in calls(interpreter, makers):
-                if not call.valid.all() or (call.past and not surroundings.cached):
+                if not call.valid.all() or (call.past and (whole or not surroundings.cached)):
                     continue
                 given = call.values
-                drawing = Drawing(makers, given.environment, given.sizes, given.given, before=before, inputs=inputs)
+                drawing = Whole(makers, given.environment, given.sizes, given.given, before=before, inputs=inputs)
                 a, b = np.asarray(drawing.value(one)), np.asarray(drawing.value(other))
                 if a.shape != b.shape and _broadcast(a.shape, b.shape) is None:
                     return True

@@ -39,6 +39,8 @@ TYPES = ("llama", "gpt2", "mixtral", "bloom", "bart", "mamba2", "deepseek_v2", "
 FOUND = (
     # a call without a mask takes another way than one with a mask, and computes something else there
     ("bloom", "attention_mask.cumsum(dim=-1) - 1", "attention_mask.cumsum(dim=-2) - 1", REFUSED, "branch-on-data"),
+    # a call without a cache takes another way than one with a cache
+    ("llama", "update(key_states, value_states,", "update(value_states, key_states,", REFUSED, "branch-on-data"),
     # the sign of a number bound less than the power it is raised to
     ("bart", "self.head_dim**-0.5", "(-0.5) ** self.head_dim", AGREES, ""),
     # a fused attention takes the square root of its scale

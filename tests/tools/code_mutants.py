@@ -40,7 +40,7 @@ from codegen.repo import load
 from tests.parity.harness import Torch, measure, too_large
 from tests.parity.original import CASES, Recorded, read, record
 from tests.tools.inventions import library_files
-from tests.tools.mutants import Mutant, Source, make, mutants, sites
+from tests.tools.mutants import KINDS, Mutant, Source, make, mutants, sites
 
 Raw = dict[str, object]
 
@@ -294,7 +294,15 @@ def _too_long(*_: object) -> None:
     raise TimeoutError
 
 
-def run(names: list[str], number: int, seed: int, *, at_once: int = 3, first: int = 0) -> Iterator[Verdict]:
+def run(
+    names: list[str],
+    number: int,
+    seed: int,
+    *,
+    at_once: int = 3,
+    first: int = 0,
+    kinds: Collection[str] = KINDS,
+) -> Iterator[Verdict]:
     """Verdicts of mutants `first` to `number` of each type, a few of a type at a time."""
     logging.getLogger("transformers").setLevel(logging.ERROR)
     root = Path(tempfile.mkdtemp(prefix="mutants"))
@@ -311,7 +319,7 @@ def run(names: list[str], number: int, seed: int, *, at_once: int = 3, first: in
                         names = [other for other in names if other != name]
                         yield Verdict(name, "none", 0, "", "", "no subject", detail=words[-600:])
                         continue
-                    known[name] = islice(mutants(given.text, seed, clean_of(home).lines), first, None)
+                    known[name] = islice(mutants(given.text, seed, clean_of(home).lines, kinds), first, None)
                 clean = clean_of(home)
                 for mutant in islice(known[name], min(at_once, number - start)):
                     yield one(given, clean, mutant, home)
@@ -374,6 +382,7 @@ def warm(root: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--type", nargs="*", default=sorted(path.stem for path in CASES.parent.glob("*cases/*.json")))
+    parser.add_argument("--kind", nargs="*", default=list(KINDS))
     parser.add_argument("--number", type=int, default=12)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
@@ -384,7 +393,7 @@ def main() -> None:
         rows = [Verdict(**json.loads(line)) for path in options.again for line in path.read_text().splitlines()]
         found = again(rows, (WRONG, CRASH, REFUSED, SLOW))
     else:
-        found = run(options.type, options.number, options.seed, first=options.first)
+        found = run(options.type, options.number, options.seed, first=options.first, kinds=options.kind)
     with options.out.open("a") as out:
         for verdict in found:
             print(json.dumps(asdict(verdict)), file=out, flush=True)

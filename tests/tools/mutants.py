@@ -547,10 +547,12 @@ def _allowed(source: Source, splices: Sequence[Splice]) -> bool:
     return any(set(range(node.lineno, (node.end_lineno or node.lineno) + 1)) & set(source.lines) for node, _ in splices)  # type: ignore[attr-defined]
 
 
-def mutants(text: str, seed: int, lines: Collection[int] | None = None) -> Iterator[Mutant]:
+def mutants(
+    text: str, seed: int, lines: Collection[int] | None = None, kinds: Collection[str] = KINDS
+) -> Iterator[Mutant]:
     """Mutants without end but by their number: kinds in turn in an order that the seed decides, of each a site by chance, none twice."""
     source, chance = Source.of(text, lines), random.Random(f"mutants {seed} {zlib.crc32(text.encode())}")
-    left = {kind: sites(source, kind) for kind in KINDS}
+    left = {kind: sites(source, kind) for kind in KINDS if kind in kinds}
     seen = {text}
     while left := {kind: found for kind, found in left.items() if found}:
         for kind in chance.sample(sorted(left), len(left)):
