@@ -237,7 +237,8 @@ class Region:
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """A parameter or buffer of a module. `fill` computes a buffer from the configuration; `None` for what a checkpoint holds.
-    A parameter that is not `trainable` has no gradient.
+    A parameter that is not `trainable` has no gradient. `start` is the number that all elements are before a checkpoint is read;
+    `None` where they are drawn.
     """
 
     name: str
@@ -247,6 +248,7 @@ class Parameter:
     persistent: bool = True
     fill: Region | None = None
     trainable: bool = True
+    start: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -467,7 +468,9 @@ def _argument(value: Any) -> Operand:
 def _parameter(name: str, tensor: Tensor, buffer: bool, persistent: bool) -> TreeParameter:
     trainable = not isinstance(tensor, Parameter) or tensor.requires_grad
     shape = tuple(expr_of(size) for size in tensor.shape)
-    return TreeParameter(name, shape, tensor.dtype, buffer, persistent, trainable=trainable)
+    known = tensor.start if isinstance(tensor, Parameter) else tensor.value.everywhere
+    start = None if known is None or not math.isfinite(value_of(known)) else expr_of(known)  # type: ignore[arg-type]
+    return TreeParameter(name, shape, tensor.dtype, buffer, persistent, trainable=trainable, start=start)
 
 
 def known_kinds() -> frozenset[str]:

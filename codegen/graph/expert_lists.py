@@ -168,7 +168,8 @@ def _moved(module: ModuleObject, path: str) -> ModuleObject:
 
 
 def _wide(parameter: Parameter, size: Size) -> Parameter:
-    return Parameter(TensorValue((size, *parameter.shape), parameter.dtype), requires_grad=parameter.requires_grad)
+    value = TensorValue((size, *parameter.shape), parameter.dtype)
+    return Parameter(value, requires_grad=parameter.requires_grad, start=parameter.start)
 
 
 @dataclass(slots=True)

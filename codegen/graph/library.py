@@ -321,6 +321,7 @@ def _random(interp: Interpreter, name: str, args: Args, kwargs: Kwargs) -> Any:
     like = next((arg for arg in [*args, *kwargs.values()] if isinstance(arg, Tensor)), None)
     if like is not None:
         made = tensor_ops.call(trace, "torch.zeros_like", [like], dtype)
+        made.value.everywhere = None  # type: ignore[attr-defined]
     elif "size" in kwargs:
         made = tensor_ops.call(trace, "torch.empty", [kwargs["size"]], dtype)
     elif name == "torch.randperm":
@@ -343,8 +344,12 @@ def _silent(interp: Interpreter, name: str, args: Args, kwargs: Kwargs) -> Any:
 
 
 def _initialiser(interp: Interpreter, name: str, args: Args, kwargs: Kwargs) -> Any:
-    """Random values that a checkpoint replaces."""
-    return args[0] if args else kwargs.get("tensor")
+    """Values that a checkpoint replaces: one number, or random ones."""
+    tensor = args[0] if args else kwargs.get("tensor")
+    if isinstance(tensor, Parameter):
+        constant = args[1] if len(args) > 1 else kwargs.get("val")
+        tensor.start = {"zeros_": 0, "ones_": 1, "constant_": constant}.get(name.rpartition(".")[2])
+    return tensor
 
 
 _HOST_MATH = frozenset(
@@ -686,7 +691,7 @@ def deepcopy(value: Any, known: dict[int, Any]) -> Any:
         case SSet():
             result = SSet([deepcopy(item, known) for item in value], value.frozen)
         case Parameter():
-            result = Parameter(fresh(value), requires_grad=value.requires_grad)
+            result = Parameter(fresh(value), requires_grad=value.requires_grad, start=value.start)
         case Buffer():
             result = Buffer(value.value, persistent=value.persistent)
         case Tensor():
@@ -866,7 +871,7 @@ def _parameter(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
         return Parameter(fresh(Tensor(_empty(interp))))
     if not isinstance(data, Tensor):
         interp.throw("TypeError", "Parameter data must be a tensor")
-    return Parameter(fresh(data), requires_grad=bool(value_of(requires_grad)))
+    return Parameter(fresh(data), requires_grad=bool(value_of(requires_grad)), start=data.value.everywhere)
 
 
 def _empty(interp: Interpreter) -> Any:

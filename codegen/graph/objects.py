@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from codegen.graph.values import Looked, Node, Reads, Scalar, Size, Tensor, TensorValue, value_of
-from ir.expressions import Apply, Dim, Expr, Index, Key, Raw, leaves
+from ir.expressions import Apply, Dim, Expr, Index, Key, Plain, Raw, leaves
 from ir.records import dataclass, field
 
 if TYPE_CHECKING:
@@ -127,9 +127,10 @@ def plain_key(value: object) -> Any:
 
 @dataclass(eq=False, slots=True)
 class Parameter(Tensor):
-    """A trainable tensor; what filled it first does not matter, a checkpoint replaces it."""
+    """A trainable tensor. A checkpoint replaces what it is at first: `start` everywhere, or random numbers."""
 
     requires_grad: bool = True
+    start: Plain | Scalar | None = None
 
 
 @dataclass(eq=False, slots=True)

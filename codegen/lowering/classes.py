@@ -247,6 +247,7 @@ def _skeleton(instance: Instance, keys: dict[str, tuple[object, ...]], regions_k
                 p.fill and abstract(p.fill),
                 p.persistent,
                 p.trainable,
+                p.start and _abstract_expr(p.start),
             )
             for p in module.parameters
         ),
@@ -344,7 +345,8 @@ def map_numbers(instance: Instance, change: Callable[[str, Expr], Expr]) -> Inst
     def in_parameter(p: Parameter) -> Parameter:
         if p.fill:
             return _with_fill(p, change, in_region)
-        return replace(p, shape=tuple(map(change, AXES.get(len(p.shape), ("size",) * len(p.shape)), p.shape)))
+        shape = tuple(map(change, AXES.get(len(p.shape), ("size",) * len(p.shape)), p.shape))
+        return replace(p, shape=shape, start=p.start and change("start", p.start))
 
     module = instance.module
     parameters = tuple(map(in_parameter, module.parameters))

@@ -56,7 +56,7 @@ class Dialect(Target, Protocol):
 
     def layer(self, module: Module, number: Callable[[Operand], ast.expr]) -> str: ...
 
-    def parameter_fill(self, parameter: Parameter, shape: list[str]) -> str: ...
+    def parameter_fill(self, parameter: Parameter, shape: list[str], start: str) -> str: ...
 
     def module_list(self, items: str, kind: str) -> str: ...
 
@@ -90,6 +90,10 @@ WELL_KNOWN = {
     math.sqrt(2.0 / math.pi): "math.sqrt(2.0 / math.pi)",
 }
 """Numbers that a reader knows by another name than their digits."""
+
+
+SPREAD = 0.02
+"""Standard deviation of what is drawn where a source leaves open what a parameter is at first."""
 
 
 class _Constants(ast.NodeTransformer):

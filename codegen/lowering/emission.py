@@ -32,7 +32,7 @@ from codegen.lowering.printing import BodyPrinter, print_apart
 from codegen.lowering.recurrent import print_within
 from codegen.lowering.syntax import Unspellable
 from codegen.lowering.torch_dialect import choice, over_layers, question
-from ir.expressions import Apply, Index, Key, Local
+from ir.expressions import Apply, Const, Index, Key, Local
 from ir.graph import (
     Branch,
     Call,
@@ -247,7 +247,23 @@ class ClassWriter:
     def filled(self, parameter: Parameter) -> str:
         """A parameter with the numbers that it starts with."""
         shape = [unparse(to_syntax(size, self.init_leaf)) for size in parameter.shape]
-        return self.dialect.parameter_fill(parameter, shape)
+        return self.dialect.parameter_fill(parameter, shape, self.start(parameter))
+
+    def start(self, parameter: Parameter) -> str:
+        """The number that a parameter is at first; nothing where it is drawn. Both frameworks ask here.
+
+        What the source leaves open is drawn, but for biases; so are matrices of zeros, which no layer could learn from.
+        """
+        bias = "bias" in parameter.name
+        match parameter.start:
+            case None:
+                return "0" if bias else ""
+            case Const(0) if len(parameter.shape) > 1 and not (bias or parameter.buffer):
+                return ""
+            case Const(bool() | int() | float() as value):
+                return str(int(value)) if value == int(value) else repr(value)
+            case start:
+                return unparse(to_syntax(start, self.init_leaf))
 
     def buffer_lines(self, parameter: Parameter) -> list[str]:
         """A tensor that follows from the configuration: PyTorch keeps it as a buffer, Flax computes it where it is read."""

@@ -9,7 +9,7 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import flax_spellings
 from codegen.lowering.classes import ClassPlan
 from codegen.lowering.components import flax_component, flax_helper
-from codegen.lowering.dialect import leading_parameters
+from codegen.lowering.dialect import SPREAD, leading_parameters
 from codegen.lowering.layers import LAYERS, LayerOption
 from codegen.lowering.syntax import DTypeOfRendered, dtype_syntax
 from codegen.lowering.torch_dialect import _is_literal, choice
@@ -133,15 +133,18 @@ class FlaxDialect:
         self.library.add("Frozen")
         return f"frozen({made})"
 
-    def parameter_fill(self, parameter: Parameter, shape: list[str]) -> str:
-        fill = "zeros" if "bias" in parameter.name else "ones"
+    def parameter_fill(self, parameter: Parameter, shape: list[str], start: str) -> str:
         sizes = f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
         kind = (
             "nnx.Param" if parameter.trainable and not parameter.buffer else "nnx.Variable"
         )  # what is no Param has no gradient
-        if len(shape) > 1:
-            return f"{kind}(nnx.initializers.normal(0.02)(rngs.params(), {sizes}, dtype))"
-        return f"{kind}(jnp.{fill}({sizes}, dtype))"
+        match start:
+            case "":
+                return f"{kind}(nnx.initializers.normal({SPREAD})(rngs.params(), {sizes}, dtype))"
+            case "0" | "1":
+                return f"{kind}(jnp.{'ones' if start == '1' else 'zeros'}({sizes}, dtype))"
+            case _:
+                return f"{kind}(jnp.full({sizes}, {start}, dtype))"
 
     def module_list(self, items: str, kind: str) -> str:
         if kind in ("dict", "named parameters"):

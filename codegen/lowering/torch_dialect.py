@@ -9,7 +9,7 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import torch_spellings
 from codegen.lowering.classes import ClassPlan
 from codegen.lowering.components import torch_component, torch_helper
-from codegen.lowering.dialect import leading_parameters
+from codegen.lowering.dialect import SPREAD, leading_parameters
 from codegen.lowering.layers import LAYERS
 from codegen.lowering.syntax import DTypeOfRendered, dtype_syntax
 from ir.arch import Component
@@ -106,12 +106,15 @@ class TorchDialect:
         frozen = all(not p.trainable for p in module.parameters)
         return f"nn.{module.kind}({', '.join(parts)}){'.requires_grad_(False)' if frozen else ''}"
 
-    def parameter_fill(self, parameter: Parameter, shape: list[str]) -> str:
-        sizes = ", ".join(shape)
-        fill = "zeros" if "bias" in parameter.name else "ones"
-        if len(shape) > 1:
-            fill = "empty"
-        made = f"torch.{fill}({sizes})" if shape else "torch.ones(())"
+    def parameter_fill(self, parameter: Parameter, shape: list[str], start: str) -> str:
+        sizes = f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
+        match start:
+            case "":
+                made = f"torch.normal(0.0, {SPREAD}, {sizes})"
+            case "0" | "1":
+                made = f"torch.{'ones' if start == '1' else 'zeros'}({', '.join(shape) or '()'})"
+            case _:
+                made = f"torch.full({sizes}, {start})"
         if parameter.buffer:
             return f"nn.Buffer({made})"
         if not parameter.trainable:

@@ -44,8 +44,18 @@ def zeros(trace: Trace, *size: object, dtype: object = None) -> Tensor:
 
 @rule("empty")
 def empty(trace: Trace, *size: object, dtype: object = None) -> Tensor:
-    """What is not written before it is read is undefined: zeros are as good as anything."""
-    return zeros(trace, *size, dtype=dtype)
+    """What is not written before it is read is undefined: zeros are as good as anything, but nobody may count on them."""
+    return _undefined(zeros(trace, *size, dtype=dtype))
+
+
+@rule(methods=("new_empty",))
+def new_empty(trace: Trace, input: object, *size: object, dtype: object = None) -> Tensor:
+    return _undefined(new_zeros(trace, input, *size, dtype=dtype))
+
+
+def _undefined(made: Tensor) -> Tensor:
+    made.value.everywhere = None
+    return made
 
 
 @rule("ones")
@@ -65,7 +75,7 @@ def full(trace: Trace, size: object, fill_value: object, *, dtype: object = None
     return emit(trace, "full", (shape, value, kind), shape, kind)
 
 
-@rule(methods=("new_zeros", "new_empty"))
+@rule(methods=("new_zeros",))
 def new_zeros(trace: Trace, input: object, *size: object, dtype: object = None) -> Tensor:
     return _filled(trace, "zeros", sizes(trace, size), wanted(trace, dtype, tensor(trace, input).dtype))
 
