@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.graph import blame, classes, configuration, expert_lists, library
+from codegen.graph import blame, classes, configuration, expert_lists, library, refills
 from codegen.graph.configuration import INERT
 from codegen.graph.exploration.spelling import BOOK, said
 from codegen.graph.interpreter import Interpreter, Raised
@@ -133,6 +133,7 @@ def _build(interpreter: Interpreter, raw: dict[str, Any]) -> Built:
         interpreter.unsupported(f"`{model_class.name}` is no module")
     for path, module in library.walk_modules(model, "", True, set()):
         module.module_path = path
+    refills.check(interpreter, model, library.walk_modules(model, "", True, set()))
     ties = _ties(model)
     file = model_class.namespace.file.name
     found = interpreter.predicates.all()

@@ -41,6 +41,14 @@ FOUND = (
     ("bloom", "attention_mask.cumsum(dim=-1) - 1", "attention_mask.cumsum(dim=-2) - 1", REFUSED, "branch-on-data"),
     # a call without a cache takes another way than one with a cache
     ("llama", "update(key_states, value_states,", "update(value_states, key_states,", REFUSED, "branch-on-data"),
+    # a buffer that the library fills once more after the model is made, with other numbers
+    (
+        "gpt_neo",
+        "bias = torch.bitwise_xor(bias, torch.tril(bias, -config",
+        "bias = torch.bitwise_xor(bias, torch.tril(bias, 1 - config",
+        REFUSED,
+        "unsupported",
+    ),
     # the sign of a number bound less than the power it is raised to
     ("bart", "self.head_dim**-0.5", "(-0.5) ** self.head_dim", AGREES, ""),
     # a fused attention takes the square root of its scale
