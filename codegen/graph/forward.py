@@ -14,6 +14,7 @@ from codegen.graph import (
     counting,
     draws,
     expert_lists,
+    growing,
     histories,
     lengths,
     maskings,
@@ -377,6 +378,7 @@ def _trace(
         settle(interpreter, kept, frame, logits.value)
     maskings.recognise(interpreter, frame)
     places.rewrite(frame, logits.value, sizes)
+    growing.shorten(interpreter, places.needed(frame, logits.value))
     if not interpreter.keeps_tables:
         places.check(frame, logits.value)
     sink(frame, parameters, {path for path, module in _modules(model, "") if module.cls.module.startswith("stubs.")})

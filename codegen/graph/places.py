@@ -6,9 +6,10 @@ A number that follows from how many tokens there are is computed as a tensor, si
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
+from codegen.graph.growing import is_clamp, parts
 from codegen.graph.regions import BRANCH_END, NARROW, nodes_of
 from codegen.graph.scalars import same
 from codegen.graph.sizes import Sizes
@@ -92,26 +93,8 @@ def check(root: Frame, logits: TensorValue) -> None:
     """
     for node, _ in needed(root, logits):
         stop = node.args[1] if node.op == "arange" else None
-        if isinstance(stop, Scalar) and any(_is_clamped(part) for part in _parts(stop.expr)):
+        if isinstance(stop, Scalar) and any(map(is_clamp, parts(stop.expr))):
             raise TableRemains
-
-
-def _parts(expr: Expr) -> Iterator[Expr]:
-    yield expr
-    if isinstance(expr, Apply):
-        for arg in expr.args:
-            yield from _parts(arg)
-
-
-def _is_clamped(expr: Expr) -> bool:
-    """Whether a number is a length, or a limit where that is more."""
-    match expr:
-        case Apply("max", (length, limit)):
-            return (
-                bool(leaves(length) & {NEW, PAST, ALL}) and bool(leaves(limit)) and not leaves(limit) & {NEW, PAST, ALL}
-            )
-        case _:
-            return False
 
 
 def _counts_places(node: Node) -> bool:
