@@ -287,6 +287,7 @@ def _common(
         "cache": cache,
         "anchor_expr": lowered.anchor,
         "needs_positions": "positions" in inputs,
+        "positions_expr": lowering.positions(),
         "needs_valid": "valid" in inputs,
         "needs_fresh": "fresh" in inputs,
         "helper_templates": (*lowered.templates, *templates),

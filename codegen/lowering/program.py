@@ -21,6 +21,7 @@ from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, 
 from codegen.lowering.names import words_of_layers
 from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.patterns import LAYER, LayerKinds, Patterns, is_recorded
+from codegen.lowering.reach import limits
 from codegen.lowering.states import layer_states, sizes_of, states_view
 from codegen.lowering.syntax import Unspellable
 from codegen.lowering.torch_dialect import TorchDialect, over_kinds, question
@@ -113,7 +114,8 @@ class Lowering:
             self.pins = (*self.patterns.fixed(), *(pin for pin in lengths if keys_in(pin)))
         held = (kinds.element for parts in self.partial_lists() for kinds in [self.patterns.finer(parts)])
         keys += [key for element in held for key in keys_in(element)]
-        keys += [key for expr in (*given.flags, *given.limits, *given.parts) for key in keys_in(expr)]
+        self.reach = limits(given.region, given.inputs)
+        keys += [key for expr in (*given.flags, *given.limits, *given.parts, *self.reach) for key in keys_in(expr)]
         keys += keys_in(self.derived.expr) if self.derived is not None else []
         self.names: dict[Path, str] = field_names(dict.fromkeys(keys))
         self.patterns = replace(self.patterns, held=frozenset(self.names))
@@ -285,6 +287,14 @@ class Lowering:
         for limit in self.given.parts:
             yield f"if ids.shape[1] > (limit := {self.over_cfg(limit, 'self.cfg')}):"
             yield '    raise ValueError(f"{ids.shape[1]} tokens at once: give them to `step` in parts of {limit}")'
+        if not set(self.reach) <= set(self.given.limits):
+            yield f"if ids.shape[1] > (limit := {self.positions()}):"
+            yield '    raise ValueError(f"{ids.shape[1]} tokens: the network has positions for {limit}")'
+
+    def positions(self) -> str:
+        """How many tokens there are positions for; nothing where these do not end."""
+        found = [self.over_cfg(limit, "self.cfg") for limit in self.reach]
+        return f"min({', '.join(found)})" if len(found) > 1 else "".join(found)
 
     def leaf_path(self, path: str) -> str:
         """The path of a parameter in Flax."""

@@ -283,6 +283,7 @@ class ModelView:
     needs_positions: bool = True
     needs_valid: bool = False
     needs_fresh: bool = False
+    positions_expr: str = ""  # how many tokens there are positions for, over `self`; nothing where these do not end
     helper_templates: tuple[str, ...] = ()  # of the helpers that components call, see lowering/components.py
 
     def __post_init__(self) -> None:
@@ -360,6 +361,25 @@ class ModelView:
     def heeds_padding(self) -> bool:
         """Something that runs can tell padding from tokens; else a mask is refused."""
         return self.has_masks or self.needs_order or self.needs_valid or self.needs_fresh
+
+    @property
+    def has_reach_of_positions(self) -> bool:
+        return bool(self.positions_expr)
+
+    @property
+    def has_room(self) -> bool:
+        """The cache ends: what it holds of each token is kept in slots."""
+        return self.recomputes or self.keeps_valid
+
+    @property
+    def counts_slots(self) -> bool:
+        """Something in the cache has an entry for every slot, whatever the layers keep."""
+        return self.recomputes or self.heeds_padding
+
+    @property
+    def slots_name(self) -> str:
+        """Of what in the cache has an entry for each slot."""
+        return "ids" if self.recomputes else "valid"
 
     @property
     def refuses_padding(self) -> bool:

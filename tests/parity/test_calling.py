@@ -50,3 +50,22 @@ def test_a_mask_that_nothing_reads_is_refused(lab: harness.Lab, flax: harness.Fl
             model.step(array(ids), model.init_cache(2, 17), attention_mask=array(np.ones_like(ids)))
         with pytest.raises(ValueError, match="rows of one length"):
             model.generate(array(ids), 2, attention_mask=array(np.ones_like(ids)))
+
+
+@pytest.mark.parametrize("name", ["trocr", "roberta"])
+def test_no_more_tokens_than_there_are_positions(lab: harness.Lab, flax: harness.Flax, name: str) -> None:
+    package, original = case(lab, name)
+    rows = {"trocr": 0, "roberta": -2}[name] + original.raw["max_position_embeddings"]  # type: ignore[operator]
+    for backend in (harness.Torch(), flax):
+        model = backend.load(package, original.folder, original.facts.dtype)
+        array = torch.from_numpy if isinstance(backend, harness.Torch) else np.asarray
+        whole = np.full((1, rows + 1), 7)
+        assert np.isfinite(backend.logits(model, whole[:, :-1])).all()
+        with pytest.raises(ValueError, match=f"positions for {rows}"):
+            backend.logits(model, whole)
+        with pytest.raises(ValueError, match=f"positions for {rows}"):
+            model.init_cache(1, rows + 1)
+        with pytest.raises(ValueError, match=f"positions for {rows}"):
+            model.generate(array(whole[:, :6]), rows - 5)
+        with pytest.raises(ValueError, match="room for 4"):
+            model.step(array(whole[:, :5]), model.init_cache(1, 4))
