@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -134,6 +135,7 @@ def _build(interpreter: Interpreter, raw: dict[str, Any]) -> Built:
     for path, module in library.walk_modules(model, "", True, set()):
         module.module_path = path
     refills.check(interpreter, model, library.walk_modules(model, "", True, set()))
+    _keep_in_float32(interpreter, model)
     ties = _ties(model)
     file = model_class.namespace.file.name
     found = interpreter.predicates.all()
@@ -222,7 +224,6 @@ def _tie(interp: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
 def _expanded(interp: Interpreter, model: ModuleObject, mapping: Any) -> dict[str, str]:
     """Names of tied tensors, where the source gives patterns or modules."""
     import itertools
-    import re
 
     if isinstance(mapping, (list, tuple)):
         source = _input_embedding(interp, model)
@@ -258,6 +259,22 @@ def _input_embedding(interp: Interpreter, model: ModuleObject) -> str | None:
 
 def _ties(model: ModuleObject) -> tuple[Tie, ...]:
     return tuple(model.dict.get("all_tied_weights_keys", {}).values())
+
+
+# -- types of parameters ---------------------------------------------------------------------------------------------------------------
+
+
+def _keep_in_float32(interp: Interpreter, model: ModuleObject) -> None:
+    """Parameters that the library leaves in float32 in a narrower model: patterns in the classes name them, as they do there."""
+    patterns: dict[str, None] = {}
+    for _, module in library.walk_modules(model, "", True, set()):
+        if any(cls.name == "PreTrainedModel" for cls in module.cls.mro):
+            named = interp.getattr(module, "_keep_in_fp32_modules_strict")
+            patterns |= dict.fromkeys(str(value_of(name)) for name in named or ())
+    wide = re.compile("|".join(pattern.replace("*", ".*") for pattern in patterns))
+    for name, tensor, _ in _stored(model) if patterns else ():
+        if tensor.dtype is DType.MODEL and wide.search(name):
+            tensor.value.dtype = DType.FLOAT32
 
 
 # -- what was built --------------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from codegen.lowering.syntax import DTypeOfRendered, dtype_syntax
 from codegen.lowering.torch_dialect import _is_literal, choice
 from ir.arch import Component
 from ir.expressions import Expr
-from ir.graph import Module, Op, Operand, Parameter
+from ir.graph import DType, Module, Op, Operand, Parameter
 
 LIBRARY = {
     "Linear": "linear",
@@ -32,6 +32,9 @@ DRAWN = frozenset({"Linear", "Embedding", "Conv1d"})
 
 LEAVES = {"Linear": "kernel", "Embedding": "embedding", "LayerNorm": "scale", "RMSNorm": "scale"}
 """What Flax calls the `weight` of a library layer."""
+
+
+_WIDE = (DType.FLOAT32, DType.PROMOTED)
 
 
 class FlaxDialect:
@@ -138,13 +141,14 @@ class FlaxDialect:
         kind = (
             "nnx.Param" if parameter.trainable and not parameter.buffer else "nnx.Variable"
         )  # what is no Param has no gradient
+        dtype = "jnp.promote_types(dtype, jnp.float32)" if parameter.dtype in _WIDE else "dtype"
         match start:
             case "":
-                return f"{kind}(nnx.initializers.normal({SPREAD})(rngs.params(), {sizes}, dtype))"
+                return f"{kind}(nnx.initializers.normal({SPREAD})(rngs.params(), {sizes}, {dtype}))"
             case "0" | "1":
-                return f"{kind}(jnp.{'ones' if start == '1' else 'zeros'}({sizes}, dtype))"
+                return f"{kind}(jnp.{'ones' if start == '1' else 'zeros'}({sizes}, {dtype}))"
             case _:
-                return f"{kind}(jnp.full({sizes}, {start}, dtype))"
+                return f"{kind}(jnp.full({sizes}, {start}, {dtype}))"
 
     def module_list(self, items: str, kind: str) -> str:
         if kind in ("dict", "named parameters"):

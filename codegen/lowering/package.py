@@ -120,12 +120,15 @@ def package_views(
     alike = not handed_on and not growing and not numbered and not sized and ties.shared is None
     scannable = len(loops) == 1 and once and bool(weights.stack) and alike
     cache = lowering.cache()
+    held = [parameter for _, module in walk(lowering.given.tree) for parameter in module.parameters]
     torch_view = TorchView(
         **_common(
             lowering, source, config, facts.summary, torch, cache, masks, _torch_ties(ties), _sharing(ties, "torch")
         ),
         uses_functional=_mentions(torch, "F."),
-        has_constants=any(p.fill is not None for _, m in walk(lowering.given.tree) for p in m.parameters),
+        has_constants=any(p.fill is not None for p in held),
+        has_stored_buffers=any(p.buffer and p.persistent for p in held),
+        has_kept=weights.has_kept,
     )
     flax_view = FlaxView(
         **_common(

@@ -446,6 +446,12 @@ class TorchView(ModelView):
 
     uses_functional: bool = True
     has_constants: bool = False  # buffers that are computed from cfg, made on the CPU
+    has_stored_buffers: bool = False
+    has_kept: bool = False  # parameters that are float32 in a narrower model too
+
+    @property
+    def has_fixed_types(self) -> bool:
+        return self.has_constants or self.has_kept
 
     @property
     def needs_slots(self) -> bool:
