@@ -16,10 +16,12 @@ from codegen.graph.scope import Scope
 from codegen.graph.state import KeyValueCache
 from codegen.graph.undoing import mark
 from codegen.graph.values import Node, Tensor, TensorValue
+from ir.graph import DType
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter
 
+WHOLE_NUMBERS = (DType.BOOL, DType.INT32, DType.INT64)
 DIFFERENT = 1e-4  # more than the types of numbers in two ways to compute the same explain
 
 
@@ -103,12 +105,18 @@ def _differ(
 
     from codegen.graph.evaluating import FAILURES, Drawing
     from codegen.graph.visibility import calls
+    from ir.evaluate import CannotEvaluate
 
     class Whole(Drawing):
         def _results(self, node: Node) -> tuple[Any, ...]:
             if node.op == "cache_update":
                 return tuple(self._argument(given) for given in node.args[:2])
             return super()._results(node)
+
+        def drawn(self, value: TensorValue) -> Any:
+            if value.dtype in WHOLE_NUMBERS:  # tokens, how many there are: not any number will do
+                raise CannotEvaluate("what follows from the tokens")
+            return super().drawn(value)
 
     surroundings = interpreter.surroundings
     known = (surroundings.valid, surroundings.fresh, surroundings.positions)
