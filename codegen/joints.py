@@ -21,6 +21,7 @@ from codegen.lowering import layouts, towers
 from codegen.lowering.accounting import Naming, departures, ignored_patterns
 from codegen.lowering.config_view import ConfigLowering, unread_keys
 from codegen.lowering.conversion_table import Submodel
+from codegen.lowering.ignoring import meant
 from codegen.lowering.layouts import Layout
 from codegen.lowering.package import Facts, PackageViews, Ties, package_views
 from codegen.lowering.program import Input, Lowering, MaskPlan
@@ -128,7 +129,7 @@ def sources(repository: Repository) -> dict[str, str]:
 
 def naming_of(built: graph.Built) -> Naming:
     """How checkpoints name tensors: the library's conversion mapping, read as data. It is for models of the library alone."""
-    base, dropped = graph.base_prefix(built), graph.dropped_patterns(built)
+    base, dropped = graph.base_prefix(built), meant(graph.dropped_patterns(built))
     file = built.interpreter.files.module("transformers.conversion_mapping")
     if file is None:
         return Naming(base=base, dropped=dropped)
@@ -362,6 +363,7 @@ def views_of(
             *towers.stored_names(front.traced.tree, lowering.towers, lambda path: layouts.names(stored(path))),
         ),
         arch=front.arch,
+        base=naming.base,
         serves=lambda config: not isinstance(made.served(config), str),
         refused=made.refused,
     )

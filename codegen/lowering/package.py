@@ -88,11 +88,12 @@ def package_views(
     vocabulary: int,
     ignored: Sequence[str] = (),
     arch: Arch | None = None,
+    base: str = "",
     serves: Callable[[Mapping[str, object]], bool] = lambda config: True,
     refused: Callable[[Mapping[str, object]], Sequence[str]] = lambda config: (),
 ) -> PackageViews:
     """The views of every file; `masks` says which its masks are, `stored` how a checkpoint stores a parameter, `serves` whether a
-    configuration is served, `refused` with which changes it is not.
+    configuration is served, `refused` with which changes it is not, `base` what is before the names of the model without its head.
     `arch` fills in what `facts` leaves open.
     """
     modules = [module for _, module in walk(lowering.given.tree)]
@@ -101,7 +102,7 @@ def package_views(
     torch, flax = lowering.emit(TorchDialect()), lowering.emit(flax_dialect)
     kinds = [lowering.kinds(loop.kinds) for loop in lowering.loops() if len(loop.bodies) > 1]
     kinds_expr = lowering.sequence(kinds[0]) if kinds else ""
-    weights = weights_view(lowering, source, stored, ties.pairs, ties.condition, tuple(ignored), ties.shared)
+    weights = weights_view(lowering, source, stored, ties.pairs, ties.condition, tuple(ignored), ties.shared, base)
     if arch is not None:
         tree = lowering.given.tree
         described = card_view.summary(arch), card_view.diagram(arch, tree, weights), card_view.facts(arch, tree)

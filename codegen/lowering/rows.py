@@ -40,8 +40,9 @@ def weights_view(
     tied_expr: str,
     ignored: tuple[str, ...] = (),
     shared: SharedParts | None = None,
+    base: str = "",
 ) -> WeightsView:
-    """`stored` says how a checkpoint stores the parameter at a path; `ties` are (alias, target) paths.
+    """`base` is what the library puts before the names of the model without its head, `stored` says how a checkpoint stores the parameter at a path; `ties` are (alias, target) paths.
 
     Raises:
         CompileError: `weight-operation` for a tie of what is not one tensor in the checkpoint.
@@ -67,6 +68,7 @@ def weights_view(
         kinds_expr=kinds_expr,
         layered_sizes=any(isinstance(leaf, Index) for axis in lowering.axes for leaf in leaves(axis.size)),
         shared=shared_view,
+        base=base if any(tensor.path.startswith(f"{base}.") for tensor in tensors) else "",
     )
 
 

@@ -764,6 +764,7 @@ class WeightsView:
     kinds_expr: str = ""
     layered_sizes: bool = False  # a size_expr uses `layer`
     shared: SharedView | None = None
+    base: str = ""  # what the library puts before the names of the model without its head
 
     @property
     def renamed(self) -> bool:
@@ -1018,6 +1019,39 @@ class WeightsView:
     def place_parameter(self) -> str:
         """What finding a parameter in Flax takes first: the configuration, where layers repeat a cycle."""
         return "cfg: Config, " if self.stacked and self.kinds_expr else ""
+
+    @property
+    def stored_name(self) -> str:
+        return "self.names[name]" if self.base else "name"
+
+    @property
+    def names_argument(self) -> str:
+        """What opening a checkpoint takes to tell what the table calls its tensors."""
+        return "cfg, " if self.base else ""
+
+    @property
+    def names_parameter(self) -> str:
+        return ", cfg: Config" if self.base else ""
+
+    @property
+    def names_last(self) -> str:
+        return ", model.cfg" if self.base else ""
+
+    @property
+    def wanted_names(self) -> str:
+        if self.shared is not None:
+            return "{*tensors(cfg), *tied(cfg)}"
+        return "{*tensors(cfg), *TIED}" if self.ties else "tensors(cfg)"
+
+    @property
+    def abstract_types(self) -> str:
+        """What weights.py takes from collections.abc."""
+        wanted = {"Callable": True, "Collection": bool(self.base), "Iterator": True, "Mapping": self.divided}
+        return ", ".join(name for name, used in wanted.items() if used)
+
+    @property
+    def cycles(self) -> bool:
+        return bool(self.place_parameter)
 
     @property
     def place_argument(self) -> str:
