@@ -20,13 +20,15 @@ ELLIPSIS, MERGED = "...", "(...)"
 
 
 def rearrange(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    """The tensor with its axes as the right side of the pattern names them.
+    """The tensor with its axes as the right side of the pattern names them; the first axis of a list of tensors says which.
 
     Raises:
         Unsupported: the pattern does not fit the tensor.
     """
     tensor, pattern, *_ = args
     left, arrow, right = str(value_of(pattern)).partition("->")
+    if isinstance(tensor, (list, tuple)) and tensor and all(isinstance(item, Tensor) for item in tensor):
+        tensor = tensor_ops.call(interpreter.tensor_span(), "torch.stack", [list(tensor), 0], {})
     if not isinstance(tensor, Tensor) or not arrow or len(args) != 2:
         interpreter.unsupported(f"a rearrangement by {value_of(pattern)!r}")
     before, after = _groups(left), _groups(right)

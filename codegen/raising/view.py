@@ -190,7 +190,27 @@ class View:
             elif step.origin not in emitted:
                 emitted.add(step.origin)
                 nodes.append(self._original(original))
-        return pruned(renamed(replace(self.region, nodes=tuple(nodes), results=self.results)))
+        return pruned(renamed(replace(self.region, nodes=self._with_makers(nodes), results=self.results)))
+
+    def _with_makers(self, nodes: list[Node]) -> tuple[Node, ...]:
+        """With what makes the arguments of calls that are as before, and do nothing with them but ask for a size: nothing in
+        the view needs these."""
+        makers = {result.id: node for node in self.region.nodes for result in node.results}
+        made = {result.id for node in nodes for result in node.results}
+        made |= {param.id for param in self.region.params if isinstance(param, Value)}
+        found: list[Node] = []
+
+        def add(node: Node) -> None:
+            for value in values_in(operands_of(node)):
+                if value.id not in made and value.id in makers:
+                    maker = self._original(makers[value.id])
+                    made.update(result.id for result in maker.results)
+                    add(maker)
+            found.append(node)
+
+        for node in nodes:
+            add(node)
+        return tuple(found)
 
     def _original(self, node: Node) -> Node:
         """A node as it was, on values as they are named now."""

@@ -93,3 +93,14 @@ def test_an_ellipsis_stands_for_all_other_axes(pattern: str, expected: Callable[
 def test_what_does_not_fit_is_refused(pattern: str) -> None:
     with pytest.raises(Unsupported):
         computed(pattern, np.zeros((2, 12)))
+
+
+def test_a_list_of_tensors_is_stacked_along_the_first_axis() -> None:
+    interpreter = Interpreter(find_library())
+    interpreter.stage, interpreter.trace = 2, Trace()
+    taken = [TensorValue((2, 3), DType.FLOAT64) for _ in range(2)]
+    result = rearrange(interpreter, [[Tensor(value) for value in taken], "n b t -> t b (n)"], {})
+    root = Frame("function", "rearranged", None, None, None, body=list(interpreter.trace.root.body))
+    region = freeze(root, [result.value], {})
+    x = np.random.default_rng(0).normal(size=(2, 2, 3))
+    assert np.array_equal(evaluate_region(region, list(x))[0], x.transpose(2, 1, 0))
