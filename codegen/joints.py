@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from codegen import __version__, graph, raising
 from codegen.diagnostics import CompileError, Diagnostic, Severity, printable
 from codegen.graph.agreements import conditions, division_follows
-from codegen.graph.exploration import ConfigurationClass, explore, normal_spelling, same
+from codegen.graph.exploration import ConfigurationClass, explore, normal_spelling
 from codegen.graph.predicates import Kind, Predicate
 from codegen.lowering import layouts, towers
 from codegen.lowering.accounting import Naming, departures, ignored_patterns
@@ -32,9 +32,9 @@ from codegen.repo import Repository, heads_apart, place_of
 from codegen.source.files import library_version
 from codegen.variation import Run, deciding
 from ir.arch import Arch, MaskForm
-from ir.expressions import Const, Expr, Key, leaves
+from ir.expressions import Apply, Const, Expr, Key, indexed_lists, leaves
 from ir.graph import Region
-from ir.reading import INERT, lookup
+from ir.reading import INERT, lookup, same
 from ir.records import dataclass, replace
 
 if TYPE_CHECKING:
@@ -243,6 +243,15 @@ def _run(front: Front, raw: Mapping[str, object]) -> Run:
     return Run.of(raw, built.resolved, asked, built.interpreter.trace.agreements, program)
 
 
+def _of_kinds(wanted: Sequence[Predicate], lowering: Lowering) -> list[Predicate]:
+    """With the kinds of layers that are known, in the place of what each question on the index of a layer says by itself."""
+    about = [p for p in wanted if p.kind is Kind.LAYER and (isinstance(p.value, bool) or indexed_lists(p.expr))]
+    count, known = lowering.known_kinds(predicate.expr for predicate in about)
+    said = {p for p in about if p.expr in known.covered and not indexed_lists(p.expr)}
+    kinds = Predicate(Kind.KINDS, Apply("tuple", (count, *known.asked)), known.seen, None)  # type: ignore[arg-type]
+    return [*(predicate for predicate in wanted if predicate not in said), *([kinds] if known.seen else [])]
+
+
 def config_of(
     front: Front,
     configuration: ConfigurationClass,
@@ -262,7 +271,8 @@ def config_of(
     keys = [Key(path) for path in lowering.fields]
     guards = configuration.guards(repository.config)
     pins = [Predicate(Kind.STRUCTURE, expr, True, None) for expr in lowering.pins]
-    wanted = conditions([*needs, *pins, *guards], (), front.built.resolved)
+    pins += [Predicate(Kind.AGREEMENT, expr, True, None) for expr in lowering.one_a_layer()]
+    wanted = _of_kinds(conditions([*needs, *pins, *guards], (), front.built.resolved), lowering)
     explored = explore(configuration, repository.config, keys, wanted)
     resolved = front.built.resolved
     made = ConfigLowering(

@@ -245,6 +245,17 @@ def raw_paths_of(expr: Expr) -> frozenset[tuple[str | int, ...]]:
         return found
 
 
+def indexed_lists(expr: Expr) -> set[Key]:
+    """The lists of the configuration that an expression takes the element of a layer from."""
+    match expr:
+        case Apply("getitem", (Key() as key, Index())):
+            return {key}
+        case Apply(_, args):
+            return set().union(*(indexed_lists(arg) for arg in args))
+        case _:
+            return set()
+
+
 def substitute(expr: Expr, replacements: Mapping[Expr, Expr]) -> Expr:
     """`expr` with every subexpression that is a key of `replacements` replaced, outermost first."""
     if expr in replacements:

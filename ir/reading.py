@@ -189,7 +189,9 @@ class Condition:
     """What the emitted code was compiled for: `expr` over the resolved configuration has the value `value`.
 
     `reading` is `expr` over config.json, where the values of its keys do not say it. Of the kind "default", `expr` is an
-    equation of a key and what its absence stands for: it holds where the key is not given, or given with that value.
+    equation of a key and what its absence stands for: it holds where the key is not given, or given with that value. Of the
+    kind "kinds", it is a tuple of the number of layers and what is asked of each over its index; `value` are the answers, one
+    tuple a kind of layer.
     """
 
     kind: str
@@ -206,6 +208,22 @@ class Condition:
             )
         )
 
+    def holds(self, values: Mapping[Path, Json], raw: Mapping[str, Json]) -> bool:
+        """Whether the code serves a configuration with these values of the keys."""
+        if self.kind == "default":
+            return self.stands(values, raw)
+        if self.reading is not None:
+            found = read(self.reading, raw)
+        else:
+            known: dict[Expr, Expr] = {key: Const(values[key.path]) for key in self.keys}  # type: ignore[arg-type]
+            expr = substitute(self.expr, known)
+            found = _of_each(expr) if self.kind == "kinds" else value(expr, {})
+        if self.kind in ("elements", "kinds"):
+            return isinstance(found, (list, tuple)) and set(found) <= set(self.value)  # type: ignore[call-overload]
+        if self.kind == "choice":
+            return isinstance(self.value, tuple) and found in self.value
+        return same(found, self.value)
+
     def stands(self, values: Mapping[Path, Json], raw: Mapping[str, Json]) -> bool:
         """Whether a key is absent from `raw` or has the value that its absence stands for."""
         assert isinstance(self.expr, Apply)
@@ -217,6 +235,25 @@ class Condition:
         known: dict[Expr, Expr] = {leaf: Const(values[leaf.path]) for leaf in self.keys}  # type: ignore[arg-type]
         given, stood = owner[key.path[-1]], value(substitute(default, known), {})
         return given == stood and isinstance(given, bool) == isinstance(stood, bool)
+
+
+def same(a: Json, b: Json) -> bool:
+    """Equal values of equal types, where an int is as good as a float."""
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+def _of_each(expr: Expr) -> list[Json]:
+    """What is asked of layers, of each of them; `expr` is a tuple of their number and the questions."""
+    assert isinstance(expr, Apply)
+    (count, *asked), layer = expr.args, Index("layer")
+    number = value(count, {})
+    if not isinstance(number, int) or number > MAX_COUNT:
+        raise ValueError("a number of layers")
+    return [tuple(value(question, {}, {layer: i}) for question in asked) for i in range(number)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1189,10 +1189,10 @@ class Interpreter:
         if loop and self.stage != 1 and not self.framing and (found := formulas.listed(self, node, scope)) is not None:
             return found
         if loop and self.stage == 1 and comprehensions.reads_alone(node.elt):
-            items = comprehensions.elements(self, node, scope)
-        else:
-            items = list(self._comprehend(node.generators, scope, lambda inner: self.eval(node.elt, inner)))
-        return operators.unrolled(self, items, loop)
+            return operators.unrolled(self, comprehensions.elements(self, node, scope))
+        source = self.eval(node.generators[0].iter, scope)
+        items = list(self._comprehend(node.generators, scope, lambda inner: self.eval(node.elt, inner), source))
+        return operators.unrolled(self, items, source) if loop else items
 
     def _indexed(self, generators: list[ast.comprehension]) -> bool:
         return len(generators) == 1 and not generators[0].ifs

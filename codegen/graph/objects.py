@@ -22,15 +22,18 @@ if TYPE_CHECKING:
 class SList(list[Any]):
     """A list whose elements and length follow from the configuration. `expr` is forgotten when the list is changed.
 
-    With `loop`, a comprehension made it, and element i speaks of i as that index.
+    With `loop`, a comprehension made it, and element i speaks of i as that index; `size` is its length, if that is a symbol.
     """
 
-    __slots__ = ("expr", "loop")
+    __slots__ = ("expr", "loop", "size")
 
-    def __init__(self, items: Iterable[Any] = (), expr: Expr | None = None, loop: Index | None = None):
+    def __init__(
+        self, items: Iterable[Any] = (), expr: Expr | None = None, loop: Index | None = None, size: Scalar | None = None
+    ):
         super().__init__(items)
         self.expr = expr
         self.loop = loop
+        self.size = size
 
 
 class Grown(list[Any]):

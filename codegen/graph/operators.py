@@ -428,7 +428,20 @@ def _repeat(interp: Interpreter, items: Any, count: Any) -> Any:
         interp.throw("TypeError", "can't multiply sequence by non-int")
     if len(items) * number > MAX_ITEMS:
         interp.unsupported("a list of unreasonable length", code="step-limit")
-    return (list(items) if isinstance(items, list) else items) * number
+    repeated = (list(items) if isinstance(items, list) else items) * number
+    if _keeps_sizes(interp) and isinstance(repeated, list):
+        return _sized(repeated, guarded(interp, "*", length(interp, items), count))
+    return repeated
+
+
+def _keeps_sizes(interp: Interpreter) -> bool:
+    """Whether lists know their lengths: what a configuration says of itself is checked against its number of layers."""
+    return interp.stage != 1 and of_a_configuration(interp)
+
+
+def _sized(items: list[Any], size: Any) -> list[Any]:
+    """A list of a length that may be a symbol."""
+    return SList(items, size=size) if isinstance(size, Scalar) else items
 
 
 def _set_operation(op: str, left: SSet, right: SSet) -> SSet:
@@ -473,6 +486,8 @@ def forget(container: Any) -> None:
     """A container that the program changes is no longer the configuration's; its elements still know where they are from."""
     if isinstance(container, (SList, SDict)):
         container.expr = None
+    if isinstance(container, SList):
+        container.size = None
     if isinstance(container, SList) and container.loop is not None:
         container[:] = [placed(item, container.loop, Const(i)) for i, item in enumerate(container)]
         container.loop = None
@@ -785,6 +800,9 @@ def _list_item(interp: Interpreter, owner: Any, index: Any) -> Any:
     if isinstance(index, slice):
         part = plain_slice(index)
         items = owner[part]
+        if isinstance(items, list) and _keeps_sizes(interp) and index.start is None and index.step is None:
+            counted = isinstance(index.stop, Scalar) and index.stop.value >= 0  # type: ignore[operator]
+            return _sized(items, guarded(interp, "min", index.stop, length(interp, owner)) if counted else None)
         expr = container_expr(owner)
         return SList(items, None) if expr is not None else items
     number = value_of(index)
@@ -948,7 +966,7 @@ def iterate(interp: Interpreter, value: Any, *, repeats: bool = False) -> Iterat
         case SSet():
             return iter(value)
         case Range():
-            return _range_elements(interp, value, repeats or not interp.framing or _of_a_configuration(interp))
+            return _range_elements(interp, value, repeats or not interp.framing or of_a_configuration(interp))
         case Stream():
             return value.host
         case View():
@@ -991,7 +1009,7 @@ def _list_elements(interp: Interpreter, value: SList) -> Iterator[Any]:
     return iter(list(value))
 
 
-def _of_a_configuration(interp: Interpreter) -> bool:
+def of_a_configuration(interp: Interpreter) -> bool:
     """Whether a method of the configuration runs."""
     owner = interp.scope.vars.get("self") if interp.scope is not None else None
     return isinstance(owner, Instance) and owner.path is not None
@@ -1097,6 +1115,8 @@ def length(interp: Interpreter, value: Any) -> Any:
     match value:
         case SList() | SDict() if (expr := container_expr(value)) is not None:
             return Scalar(len(value), Apply("len", (expr,)))
+        case SList() if value.size is not None:
+            return value.size
         case list() | tuple() | dict() | SSet() | str():
             return len(value)
         case Scalar() if isinstance(value.value, str):
@@ -1132,14 +1152,15 @@ def _range_length(interp: Interpreter, value: Range) -> Any:
     return guarded(interp, "//", guarded(interp, "+", span, guarded(interp, "-", value.step, 1)), value.step)
 
 
-def unrolled(interp: Interpreter, items: list[Any], indexed: bool) -> list[Any]:
-    """A list made by a comprehension: what its elements say of the loop's index holds at their own place."""
-    if not indexed:
-        return items
+def unrolled(interp: Interpreter, items: list[Any], source: Any = None) -> list[Any]:
+    """A list made by a comprehension over all of `source`: what its elements say of the loop's index holds at their own place."""
+    size = length(interp, source) if _keeps_sizes(interp) and isinstance(source, (Range, list)) else None
+    if isinstance(source, Range) and items and source.start == 0 and source.step == 1:
+        size = source.stop if size is not None else None  # there are some
     index = Index(loop_name(interp))
     if any(isinstance(item, Scalar) and index in leaves(item.expr) for item in items):
-        return SList(items, None, index)
-    return items
+        return SList(items, None, index, size if isinstance(size, Scalar) else None)
+    return _sized(items, size)
 
 
 def placed(item: Any, loop: Index, position: Expr) -> Any:

@@ -21,6 +21,7 @@ class Kind(Enum):
     PRESENCE = "presence"  # a key that is there or not: refuse
     KEY = "key"  # a choice out of a registry: refuse
     COUNT = "count"  # how often something is repeated: free
+    KINDS = "kinds"  # of layers, by all that is asked of them together: `value` are those that there are, others are refused
     LAYER = "layer"  # decided for each layer by its index: free as long as the kinds of layers are known
     TIE = "tie"  # tied weights: free
     TYPE = "type"  # the type of a value in the configuration: refuse

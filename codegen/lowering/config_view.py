@@ -11,7 +11,7 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.expectations import expected, expected_each, flag, handed_on, inlined, types_of
 from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.views import CheckpointView, ConfigView, FieldView, KeyView, RefusalView, SourceView
-from ir.expressions import Apply, Const, Environment, Expr, Key, Raw, evaluate, leaves, substitute
+from ir.expressions import Apply, Const, Environment, Expr, Index, Key, Raw, evaluate, indexed_lists, leaves, substitute
 from ir.reading import (
     INERT,
     Choice,
@@ -186,7 +186,7 @@ class ConfigLowering:
                 path: read(reading, filled) for path, reading in self.explored.readings.items() if path in self.names
             }
             for condition in self.conditions:
-                if not _holds(condition, values, filled):
+                if not condition.holds(values, filled):
                     return _about(condition.keys, values)
             if any(_number(values[path]) < 1 for path in self.sizes):
                 return "a size is not positive"
@@ -604,6 +604,8 @@ class ConfigLowering:
             (key,) = condition.keys
             name = self.names[key.path]
             return expected_each(name, name, tuple(condition.value))  # type: ignore[arg-type]
+        if condition.kind == "kinds":
+            return expected_each("layers", self._kinds(condition.expr), tuple(condition.value))  # type: ignore[arg-type]
         if condition.kind == "choice":
             (key,) = condition.keys
             name = self.names[key.path]
@@ -693,6 +695,15 @@ class ConfigLowering:
             return ast.List([ast.Starred(node, ast.Load())], ast.Load()) if found in listed else node
 
         return _unparse(to_syntax(expr, leaf))
+
+    def _kinds(self, expr: Expr) -> str:
+        """What is asked of layers, of each of them."""
+        assert isinstance(expr, Apply)
+        count, *asked = expr.args
+        lists = [found for question in asked for found in indexed_lists(question)]
+        if lists == [*map(_list_of, asked)]:
+            return f"zip({', '.join(map(self._over_names, lists))})"
+        return f"[({', '.join(map(self._over_names, asked))},) for layer in range({self._over_names(count)})]"
 
     def _listed(self, expr: Expr) -> frozenset[Leaf]:
         """Keys that are compared with a list and whose readings may give a tuple."""
@@ -946,7 +957,7 @@ def _merged(conditions: Sequence[Condition], resolved: Mapping[str, Json]) -> tu
         if condition.kind == "type":
             continue
         keys = condition.keys
-        kinds = ("elements", "guard", "choice", "default")
+        kinds = ("elements", "kinds", "guard", "choice", "default")
         if condition.reading is None and condition.kind not in kinds and len(keys) == 1:
             now = lookup(resolved, keys[0].path)
             if isinstance(now, (bool, str)) or now is None:
@@ -961,19 +972,12 @@ def _merged(conditions: Sequence[Condition], resolved: Mapping[str, Json]) -> tu
     )
 
 
-def _holds(condition: Condition, values: Mapping[Path, Json], filled: Mapping[str, Json]) -> bool:
-    if condition.kind == "default":
-        return condition.stands(values, filled)
-    if condition.reading is not None:
-        found = read(condition.reading, filled)
-    else:
-        known: dict[Expr, Expr] = {key: Const(values[key.path]) for key in condition.keys}  # type: ignore[arg-type]
-        found = value(substitute(condition.expr, known), {})
-    if condition.kind == "elements":
-        return isinstance(found, (list, tuple)) and set(found) <= set(condition.value)  # type: ignore[call-overload]
-    if condition.kind == "choice":
-        return isinstance(condition.value, tuple) and found in condition.value
-    return found == condition.value and isinstance(found, bool) == isinstance(condition.value, bool)
+def _list_of(question: Expr) -> Key | None:
+    """The list of which a question is the entry of a layer, and nothing else."""
+    match question:
+        case Apply("getitem", (Key() as key, Index())):
+            return key
+    return None
 
 
 def _about(keys: Sequence[Key], values: Mapping[Path, Json]) -> str:

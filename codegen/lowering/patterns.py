@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ Path = tuple[str | int, ...]
 T = TypeVar("T")
 LAYER = Index("layer")
 MAX_QUESTIONS = 3  # in one decision
+MANY = 1024  # layers: more than any model has
 
 Parts = Sequence[int | None]  # which part each layer belongs to; None where that does not matter
 
@@ -40,6 +42,16 @@ class Decision:
 
     kinds: LayerKinds
     arms: tuple[tuple[object, int | Decision], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKinds:
+    """What is asked of layers over their index, the answers that some layer gives (none where any would do), and the
+    conditions of the source that this says all of."""
+
+    asked: tuple[Expr, ...] = ()
+    seen: tuple[tuple[object, ...], ...] = ()
+    covered: frozenset[Expr] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +146,44 @@ class Patterns:
         keys = {leaf.path for expr in asked for leaf in leaves(expr) if isinstance(leaf, Key)}
         held = {path: evaluate(Key(path), Environment(self.resolved)) for path in keys}
         return tuple(Apply("==", (Key(path), _constant(value))) for path, value in sorted(held.items(), key=repr))
+
+    def known(self, length: int, used: Iterable[LayerKinds]) -> KnownKinds:
+        """The kinds of layers that there are, by all that the source asks of layers and all that is asked in its place (`used`)
+        together: the code for others has not been seen.
+
+        A question on the number of a layer alone counts where another that is used says the same of these layers.
+        """
+        parts = [_whole(part) for kinds in used for part in _parts_of(kinds.element)]
+        found = {part: labels for part in parts if (labels := self._labels(part, length)) is not None}
+        partitions = {_canonical(labels) for labels in found.values()}
+        covered = []
+        for expr in self.conditions:
+            element = _whole(expr)
+            labels = self._labels(element, length) if _is_about_a_layer(expr) else None
+            if labels is None or self._is_settled(element, labels):
+                continue
+            if any(_keys(element)) or _canonical(labels) in partitions:
+                found.setdefault(element, labels)
+                covered.append(expr)
+        seen = tuple(dict.fromkeys(zip(*found.values(), strict=True)))
+        sizes = [len({*labels}) if _is_entry(element) else 2 for element, labels in found.items()]
+        return KnownKinds(tuple(found), () if len(seen) == math.prod(sizes) else seen, frozenset(covered))
+
+    def _labels(self, element: Expr, length: int) -> tuple[object, ...] | None:
+        try:
+            values = [evaluate(element, Environment(self.resolved, indices={LAYER.name: i})) for i in range(length)]
+        except (KeyError, TypeError, IndexError, ValueError, ArithmeticError):
+            return None
+        if _is_entry(element):
+            return tuple(values) if all(isinstance(value, (str, int, type(None))) for value in values) else None
+        return tuple(map(bool, values))
+
+    def _is_settled(self, element: Expr, labels: tuple[object, ...]) -> bool:
+        """Whether all layers give one answer, however many there are."""
+        if len({*labels}) > 1 or _is_entry(element):
+            return False
+        more = self._labels(element, MANY)
+        return more is not None and len({*more}) == 1
 
     def questions(self, length: int) -> list[LayerKinds]:
         """Lists of the configuration with one entry a layer, then conditions on the index; of those that say the same the first."""
@@ -289,6 +339,35 @@ def is_recorded(expr: Expr) -> bool:
             return any(is_recorded(arg) for arg in args)
         case _:
             return False
+
+
+def _is_entry(expr: Expr) -> bool:
+    """Whether an expression is the entry of a layer in a list of the configuration."""
+    match expr:
+        case Apply("getitem", (Key(), Index())):
+            return True
+    return False
+
+
+def _is_about_a_layer(expr: Expr) -> bool:
+    return {leaf for leaf in leaves(expr) if isinstance(leaf, Index)} == {LAYER} and not is_recorded(expr)
+
+
+def _whole(expr: Expr) -> Expr:
+    """A question that follows from the entry of a layer in a list alone as that entry."""
+    entries = {part for part in _within(expr) if _is_entry(part)}
+    if len(entries) != 1:
+        return expr
+    (entry,) = entries
+    others = leaves(substitute(expr, {entry: Const(None)}))
+    return expr if others else entry
+
+
+def _within(expr: Expr) -> Iterator[Expr]:
+    yield expr
+    if isinstance(expr, Apply):
+        for arg in expr.args:
+            yield from _within(arg)
 
 
 def _keys(expr: Expr) -> Iterator[Key]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import towers, turns
@@ -20,14 +20,14 @@ from codegen.lowering.functions import ambients
 from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, walk, without_unread
 from codegen.lowering.names import words_of_layers
 from codegen.lowering.numbers import Leaf, to_syntax
-from codegen.lowering.patterns import LAYER, LayerKinds, Patterns, is_recorded
+from codegen.lowering.patterns import LAYER, KnownKinds, LayerKinds, Patterns, is_recorded
 from codegen.lowering.reach import limits
 from codegen.lowering.states import layer_states, sizes_of, states_view
 from codegen.lowering.syntax import Unspellable
 from codegen.lowering.torch_dialect import TorchDialect, over_kinds, question
 from codegen.lowering.views import CacheView, MaskKind, MaskView
 from ir.arch import Attention
-from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Raw, evaluate, leaves
+from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Raw, evaluate, indexed_lists, leaves
 from ir.graph import Loop, Module, ModuleTarget, Raised, Region, Value
 from ir.records import dataclass, field, replace
 from ir.spans import Span
@@ -112,8 +112,9 @@ class Lowering:
         if any(kinds.element == LAYER for kinds in asked):
             lengths = tuple(Apply("==", (self.count(path, n), Const(n))) for path, n in self.lists())
             self.pins = (*self.patterns.fixed(), *(pin for pin in lengths if keys_in(pin)))
-        held = (kinds.element for parts in self.partial_lists() for kinds in [self.patterns.finer(parts)])
-        keys += [key for element in held for key in keys_in(element)]
+        held = [self.patterns.finer(parts) for parts in self.partial_lists()]
+        keys += [key for kinds in held for key in keys_in(kinds.element)]
+        self.asked = (*asked, *held)
         self.reach = limits(given.region, given.inputs)
         keys += [key for expr in (*given.flags, *given.limits, *given.parts, *self.reach) for key in keys_in(expr)]
         keys += keys_in(self.derived.expr) if self.derived is not None else []
@@ -204,6 +205,21 @@ class Lowering:
             for regions in made.example.methods.values():
                 for region in regions:
                     yield from (node for node in region.nodes if isinstance(node, Loop))
+
+    def one_a_layer(self) -> tuple[Expr, ...]:
+        """That lists which layers are told apart by have an entry for each layer."""
+        path, length = self.layers()
+        count = self.count(path, length) if path else Const(length)
+        lists = {key for kinds in self.asked for key in indexed_lists(kinds.element)}
+        sizes = {Apply("len", (key,)) for key in lists} - {count}
+        return tuple(Apply("==", (size, count)) for size in sorted(sizes, key=repr))
+
+    def known_kinds(self, conditions: Iterable[Expr]) -> tuple[Expr, KnownKinds]:
+        """How many layers there are, and which kinds of them; `conditions` are what the source asks of layers that matters."""
+        path, length = self.layers()
+        patterns = replace(self.patterns, conditions=tuple(dict.fromkeys(conditions)))
+        known = KnownKinds() if self.pins or not path else patterns.known(length, self.asked)
+        return self.count(path, length) if path else Const(0), known
 
     def kinds(self, partition: tuple[int, ...]) -> LayerKinds:
         """What of the configuration tells the layers apart in exactly this way, or in a finer one."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from codegen.diagnostics import CompileError
 from codegen.graph import construction
-from codegen.graph.exploration import ConfigurationClass, disturbed, explore, retyped, same
+from codegen.graph.exploration import ConfigurationClass, disturbed, explore, retyped
 from codegen.graph.predicates import Kind, Predicate
 from codegen.graph.registry import equivalents
 from codegen.lowering.config_view import ConfigLowering
@@ -23,7 +23,7 @@ from codegen.render.python import format_python
 from codegen.render.templates import fill
 from codegen.source.files import Library, find_library
 from ir.expressions import Apply, Environment, Expr, Key
-from ir.reading import INERT, Explored, lookup
+from ir.reading import INERT, Explored, lookup, same
 
 CASES = Path(__file__).resolve().parent.parent / "data" / "cases"
 OTHERS = CASES.parent / "other_cases"

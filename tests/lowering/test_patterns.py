@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from codegen.diagnostics import CompileError
 from codegen.lowering.patterns import Decision, LayerKinds, Patterns, decided, parts_of
 from ir.expressions import Apply, Const, Environment, Expr, Index, Key, evaluate
+from ir.reading import Condition
 
 DEPTH, SHARED = 6, 2
 KINDS = ["near", "near", "far", "near", "near", "far"]
@@ -73,3 +74,34 @@ def test_a_decision_gives_every_layer_its_part(parts: list[int | None]) -> None:
 def test_parts_are_numbered_as_they_appear(first: int, step: int) -> None:
     values = list(itertools.islice(itertools.cycle(range(first, first + step)), 7))
     assert parts_of(values) == tuple(i % step for i in range(7))
+
+
+FLAGS = st.lists(st.booleans(), min_size=1, max_size=7)
+
+
+@given(
+    st.integers(1, 7).flatmap(lambda n: st.tuples(*[st.lists(st.booleans(), min_size=n, max_size=n)] * 2)), FLAGS, FLAGS
+)
+def test_kinds_that_are_known_are_those_of_some_layer(
+    seen: tuple[list[bool], list[bool]], one: list[bool], two: list[bool]
+) -> None:
+    """Two lists that the source asks about, and another configuration of as many layers as its shorter list has entries."""
+    asked = [Apply("bool", (Apply("getitem", (Key((name,)), LAYER)),)) for name in ("one", "two")]
+    known = Patterns({"one": seen[0], "two": seen[1]}, tuple(asked)).known(len(seen[0]), ())
+    condition = Condition("kinds", Apply("tuple", (Key(("count",)), *known.asked)), known.seen)
+    count = min(len(one), len(two))
+    values = {("one",): one, ("two",): two, ("count",): count}
+    unseen = {*zip(one, two, strict=False)} - {*zip(*seen, strict=True)}
+    each_seen = {*one[:count]} <= {*seen[0]} and {*two[:count]} <= {*seen[1]}
+    if not known.seen:  # every list is held to its own entries elsewhere
+        assert not (each_seen and unseen)
+    elif each_seen:
+        assert condition.holds(values, {}) is not bool(unseen)
+
+
+def test_a_threshold_that_no_layer_reaches_may_be_reached_by_more_layers() -> None:
+    threshold = Apply(">=", (LAYER, Key(("first",))))
+    known = Patterns({"first": 6}, (threshold,)).known(4, ())
+    assert known.asked == (threshold,) and known.seen == ((False,),)
+    every = Apply("==", (Apply("%", (LAYER, Key(("step",)))), Const(0)))
+    assert Patterns({"step": 1}, (every,)).known(4, ()).asked == ()

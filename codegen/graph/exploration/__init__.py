@@ -17,7 +17,6 @@ from codegen.graph.exploration.pool import Pool
 from codegen.graph.exploration.proof import frozen_keys
 from codegen.graph.exploration.running import ConfigurationClass, Outcome
 from codegen.graph.exploration.runs import Runs
-from codegen.graph.exploration.serving import met, same
 from codegen.graph.exploration.spelling import normal_spelling
 from codegen.graph.exploration.variants import disturbed, retyped
 from codegen.graph.predicates import Predicate
@@ -81,9 +80,7 @@ __all__ = [
     "Outcome",
     "disturbed",
     "explore",
-    "met",
     "normal_spelling",
     "retyped",
-    "same",
     "validate",
 ]

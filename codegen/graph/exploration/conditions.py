@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from codegen.graph.exploration.expressions import indexed_lists, is_scalar
+from codegen.graph.exploration.expressions import is_scalar
 from codegen.graph.exploration.running import ConfigurationClass
 from codegen.graph.exploration.variants import changed
 from codegen.graph.predicates import Kind, Predicate
 from codegen.graph.registry import equivalents
-from ir.expressions import Apply, Const, Expr, Key, Raw, leaves, substitute
+from ir.expressions import Apply, Const, Expr, Key, Raw, indexed_lists, leaves, substitute
 from ir.reading import INERT, Choice, Condition, Json, Path, Reading, lookup, value
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def conditions_of(explorer: Explorer, predicate: Predicate) -> list[Condition]:
     """What must hold of other configurations for a predicate of the model's code."""
     if predicate.kind is Kind.LAYER:
         return _of_layers(explorer, predicate)
+    if predicate.kind is Kind.KINDS:
+        return [Condition("kinds", predicate.expr, predicate.value)]
     expr, wanted = predicate.expr, predicate.value
     if predicate.kind is Kind.TYPE and isinstance(expr, Apply) and expr.op == "type" and wanted in ("int", "float"):
         inner = Apply("in", (expr, Apply("list", (Const("int"), Const("float")))))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from codegen.graph.exploration.variants import is_plain_list
 from codegen.graph.predicates import Kind, Predicate
-from ir.expressions import Apply, Const, Expr, Index, Key, leaves, substitute
+from ir.expressions import Apply, Const, Expr, Key, leaves, substitute
 from ir.reading import Json, Path, lookup, raw_paths, value
 from ir.records import replace
 
@@ -78,17 +78,6 @@ def constants_of(expr: Expr) -> Iterator[Json]:
                 yield from constants_of(arg)
         case _:
             return
-
-
-def indexed_lists(expr: Expr) -> set[Key]:
-    """The lists of the configuration that an expression takes the element of a layer from."""
-    match expr:
-        case Apply("getitem", (Key() as key, Index())):
-            return {key}
-        case Apply(_, args):
-            return set().union(*(indexed_lists(arg) for arg in args))
-        case _:
-            return set()
 
 
 def holds(expr: Expr, raw: Mapping[str, Json]) -> bool | None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from codegen.graph.exploration.lifting import Unclear, lift
 from codegen.graph.exploration.running import Outcome
-from codegen.graph.exploration.serving import accepted, same
+from codegen.graph.exploration.serving import accepted
 from codegen.graph.exploration.variants import disturbed, plain
-from ir.reading import INERT, Condition, DoesNotRead, Json, Path, Reading, lookup, raw_paths, read
+from ir.reading import INERT, Condition, DoesNotRead, Json, Path, Reading, lookup, raw_paths, read, same
 
 if TYPE_CHECKING:
     from codegen.graph.exploration.exploring import Explorer

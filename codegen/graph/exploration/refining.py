@@ -9,10 +9,9 @@ from codegen.graph.exploration.expressions import holds, paths_of
 from codegen.graph.exploration.lifting import NOT_THERE, Unclear
 from codegen.graph.exploration.questions import at_end, chosen, questions_of, way_of
 from codegen.graph.exploration.running import Outcome
-from codegen.graph.exploration.serving import same
 from codegen.graph.exploration.variants import differing_paths
 from ir.expressions import Apply, Const, Expr, Raw
-from ir.reading import DoesNotRead, Json, Reading, Refused, raw_paths, read
+from ir.reading import DoesNotRead, Json, Reading, Refused, raw_paths, read, same
 
 if TYPE_CHECKING:
     from codegen.graph.exploration.exploring import Explorer

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ir.expressions import Const, Expr, substitute
-from ir.reading import Condition, DoesNotRead, Json, Path, Reading, lookup, raw_paths, read, value
+from ir.reading import Condition, DoesNotRead, Json, Path, Reading, lookup, raw_paths, read
 
 
 def accepted(
@@ -17,25 +16,9 @@ def accepted(
     """Whether readings and conditions let a configuration pass. `own` is the one that they were found for."""
     try:
         found = {path: read(reading, filled) for path, reading in wanted.items()}
-        return all(met(condition, found, filled) for condition in conditions) and not nested(filled, wanted, own)
+        return all(condition.holds(found, filled) for condition in conditions) and not nested(filled, wanted, own)
     except (DoesNotRead, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return False
-
-
-def met(condition: Condition, found: Mapping[Path, Json], filled: Mapping[str, Json]) -> bool:
-    """Whether the compiled code serves a configuration with the values `found`."""
-    if condition.kind == "default":
-        return condition.stands(found, filled)
-    if condition.reading is not None:
-        result = read(condition.reading, filled)
-    else:
-        known: dict[Expr, Expr] = {key: Const(found[key.path]) for key in condition.keys}  # type: ignore[arg-type]
-        result = value(substitute(condition.expr, known), {})
-    if condition.kind == "elements":
-        return isinstance(result, (list, tuple)) and set(result) <= set(condition.value)  # type: ignore[call-overload]
-    if condition.kind == "choice":
-        return isinstance(condition.value, tuple) and result in condition.value
-    return same(result, condition.value)
 
 
 def nested(raw: Mapping[str, Json], wanted: Mapping[Path, Reading], own: Mapping[str, Json]) -> bool:
@@ -51,12 +34,3 @@ def nested(raw: Mapping[str, Json], wanted: Mapping[Path, Reading], own: Mapping
         ):
             return True
     return False
-
-
-def same(a: Json, b: Json) -> bool:
-    """Equal values of equal types, where an int is as good as a float."""
-    if isinstance(a, bool) or isinstance(b, bool):
-        return a is b
-    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
-    return a == b

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from codegen.graph.exploration.running import ConfigurationClass
-from codegen.graph.exploration.serving import same
 from codegen.graph.exploration.variants import ABSENT, changed, holds_settings, plain
-from ir.reading import Json, Path, lookup
+from ir.reading import Json, Path, lookup, same
 
 BOOK = ("transformers_version", "_name_or_path", "_commit_hash")  # of the files, not of the model
 _KEPT = ("model_type", "architectures")  # say which code is meant
