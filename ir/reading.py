@@ -158,14 +158,16 @@ def raw_paths(reading: Reading) -> set[Path]:
 
 
 _TRAINING = "matters in training alone"
+DROPOUT = "dropout, which is not implemented: training runs without it"
+QUANTISED = "how tensors are packed, not what the network computes: packed ones are refused where they are loaded"
 _OUTPUTS = "chooses what the library returns, not what it computes"
 _TOKENS = "a token id, for those who generate"
 _BOOK = "says how the files were made"
 
 INERT: dict[str, str] = {
     **dict.fromkeys("initializer_range initializer_factor init_std embedding_init_std".split(), _TRAINING),
-    **dict.fromkeys("attention_dropout hidden_dropout embd_pdrop resid_pdrop attn_pdrop dropout".split(), _TRAINING),
-    **dict.fromkeys("classifier_dropout gradient_checkpointing router_aux_loss_coef pretraining_tp".split(), _TRAINING),
+    **dict.fromkeys("attention_dropout hidden_dropout embd_pdrop resid_pdrop attn_pdrop dropout".split(), DROPOUT),
+    **dict.fromkeys("gradient_checkpointing router_aux_loss_coef pretraining_tp".split(), _TRAINING),
     **dict.fromkeys(
         "use_cache output_attentions output_hidden_states output_router_logits return_dict".split(), _OUTPUTS
     ),
@@ -175,6 +177,7 @@ INERT: dict[str, str] = {
     **dict.fromkeys(
         "torch_dtype dtype _commit_hash _attn_implementation attn_implementation experts_implementation".split(), _BOOK
     ),
+    "classifier_dropout": DROPOUT,
 }
 """Keys that change no logit, wherever code does not read them, and why."""
 

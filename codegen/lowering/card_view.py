@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import assert_never
 
 from codegen.lowering.numbers import Leaf, to_syntax
+from codegen.lowering.recurrences import Recurrence
 from codegen.lowering.views import FactView, WeightsView
 from ir.arch import (
     Arch,
@@ -55,13 +56,23 @@ def spell(expr: Expr) -> str:
     return ast.unparse(ast.fix_missing_locations(ast.Expression(to_syntax(expr, resolve))))
 
 
-def summary(arch: Arch) -> str:
-    """What is particular about the network, wrapped for a docstring."""
+def summary(arch: Arch, recurrent: Sequence[Recurrence] = (), count: int = 0) -> str:
+    """What is particular about the network, wrapped for a docstring. `recurrent` is what some of its `count` layers have."""
     facts = [part.fact for part in _parts(arch) if part.fact is not None]
     mixers = [fact for fact in facts if isinstance(fact, Mixer)]
     norms = [fact for fact in facts if isinstance(fact, Norm)]
     networks = [fact for fact in facts if isinstance(fact, Mlp)]
     clauses = list(dict.fromkeys([mixer_name(mixer) for mixer in mixers]))
+    if recurrent:
+        attending = {
+            layer
+            for stack in arch.stacks
+            for kind in stack.kinds
+            if any(isinstance(part.fact, Mixer) for part in kind.parts)
+            for layer in kind.layers
+        }
+        clauses = [f"{' and '.join(clauses)} in {_share(len(attending), count)}"] if attending and clauses else clauses
+        clauses += [f"{one.name} in {_share(len(one.layers), count)}" for one in recurrent]
     clauses += ["rotary positions"] if any(mixer.rotary for mixer in mixers) else []
     wirings = dict.fromkeys(kind.wiring for stack in arch.stacks for kind in stack.kinds)
     named = " and ".join(wiring.value for wiring in wirings if wiring is not Wiring.OTHER)
@@ -74,6 +85,10 @@ def summary(arch: Arch) -> str:
         return "A causal language model."
     text = f"A causal language model: {', '.join(clauses)}."
     return "\n".join(textwrap.wrap(text, WIDTH, break_on_hyphens=False))
+
+
+def _share(some: int, count: int) -> str:
+    return "all layers" if some == count else f"{some} of {count} layers"
 
 
 def _parts(arch: Arch) -> Iterator[Part]:
@@ -162,12 +177,13 @@ class _Line:
     text: str
 
 
-def diagram(arch: Arch, tree: Module, weights: WeightsView) -> tuple[str, ...]:
-    """Every module that has parameters or a fact: its path, the axes of its parameters, what it is."""
+def diagram(arch: Arch, tree: Module, weights: WeightsView, called: Sequence[str] = ()) -> tuple[str, ...]:
+    """Every module that has parameters or a fact: its path, the axes of its parameters, what it is; in the order in which
+    they are `called`, what is not called last."""
     axes = {row.path: row.axes for table in weights.tables for row in table.rows}
     facts = {part.path: part.fact for part in arch.parts if part.fact is not None}
     stacks = {stack.path: stack for stack in arch.stacks}
-    found = list(_lines(tree, "", "", 0, _Known(axes, facts, stacks, weights.count_expr)))
+    found = list(_lines(tree, "", "", 0, _Known(axes, facts, stacks, weights.count_expr, _order(called))))
     name_width = max((2 * line.depth + len(line.name) for line in found), default=0)
     axes_width = max((len(line.axes) for line in found), default=0)
     body = [
@@ -183,6 +199,12 @@ class _Known:
     facts: Mapping[str, Fact]
     stacks: Mapping[str, Stack]
     count: str
+    order: Mapping[str, int]  # of paths, by when something at or below them is called first
+
+    def in_order(self, module: Module, path: str) -> list[tuple[str, Module]]:
+        """The modules within one, as the data runs through them."""
+        last = len(self.order)
+        return sorted(module.children, key=lambda pair: self.order.get(f"{path}.{pair[0]}".lstrip("."), last))
 
     def axes_of(self, module: Module, generic: str) -> str:
         found = [self.axes.get(f"{generic}.{parameter.name}", "") for parameter in module.parameters]
@@ -190,7 +212,7 @@ class _Known:
 
 
 def _lines(module: Module, path: str, generic: str, depth: int, known: _Known) -> Iterator[_Line]:
-    for name, child in module.children:
+    for name, child in known.in_order(module, path):
         where, general = f"{path}.{name}".lstrip("."), f"{generic}.{name}".lstrip(".")
         if where in known.stacks:
             yield from _stack_lines(child, where, general, depth, known)
@@ -210,7 +232,7 @@ def _stack_lines(module: Module, path: str, generic: str, depth: int, known: _Kn
     for kind in stack.kinds:
         first = str(kind.layers[0])
         facts = {f"{path}.{first}.{part.path}": part.fact for part in kind.parts if part.fact is not None}
-        inner = _Known(known.axes, {**known.facts, **facts}, known.stacks, known.count)
+        inner = _Known(known.axes, {**known.facts, **facts}, known.stacks, known.count, known.order)
         found = tuple(_lines(layers[first], f"{path}.{first}", f"{generic}.{{}}", depth + 1, inner))
         shown.setdefault(found, []).append(kind)
     for found, kinds in shown.items():
@@ -222,9 +244,28 @@ def _stack_lines(module: Module, path: str, generic: str, depth: int, known: _Kn
         yield from found
 
 
+def _order(called: Sequence[str]) -> dict[str, int]:
+    order: dict[str, int] = {}
+    for at, path in enumerate(called):
+        steps = path.split(".")
+        for end in range(1, len(steps) + 1):
+            order.setdefault(".".join(steps[:end]), at)
+    return order
+
+
+MOST = 6  # runs of layers that are written out
+
+
 def _numbers(layers: tuple[int, ...]) -> str:
-    shown = ", ".join(map(str, layers[:6]))
-    return f"{shown}, ..." if len(layers) > 6 else shown
+    """`0-2, 4, 6` for 0, 1, 2, 4 and 6."""
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and runs[-1][1] == layer - 1:
+            runs[-1][1] = layer
+        else:
+            runs.append([layer, layer])
+    texts = [str(first) if first == last else f"{first}-{last}" for first, last in runs]
+    return ", ".join(texts if len(texts) <= MOST else [*texts[: MOST - 1], "...", texts[-1]])
 
 
 # Facts with their places

@@ -13,7 +13,9 @@ from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.views import CheckpointView, ConfigView, FieldView, KeyView, RefusalView, SourceView
 from ir.expressions import Apply, Const, Environment, Expr, Index, Key, Raw, evaluate, indexed_lists, leaves, substitute
 from ir.reading import (
+    DROPOUT,
     INERT,
+    QUANTISED,
     Choice,
     Condition,
     DoesNotRead,
@@ -209,9 +211,9 @@ class ConfigLowering:
         return tuple(repr(change) for change in changes if isinstance(self.served({**raw, **change}), str))
 
     def _checkpoints(self, own: str, others: Mapping[str, Mapping[str, Json]]) -> tuple[CheckpointView, ...]:
-        found = [CheckpointView(own, ())]
+        found = [CheckpointView(own, (), bool(self.explored.raw.get("quantization_config")))]
         for repository, raw in sorted(others.items()):
-            if repository == own:
+            if repository == own or raw.get("quantization_config"):  # whose tensors are packed
                 continue
             values = self.served(raw)
             if isinstance(values, str):
@@ -1370,14 +1372,21 @@ def unread_keys(explored: Explored, read_paths: Iterable[Path]) -> tuple[tuple[s
         if name in INERT:
             found.append((name, INERT[name]))
         elif name in explored.resolved:
-            found.append((name, KEPT if _declares(explored, name) else UNDECLARED))
+            found.append((name, _why_unread(name, KEPT if _declares(explored, name) else UNDECLARED)))
         elif name in explored.dropped:
-            found.append((name, "dropped by the configuration class"))
+            found.append((name, _why_unread(name, "dropped by the configuration class")))
         else:
             unknown.append(Diagnostic("unknown-key", f"nothing is known of `{name}` in config.json"))
     if unknown:
         raise CompileError(*unknown)
     return tuple(found)
+
+
+def _why_unread(name: str, otherwise: str) -> str:
+    """What to say of a key that no code reads, whose name says what it is for."""
+    if name == "quantization_config":
+        return QUANTISED
+    return DROPOUT if name.endswith(("dropout", "dropout_prob", "pdrop")) else otherwise
 
 
 def _declares(explored: Explored, name: str) -> bool:

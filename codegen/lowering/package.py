@@ -15,6 +15,7 @@ from codegen.lowering.layers import layer_option
 from codegen.lowering.layouts import Layout
 from codegen.lowering.numbered import compute_with_numbers, same_sizes
 from codegen.lowering.program import Lowered, Lowering
+from codegen.lowering.recurrences import order_of_calls, recurrences
 from codegen.lowering.rows import weights_view
 from codegen.lowering.shared import SharedParts
 from codegen.lowering.tiny_config import tiny_configs
@@ -105,8 +106,13 @@ def package_views(
     weights = weights_view(lowering, source, stored, ties.pairs, ties.condition, tuple(ignored), ties.shared, base)
     if arch is not None:
         tree = lowering.given.tree
-        described = card_view.summary(arch), card_view.diagram(arch, tree, weights), card_view.facts(arch, tree)
-        facts = replace(facts, summary=described[0], diagram=described[1], facts=described[2])
+        recurrent = recurrences(lowering.program.instances, lowering.states)
+        facts = replace(
+            facts,
+            summary=card_view.summary(arch, recurrent, lowering.layers()[1]),
+            diagram=card_view.diagram(arch, tree, weights, order_of_calls(lowering.given.region)),
+            facts=card_view.facts(arch, tree),
+        )
     owners = [
         plan for plan in lowering.program.plans if any(isinstance(n, Loop) for r in _regions(plan) for n in r.nodes)
     ]

@@ -95,6 +95,11 @@ class CheckpointView:
 
     repository: str
     changes: tuple[str, ...]
+    packed: bool = False  # its tensors are quantised, which nothing here reads
+
+    @property
+    def remark(self) -> str:
+        return "  # quantised: its sizes, whose tensors are refused" if self.packed else ""
 
     @property
     def arguments(self) -> str:
@@ -1082,11 +1087,15 @@ class SizeView:
 
 
 def _counted(number: int) -> str:
-    """1.5 G for 1500000000."""
-    for unit, power in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if number >= power:
-            return f"{number / power:.3g} {unit}"
-    return f"{number} "
+    """1.5 billion for 1500000000; three digits, and never a power of ten."""
+    for unit, power in (("billion", 10**9), ("million", 10**6), ("thousand", 10**3)):
+        if number >= 0.9995 * power:  # what three digits round up to the unit
+            return f"{_three_digits(number / power)} {unit}"
+    return str(number)
+
+
+def _three_digits(number: float) -> str:
+    return f"{number:.0f}" if number >= 99.95 else f"{number:.3g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -1116,7 +1125,9 @@ class CardView:
     @property
     def memory_note(self) -> str:
         """The parameters of the compiled checkpoint, and what they take."""
-        return f"{_counted(self.parameters)} parameters, {_counted(2 * self.parameters)}B in bfloat16"
+        size = 2 * self.parameters
+        stored = f"{_three_digits(size / 10**9)} GB" if size >= 10**9 else f"{_three_digits(size / 10**6)} MB"
+        return f"{_counted(self.parameters)} parameters, {stored} in bfloat16"
 
     @property
     def has_ignored(self) -> bool:

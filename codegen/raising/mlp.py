@@ -97,7 +97,8 @@ class _ModuleView(View):
             case Call(target, inner, (Value() as x,)) if not any(
                 isinstance(n, Op) and n.name in ("linear", "matmul", "addmm", "embedding") for n in inner.nodes
             ):
-                return (self.name_of(target.path) if isinstance(target, ModuleTarget) else target.name), x
+                called = self.name_of(target.path) if isinstance(target, ModuleTarget) else target.name
+                return _by_formula(inner) or called, x
             case _:
                 return None
 
@@ -117,6 +118,23 @@ class _ModuleView(View):
         return made is not None and made.args[0] == x
 
 
+TANH_GELU, SIGMOID_GELU, SQUARED_RELU = "tanh-approximated GELU", "sigmoid-approximated GELU", "squared ReLU"
+
+
 def _named(op: Op) -> str:
     by_tanh = op.name == "gelu" and len(op.args) > 1 and literal(op.args[1]) == "tanh"
-    return "gelu by tanh" if by_tanh else op.name
+    return TANH_GELU if by_tanh else op.name
+
+
+def _by_formula(inner: Region) -> str:
+    """What people call a formula that is written out; nothing where it is none of these."""
+    ops = [node for node in inner.nodes if isinstance(node, Op)]
+    names = {op.name for op in ops if op.name != "cast"}
+    numbers = {literal(arg) for op in ops for arg in op.args}
+    if "tanh" in names and 0.044715 in numbers:
+        return TANH_GELU
+    if names == {"sigmoid", "mul"} and 1.702 in numbers:
+        return SIGMOID_GELU
+    if names in ({"relu", "square"}, {"relu", "mul"}) or (names == {"relu", "pow"} and 2 in numbers):
+        return SQUARED_RELU
+    return ""
