@@ -49,11 +49,12 @@ class Recordings:
         start = len(interpreter.asked)
         values = [tensor.value for tensor in handles_in(given)]
         result = trace()
+        left = _as_it_is(result)
         frame = interpreter.trace.frame.body[-1]
         untouched = [tensor.value for tensor in handles_in(given)] == values and _signature(module) == before
         if recording is None and untouched and isinstance(frame, Frame) and _is_plain(result):
             asked = tuple((e, v) for e, v in interpreter.asked[start:] if per_layer(e))
-            self.known[key] = Recording(module, tensors, frame, result, asked)
+            self.known[key] = Recording(module, tensors, frame, left, asked)
         return result
 
 
@@ -142,6 +143,19 @@ def _is_plain(result: Any) -> bool:
     if isinstance(result, (tuple, list)):
         return all(_is_plain(item) for item in result)
     return result is None or isinstance(result, (Tensor, Scalar, bool, int, float, str))
+
+
+def _as_it_is(result: Any) -> Any:
+    """A result with tensors of its own: the caller may write into those that it was given."""
+    match result:
+        case Tensor():
+            return Tensor(result.value)
+        case tuple() if type(result) is tuple:
+            return tuple(_as_it_is(item) for item in result)
+        case list() if type(result) is list:
+            return [_as_it_is(item) for item in result]
+        case _:
+            return result
 
 
 # ---------------------------------------------------------------------------------------------------------- copies

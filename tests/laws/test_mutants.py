@@ -49,6 +49,14 @@ FOUND = (
         REFUSED,
         "unsupported",
     ),
+    # what a layer gave was written into, before the next one that is like it was copied from it
+    (
+        "xlm",
+        "self.layer_norm2.append(nn.LayerNorm(self.dim, eps=config.layer_norm_eps))",
+        "self.layer_norm2.append(nn.LayerNorm(self.dim, eps=0.05))",
+        AGREES,
+        "",
+    ),
     # the sign of a number bound less than the power it is raised to
     ("bart", "self.head_dim**-0.5", "(-0.5) ** self.head_dim", AGREES, ""),
     # a fused attention takes the square root of its scale
