@@ -100,8 +100,8 @@ class PetrelAttention(nn.Module):
             k, v = cache.extend(self.layer_idx, k, v)
         q = q.reshape(batch, self.groups, -1, length, self.dim)
         scores = torch.einsum("bgntd,bgsd->bgnts", q, k) * self.dim**-0.5
-        scores = scores.masked_fill(~mask[:, :, None], torch.finfo(scores.dtype).min)
-        weights = scores.softmax(-1, dtype=torch.float32).to(v.dtype)
+        scores = scores.float().masked_fill(~mask[:, :, None], torch.finfo(torch.float32).min)
+        weights = scores.softmax(-1).to(v.dtype)
         out = torch.einsum("bgnts,bgsd->btgnd", weights, v)
         return self.o(out.reshape(batch, length, -1))
 
