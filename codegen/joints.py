@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from codegen import __version__, graph, raising
 from codegen.diagnostics import CompileError, Diagnostic, Severity, printable
 from codegen.graph.agreements import conditions, division_follows
-from codegen.graph.exploration import ConfigurationClass, explore, normal_spelling
+from codegen.graph.exploration import ConfigurationClass, Unserved, explore, normal_spelling
 from codegen.graph.predicates import Kind, Predicate
 from codegen.lowering import layouts, towers
 from codegen.lowering.accounting import Naming, departures, ignored_patterns
@@ -273,7 +273,10 @@ def config_of(
     pins = [Predicate(Kind.STRUCTURE, expr, True, None) for expr in lowering.pins]
     pins += [Predicate(Kind.AGREEMENT, expr, True, None) for expr in lowering.one_a_layer()]
     wanted = _of_kinds(conditions([*needs, *pins, *guards], (), front.built.resolved), lowering)
-    explored = explore(configuration, repository.config, keys, wanted)
+    try:
+        explored = explore(configuration, repository.config, keys, wanted, given)
+    except Unserved as error:
+        raise _unserved(str(error)) from None
     resolved = front.built.resolved
     made = ConfigLowering(
         explored,
@@ -284,8 +287,7 @@ def config_of(
     )
     own = made.served(given)
     if isinstance(own, str):
-        message = f"no emitted code could serve this configuration: {printable(own, 500)}"
-        raise CompileError(Diagnostic("config-refused", message))
+        raise _unserved(own)
     unlike = [path for path, found in own.items() if not same(found, lookup(front.built.resolved, path))]
     if unlike:
         names = ", ".join(".".join(map(str, path)) for path in unlike)
@@ -297,6 +299,11 @@ def config_of(
     view = replace(made.view(source, checkpoints), properties=lowering.properties())
     dropped = frozenset(name for name in given if name not in explored.resolved)
     return view, dict(unread_keys(replace(explored, raw=given, dropped=dropped), lowering.fields)), made
+
+
+def _unserved(why: str) -> CompileError:
+    message = f"no emitted code could serve this configuration: {printable(why, 500)}"
+    return CompileError(Diagnostic("config-refused", message))
 
 
 def unread_notes(

@@ -607,6 +607,9 @@ class Interpreter:
         halved = self.trace.asked_for_halves
         test = self.eval(node.test, scope)
         self.node = node.test
+        if not self.framing and not isinstance(test, Tensor):  # nothing below is about what no data decides
+            self.exec_body(node.body if self.branch(test, kind) else node.orelse, scope)
+            return
         if self.framing and test is False and self.trace.asked_for_halves > halved and halves.run(self, node, scope):
             return
         if self.framing and unmasked.question(self, node.test, scope):
@@ -1085,14 +1088,19 @@ class Interpreter:
             else:
                 value = self.eval(operand, scope)
             self.node = operand
-            if position + 1 < len(node.values) and experts.undecided(self, value):
+            if position + 1 == len(node.values):
+                break
+            if not self.framing and self.trace.lifting is None:  # nothing below is about what no data decides
+                if self.branch(value) is wanted:
+                    break
+                continue
+            if experts.undecided(self, value):
                 return self._rest_of_bool_op(node, position, value, scope)
             asks = branches.asks_for_one(self, value) and value.value is wanted
-            asks = asks or alternatives.asks(self, value) or longer.question(self, value) is not None
-            if position + 1 < len(node.values) and asks:
+            if asks or alternatives.asks(self, value) or longer.question(self, value):
                 others = (self.eval(other, scope) for other in node.values[position + 1 :])
                 return next((other for other in others if self.branch(other) is wanted), value)
-            if position + 1 < len(node.values) and self.branch(value) is wanted:
+            if self.branch(value) is wanted:
                 break
         for owner, name in absent:
             classes.note_presence(self, owner, name, False, value)

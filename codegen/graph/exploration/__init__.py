@@ -18,11 +18,12 @@ from codegen.graph.exploration.proof import frozen_keys
 from codegen.graph.exploration.running import ConfigurationClass, Outcome
 from codegen.graph.exploration.runs import Runs
 from codegen.graph.exploration.spelling import normal_spelling
+from codegen.graph.exploration.unserved import Unserved, require_unpinned, require_values
 from codegen.graph.exploration.variants import disturbed, retyped
 from codegen.graph.predicates import Predicate
 from codegen.source.files import Library
 from ir.expressions import Key
-from ir.reading import Choice, Explored, Json, Path, Reading, lookup
+from ir.reading import Choice, Condition, Explored, Json, Path, Reading, lookup
 
 
 def validate(files: Library, raw: Mapping[str, Json], repository_files: Mapping[str, str] | None = None) -> None:
@@ -36,29 +37,38 @@ def validate(files: Library, raw: Mapping[str, Json], repository_files: Mapping[
 
 
 def explore(
-    cls: ConfigurationClass, raw: Mapping[str, Json], keys: Iterable[Key], predicates: Iterable[Predicate]
+    cls: ConfigurationClass,
+    raw: Mapping[str, Json],
+    keys: Iterable[Key],
+    predicates: Iterable[Predicate],
+    given: Mapping[str, Json] | None = None,
 ) -> Explored:
-    """Readings of `keys`, and conditions for `predicates` (over Key) that tie the code to this configuration.
+    """Readings of `keys`, and conditions for `predicates` (over Key) that tie the code to this configuration. `given` is what
+    it is to serve, where that is another spelling of it.
 
     Raises:
         CompileError: the configuration class refuses `raw` itself.
+        Unserved: it is seen before the end that `given` would be refused.
     """
     cls.check(raw)
     keys, predicates = tuple(keys), tuple(predicates)
     vocabulary = vocabulary_of([*keys, *(predicate.expr for predicate in predicates)])
     runs = Runs(cls, dict(raw))
     explorer = Explorer(runs, Pool(runs, vocabulary))
+    asked = [
+        predicate
+        for predicate in with_elements(predicates, runs.base.resolved)
+        if predicate.stage == 2 and not is_free(predicate, runs.base.resolved) and not cls.repeats(predicate, runs.base)
+    ]
+    require_values(explorer, keys, asked)
     wanted: dict[Path, Reading] = {}
     for key in keys:
         wanted.setdefault(key.path, explorer.reading(key))
-    conditions = []
-    for predicate in with_elements(predicates, runs.base.resolved):
-        if (
-            predicate.stage == 2
-            and not is_free(predicate, runs.base.resolved)
-            and not cls.repeats(predicate, runs.base)
-        ):
-            conditions += conditions_of(explorer, predicate)
+        require_unpinned(explorer, raw if given is None else given)
+    conditions: list[Condition] = []
+    for predicate in asked:
+        conditions += conditions_of(explorer, predicate)
+        require_unpinned(explorer, raw if given is None else given)
     conditions = with_choices(cls, list(dict.fromkeys(conditions)))
     for condition in conditions:
         for key in condition.keys:
@@ -78,6 +88,7 @@ __all__ = [
     "ConfigurationClass",
     "Memory",
     "Outcome",
+    "Unserved",
     "disturbed",
     "explore",
     "normal_spelling",

@@ -60,7 +60,7 @@ def conditions_of(explorer: Explorer, predicate: Predicate) -> list[Condition]:
         return []
     if any(isinstance(leaf, Raw) for leaf in leaves(expr)):  # an attribute that the library keeps for itself
         return [Condition(predicate.kind.value, expr, wanted, expr)]
-    if Key(()) not in leaves(expr) and is_scalar(expr, explorer.runs.base.resolved):
+    if not needs_reading(expr, explorer.runs.base.resolved):
         return [Condition(predicate.kind.value, expr, wanted)]
     reading = explorer.reading(expr)
     if predicate.default is not None and (given := _given(explorer, reading, predicate.default)) is not None:
@@ -68,6 +68,11 @@ def conditions_of(explorer: Explorer, predicate: Predicate) -> list[Condition]:
     if isinstance(reading, Const) and reading.value == wanted:
         return []
     return [Condition(predicate.kind.value, expr, wanted, reading)]
+
+
+def needs_reading(expr: Expr, resolved: Mapping[str, Json]) -> bool:
+    """Whether the values of its keys do not say what an expression over the resolved configuration is."""
+    return Key(()) in leaves(expr) or not is_scalar(expr, resolved)
 
 
 def _given(explorer: Explorer, reading: Reading, default: Expr) -> Raw | None:

@@ -16,7 +16,6 @@ from codegen.graph.exploration.questions import (
     end_of,
     is_about_elements,
     is_count_of,
-    questions_of,
     unless,
     way_of,
 )
@@ -81,7 +80,7 @@ class Explorer:
         own = self._names(target)
 
         def lifted(outcome: Outcome) -> Reading:
-            return self._lifted(target, outcome)
+            return self.lifted(target, outcome)
 
         self.budget = len(self.runs.outcome) + MAX_RUNS
         found = self.explore(lifted, self.runs.raw, [], own, tops)
@@ -92,7 +91,7 @@ class Explorer:
     def _as_it_is(self, target: Expr, own: Sequence[str]) -> Reading:
         """The reading of this configuration alone; the keys that it may follow from stay as they are."""
         try:
-            found = self._lifted(target, self.runs.base)
+            found = self.lifted(target, self.runs.base)
         except Unclear as error:
             return Refused(str(error))
         names = {*own, *(str(path[0]) for path in raw_paths(found))}
@@ -150,20 +149,19 @@ class Explorer:
                     return at_end(validity, way, lambda end, tests=further: unless(tests, end, Refused(failure)))  # type: ignore[misc]
         return validity
 
-    def _lifted(self, target: Expr, outcome: Outcome) -> Reading:
+    def lifted(self, target: Expr, outcome: Outcome) -> Reading:
         """`target` as a run had it; where a list is all of one kind, as one that asked the same and has both
         kinds: for other numbers, or for more elements."""
         try:
             return lift(target, outcome)
         except Uniform as uniform:
             asked = [p.expr for p in outcome.predicates if p.kind is Kind.LAYER]
-            questions = list(questions_of(outcome.predicates))
             numbers = sorted({leaf.path for expr in asked for leaf in leaves(expr) if isinstance(leaf, Raw)}, key=repr)
             counts = sorted({leaf.path for leaf in leaves(uniform.each.count) if isinstance(leaf, Raw)}, key=repr)
             for path, new in [*product(numbers, (1, 2, 3)), *product(counts, (8, 64))]:
                 variant = changed(outcome.raw, path, new)
                 other = self.runs.outcome(variant) if variant is not None else None
-                if other is None or other.failure is not None or list(questions_of(other.predicates)) != questions:
+                if other is None or other.failure is not None or other.questions != outcome.questions:
                     continue
                 try:
                     return lift(target, other)
@@ -273,14 +271,14 @@ class Explorer:
         unclear: dict[str, Json] | None = None
         fine = 0
         for variant in self._flips(raw, fixed, test, refusing):
+            if fine >= MAX_WITNESSES + len(self.runs.candidates.words):
+                break
             outcome = self.runs.outcome(variant)
             if outcome.failure is not None:
                 failures.append(outcome.failure)
                 if len(failures) > MAX_CANDIDATES:
                     break
                 continue
-            if fine >= MAX_WITNESSES + len(self.runs.candidates.words):
-                break
             fine += 1
             try:
                 if lifted(outcome) != here or self._leads_on(
@@ -302,8 +300,11 @@ class Explorer:
         variant: dict[str, Json],
     ) -> bool:
         """Whether a question that is asked of `variant` alone, not of `raw`, decides the value: a flag may let others decide."""
-        known = {test for test, _ in questions_of(self.runs.outcome(raw).predicates)} | {test for test, _ in fixed}
-        new = [test for test in questions_of(self.runs.outcome(variant).predicates) if test[0] not in known]
+        before, after = self.runs.outcome(raw), self.runs.outcome(variant)
+        if after.questions is before.questions:  # the same run
+            return False
+        known = {test for test, _ in before.questions} | {test for test, _ in fixed}
+        new = [test for test in after.questions if test[0] not in known]
         for test in new[:MAX_LED]:
             for further in islice(self._flips(variant, fixed, test, False), MAX_WITNESSES):
                 outcome = self.runs.outcome(further)
@@ -321,9 +322,7 @@ class Explorer:
         for name in self.runs.further:
             if isinstance(raw[name], (Mapping, type(None))) if name in raw else outcome.sought(name):
                 self._presence(found, raw, name)
-        for test, truth in sorted(
-            questions_of(outcome.predicates), key=lambda item: max(map(len, paths_of(item[0])), default=0)
-        ):
+        for test, truth in sorted(outcome.questions, key=lambda item: max(map(len, paths_of(item[0])), default=0)):
             found.setdefault(*about_the_list((test, truth), raw))
         names = [*own, *sorted(str(path[0]) for path in raw_paths(here) if len(path) == 1)]
         for name in dict.fromkeys(names):

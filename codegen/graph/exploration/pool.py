@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from codegen.graph.exploration.expressions import paths_of
-from codegen.graph.exploration.questions import questions_of
 from codegen.graph.exploration.running import Outcome
 from codegen.graph.exploration.runs import Runs
 from codegen.graph.exploration.variants import disturbed, holds_settings, plain
@@ -92,9 +91,4 @@ class Pool:
 
     def _asked_inside(self, raw: Mapping[str, Json]) -> set[Path]:
         """Keys of objects that a run asked for."""
-        return {
-            path
-            for test, _ in questions_of(self.runs.outcome(raw).predicates)
-            for path in paths_of(test)
-            if len(path) > 1
-        }
+        return {path for test, _ in self.runs.outcome(raw).questions for path in paths_of(test) if len(path) > 1}

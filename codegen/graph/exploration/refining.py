@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from codegen.graph.exploration.expressions import holds, paths_of
 from codegen.graph.exploration.lifting import NOT_THERE, Unclear
-from codegen.graph.exploration.questions import at_end, chosen, questions_of, way_of
+from codegen.graph.exploration.questions import at_end, chosen, way_of
 from codegen.graph.exploration.running import Outcome
 from codegen.graph.exploration.variants import differing_paths
 from ir.expressions import Apply, Const, Expr, Raw
@@ -127,9 +127,9 @@ class Refinement:
 
     def _distinctions(self, raw: Mapping[str, Json], others: Sequence[Mapping[str, Json]]) -> list[Expr]:
         """Questions that may be answered differently for one configuration and some others."""
-        found = dict.fromkeys(test for test, _ in questions_of(self.runs.outcome(raw).predicates))
+        found = dict.fromkeys(test for test, _ in self.runs.outcome(raw).questions)
         for other in others[:MAX_COMPARED]:
-            found |= dict.fromkeys(test for test, _ in questions_of(self.runs.outcome(other).predicates))
+            found |= dict.fromkeys(test for test, _ in self.runs.outcome(other).questions)
             for path in differing_paths(raw, other):
                 found[Apply("in", (Const(path[-1]), Raw(path[:-1])))] = None
                 found[Apply("is", (Raw(path), Const(None)))] = None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from codegen.diagnostics import CompileError, Diagnostic, raise_all
 from codegen.graph import blame, classes, configuration, construction, operators
 from codegen.graph.exploration.declarations import asked_keys, is_json, json_types
+from codegen.graph.exploration.questions import Test, questions_of
 from codegen.graph.exploration.variants import plain
 from codegen.graph.interpreter import Interpreter, Raised, Unsupported
 from codegen.graph.objects import Function, Instance, StaticMethod
@@ -31,6 +32,15 @@ class Outcome:
     reads: tuple[Read, ...] = ()  # keys that were looked at, or what was asked of them, in order
     asked: frozenset[str] = frozenset()
     like: Outcome | None = None  # the run that went the same way, if this was none
+    _questions: tuple[Test, ...] | None = field(default=None, init=False, compare=False, repr=False)
+
+    @property
+    def questions(self) -> tuple[Test, ...]:
+        """What was asked of config.json, as tests with their answers."""
+        run = self.like or self
+        if run._questions is None:
+            object.__setattr__(run, "_questions", tuple(questions_of(run.predicates)))
+        return run._questions  # type: ignore[return-value]
 
     def sought(self, name: str) -> bool:
         """Whether the run asked for an argument or attribute of that name, be it there or not."""
