@@ -144,11 +144,26 @@ def windows(traced: graph.Traced) -> dict[int, Expr]:
     return {at: window for at, name in enumerate(traced.inputs) if (window := windows.get(name)) is not None}
 
 
+def mask_names(traced: graph.Traced) -> dict[str, str]:
+    """What the emitted code calls the masks: one alone is the mask, of several each says which it is."""
+    if len(traced.masks) == 1:
+        return {mask.name: "mask" for mask in traced.masks}
+    return {mask.name: "full_mask" if mask.name == "mask" else mask.name for mask in traced.masks}
+
+
+def input_names(traced: graph.Traced) -> tuple[str, ...]:
+    """What the emitted code calls what the network takes."""
+    called = mask_names(traced)
+    return tuple(called.get(name, name) for name in traced.inputs)
+
+
 def lowering_input(front: Front) -> Input:
     traced, predicates = front.traced, front.built.interpreter.predicates.all()
     counts = tuple((p.expr, p.span) for p in predicates if p.kind is Kind.COUNT)
     conditions = tuple(p.expr for p in predicates if p.kind is Kind.LAYER)
-    masks = tuple(MaskPlan(mask.name, mask.causal, mask.window, mask.chunk) for mask in traced.masks)
+    called = mask_names(traced)
+    taken = sorted(traced.masks, key=lambda mask: traced.inputs.index(mask.name))  # one order in all that takes them
+    masks = tuple(MaskPlan(called[mask.name], mask.causal, mask.window, mask.chunk) for mask in taken)
     flags = tuple(tie.condition for tie in front.built.ties)
     submodels = _submodels(front.built)
     ties = tuple((tie.target, tie.source) for tie in front.built.ties)
@@ -157,7 +172,7 @@ def lowering_input(front: Front) -> Input:
     return Input(
         traced.tree,
         front.region,
-        traced.inputs,
+        input_names(traced),
         masks,
         resolved,
         counts,

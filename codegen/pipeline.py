@@ -18,6 +18,7 @@ from codegen.joints import (
     both,
     configuration_class,
     in_a_spelling,
+    input_names,
     lowering_input,
     naming_of,
     package_name,
@@ -114,7 +115,7 @@ def trace(
         traced = graph.trace_forward(built, way=way)
     if not raise_components:
         return Front(repository, built, traced, None, None)
-    raised = raising.raise_program(traced.region, traced.mask_parameters, traced.both_ways, traced.inputs)
+    raised = raising.raise_program(traced.region, traced.mask_parameters, traced.both_ways, input_names(traced))
     return Front(repository, built, traced, raised, describe(raised.region, traced.tree, raised.masks, windows(traced)))
 
 

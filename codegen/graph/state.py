@@ -32,7 +32,7 @@ class Mask:
 
     @property
     def name(self) -> str:
-        kind = "window_" if self.window is not None else "chunk_" if self.chunk is not None else ""
+        kind = "sliding_" if self.window is not None else "chunk_" if self.chunk is not None else ""
         return f"{kind}mask" if self.causal else f"{kind}bidirectional_mask"
 
 

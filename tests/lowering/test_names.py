@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from codegen.lowering.names import name_classes, words_of_layers
+from codegen.pipeline import compile_package
+from codegen.repo import load
 
 
 @dataclass
@@ -89,3 +93,22 @@ def test_no_class_hides_another() -> None:
 def test_labels_are_words_for_all_layers() -> None:
     resolved = {"a": ["x", "y"], "b": [1, 2], "c": ["x"], "d": "xy", "e": ["", "x"]}
     assert words_of_layers(resolved, 2) == [["x", "y"]]
+
+
+@pytest.mark.parametrize("case", ["cases/gemma2", "cases/modernbert-decoder", "other_cases/llama4_text"])
+def test_masks_have_names_of_their_own_and_one_order(case: str, tmp_path: Path) -> None:
+    data = Path(__file__).parents[1] / "data"
+    (tmp_path / "config.json").write_text((data / f"{case}.json").read_text())
+    files = compile_package(load(str(tmp_path))).files
+    for name in ("torch_model.py", "flax_model.py"):
+        orders = set()
+        for node in ast.walk(ast.parse(files[name])):
+            named: list[str] = []
+            if isinstance(node, ast.FunctionDef):
+                named = [arg.arg for arg in node.args.args if arg.arg.endswith("_mask")]
+            elif isinstance(node, ast.Call):
+                named = [arg.id for arg in node.args if isinstance(arg, ast.Name) and arg.id.endswith("_mask")]
+            if len(named) > 1:
+                orders.add(tuple(named))
+        assert len(orders) == 1
+        assert set(*orders) in ({"full_mask", "sliding_mask"}, {"full_mask", "chunk_mask"})

@@ -59,16 +59,16 @@ FAULTS = (
     Fault("scale dropped", "qwen3", SCALE, "scale=1.0"),
     Fault("scale of another axis", "gemma2", r"self\.query_pre_attn_scalar\*\*-0\.5", "q.shape[-1] ** -0.5"),
     Fault(
-        "keys repeated in the wrong order",
+        "queries grouped in the wrong order",
         "gemma2",
-        r"k\.repeat_interleave\(groups, dim=1\)",
-        "k.repeat(1, groups, 1, 1)",
+        r"q\.reshape\(B, K, -1, H\)",
+        "q.reshape(B, -1, K, T, H).transpose(1, 2).reshape(B, K, -1, H)",
     ),
     Fault(
-        "values repeated in the wrong order",
+        "weights grouped in the wrong order",
         "gemma2",
-        r"v\.repeat_interleave\(groups, dim=1\)",
-        "v.repeat(1, groups, 1, 1)",
+        r"weights\.view\(B, K, -1, S\)",
+        "weights.view(B, -1, K, T, S).transpose(1, 2).reshape(B, K, -1, S)",
     ),
     Fault(
         "query norm dropped",
@@ -77,12 +77,12 @@ FAULTS = (
         r"\1.transpose",
     ),
     Fault("norm of keys on queries", "qwen3", r"self\.q_norm\(self", "self.k_norm(self"),
-    Fault("cap of scores dropped", "gemma2", r"torch\.tanh\((q @ k\.mT \* scale) / cap\) \* cap", r"\1"),
+    Fault("cap of scores dropped", "gemma2", r"torch\.tanh\((scores \* scale) / cap\) \* cap", r"\1"),
     Fault(
         "cap before the scale",
         "gemma2",
-        r"torch\.tanh\(q @ k\.mT \* scale / cap\) \* cap",
-        "torch.tanh(q @ k.mT / cap) * cap * scale",
+        r"torch\.tanh\(scores \* scale / cap\) \* cap",
+        "torch.tanh(scores / cap) * cap * scale",
     ),
     Fault("queries and keys exchanged", "gpt2", r"q, k, v = self\.c_attn", "k, q, v = self.c_attn"),
     # masks
@@ -97,8 +97,8 @@ FAULTS = (
     Fault(
         "windows of the other layers",
         "gemma2",
-        r'"sliding_attention": window_mask, "full_attention": mask',
-        '"sliding_attention": mask, "full_attention": window_mask',
+        r'"sliding_attention": sliding_mask, "full_attention": full_mask',
+        '"sliding_attention": full_mask, "full_attention": sliding_mask',
     ),
     Fault(
         "padding attended to", "qwen3", r"if seen is not None:\n        mask = ", "if seen is not None:\n        _ = "
@@ -191,11 +191,11 @@ FAULTS = (
     Fault(
         "top-p without the token that passes it",
         "gpt2",
-        r"probs\.cumsum\(-1\) - probs >= top_p",
-        "probs.cumsum(-1) >= top_p",
+        r"falling\.cumsum\(-1\) - falling < top_p",
+        "falling.cumsum(-1) < top_p",
         file=GENERATION,
     ),
-    Fault("top-p in sorted order", "gpt2", r"beyond\.scatter\(-1, index, beyond\)", "beyond", file=GENERATION),
+    Fault("top-p from the least likely", "gpt2", r"sort\(descending=True\)", "sort()", file=GENERATION),
     Fault(
         "temperature upside down",
         "gpt2",
@@ -256,8 +256,8 @@ FAULTS = (
     flax(
         "top-p without the token that passes it",
         "gpt2",
-        r"jnp\.cumsum\(probs, axis=-1\) - probs < top_p",
-        "jnp.cumsum(probs, axis=-1) < top_p",
+        r"jnp\.cumsum\(falling, axis=-1\) - falling < top_p",
+        "jnp.cumsum(falling, axis=-1) < top_p",
         file="flax_generation.py",
     ),
     flax("float32 dropped", "qwen3", r"h = x\.astype\(jnp\.float32\)", "h = x", half=True),
