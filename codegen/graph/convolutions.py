@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from codegen.graph import scalars
+from codegen.graph.makers import makers_of
 from codegen.graph.regions import BRANCH_END, nodes_of
 from codegen.graph.values import Frame, Node, Scalar, Size, TensorValue, tensors_in, value_of
 from ir.expressions import Dim
@@ -27,8 +28,7 @@ def go_on(root: Frame, old: TensorValue, new: TensorValue) -> None:
 
 def only_for_one(root: Frame, old: TensorValue, new: TensorValue) -> bool:
     """Whether a state is read in the way of one token alone, though that of several leaves one."""
-    makers = {result: node for node, _ in nodes_of(root) for result in node.results}
-    node = makers.get(new)
+    node = makers_of(root).get(new)
     users = [owner for node, owner in nodes_of(root) if old in set(tensors_in(node.args)) and node.op != BRANCH_END]
     return node is not None and node.op == BRANCH_END and bool(users) and all(map(_is_for_one, users))
 
@@ -72,16 +72,17 @@ class _Convolution:
 
 
 def _find(root: Frame, old: TensorValue, new: TensorValue) -> _Convolution | None:
-    makers = {result: (node, owner) for node, owner in nodes_of(root) for result in node.results}
+    makers = makers_of(root)
     kept = makers.get(new)
-    if kept is not None and kept[0].op == BRANCH_END:
-        several = kept[0].args[2]
+    if kept is not None and kept.op == BRANCH_END:
+        several = kept.args[2]
         assert isinstance(several, tuple)
-        kept = makers.get(several[kept[0].results.index(new)])
-    if kept is None or not _keeps_last(kept[0], old):
+        kept = makers.get(several[kept.results.index(new)])
+    if kept is None or not _keeps_last(kept, old):
         return None
-    x = kept[0].args[0]
+    x = kept.args[0]
     assert isinstance(x, TensorValue)
+    owner = next(owner for node, owner in nodes_of(root) if node is kept)
     whole = [node for node, _ in nodes_of(root) if node.op == "conv1d" and node.args[0] is x]
     if len(whole) != 1 or not _is_causal(whole[0], old.shape[-1]):
         return None
@@ -89,7 +90,7 @@ def _find(root: Frame, old: TensorValue, new: TensorValue) -> _Convolution | Non
     users = [node for node, _ in nodes_of(root) if result in set(tensors_in(node.args))]
     if len(users) != 1 or not _takes_first(users[0], x.shape[-1]):
         return None
-    return _Convolution(x, kept, whole[0], users[0])
+    return _Convolution(x, (kept, owner), whole[0], users[0])
 
 
 def _keeps_last(node: Node, old: TensorValue) -> bool:

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from codegen.graph.values import Looked, Node, Reads, Scalar, Size, Tensor, TensorValue, value_of
+from codegen.graph.values import Frame, Looked, Node, Reads, Scalar, Size, Tensor, TensorValue, value_of
 from ir.expressions import Apply, Dim, Expr, Index, Key, Plain, Raw, leaves
 from ir.records import dataclass, field
 
@@ -358,10 +358,10 @@ class Foreign:
 
 
 class Gathered(Foreign):
-    """A list to which every iteration of a loop over time appended one tensor; `end` is the end of that loop."""
+    """A list to which every iteration of a loop over time appended one tensor; `end` is the end of that loop, in `frame`."""
 
-    def __init__(self, name: str, end: Node, piece: TensorValue, length: Size):
-        self.name, self.end, self.piece, self.size = name, end, piece, length
+    def __init__(self, name: str, end: Node, piece: TensorValue, length: Size, frame: Frame):
+        self.name, self.end, self.piece, self.size, self.frame = name, end, piece, length, frame
 
     def length(self, interpreter: Interpreter) -> Any:
         return self.size
@@ -374,6 +374,7 @@ class Gathered(Foreign):
         assert isinstance(pieces, tuple) and isinstance(axes, tuple)
         self.end.args = (length, index, nexts, (*pieces, self.piece), (*axes, axis))
         self.end.results = (*self.end.results, result)
+        self.frame.known = None
         return result
 
 

@@ -457,7 +457,7 @@ class _Loop:
                 if value is tensor:
                     self.trace.bind(name, tensor)
         for name, at in gathered.items():
-            scope.vars[name] = Gathered(name, end, pieces[at], self.length)
+            scope.vars[name] = Gathered(name, end, pieces[at], self.length, frame)
         for name in stored_names(self.node):
             known = name in held and (
                 isinstance(held[name], (Tensor, list)) or _is_same(held[name], scope.vars.get(name))

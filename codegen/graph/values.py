@@ -145,6 +145,16 @@ class Node:
     span: Span | None
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Known:
+    """What makers.py keeps of a frame: a copy of its body, which tells whether the rest is true still, what makes its own
+    values, and the frames that are in it."""
+
+    body: list[Node | Frame]
+    makers: dict[TensorValue, Node]
+    frames: list[Frame]
+
+
 @dataclass(eq=False, slots=True)
 class Frame:
     """A call of the interpreted program, or one iteration of a loop over modules, with what was recorded in it.
@@ -162,6 +172,7 @@ class Frame:
     bindings: list[tuple[str, TensorValue | Scalar]] = field(default_factory=list)
     returned: object = None
     index: int = 0  # of an iteration
+    known: Known | None = None
 
 
 class Lifting(Protocol):
