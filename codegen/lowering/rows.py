@@ -9,15 +9,13 @@ from codegen.lowering import layouts
 from codegen.lowering.flax_dialect import LEAVES
 from codegen.lowering.instances import walk
 from codegen.lowering.layouts import Layout, Misfit
+from codegen.lowering.meshes import head_counts, mesh_axes
 from codegen.lowering.program import Lowering
 from codegen.lowering.shared import SharedParts
 from codegen.lowering.views import AxisView, RowView, SharedView, SourceView, TableView, TieView, WeightsView
 from ir.expressions import Const, Expr, Index, Key, leaves
-from ir.graph import DType
+from ir.graph import DType, Value
 from ir.records import dataclass, replace
-
-MESH = {"V": "tp", "D": "fsdp", "F": "tp", "N": "tp", "K": "tp", "Q": "tp", "C": "tp", "E": "ep"}
-"""Which mesh axis splits which tensor axis unless RULES of the package say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ def weights_view(
     return WeightsView(
         source,
         tables,
-        tuple(_axis_views(lowering)),
+        tuple(_axis_views(lowering, _mesh(lowering, tensors))),
         tie_views,
         tied_expr,
         ignored,
@@ -187,10 +185,20 @@ def _layers_expr(lowering: Lowering, at: tuple[int, ...], stack: str, count: Exp
     return f"[layer for layer, kind in enumerate({lowering.sequence(kinds)}) if kind {test}]"
 
 
-def _axis_views(lowering: Lowering) -> Iterator[AxisView]:
+def _mesh(lowering: Lowering, tensors: Sequence[_Tensor]) -> Mapping[str, str]:
+    instances = lowering.program.instances.values()
+    regions = [region for made in instances for found in made.methods.values() for region in found]
+    held = [(tensor.path.rpartition(".")[0].rpartition(".")[0], tensor.axes) for tensor in tensors]
+    held += [(tensor.path.rpartition(".")[0], tensor.axes) for tensor in tensors if len(tensor.axes) == 3]
+    logits = lowering.given.region.results[0]
+    vocabulary = logits.shape[-1] if isinstance(logits, Value) else None
+    return mesh_axes(lowering.axes, held, vocabulary, head_counts(regions))
+
+
+def _axis_views(lowering: Lowering, mesh: Mapping[str, str]) -> Iterator[AxisView]:
     if Const(1) in lowering.sizes():
         yield AxisView("1", "1", "one")
     for axis in lowering.axes:
         expr = lowering.over_cfg(axis.size)
         meaning = lowering.names[axis.size.path] if isinstance(axis.size, Key) else expr.replace("cfg.", "")
-        yield AxisView(axis.letter, expr, meaning, MESH.get(axis.letter, ""))
+        yield AxisView(axis.letter, expr, meaning, mesh.get(axis.letter, ""))

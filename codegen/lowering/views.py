@@ -1055,6 +1055,11 @@ class WeightsView:
         return ", ".join(name for name, used in wanted.items() if used)
 
     @property
+    def sharding_names(self) -> str:
+        """What sharding.py takes from weights.py."""
+        return "FLAX_TIED, flax_place, rows" if self.has_single_ties else "flax_place, rows"
+
+    @property
     def cycles(self) -> bool:
         return bool(self.place_parameter)
 
