@@ -1057,7 +1057,7 @@ class WeightsView:
     @property
     def sharding_names(self) -> str:
         """What sharding.py takes from weights.py."""
-        return "FLAX_TIED, flax_place, rows" if self.has_single_ties else "flax_place, rows"
+        return "FLAX_TIED, flax_place, rows, sizes" if self.has_single_ties else "flax_place, rows, sizes"
 
     @property
     def cycles(self) -> bool:
