@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parity.harness import Lab
+from tests.parity.harness import Flax, Lab, module
 
 CASES = Path(__file__).parents[1] / "data"
 WORK = """
@@ -57,3 +57,15 @@ def test_split_models_compute_the_same(lab: Lab, tmp_path: Path, name: str, wher
         command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
     assert not done.returncode, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_every_parameter_has_a_spec_by_its_path(lab: Lab, flax: Flax, scan: bool) -> None:
+    raw = json.loads((CASES / "cases" / "gpt2.json").read_text())
+    package = lab.package("gpt2", raw, raised=True)
+    model = flax.load(package, lab.original("gpt2", raw).folder, "float32", scan_layers=scan)
+    paths = {".".join(map(str, path)) for path, _ in flax.nnx.to_flat_state(flax.nnx.state(model))}
+    sharding, cfg = module(package, "sharding"), module(package, "config").Config.from_hf(raw)
+    specs = sharding.partition_specs(cfg, scan_layers=scan)
+    assert paths <= specs.keys()
+    assert any("tp" in specs[path] for path in paths if path.startswith("transformer.h"))
