@@ -170,7 +170,10 @@ class Patterns:
         return KnownKinds(tuple(found), () if len(seen) == math.prod(sizes) else seen, frozenset(covered))
 
     def _labels(self, element: Expr, length: int) -> tuple[object, ...] | None:
+        """The answers of all layers; None of what asks for whole objects, which stay as they are."""
         try:
+            if any(isinstance(evaluate(key, Environment(self.resolved)), Mapping) for key in _keys(element)):
+                return None
             values = [evaluate(element, Environment(self.resolved, indices={LAYER.name: i})) for i in range(length)]
         except (KeyError, TypeError, IndexError, ValueError, ArithmeticError):
             return None

@@ -109,6 +109,21 @@ def _expression(lifted: Expr | Each | _Object) -> Expr:
     return lifted
 
 
+def _equal(left: _Object, right: _Object) -> Expr:
+    """Whether two objects have the same keys with the same values."""
+    if {key for key, _ in left.items} != {key for key, _ in right.items}:
+        return Const(False)
+    found: Expr = Const(True)
+    for key, _ in reversed(left.items):
+        pair = [left.get(key), right.get(key)]
+        same: Expr = Const(True) if pair[0] == pair[1] else _expression(_fold("==", pair))  # type: ignore[arg-type]
+        if same == Const(False):
+            return same
+        if same != Const(True):
+            found = same if found == Const(True) else Apply("if", (same, found, Const(False)))
+    return found
+
+
 def _fold(op: str, args: list[Expr | Each | _Object]) -> Expr | _Object:
     """`op` on lifted arguments, done where they decide it."""
     match op, args:
@@ -126,6 +141,9 @@ def _fold(op: str, args: list[Expr | Each | _Object]) -> Expr | _Object:
             return Const(op == "is not")
         case (("==" | "!="), [_Object(), Const()]):
             return Const(op == "!=")
+        case (("==" | "!="), [_Object() as left, _Object() as right]):
+            equal = _equal(left, right)
+            return equal if op == "==" else _fold("not", [equal])
         case "type", [_Object()]:
             return Const("dict")
         case "type", [Apply("list") | Each()]:
