@@ -137,7 +137,6 @@ class Config:
             )
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
         problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
-        problems.expect("num_dense_layers", num_dense_layers, 2)
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
         problems.expect(
             "rope_parameters.rope_type",
@@ -146,10 +145,15 @@ class Config:
         )
         problems.expect("is_causal", raw.get("is_causal", True), True)
         problems.expect("mup_enabled", raw.get("mup_enabled", False), True)
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        problems.expect_each(
+            "layers",
+            [(layer_types[layer], layer >= num_dense_layers) for layer in range(num_hidden_layers)],
+            ("sliding_attention", False),
+            ("full_attention", True),
+            ("sliding_attention", True),
+        )
         _refuse(problems)
         return cls(
             **sizes,

@@ -22,7 +22,7 @@ class TopKRouter(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.moe_topk = cfg.moe_topk
-        self.weight = nn.Parameter(torch.empty(cfg.moe_num_experts, cfg.hidden_size))
+        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.moe_num_experts, cfg.hidden_size)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         top_k_logits, top_k_index = F.linear(x, self.weight).topk(self.moe_topk)
@@ -34,8 +34,12 @@ class AriaExperts(nn.Module):
         super().__init__()
         self.moe_num_experts = cfg.moe_num_experts
         self.moe_topk = cfg.moe_topk
-        self.gate_up_proj = nn.Parameter(torch.empty(cfg.moe_num_experts, cfg.hidden_size, 2 * cfg.intermediate_size))
-        self.down_proj = nn.Parameter(torch.empty(cfg.moe_num_experts, cfg.intermediate_size, cfg.hidden_size))
+        self.gate_up_proj = nn.Parameter(
+            torch.normal(0.0, 0.02, (cfg.moe_num_experts, cfg.hidden_size, 2 * cfg.intermediate_size))
+        )
+        self.down_proj = nn.Parameter(
+            torch.normal(0.0, 0.02, (cfg.moe_num_experts, cfg.intermediate_size, cfg.hidden_size))
+        )
 
     def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         experts = top_k_index.reshape(-1)

@@ -177,6 +177,10 @@ class Config:
                 "(qk_rope_head_dim + 1) // 2 is not (head_dim + 1) // 2: "
                 f"{((qk_rope_head_dim + 1) // 2, (head_dim + 1) // 2)!r}"
             )
+        if len(mlp_layer_types) != num_hidden_layers:
+            problems.append(
+                f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
+            )
         _refuse(problems)
         return cls(
             **sizes,

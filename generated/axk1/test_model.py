@@ -59,8 +59,8 @@ class Torch:
         self.torch = pytest.importorskip("torch")
         self.Model = module("torch_model").Model
 
-    def load(self, folder: Path) -> Any:
-        return self.Model.from_pretrained(folder, dtype=self.torch.float64).eval()
+    def load(self, folder: Path, dtype: str = "float64") -> Any:
+        return self.Model.from_pretrained(folder, dtype=getattr(self.torch, dtype)).eval()
 
     def sharded(self, folder: Path) -> Any:
         """The model split over a mesh of this one process."""
@@ -78,9 +78,11 @@ class Torch:
         with self.torch.no_grad():
             return model(self.array(ids), **options).double().numpy()
 
-    def step(self, model: Any, ids: np.ndarray, cache: Any) -> tuple[np.ndarray, Any]:
+    def step(self, model: Any, ids: np.ndarray, cache: Any, mask: np.ndarray | None = None) -> tuple[np.ndarray, Any]:
         with self.torch.no_grad():
-            logits, cache = model.step(self.array(ids), cache)
+            logits, cache = model.step(
+                self.array(ids), cache, attention_mask=None if mask is None else self.array(mask)
+            )
         return logits.double().numpy(), cache
 
 
@@ -89,12 +91,12 @@ class Flax:
         jax, nnx = pytest.importorskip("jax"), pytest.importorskip("flax.nnx")
         jax.config.update("jax_enable_x64", True)
         self.jax = jax
-        self.Model, self.array, self.dtype = module("flax_model").Model, jax.numpy.asarray, jax.numpy.float64
+        self.Model, self.array = module("flax_model").Model, jax.numpy.asarray
         self.compiled_call = nnx.jit(self.Model.__call__, static_argnames="last_only")
         self.compiled_step = nnx.jit(self.Model.step)
 
-    def load(self, folder: Path, **options: Any) -> Any:
-        return self.Model.from_pretrained(folder, dtype=self.dtype, **options)
+    def load(self, folder: Path, dtype: str = "float64", **options: Any) -> Any:
+        return self.Model.from_pretrained(folder, dtype=getattr(self.jax.numpy, dtype), **options)
 
     def sharded(self, folder: Path) -> Any:
         """The model split over all devices."""
@@ -104,8 +106,9 @@ class Flax:
         options |= {} if mask is None else {"attention_mask": self.array(mask)}
         return np.asarray(self.compiled_call(model, self.array(ids), **options), np.float64)
 
-    def step(self, model: Any, ids: np.ndarray, cache: Any) -> tuple[np.ndarray, Any]:
-        logits, cache = self.compiled_step(model, self.array(ids), cache)
+    def step(self, model: Any, ids: np.ndarray, cache: Any, mask: np.ndarray | None = None) -> tuple[np.ndarray, Any]:
+        valid = None if mask is None else self.array(mask)
+        logits, cache = self.compiled_step(model, self.array(ids), cache, attention_mask=valid)
         return np.asarray(logits, np.float64), cache
 
 
@@ -151,6 +154,11 @@ def test_shapes(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
     assert error(backend.logits(model, ids, last_only=True), logits[:, -1:]) < TOLERANCE
 
 
+def test_half_precision_is_finite(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
+    logits = backend.logits(backend.load(checkpoint, "bfloat16"), ids)
+    assert logits.shape == (2, 13, 131) and np.isfinite(logits).all()
+
+
 def test_checkpoint_comes_back_bit_for_bit(backend: Any, checkpoint: Path) -> None:
     from safetensors.numpy import load_file
 
@@ -176,6 +184,14 @@ def test_padding_changes_nothing(backend: Any, checkpoint: Path, ids: np.ndarray
     mask[:, -4:] *= side == "left"
     padded = backend.logits(model, ids[:1], mask)[:, keep]
     assert error(padded, backend.logits(model, ids[:1, keep])) < TOLERANCE
+
+
+def test_a_padded_prompt_goes_on_as_the_prompt_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
+    model, mask = backend.load(checkpoint), np.ones((1, 9), np.int64)
+    mask[:, :4] = 0
+    _, cache = backend.step(model, ids[:1, :9], model.init_cache(batch_size=1, max_length=13), mask)
+    padded, _ = backend.step(model, ids[:1, 9:], cache)
+    assert error(padded, backend.logits(model, ids[:1, 4:])[:, 5:]) < TOLERANCE
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
@@ -220,6 +236,7 @@ def test_misfits_are_named(checkpoint: Path, tmp_path: Path) -> None:
     lost, bent, *_ = sorted(tensors)
     tensors |= {bent: np.zeros((1, 2, 3), np.float32), "stranger": tensors.pop(lost)}
     save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError) as caught:
         list(weights.read(tmp_path, cfg, "np"))
     assert all(name in str(caught.value) for name in (lost, bent, "stranger"))

@@ -184,6 +184,10 @@ class Config:
                 "(qk_rope_head_dim + 1) // 2 is not (head_dim + 1) // 2: "
                 f"{((qk_rope_head_dim + 1) // 2, (head_dim + 1) // 2)!r}"
             )
+        if len(mlp_layer_types) != num_hidden_layers:
+            problems.append(
+                f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
+            )
         if q_lora_rank <= 0:
             problems.append(f"the configuration class refuses q_lora_rank={q_lora_rank!r}")
         if (n_group is None) != (topk_group is None):
@@ -191,11 +195,6 @@ class Config:
         if num_hidden_layers != len(layer_types):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
-        if num_hidden_layers != len(mlp_layer_types):
-            problems.append(
-                f"the configuration class refuses mlp_layer_types={mlp_layer_types!r}, "
-                f"num_hidden_layers={num_hidden_layers!r}"
             )
         _refuse(problems)
         return cls(

@@ -196,15 +196,19 @@ class Config:
                 "(qk_rope_head_dim + 1) // 2 is not (head_dim + 1) // 2: "
                 f"{((qk_rope_head_dim + 1) // 2, (head_dim + 1) // 2)!r}"
             )
-        if num_hidden_layers != len(layer_types):
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        if len(mlp_layer_types) != num_hidden_layers:
             problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
+                f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
             )
-        if num_hidden_layers != len(mlp_layer_types):
-            problems.append(
-                f"the configuration class refuses mlp_layer_types={mlp_layer_types!r}, "
-                f"num_hidden_layers={num_hidden_layers!r}"
-            )
+        problems.expect_each(
+            "layers",
+            zip(layer_types, mlp_layer_types),
+            ("linear_attention", "dense"),
+            ("linear_attention", "sparse"),
+            ("full_attention", "sparse"),
+        )
         _refuse(problems)
         return cls(
             **sizes,

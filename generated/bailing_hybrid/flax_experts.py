@@ -78,7 +78,9 @@ class TopkRouter(nnx.Module):
         self.num_experts_per_token = cfg.num_experts_per_token
         self.routed_scaling_factor = cfg.routed_scaling_factor
         self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
-        self.e_score_correction_bias = nnx.Variable(jnp.zeros((cfg.num_experts,), dtype))
+        self.e_score_correction_bias = nnx.Variable(
+            jnp.zeros((cfg.num_experts,), jnp.promote_types(dtype, jnp.float32))
+        )
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         router_logits = jnp.einsum(

@@ -97,9 +97,9 @@ def apply_mask_to_padding_states(x: Array, mask: Array) -> Array:
 def causal_conv1d_update(
     x: Array, conv_state: Array, weight: Array, state_len: int, layer: int, hidden_size: int, kv: Any
 ) -> tuple[Array, Any]:
-    hidden_states_new = jnp.concatenate((conv_state, x), axis=-1)
+    hidden_states_new = jnp.concatenate((conv_state, x), axis=-1).astype(weight.dtype)
     if kv is not None:
-        kv = kv._replace(conv=hidden_states_new[:, :, -state_len:])
+        kv = kv._replace(conv=hidden_states_new[:, :, -state_len:].astype(x.dtype))
     out = jax.lax.conv_general_dilated(
         hidden_states_new,
         weight[:, None],
@@ -108,20 +108,20 @@ def causal_conv1d_update(
         feature_group_count=hidden_size,
         dimension_numbers=("NCL", "OIL", "NCL"),
     )
-    return jax.nn.silu(out[:, :, -1:]), kv
+    return jax.nn.silu(out[:, :, -1:]).astype(x.dtype), kv
 
 
 def causal_conv1d_fn(x: Array, weight: Array, padding: int, hidden_size: int) -> Array:
     W = x.shape[2]
     out = jax.lax.conv_general_dilated(
-        x,
+        x.astype(weight.dtype),
         weight[:, None],
         window_strides=(1,),
         padding=((padding, padding),),
         feature_group_count=hidden_size,
         dimension_numbers=("NCL", "OIL", "NCL"),
     )
-    return jax.nn.silu(out[:, :, :W])
+    return jax.nn.silu(out[:, :, :W]).astype(x.dtype)
 
 
 def l2norm(x: Array) -> Array:
@@ -270,8 +270,12 @@ class ForgetGate(nnx.Module):
         self.linear_num_heads = cfg.linear_num_heads
         self.linear_head_dim = cfg.linear_head_dim
         self.kda_lower_bound = cfg.kda_lower_bound
-        self.A_log = nnx.Param(jnp.ones((cfg.linear_num_heads,), dtype))
-        self.dt_bias = nnx.Param(jnp.zeros((cfg.linear_head_dim * cfg.linear_num_heads,), dtype))
+        self.A_log = nnx.Param(
+            nnx.initializers.normal(0.02)(rngs.params(), (cfg.linear_num_heads,), jnp.promote_types(dtype, jnp.float32))
+        )
+        self.dt_bias = nnx.Param(
+            jnp.zeros((cfg.linear_head_dim * cfg.linear_num_heads,), jnp.promote_types(dtype, jnp.float32))
+        )
         self.f_proj = Linear(cfg.hidden_size, cfg.linear_head_dim * cfg.linear_num_heads, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:

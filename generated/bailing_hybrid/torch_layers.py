@@ -21,8 +21,8 @@ def apply_mask_to_padding_states(x: Tensor, mask: Tensor) -> Tensor:
 
 def causal_conv1d_fn(x: Tensor, weight: Tensor, padding: int, hidden_size: int) -> Tensor:
     W = x.shape[2]
-    out = F.conv1d(x, weight[:, None], padding=padding, groups=hidden_size)[:, :, :W]
-    return F.silu(out)
+    out = F.conv1d(x.to(weight.dtype), weight[:, None], padding=padding, groups=hidden_size)
+    return F.silu(out[:, :, :W]).to(x.dtype)
 
 
 def l2norm(x: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ class ForgetGate(nn.Module):
         self.linear_num_heads = cfg.linear_num_heads
         self.linear_head_dim = cfg.linear_head_dim
         self.kda_lower_bound = cfg.kda_lower_bound
-        self.A_log = nn.Parameter(torch.ones(cfg.linear_num_heads))
+        self.A_log = nn.Parameter(torch.normal(0.0, 0.02, (cfg.linear_num_heads,)))
         self.dt_bias = nn.Parameter(torch.zeros(cfg.linear_head_dim * cfg.linear_num_heads))
         self.f_proj = nn.Linear(cfg.hidden_size, cfg.linear_head_dim * cfg.linear_num_heads, bias=False)
 

@@ -67,11 +67,11 @@ class Cache:
 def causal_conv1d_update(
     x: Tensor, conv_state: Tensor, weight: Tensor, state_len: int, layer: int, hidden_size: int, cache: Cache | None
 ) -> Tensor:
-    hidden_states_new = torch.cat((conv_state, x), dim=-1)
+    hidden_states_new = torch.cat((conv_state, x), dim=-1).to(weight.dtype)
     if cache is not None:
-        cache.conv[layer] = hidden_states_new[:, :, -state_len:].clone()
+        cache.conv[layer] = hidden_states_new[:, :, -state_len:].to(x.dtype)
     out = F.conv1d(hidden_states_new, weight[:, None], groups=hidden_size)[:, :, -1:]
-    return F.silu(out)
+    return F.silu(out).to(x.dtype)
 
 
 class DeltaAttention(nn.Module):

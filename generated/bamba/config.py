@@ -98,7 +98,6 @@ class Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
         hidden_size = raw.get("hidden_size", 4096)
-        num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
         mamba_n_heads = raw.get("mamba_n_heads", 128)
         mamba_n_groups = raw.get("mamba_n_groups", 1)
@@ -115,7 +114,7 @@ class Config:
             vocab_size=raw.get("vocab_size", 128000),
             hidden_size=hidden_size,
             intermediate_size=raw.get("intermediate_size", 14336),
-            num_hidden_layers=num_hidden_layers,
+            num_hidden_layers=raw.get("num_hidden_layers", 32),
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             mamba_n_heads=mamba_n_heads,
@@ -189,8 +188,6 @@ class Config:
                 f"mamba_d_head={mamba_d_head!r}, mamba_expand={mamba_expand!r}, "
                 f"mamba_n_groups={mamba_n_groups!r}, mamba_n_heads={mamba_n_heads!r}"
             )
-        if num_hidden_layers != 32:
-            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
         _refuse(problems)
         return cls(
             **sizes,

@@ -72,8 +72,8 @@ class Mixer(nnx.Module):
         self.time_step_limit_0 = cfg.time_step_limit_0
         self.time_step_limit_1 = cfg.time_step_limit_1
         self.mamba_chunk_size = cfg.mamba_chunk_size
-        self.dt_bias = nnx.Param(jnp.zeros((cfg.mamba_n_heads,), dtype))
-        self.A_log = nnx.Param(jnp.ones((cfg.mamba_n_heads,), dtype))
+        self.dt_bias = nnx.Param(jnp.ones((cfg.mamba_n_heads,), dtype))
+        self.A_log = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.mamba_n_heads,), dtype))
         self.D = nnx.Param(jnp.ones((cfg.mamba_n_heads,), dtype))
         self.conv1d = Conv1d(
             cfg.mamba_expand * cfg.hidden_size + 2 * cfg.mamba_n_groups * cfg.mamba_d_state,

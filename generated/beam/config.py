@@ -166,15 +166,19 @@ class Config:
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
         if final_logit_softcapping is None:
             problems.append("final_logit_softcapping is None; this code was compiled for a value")
-        if num_hidden_layers != len(layer_types):
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        if len(mlp_layer_types) != num_hidden_layers:
             problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
+                f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
             )
-        if num_hidden_layers != len(mlp_layer_types):
-            problems.append(
-                f"the configuration class refuses mlp_layer_types={mlp_layer_types!r}, "
-                f"num_hidden_layers={num_hidden_layers!r}"
-            )
+        problems.expect_each(
+            "layers",
+            zip(layer_types, mlp_layer_types),
+            ("sliding_attention", "dense"),
+            ("full_attention", "sparse"),
+            ("sliding_attention", "sparse"),
+        )
         if raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]:
             problems.append("rope_parameters.sliding_attention.rope_theta is missing")
         if raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]:

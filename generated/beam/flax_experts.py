@@ -80,8 +80,14 @@ class TopKRouter(nnx.Module):
         self.num_experts = cfg.num_experts
         self.topk_group = cfg.topk_group
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
-        self.e_score_correction_bias = nnx.Variable(jnp.zeros((cfg.num_experts,), dtype))
+        self.weight = nnx.Param(
+            nnx.initializers.normal(0.02)(
+                rngs.params(), (cfg.num_experts, cfg.hidden_size), jnp.promote_types(dtype, jnp.float32)
+            )
+        )
+        self.e_score_correction_bias = nnx.Variable(
+            jnp.zeros((cfg.num_experts,), jnp.promote_types(dtype, jnp.float32))
+        )
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         router_logits = jnp.einsum("...D,FD->...F", x.astype(jnp.float32), self.weight[...].astype(jnp.float32))

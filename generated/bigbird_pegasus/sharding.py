@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .config import Config
-from .weights import flax_place, rows
+from .weights import flax_place, rows, sizes
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh, PartitionSpec
@@ -19,7 +19,7 @@ RULES: dict[str, str | None] = {
     "V": "tp",  # vocab_size
     "D": "fsdp",  # d_model
     "P": None,  # max_position_embeddings
-    "M": None,  # decoder_ffn_dim
+    "M": "tp",  # decoder_ffn_dim
 }
 
 
@@ -42,7 +42,10 @@ def partition_specs(
 def placement(
     cfg: Config, mesh: Mesh | None, rules: dict[str, str | None] = RULES, *, scan_layers: bool = False
 ) -> Callable[[str, Any], Any]:
-    """Moves the value of a parameter to its devices. What a mesh axis does not divide is replicated along it."""
+    """A function that puts the value of a parameter, by its path, on its devices.
+
+    What a mesh axis does not divide is replicated along it.
+    """
     import jax
     import jax.numpy as jnp
     from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -95,7 +98,18 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
 
 
 def parallelize(model: nn.Module, mesh: DeviceMesh, rules: dict[str, str | None] = RULES) -> nn.Module:
-    """Split the parameters of the PyTorch model over the mesh, in place."""
+    """Split the parameters of the PyTorch model over the mesh, in place.
+
+    Raises:
+        ValueError: the devices do not divide what the layers are split along.
+    """
     from torch.distributed.tensor.parallel import parallelize_module
 
-    return parallelize_module(model, mesh, torch_plan(model, rules))
+    plan = torch_plan(model, rules)
+    for row in rows(model.cfg):
+        if row.layer is not None and row.path.rpartition(".")[0] in plan:
+            size = sizes(model.cfg)
+            uneven = [size[a] for a in row.axes if a.isalnum() and rules.get(a) == "tp" and size[a] % mesh.size()]
+            if uneven:
+                raise ValueError(f"{mesh.size()} devices do not divide the {uneven[0]} of {row.path}")
+    return parallelize_module(model, mesh, plan)

@@ -187,11 +187,14 @@ class Model(nn.Module):
         return model
 
     def forward(self, ids: Tensor, *, attention_mask: Tensor | None = None, last_only: bool = False) -> Tensor:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         return self._logits(ids, None if attention_mask is None else attention_mask.bool(), None, last_only)
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond is refused."""
         return Cache(
             torch.ones(batch_size, max_length, dtype=torch.bool, device=self.transformer.word_embeddings.weight.device)
         )
@@ -199,7 +202,12 @@ class Model(nn.Module):
     def step(
         self, ids: Tensor, cache: Cache, *, attention_mask: Tensor | None = None, last_only: bool = False
     ) -> tuple[Tensor, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if cache.length + ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         logits = self._logits(ids, cache.mark(ids.shape[1], attention_mask), cache, last_only)
         cache.length += ids.shape[1]
         return logits, cache
@@ -212,9 +220,6 @@ class Model(nn.Module):
         slots = torch.arange(start + ids.shape[1], device=ids.device)
         mask = additive(causal_mask(slots, start, seen), self.transformer.word_embeddings.weight.dtype)
         valid = slots.new_ones(ids.shape[0], slots.shape[0]) if seen is None else seen.long()  # [B, S]
-        return self._run(ids, mask, valid, cache, last_only)
-
-    def _run(self, ids: Tensor, mask: Tensor, valid: Tensor, cache: Cache | None, last_only: bool) -> Tensor:
         x = self.transformer(ids, valid, mask, cache)
         if last_only:
             x = x[:, -1:]

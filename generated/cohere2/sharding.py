@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .config import Config
-from .weights import flax_place, rows
+from .weights import FLAX_TIED, flax_place, rows, sizes
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh, PartitionSpec
@@ -21,6 +21,9 @@ RULES: dict[str, str | None] = {
     "F": "tp",  # intermediate_size
     "Q": "tp",  # num_attention_heads * head_dim
     "C": "tp",  # num_key_value_heads * head_dim
+}
+TIED = {  # paths in PyTorch of parameters that are one, if cfg.tie_word_embeddings
+    "lm_head.weight": "model.embed_tokens.weight",
 }
 
 
@@ -37,13 +40,17 @@ def partition_specs(
         once = [name if name not in split[:i] else None for i, name in enumerate(split)]
         path, index = flax_place(cfg, row, scan_layers)
         specs[path] = PartitionSpec(*once) if index is None else PartitionSpec(None, *once)
-    return specs
+    tied = FLAX_TIED if cfg.tie_word_embeddings else {}
+    return specs | {alias: specs[target] for alias, target in tied.items()}
 
 
 def placement(
     cfg: Config, mesh: Mesh | None, rules: dict[str, str | None] = RULES, *, scan_layers: bool = False
 ) -> Callable[[str, Any], Any]:
-    """Moves the value of a parameter to its devices. What a mesh axis does not divide is replicated along it."""
+    """A function that puts the value of a parameter, by its path, on its devices.
+
+    What a mesh axis does not divide is replicated along it.
+    """
     import jax
     import jax.numpy as jnp
     from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -88,6 +95,16 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
             blocks.setdefault(block, {}).update({path: split} if len(split) == 2 else {})
         elif any(split):
             whole |= {path, block}
+    for alias, target in TIED.items():
+        head, embedding = alias.rpartition(".")[0], target.rpartition(".")[0]
+        if embedding not in plan or not _is_one(model, alias, target):
+            continue
+        if isinstance(model.get_submodule(head), nn.Linear):
+            plan[head] = ColwiseParallel(output_layouts=Replicate())
+        elif isinstance(model.get_submodule(head), nn.Embedding):
+            plan[head] = RowwiseParallel(input_layouts=Replicate())
+        else:
+            del plan[embedding]
     for block, layers in blocks.items():
         styles = {path: styles_of.get(tuple(split)) for path, split in layers.items() if any(split)}
         if block not in whole and set(styles.values()) == {ColwiseParallel, RowwiseParallel}:
@@ -96,7 +113,30 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
 
 
 def parallelize(model: nn.Module, mesh: DeviceMesh, rules: dict[str, str | None] = RULES) -> nn.Module:
-    """Split the parameters of the PyTorch model over the mesh, in place."""
+    """Split the parameters of the PyTorch model over the mesh, in place.
+
+    Raises:
+        ValueError: the devices do not divide what the layers are split along.
+    """
+    from torch.distributed.tensor import DTensor
     from torch.distributed.tensor.parallel import parallelize_module
 
-    return parallelize_module(model, mesh, torch_plan(model, rules))
+    plan = torch_plan(model, rules)
+    for row in rows(model.cfg):
+        if row.layer is not None and row.path.rpartition(".")[0] in plan:
+            size = sizes(model.cfg)
+            uneven = [size[a] for a in row.axes if a.isalnum() and rules.get(a) == "tp" and size[a] % mesh.size()]
+            if uneven:
+                raise ValueError(f"{mesh.size()} devices do not divide the {uneven[0]} of {row.path}")
+    tied = [pair for pair in TIED.items() if _is_one(model, *pair)]
+    parallelize_module(model, mesh, plan)
+    for alias, target in tied:
+        split, other = (alias, target) if isinstance(model.get_parameter(alias), DTensor) else (target, alias)
+        owner, _, name = other.rpartition(".")
+        setattr(model.get_submodule(owner), name, model.get_parameter(split))
+    return model
+
+
+def _is_one(model: nn.Module, alias: str, target: str) -> bool:
+    """Whether two paths lead to the same parameter."""
+    return model.get_parameter(alias) is model.get_parameter(target)

@@ -166,6 +166,19 @@ class Config:
         problems.expect(
             "shared_expert_combination_strategy", raw.get("shared_expert_combination_strategy", "average"), "average"
         )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        if len(mlp_layer_types) != num_hidden_layers:
+            problems.append(
+                f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
+            )
+        problems.expect_each(
+            "layers",
+            zip(layer_types, mlp_layer_types),
+            ("full_attention", "dense"),
+            ("sliding_attention", "sparse"),
+            ("full_attention", "sparse"),
+        )
         if (
             raw.get("rope_theta", 10000.0)
             and "rope_parameters" in raw

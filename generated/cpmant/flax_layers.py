@@ -34,9 +34,9 @@ class Linear(nnx.Module):
 
 
 class LayerNorm(nnx.Module):
-    def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
+    def __init__(self, size: int, eps: float, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.eps = eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
+        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (size,), dtype))
 
     def __call__(self, x: Array) -> Array:
         variance = (x.astype(jnp.float32) ** 2).mean(axis=-1, keepdims=True)
@@ -63,7 +63,7 @@ class FeedForward(nnx.Module):
 
 class FFNBlock(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.layernorm_before_ffn = LayerNorm(cfg.hidden_size, cfg.eps, dtype=dtype)
+        self.layernorm_before_ffn = LayerNorm(cfg.hidden_size, cfg.eps, dtype=dtype, rngs=rngs)
         self.ffn = FeedForward(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
@@ -71,15 +71,13 @@ class FFNBlock(nnx.Module):
 
 
 class SegmentPositionEmbedding(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype):
         self.position_bias_num_buckets = cfg.position_bias_num_buckets
         self.segment_types = cfg.segment_types
         self.position_bias_max_distance = cfg.position_bias_max_distance
         self.relative_attention_bias = nnx.Param(
-            nnx.initializers.normal(0.02)(
-                rngs.params(),
-                (cfg.segment_types * cfg.segment_types + cfg.position_bias_num_buckets, cfg.num_attention_heads),
-                dtype,
+            jnp.zeros(
+                (cfg.segment_types * cfg.segment_types + cfg.position_bias_num_buckets, cfg.num_attention_heads), dtype
             )
         )
 

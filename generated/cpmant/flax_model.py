@@ -29,7 +29,6 @@ class Cache(NamedTuple):
     """The tokens seen so far; slots from `length` on are free. A step runs over all of them."""
 
     ids: Array  # [B, S]
-    valid: Array  # [B, S], False where the batch is padded
     length: Array  # []
 
 
@@ -67,7 +66,7 @@ class Attention(nnx.Module):
 
 class SelfAttentionBlock(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.layernorm_before_attention = LayerNorm(cfg.hidden_size, cfg.eps, dtype=dtype)
+        self.layernorm_before_attention = LayerNorm(cfg.hidden_size, cfg.eps, dtype=dtype, rngs=rngs)
         self.self_attention = Attention(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array, mask: Array, position_bias: Array) -> Array:
@@ -88,7 +87,7 @@ class Encoder(nnx.Module):
         self.layers = stack_layers(
             lambda _layer, rngs: TransformerBlock(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
         )
-        self.output_layernorm = LayerNorm(cfg.hidden_size, cfg.eps, dtype=dtype)
+        self.output_layernorm = LayerNorm(cfg.hidden_size, cfg.eps, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array, mask: Array, position_bias: Array) -> Array:
         def apply(layer, x, kv):
@@ -108,7 +107,7 @@ class Decoder(nnx.Module):
         self.input_embedding = Embed(
             cfg.vocab_size + cfg.prompt_types * cfg.prompt_length, cfg.hidden_size, dtype=dtype, rngs=rngs
         )
-        self.position_bias = SegmentPositionEmbedding(cfg, dtype=dtype, rngs=rngs)
+        self.position_bias = SegmentPositionEmbedding(cfg, dtype=dtype)
 
     def __call__(self, ids: Array) -> Array:
         B = ids.shape[0]
@@ -171,22 +170,36 @@ class Model(nnx.Module):
         return model
 
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        Rows are of one length: the network takes no mask.
+
+        Raises:
+            ValueError: an `attention_mask` is given.
+        """
+        if attention_mask is not None:
+            raise ValueError("this network takes no attention_mask: give it rows of one length")
         return self._run(ids, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
         room = (batch_size, max_length)
-        return Cache(jnp.zeros(room, jnp.int32), jnp.zeros(room, bool), jnp.int32(0))
+        return Cache(jnp.zeros(room, jnp.int32), jnp.int32(0))
 
     def step(
         self, ids: Array, cache: Cache, *, attention_mask: Array | None = None, last_only: bool = False
     ) -> tuple[Array, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
-        new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if attention_mask is not None:
+            raise ValueError("this network takes no attention_mask: give it rows of one length")
+        if ids.shape[1] > (room := cache.ids.shape[1]):
+            raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=cache.length, axis=1)
-        cache = cache._replace(ids=write(cache.ids, ids.astype(cache.ids.dtype)), valid=write(cache.valid, new))
-        logits = self(cache.ids, attention_mask=cache.valid)
+        cache = cache._replace(ids=write(cache.ids, ids.astype(cache.ids.dtype)))
+        logits = self(cache.ids)
         logits = jax.lax.dynamic_slice_in_dim(logits, cache.length, ids.shape[1], axis=1)
         return logits[:, -1:] if last_only else logits, cache._replace(length=cache.length + ids.shape[1])
 

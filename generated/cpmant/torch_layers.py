@@ -16,7 +16,7 @@ class LayerNorm(nn.Module):
     def __init__(self, size: int, eps: float):
         super().__init__()
         self.eps = eps
-        self.weight = nn.Parameter(torch.ones(size))
+        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (size,)))
 
     def forward(self, x: Tensor) -> Tensor:
         variance = (x.float() ** 2).mean(dim=-1, keepdim=True)
@@ -60,7 +60,7 @@ class SegmentPositionEmbedding(nn.Module):
         self.segment_types = cfg.segment_types
         self.position_bias_max_distance = cfg.position_bias_max_distance
         self.relative_attention_bias = nn.Parameter(
-            torch.empty(cfg.segment_types * cfg.segment_types + cfg.position_bias_num_buckets, cfg.num_attention_heads)
+            torch.zeros(cfg.segment_types * cfg.segment_types + cfg.position_bias_num_buckets, cfg.num_attention_heads)
         )
 
     def forward(self, key_segment: Tensor, ids: Tensor) -> Tensor:

@@ -27,17 +27,7 @@ class Cache:
     """The tokens seen so far; slots from `length` on are free. A step runs over all of them."""
 
     ids: Tensor  # [B, S]
-    valid: Tensor  # [B, S], False where the batch is padded
     length: int = 0
-    padded: bool = False
-
-    def mark(self, new: int, attention_mask: Tensor | None) -> Tensor | None:
-        """Which of all tokens are valid, [B, S], with the new ones; None while nothing was padded."""
-        end = self.length + new
-        if attention_mask is not None:
-            self.valid[:, self.length : end] = attention_mask.bool()
-            self.padded = True
-        return self.valid[:, :end] if self.padded else None
 
 
 class Attention(nn.Module):
@@ -168,36 +158,47 @@ class Model(nn.Module):
         return model
 
     def forward(self, ids: Tensor, *, attention_mask: Tensor | None = None, last_only: bool = False) -> Tensor:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
-        return self._logits(ids, None if attention_mask is None else attention_mask.bool(), None, last_only)
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        Rows are of one length: the network takes no mask.
+
+        Raises:
+            ValueError: an `attention_mask` is given.
+        """
+        if attention_mask is not None:
+            raise ValueError("this network takes no attention_mask: give it rows of one length")
+        return self._logits(ids, None, last_only)
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
-        valid = torch.ones(
+        """Room for `max_length` tokens. A step beyond is refused."""
+        ids = torch.zeros(
             batch_size,
             max_length,
-            dtype=torch.bool,
+            dtype=torch.long,
             device=self.cpmant.encoder.layers[0].self_att.self_attention.project_q.weight.device,
         )
-        return Cache(torch.zeros_like(valid, dtype=torch.long), valid)
+        return Cache(ids)
 
     def step(
         self, ids: Tensor, cache: Cache, *, attention_mask: Tensor | None = None, last_only: bool = False
     ) -> tuple[Tensor, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if attention_mask is not None:
+            raise ValueError("this network takes no attention_mask: give it rows of one length")
+        if cache.length + ids.shape[1] > (room := cache.ids.shape[1]):
+            raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         start, end = cache.length, cache.length + ids.shape[1]
         cache.ids[:, start:end] = ids
-        logits = self._logits(cache.ids[:, :end], cache.mark(ids.shape[1], attention_mask), None, False)
+        logits = self._logits(cache.ids[:, :end], None, False)
         cache.length = end
         return logits[:, -1:] if last_only else logits[:, start:], cache
 
     generate = torch_generation.generate
 
-    def _logits(self, ids: Tensor, seen: Tensor | None, cache: Cache | None, last_only: bool) -> Tensor:
-        """`seen` [B, S] is False where one of the tokens so far, the new ones among them, is padding."""
-        return self._run(ids, cache, last_only)
-
-    def _run(self, ids: Tensor, cache: Cache | None, last_only: bool) -> Tensor:
+    def _logits(self, ids: Tensor, cache: Cache | None, last_only: bool) -> Tensor:
         x = self.cpmant(ids)
         if last_only:
             x = x[:, -1:]

@@ -149,10 +149,8 @@ class Config:
         ):
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if (
             (
                 raw.get("rope_scaling")

@@ -113,7 +113,6 @@ class Config:
         hidden_size = raw.get("hidden_size", 4096)
         num_attention_heads = raw.get("num_attention_heads", 32)
         head_dim = raw.get("qk_rope_head_dim", 64)
-        first_k_dense_replace = raw.get("first_k_dense_replace", 0)
         qk_rope_head_dim = head_dim
         beta_fast = rope_parameters.get("beta_fast")
         beta_slow = rope_parameters.get("beta_slow")
@@ -181,7 +180,6 @@ class Config:
             problems.append(f"mscale_all_dim={mscale_all_dim!r}; this code was compiled for `mscale_all_dim`")
         if factor <= 1:
             problems.append(f"factor={factor!r}; this code was compiled for `factor > 1`")
-        problems.expect("first_k_dense_replace", first_k_dense_replace, 1)
         problems.expect("mlp_bias", raw.get("mlp_bias", False), False)
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
         if "partial_rotary_factor" in rope_parameters or raw.get("partial_rotary_factor") is not None:
@@ -262,7 +260,7 @@ class Config:
             factor=factor,
             original_max_position_embeddings=original_max_position_embeddings,
             rope_theta=rope_theta,
-            first_k_dense_replace=first_k_dense_replace,
+            first_k_dense_replace=raw.get("first_k_dense_replace", 0),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             mscale=mscale,
             mscale_all_dim=mscale_all_dim,

@@ -120,7 +120,6 @@ class Config:
         q_lora_rank = raw.get("q_lora_rank", 1536)
         qk_rope_head_dim = raw.get("qk_rope_head_dim", 64)
         n_group = raw.get("n_group", 8)
-        first_k_dense_replace = raw.get("first_k_dense_replace", 3)
         n_routed_experts = raw.get("num_local_experts", raw.get("n_routed_experts", 256))
         beta_fast = rope_parameters.get("beta_fast")
         beta_slow = rope_parameters.get("beta_slow")
@@ -188,7 +187,6 @@ class Config:
             problems.append(f"mscale_all_dim={mscale_all_dim!r}; this code was compiled for `mscale_all_dim`")
         if factor <= 1:
             problems.append(f"factor={factor!r}; this code was compiled for `factor > 1`")
-        problems.expect("first_k_dense_replace", first_k_dense_replace, 3)
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
         if "partial_rotary_factor" in rope_parameters or raw.get("partial_rotary_factor") is not None:
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
@@ -269,7 +267,7 @@ class Config:
         return cls(
             **sizes,
             topk_group=raw.get("topk_group", 4),
-            first_k_dense_replace=first_k_dense_replace,
+            first_k_dense_replace=raw.get("first_k_dense_replace", 3),
             beta_fast=beta_fast,
             beta_slow=beta_slow,
             factor=factor,
@@ -325,7 +323,6 @@ def _refuse(problems: list[str]) -> None:
 
 
 CHECKPOINTS = {
-    "deepseek-ai/DeepSeek-R1": Config(),
-    "deepseek-ai/DeepSeek-V3": Config(),
+    "deepseek-ai/DeepSeek-R1": Config(),  # quantised: its sizes, whose tensors are refused
     "nvidia/DeepSeek-V3.1-NVFP4": Config(),
 }

@@ -385,14 +385,13 @@ class Config:
             )
         if qk_rope_head_dim // 2 != head_dim // 2:
             problems.append(f"qk_rope_head_dim // 2 is not head_dim // 2: {(qk_rope_head_dim // 2, head_dim // 2)!r}")
+        if len(mlp_layer_types) != num_hidden_layers:
+            problems.append(
+                f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
+            )
         if num_hidden_layers != len(layer_types):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
-        if num_hidden_layers != len(mlp_layer_types):
-            problems.append(
-                f"the configuration class refuses mlp_layer_types={mlp_layer_types!r}, "
-                f"num_hidden_layers={num_hidden_layers!r}"
             )
         if "beta_fast" not in rope_parameters:
             problems.append("rope_parameters.beta_fast is missing")
@@ -486,6 +485,6 @@ def _refuse(problems: list[str]) -> None:
 
 
 CHECKPOINTS = {
-    "deepseek-ai/DeepSeek-V3.2": Config(),
+    "deepseek-ai/DeepSeek-V3.2": Config(),  # quantised: its sizes, whose tensors are refused
     "nvidia/DeepSeek-V3.2-NVFP4": Config(),
 }

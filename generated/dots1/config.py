@@ -156,7 +156,6 @@ class Config:
             )
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
         problems.expect_each("layer_types", layer_types, "full_attention", "sliding_attention")
-        problems.expect("first_k_dense_replace", first_k_dense_replace, 1)
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
         problems.expect(
             "rope_parameters.rope_type",
@@ -173,10 +172,15 @@ class Config:
             )
         problems.expect("is_causal", raw.get("is_causal", True), True)
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", False), True)
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        problems.expect_each(
+            "layers",
+            [(layer_types[layer], layer >= first_k_dense_replace) for layer in range(num_hidden_layers)],
+            ("full_attention", False),
+            ("full_attention", True),
+            ("sliding_attention", True),
+        )
         _refuse(problems)
         return cls(
             **sizes,

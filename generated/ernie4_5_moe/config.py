@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,9 +132,7 @@ class Config:
             )
         problems.expect("use_bias", raw.get("use_bias", False), False)
         problems.expect("moe_layer_interval", raw.get("moe_layer_interval", 1), 1)
-        problems.expect("moe_layer_start_index", moe_layer_start_index, 1)
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
-        problems.expect("moe_layer_end_index", moe_layer_end_index, 27)
         if moe_num_shared_experts <= 0:
             problems.append(
                 f"moe_num_shared_experts={moe_num_shared_experts!r}; "
@@ -148,6 +146,12 @@ class Config:
         problems.expect("is_causal", raw.get("is_causal", True), True)
         if moe_num_experts != 64:
             problems.append(f"moe_num_experts is not 64: {(moe_num_experts, 64)!r}")
+        problems.expect_each(
+            "layers",
+            [(layer >= moe_layer_start_index, layer <= moe_layer_end_index) for layer in range(num_hidden_layers)],
+            (False, True),
+            (True, True),
+        )
         _refuse(problems)
         return cls(
             **sizes,
@@ -168,6 +172,12 @@ class _Problems(list[str]):
         """Note a value that is none of those that this code was compiled for."""
         if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
             self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

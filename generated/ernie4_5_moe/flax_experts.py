@@ -44,9 +44,9 @@ def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
 
 
 class Statics(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype):
         self.e_score_correction_bias = nnx.Variable(
-            nnx.initializers.normal(0.02)(rngs.params(), (1, cfg.moe_num_experts), dtype)
+            jnp.zeros((1, cfg.moe_num_experts), jnp.promote_types(dtype, jnp.float32))
         )
 
     def __call__(self, x: Array) -> Array:
@@ -58,9 +58,11 @@ class TopKRouter(nnx.Module):
         self.moe_k = cfg.moe_k
         self.moe_norm_min = cfg.moe_norm_min
         self.weight = nnx.Param(
-            nnx.initializers.normal(0.02)(rngs.params(), (cfg.moe_num_experts, cfg.hidden_size), dtype)
+            nnx.initializers.normal(0.02)(
+                rngs.params(), (cfg.moe_num_experts, cfg.hidden_size), jnp.promote_types(dtype, jnp.float32)
+            )
         )
-        self.moe_statics = Statics(cfg, dtype=dtype, rngs=rngs)
+        self.moe_statics = Statics(cfg, dtype=dtype)
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         router_logits = jnp.einsum("...D,FD->...F", x.astype(jnp.float32), self.weight[...].astype(jnp.float32))

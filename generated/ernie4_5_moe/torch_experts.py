@@ -22,7 +22,7 @@ def grouped_linear(x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
 class Statics(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.e_score_correction_bias = nn.Parameter(torch.empty(1, cfg.moe_num_experts), requires_grad=False)
+        self.e_score_correction_bias = nn.Parameter(torch.zeros(1, cfg.moe_num_experts), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.e_score_correction_bias.squeeze(0)
@@ -33,7 +33,7 @@ class TopKRouter(nn.Module):
         super().__init__()
         self.moe_k = cfg.moe_k
         self.moe_norm_min = cfg.moe_norm_min
-        self.weight = nn.Parameter(torch.empty(cfg.moe_num_experts, cfg.hidden_size))
+        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.moe_num_experts, cfg.hidden_size)))
         self.moe_statics = Statics(cfg)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,9 +53,11 @@ class Experts(nn.Module):
         self.moe_num_experts = cfg.moe_num_experts
         self.moe_k = cfg.moe_k
         self.gate_up_proj = nn.Parameter(
-            torch.empty(cfg.moe_num_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size)
+            torch.normal(0.0, 0.02, (cfg.moe_num_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size))
         )
-        self.down_proj = nn.Parameter(torch.empty(cfg.moe_num_experts, cfg.hidden_size, cfg.moe_intermediate_size))
+        self.down_proj = nn.Parameter(
+            torch.normal(0.0, 0.02, (cfg.moe_num_experts, cfg.hidden_size, cfg.moe_intermediate_size))
+        )
 
     def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         experts = top_k_index.reshape(-1)

@@ -141,10 +141,8 @@ class Config:
         problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
         if sliding_window is None:
             problems.append("sliding_window is None; this code was compiled for a value")
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if (
             "original_max_position_embeddings" not in rope_parameters
             and "rope_type" in rope_parameters

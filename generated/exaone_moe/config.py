@@ -168,15 +168,19 @@ class Config:
         if sliding_window is None:
             problems.append("sliding_window is None; this code was compiled for a value")
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
-        if num_hidden_layers != len(layer_types):
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        if len(mlp_layer_types) != num_hidden_layers:
             problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
+                f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
             )
-        if num_hidden_layers != len(mlp_layer_types):
-            problems.append(
-                f"the configuration class refuses mlp_layer_types={mlp_layer_types!r}, "
-                f"num_hidden_layers={num_hidden_layers!r}"
-            )
+        problems.expect_each(
+            "layers",
+            zip(layer_types, mlp_layer_types),
+            ("sliding_attention", "dense"),
+            ("sliding_attention", "sparse"),
+            ("full_attention", "sparse"),
+        )
         if "head_dim" not in raw:
             problems.append("head_dim is missing")
         _refuse(problems)

@@ -116,7 +116,6 @@ class Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
         hidden_size = raw.get("hidden_size", 4096)
-        num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
         mamba_d_ssm = raw.get("mamba_d_ssm", 1024)
         mamba_n_heads = raw.get("mamba_n_heads", 128)
@@ -139,7 +138,7 @@ class Config:
             vocab_size=raw.get("vocab_size", 128000),
             hidden_size=hidden_size,
             intermediate_size=raw.get("intermediate_size", 14336),
-            num_hidden_layers=num_hidden_layers,
+            num_hidden_layers=raw.get("num_hidden_layers", 32),
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             mamba_d_ssm=mamba_d_ssm,
@@ -195,8 +194,6 @@ class Config:
             problems.append(
                 f"mamba_n_heads * mamba_d_head is not mamba_d_ssm: {(mamba_n_heads * mamba_d_head, mamba_d_ssm)!r}"
             )
-        if num_hidden_layers != 36:
-            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
         if "head_dim" not in raw:
             problems.append("head_dim is missing")
         _refuse(problems)

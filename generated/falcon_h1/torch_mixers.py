@@ -118,8 +118,8 @@ class Mixer(nn.Module):
         self.time_step_limit_0 = cfg.time_step_limit_0
         self.time_step_limit_1 = cfg.time_step_limit_1
         self.mamba_chunk_size = cfg.mamba_chunk_size
-        self.dt_bias = nn.Parameter(torch.zeros(cfg.mamba_n_heads))
-        self.A_log = nn.Parameter(torch.ones(cfg.mamba_n_heads))
+        self.dt_bias = nn.Parameter(torch.ones(cfg.mamba_n_heads))
+        self.A_log = nn.Parameter(torch.normal(0.0, 0.02, (cfg.mamba_n_heads,)))
         self.D = nn.Parameter(torch.ones(cfg.mamba_n_heads))
         self.register_buffer("mup_vector", mup_vector(cfg), persistent=False)
         self.conv1d = nn.Conv1d(

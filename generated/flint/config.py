@@ -91,13 +91,14 @@ class Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
         intermediate_size = raw.get("intermediate_size", 6144)
-        num_hidden_layers = raw.get("num_hidden_layers", 49)
         num_attention_heads = raw.get("num_attention_heads", 32)
         num_key_value_heads = raw.get("num_key_value_heads", 4)
         sliding_window = raw.get("sliding_window", 513)
         shared_expert_intermediate_size = raw.get("shared_expert_intermediate_size", 1024)
         num_experts = raw.get("num_experts", 256)
         head_dim = raw.get("head_dim", 128)
+        num_hidden_layers = 5
+        mlp_only_layers = [0, 1] if raw.get("mlp_only_layers") is None else raw["mlp_only_layers"]
         layer_types = (
             ("full_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention")
             if raw.get("layer_types") is None
@@ -117,7 +118,7 @@ class Config:
             head_dim=head_dim,
         )
         problems.expect("model_type", raw.get("model_type", "flint"), "flint")
-        problems.expect("mlp_only_layers", raw.get("mlp_only_layers"), [0, 1])
+        problems.expect("num_hidden_layers", raw.get("num_hidden_layers", 49), 5)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -151,17 +152,22 @@ class Config:
         if sliding_window is None:
             problems.append("sliding_window is None; this code was compiled for a value")
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        problems.expect_each(
+            "layers",
+            [(layer_types[layer], layer not in mlp_only_layers) for layer in range(num_hidden_layers)],
+            ("full_attention", False),
+            ("sliding_attention", True),
+            ("full_attention", True),
+        )
         _refuse(problems)
         return cls(
             **sizes,
             sliding_window=sliding_window,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
-            mlp_only_layers=tuple(raw.get("mlp_only_layers")),
+            mlp_only_layers=tuple(mlp_only_layers),
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )

@@ -72,7 +72,11 @@ class Experts(nnx.Module):
 class TopKRouter(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
+        self.weight = nnx.Param(
+            nnx.initializers.normal(0.02)(
+                rngs.params(), (cfg.num_experts, cfg.hidden_size), jnp.promote_types(dtype, jnp.float32)
+            )
+        )
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         router_logits = jnp.einsum("...D,FD->...F", x.astype(jnp.float32), self.weight[...].astype(jnp.float32))

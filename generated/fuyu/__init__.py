@@ -2,7 +2,7 @@
 """Fuyu.
 
 A causal language model: multi-head attention with norms on queries and keys, rotary positions, LayerNorm
-(pre-norm), MLP (re_lusquared).
+(pre-norm), MLP (squared ReLU).
 
 from fuyu.torch_model import Model      # needs torch
 from fuyu.flax_model import Model       # needs jax and flax

@@ -2,7 +2,7 @@
 """Gemma2.
 
 A causal language model: grouped-query attention with softly capped scores, rotary positions, RMSNorm (sandwich),
-gated MLP (gelu by tanh), 2 kinds of layers.
+gated MLP (tanh-approximated GELU), 2 kinds of layers.
 
 from gemma2.torch_model import Model      # needs torch
 from gemma2.flax_model import Model       # needs jax and flax

@@ -2,7 +2,7 @@
 """Gemma2 in Flax NNX.
 
 A causal language model: grouped-query attention with softly capped scores, rotary positions, RMSNorm (sandwich),
-gated MLP (gelu by tanh), 2 kinds of layers.
+gated MLP (tanh-approximated GELU), 2 kinds of layers.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, H head size, V vocab_size,
 D hidden_size, F intermediate_size.
@@ -74,13 +74,13 @@ def attend_capped(q: Array, k: Array, v: Array, mask: Array | None, scale: float
     """Attention [B, N, T, H] with scores within ±cap. The mask is True where a token attends; None is causal."""
     B, N, T, H = q.shape
     K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
     grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
+    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k) * scale
     scores = jnp.tanh(scores / cap) * cap
     mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+    weights = jax.nn.softmax(scores.astype(wide), axis=-1).astype(v.dtype)
     return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
 
 
@@ -95,7 +95,7 @@ def embed_scale(cfg: Config) -> Array:
 class RMSNorm(nnx.Module):
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
+        self.weight = nnx.Param(jnp.zeros((size,), dtype))
 
     def __call__(self, x: Array) -> Array:
         output = self._norm(x.astype(jnp.float32)) * (1.0 + self.weight[...].astype(jnp.float32))
@@ -190,11 +190,17 @@ class Decoder(nnx.Module):
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def __call__(
-        self, ids: Array, positions: Array, window_mask: Array | None, mask: Array | None, kv: Any, start: Array | int
+        self,
+        ids: Array,
+        positions: Array,
+        sliding_mask: Array | None,
+        full_mask: Array | None,
+        kv: Any,
+        start: Array | int,
     ) -> tuple[Array, Any]:
         x = self.embed_tokens(ids)
         cos, sin = self.rotary_emb(positions, x.dtype)
-        mask_by_kind = {"sliding_attention": window_mask, "full_attention": mask}
+        mask_by_kind = {"sliding_attention": sliding_mask, "full_attention": full_mask}
         x, kv = run_layers(
             self.layers, lambda layer, x, kv: layer(x, mask_by_kind[layer.kind], cos, sin, kv, start), x, kv
         )
@@ -202,7 +208,7 @@ class Decoder(nnx.Module):
 
 
 class Model(nnx.Module):
-    """`scan_layers` stacks the parameters of the layers and compiles one layer instead of all, as training wants."""
+    """`scan_layers` stacks the parameters of equal layers and compiles one cycle of them, as training wants."""
 
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
@@ -233,16 +239,19 @@ class Model(nnx.Module):
         return model
 
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
         positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        mask = causal_mask(here, here, valid)
-        window_mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
-        return self._run(ids, positions, mask, window_mask, None, 0, last_only)[0]
+        sliding_mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
+        full_mask = causal_mask(here, here, valid)
+        return self._run(ids, positions, sliding_mask, full_mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
         cfg, dtype = self.cfg, self.model.embed_tokens.weight[...].dtype
         layers = range(cfg.num_hidden_layers)
         shape = (batch_size, cfg.num_key_value_heads, max_length, cfg.head_dim)
@@ -254,16 +263,21 @@ class Model(nnx.Module):
     def step(
         self, ids: Array, cache: Cache, *, attention_mask: Array | None = None, last_only: bool = False
     ) -> tuple[Array, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
         positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
-        mask = causal_mask(here, slots, valid)
-        window_mask = causal_mask(here, slots, valid, window=self.cfg.sliding_window)
+        sliding_mask = causal_mask(here, slots, valid, window=self.cfg.sliding_window)
+        full_mask = causal_mask(here, slots, valid)
         cache = cache._replace(valid=valid, count=seen[:, -1])
-        logits, kv = self._run(ids, positions, mask, window_mask, cache.kv, cache.length, last_only)
+        logits, kv = self._run(ids, positions, sliding_mask, full_mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
 
     generate = flax_generation.generate
@@ -272,13 +286,13 @@ class Model(nnx.Module):
         self,
         ids: Array,
         positions: Array,
-        mask: Array | None,
-        window_mask: Array | None,
+        sliding_mask: Array | None,
+        full_mask: Array | None,
         kv: Any,
         start: Array | int,
         last_only: bool,
     ) -> tuple[Array, Any]:
-        x, kv = self.model(ids, positions, window_mask, mask, kv, start)
+        x, kv = self.model(ids, positions, sliding_mask, full_mask, kv, start)
         if last_only:
             x = x[:, -1:]
         logits = jnp.tanh(self.lm_head(x) / self.cfg.final_logit_softcapping)

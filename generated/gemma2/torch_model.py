@@ -2,7 +2,7 @@
 """Gemma2 in PyTorch.
 
 A causal language model: grouped-query attention with softly capped scores, rotary positions, RMSNorm (sandwich),
-gated MLP (gelu by tanh), 2 kinds of layers.
+gated MLP (tanh-approximated GELU), 2 kinds of layers.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, H head size, V vocab_size,
 D hidden_size, F intermediate_size.
@@ -10,6 +10,7 @@ D hidden_size, F intermediate_size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,14 +71,15 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def attend_capped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, cap: float) -> Tensor:
     """Attention [B, N, T, H] with scores within ±cap. The mask is True where a token attends; None is causal."""
-    groups = q.shape[1] // k.shape[1]
-    k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-    scores = torch.tanh(q @ k.mT * scale / cap) * cap
+    B, N, T, H = q.shape
+    K, S = k.shape[1:3]
+    scores = (q.reshape(B, K, -1, H) @ k.mT).view(B, N, T, S)  # the queries of one key/value head side by side
+    scores = torch.tanh(scores * scale / cap) * cap
     if mask is None:
-        T, S = scores.shape[2:]
         mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
     scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    return scores.softmax(-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(q.dtype) @ v
+    weights = scores.softmax(-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(q.dtype)
+    return (weights.view(B, K, -1, S) @ v).view(B, N, T, -1)
 
 
 def inv_freq(cfg: Config) -> Tensor:
@@ -94,7 +96,7 @@ class RMSNorm(nn.Module):
     def __init__(self, size: int, eps: float):
         super().__init__()
         self.eps = eps
-        self.weight = nn.Parameter(torch.ones(size))
+        self.weight = nn.Parameter(torch.zeros(size))
 
     def forward(self, x: Tensor) -> Tensor:
         output = self._norm(x.float()) * (1.0 + self.weight.float())
@@ -118,7 +120,7 @@ class RotaryEmbedding(nn.Module):
 class TextScaledWordEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(cfg.vocab_size, cfg.hidden_size))
+        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.vocab_size, cfg.hidden_size)))
         self.register_buffer("embed_scale", embed_scale(cfg), persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -189,11 +191,11 @@ class Decoder(nn.Module):
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(
-        self, ids: Tensor, positions: Tensor, window_mask: Tensor | None, mask: Tensor | None, cache: Cache | None
+        self, ids: Tensor, positions: Tensor, sliding_mask: Tensor | None, full_mask: Tensor | None, cache: Cache | None
     ) -> Tensor:
         x = self.embed_tokens(ids)
         cos, sin = self.rotary_emb(positions, x.dtype)
-        mask_by_kind = {"sliding_attention": window_mask, "full_attention": mask}
+        mask_by_kind = {"sliding_attention": sliding_mask, "full_attention": full_mask}
         for layer in self.layers:
             x = layer(x, mask_by_kind[layer.kind], cos, sin, cache)
         return self.norm(x)
@@ -220,18 +222,31 @@ class Model(nn.Module):
         weights.load_torch(model, root, dtype, device)
         return model.to(device)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Model:
+        """Casts and moves the parameters; tables that follow from the configuration are only moved."""
+        tables = {id(table) for table in self.buffers()}
+        return super()._apply(lambda x: x.to(fn(x).device) if id(x) in tables else fn(x), recurse)
+
     def forward(self, ids: Tensor, *, attention_mask: Tensor | None = None, last_only: bool = False) -> Tensor:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         return self._logits(ids, None if attention_mask is None else attention_mask.bool(), None, last_only)
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond is refused."""
         return Cache(torch.ones(batch_size, max_length, dtype=torch.bool, device=self.model.embed_tokens.weight.device))
 
     def step(
         self, ids: Tensor, cache: Cache, *, attention_mask: Tensor | None = None, last_only: bool = False
     ) -> tuple[Tensor, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if cache.length + ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         logits = self._logits(ids, cache.mark(ids.shape[1], attention_mask), cache, last_only)
         cache.length += ids.shape[1]
         return logits, cache
@@ -244,20 +259,9 @@ class Model(nn.Module):
         slots = torch.arange(start + ids.shape[1], device=ids.device)
         order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
         positions = order[:, start:]  # [B, T]
-        mask = causal_mask(slots, start, seen)
-        window_mask = causal_mask(slots, start, seen, window=self.cfg.sliding_window)
-        return self._run(ids, positions, mask, window_mask, cache, last_only)
-
-    def _run(
-        self,
-        ids: Tensor,
-        positions: Tensor,
-        mask: Tensor | None,
-        window_mask: Tensor | None,
-        cache: Cache | None,
-        last_only: bool,
-    ) -> Tensor:
-        x = self.model(ids, positions, window_mask, mask, cache)
+        sliding_mask = causal_mask(slots, start, seen, window=self.cfg.sliding_window)
+        full_mask = causal_mask(slots, start, seen)
+        x = self.model(ids, positions, sliding_mask, full_mask, cache)
         if last_only:
             x = x[:, -1:]
         logits = torch.tanh(self.lm_head(x) / self.cfg.final_logit_softcapping)

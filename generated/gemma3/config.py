@@ -93,6 +93,7 @@ class Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         head_dim = (raw.get("text_config") or {}).get("head_dim", 256)
         num_attention_heads = 8 if raw.get("text_config") is None else raw["text_config"].get("num_attention_heads", 8)
+        num_hidden_layers = 26 if raw.get("text_config") is None else raw["text_config"].get("num_hidden_layers", 26)
         num_key_value_heads = 4 if raw.get("text_config") is None else raw["text_config"].get("num_key_value_heads", 4)
         vocab_size = 262208 if raw.get("text_config") is None else raw["text_config"].get("vocab_size", 262208)
         image_token_index = raw.get("image_token_id", raw.get("image_token_index", 262144))
@@ -155,7 +156,7 @@ class Config:
             if raw.get("text_config") is None
             else raw["text_config"].get("intermediate_size", 9216),
             num_attention_heads=num_attention_heads,
-            num_hidden_layers=26 if raw.get("text_config") is None else raw["text_config"].get("num_hidden_layers", 26),
+            num_hidden_layers=num_hidden_layers,
             num_key_value_heads=num_key_value_heads,
             vocab_size=vocab_size,
         )
@@ -250,6 +251,8 @@ class Config:
                 f"num_key_value_heads={num_key_value_heads!r}; "
                 "this code was compiled for `num_attention_heads // num_key_value_heads != 1`"
             )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if (
             (raw.get("text_config") is None)
             or (

@@ -10,6 +10,7 @@ H head_dim, F intermediate_size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,11 +126,11 @@ class Text(nn.Module):
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(
-        self, positions: Tensor, x: Tensor, window_mask: Tensor | None, mask: Tensor | None, cache: Cache | None
+        self, positions: Tensor, x: Tensor, sliding_mask: Tensor | None, full_mask: Tensor | None, cache: Cache | None
     ) -> Tensor:
         cos, sin = self.rotary_emb(positions, x.dtype)
         cos2, sin2 = self.rotary_emb.forward2(positions, cos.dtype)
-        mask_by_kind = {"sliding_attention": window_mask, "full_attention": mask}
+        mask_by_kind = {"sliding_attention": sliding_mask, "full_attention": full_mask}
         cos_by_kind = {"sliding_attention": cos, "full_attention": cos2}
         sin_by_kind = {"sliding_attention": sin, "full_attention": sin2}
         for layer in self.layers:
@@ -144,10 +145,10 @@ class Decoder(nn.Module):
         self.language_model = Text(cfg)
 
     def forward(
-        self, ids: Tensor, positions: Tensor, window_mask: Tensor | None, mask: Tensor | None, cache: Cache | None
+        self, ids: Tensor, positions: Tensor, sliding_mask: Tensor | None, full_mask: Tensor | None, cache: Cache | None
     ) -> Tensor:
         x = self.language_model.embed_tokens(ids.masked_fill(ids == self.image_token_index, 0))
-        return self.language_model(positions, x, window_mask, mask, cache)
+        return self.language_model(positions, x, sliding_mask, full_mask, cache)
 
 
 class Model(nn.Module):
@@ -171,12 +172,20 @@ class Model(nn.Module):
         weights.load_torch(model, root, dtype, device)
         return model.to(device)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Model:
+        """Casts and moves the parameters; tables that follow from the configuration are only moved."""
+        tables = {id(table) for table in self.buffers()}
+        return super()._apply(lambda x: x.to(fn(x).device) if id(x) in tables else fn(x), recurse)
+
     def forward(self, ids: Tensor, *, attention_mask: Tensor | None = None, last_only: bool = False) -> Tensor:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         return self._logits(ids, None if attention_mask is None else attention_mask.bool(), None, last_only)
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond is refused."""
         return Cache(
             torch.ones(
                 batch_size, max_length, dtype=torch.bool, device=self.model.language_model.embed_tokens.weight.device
@@ -186,7 +195,12 @@ class Model(nn.Module):
     def step(
         self, ids: Tensor, cache: Cache, *, attention_mask: Tensor | None = None, last_only: bool = False
     ) -> tuple[Tensor, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if cache.length + ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         logits = self._logits(ids, cache.mark(ids.shape[1], attention_mask), cache, last_only)
         cache.length += ids.shape[1]
         return logits, cache
@@ -199,20 +213,9 @@ class Model(nn.Module):
         slots = torch.arange(start + ids.shape[1], device=ids.device)
         order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
         positions = order[:, start:]  # [B, T]
-        window_mask = causal_mask(slots, start, seen, window=self.cfg.sliding_window)
-        mask = causal_mask(slots, start, seen)
-        return self._run(ids, positions, window_mask, mask, cache, last_only)
-
-    def _run(
-        self,
-        ids: Tensor,
-        positions: Tensor,
-        window_mask: Tensor | None,
-        mask: Tensor | None,
-        cache: Cache | None,
-        last_only: bool,
-    ) -> Tensor:
-        x = self.model(ids, positions, window_mask, mask, cache)
+        sliding_mask = causal_mask(slots, start, seen, window=self.cfg.sliding_window)
+        full_mask = causal_mask(slots, start, seen)
+        x = self.model(ids, positions, sliding_mask, full_mask, cache)
         if last_only:
             x = x[:, -1:]
         return self.lm_head(x)

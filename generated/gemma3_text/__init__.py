@@ -2,7 +2,7 @@
 """Gemma3.
 
 A causal language model: grouped-query attention with norms on queries and keys, rotary positions, RMSNorm
-(sandwich), gated MLP (gelu by tanh), 2 kinds of layers.
+(sandwich), gated MLP (tanh-approximated GELU), 2 kinds of layers.
 
 from gemma3_text.torch_model import Model      # needs torch
 from gemma3_text.flax_model import Model       # needs jax and flax

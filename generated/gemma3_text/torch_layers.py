@@ -36,7 +36,7 @@ class RMSNorm(nn.Module):
     def __init__(self, size: int, eps: float):
         super().__init__()
         self.eps = eps
-        self.weight = nn.Parameter(torch.ones(size))
+        self.weight = nn.Parameter(torch.zeros(size))
 
     def forward(self, x: Tensor) -> Tensor:
         output = self._norm(x.float()) * (1.0 + self.weight.float())
@@ -66,7 +66,7 @@ class RotaryEmbedding(nn.Module):
 class TextScaledWordEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(cfg.vocab_size, cfg.hidden_size))
+        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.vocab_size, cfg.hidden_size)))
         self.register_buffer("embed_scale", embed_scale(cfg), persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:

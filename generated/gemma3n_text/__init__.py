@@ -2,7 +2,7 @@
 """Gemma3n.
 
 A causal language model: grouped-query attention with norms on queries and keys, grouped-query attention with norms
-on queries, rotary positions, RMSNorm, gated MLP (gelu by tanh), 6 kinds of layers.
+on queries, rotary positions, RMSNorm, gated MLP (tanh-approximated GELU), 6 kinds of layers.
 
 from gemma3n_text.torch_model import Model      # needs torch
 from gemma3n_text.flax_model import Model       # needs jax and flax

@@ -144,6 +144,7 @@ class Config:
         altup_num_inputs = raw.get("altup_num_inputs", 4)
         num_kv_shared_layers = raw.get("num_kv_shared_layers", 15)
         final_logit_softcapping = raw.get("final_logit_softcapping", 30.0)
+        activation_sparsity_pattern = raw.get("activation_sparsity_pattern")
         layer_types = (
             tuple(
                 "full_attention" if (layer + 1) % 5 == 0 else "sliding_attention" for layer in range(num_hidden_layers)
@@ -376,10 +377,13 @@ class Config:
         problems.expect("altup_correct_scale", raw.get("altup_correct_scale", True), True)
         if final_logit_softcapping is None:
             problems.append("final_logit_softcapping is None; this code was compiled for a value")
-        if num_hidden_layers != len(layer_types):
+        if len(activation_sparsity_pattern) != num_hidden_layers:
             problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
+                "len(activation_sparsity_pattern) is not num_hidden_layers: "
+                f"{(len(activation_sparsity_pattern), num_hidden_layers)!r}"
             )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         _refuse(problems)
         return cls(
             **sizes,
@@ -416,7 +420,7 @@ class Config:
             final_logit_softcapping=final_logit_softcapping,
             intermediate_size=tuple(raw.get("intermediate_size", 16384)),
             layer_types=tuple(layer_types),
-            activation_sparsity_pattern=tuple(raw.get("activation_sparsity_pattern")),
+            activation_sparsity_pattern=tuple(activation_sparsity_pattern),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
 

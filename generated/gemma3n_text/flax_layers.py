@@ -140,7 +140,7 @@ class TextAltUp(nnx.Module):
         self.altup_active_idx = cfg.altup_active_idx
         self.altup_num_inputs = cfg.altup_num_inputs
         self.cfg = cfg
-        self.correct_output_scale = nnx.Param(jnp.ones((cfg.hidden_size,), dtype))
+        self.correct_output_scale = nnx.Param(jnp.zeros((cfg.hidden_size,), dtype))
         self.correction_coefs = Linear(cfg.altup_num_inputs, cfg.altup_num_inputs, dtype=dtype, rngs=rngs)
         self.prediction_coefs = Linear(cfg.altup_num_inputs, cfg.altup_num_inputs**2, dtype=dtype, rngs=rngs)
         self.modality_router = Linear(cfg.hidden_size, cfg.altup_num_inputs, dtype=dtype, rngs=rngs)

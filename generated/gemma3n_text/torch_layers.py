@@ -93,7 +93,7 @@ class RotaryEmbedding(nn.Module):
 class TextScaledWordEmbedding(nn.Module):
     def __init__(self, rows: int, columns: int, value: float):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(rows, columns))
+        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (rows, columns)))
         self.register_buffer("embed_scale", embed_scale(value), persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class TextAltUp(nn.Module):
         super().__init__()
         self.altup_active_idx = cfg.altup_active_idx
         self.altup_num_inputs = cfg.altup_num_inputs
-        self.correct_output_scale = nn.Parameter(torch.ones(cfg.hidden_size))
+        self.correct_output_scale = nn.Parameter(torch.zeros(cfg.hidden_size))
         self.register_buffer("router_input_scale", router_input_scale(cfg), persistent=False)
         self.correction_coefs = nn.Linear(cfg.altup_num_inputs, cfg.altup_num_inputs, bias=False)
         self.prediction_coefs = nn.Linear(cfg.altup_num_inputs, cfg.altup_num_inputs**2, bias=False)

@@ -2,7 +2,7 @@
 """Gemma4.
 
 A causal language model: grouped-query attention with norms on queries and keys, rotary positions, RMSNorm, gated
-MLP (gelu by tanh), gated experts (gelu), 2 kinds of layers.
+MLP (tanh-approximated GELU), gated experts (gelu), 2 kinds of layers.
 
 from gemma4.torch_model import Model      # needs torch
 from gemma4.flax_model import Model       # needs jax and flax

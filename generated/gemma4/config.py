@@ -255,7 +255,6 @@ class Config:
                 f"num_key_value_heads_per_layer_overrides__heterogeneity_spec does not divide num_attention_heads: {(num_attention_heads, num_key_value_heads_per_layer_overrides__heterogeneity_spec)!r}"
             )
         problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
-        problems.expect("text_config.num_hidden_layers", num_hidden_layers, 30)
         problems.expect("text_config.attention_k_eq_v", True, True)
         if num_kv_shared_layers != 0:
             problems.append(
@@ -324,7 +323,6 @@ class Config:
             raw.get("text_config") or {}
         ):
             problems.append("text_config.is_causal is given; this code was compiled without it")
-        problems.expect("text_config.num_kv_shared_layers", num_kv_shared_layers, 0)
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
                 f"num_attention_heads={num_attention_heads!r}, "
@@ -339,6 +337,17 @@ class Config:
             )
         if final_logit_softcapping is None:
             problems.append("final_logit_softcapping is None; this code was compiled for a value")
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        problems.expect_each(
+            "layers",
+            [
+                (layer_types[layer], layer >= num_hidden_layers, layer == num_hidden_layers - num_kv_shared_layers)
+                for layer in range(num_hidden_layers)
+            ],
+            ("sliding_attention", False, False),
+            ("full_attention", False, False),
+        )
         if raw.get("audio_config") is not None:
             problems.append("audio_config cannot be known: an object of the configuration is no value")
         _refuse(problems)
@@ -409,5 +418,4 @@ def _refuse(problems: list[str]) -> None:
 
 CHECKPOINTS = {
     "google/gemma-4-26B-A4B": Config(),
-    "nvidia/Gemma-4-26B-A4B-NVFP4": Config(),
 }

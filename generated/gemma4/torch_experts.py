@@ -23,8 +23,12 @@ class TextExperts(nn.Module):
         super().__init__()
         self.num_experts = cfg.num_experts
         self.top_k_experts = cfg.top_k_experts
-        self.gate_up_proj = nn.Parameter(torch.empty(cfg.num_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size))
-        self.down_proj = nn.Parameter(torch.empty(cfg.num_experts, cfg.hidden_size, cfg.moe_intermediate_size))
+        self.gate_up_proj = nn.Parameter(
+            torch.normal(0.0, 0.02, (cfg.num_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size))
+        )
+        self.down_proj = nn.Parameter(
+            torch.normal(0.0, 0.02, (cfg.num_experts, cfg.hidden_size, cfg.moe_intermediate_size))
+        )
 
     def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         experts = top_k_index.reshape(-1)

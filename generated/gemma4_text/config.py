@@ -544,12 +544,12 @@ class Config:
         if head_dim_per_layer_overrides % 2:
             problems.append(f"2 does not divide head_dim_per_layer_overrides: {head_dim_per_layer_overrides!r}")
         problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
-        problems.expect("num_hidden_layers", num_hidden_layers, 6)
         problems.expect("attention_k_eq_v", raw.get("attention_k_eq_v", False), False)
         if num_kv_shared_layers == 0:
             problems.append(
                 f"num_kv_shared_layers={num_kv_shared_layers!r}; this code was compiled for `num_kv_shared_layers != 0`"
             )
+        problems.expect("num_hidden_layers", num_hidden_layers, 6)
         problems.expect("num_kv_shared_layers", num_kv_shared_layers, 2)
         if layer_types[3] != "sliding_attention":
             problems.append(
@@ -696,6 +696,8 @@ class Config:
         problems.expect("output_router_logits", raw.get("output_router_logits", False), False)
         if final_logit_softcapping is None:
             problems.append("final_logit_softcapping is None; this code was compiled for a value")
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if 0 >= num_hidden_layers:
             problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
         if 1 >= num_hidden_layers:
@@ -708,10 +710,22 @@ class Config:
             problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
         if 5 >= num_hidden_layers:
             problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        problems.expect_each(
+            "layers",
+            [
+                (
+                    layer_types[layer],
+                    layer >= num_hidden_layers - num_kv_shared_layers,
+                    layer >= num_hidden_layers,
+                    layer == num_hidden_layers - num_kv_shared_layers,
+                )
+                for layer in range(num_hidden_layers)
+            ],
+            ("sliding_attention", False, False, False),
+            ("full_attention", False, False, False),
+            ("sliding_attention", True, False, True),
+            ("full_attention", True, False, False),
+        )
         if (
             (raw.get("layer_types") and "global_head_dim" in raw and (raw["layer_types"][0] == "full_attention"))
             or (raw.get("layer_types") and "global_head_dim" not in raw and (512 == raw.get("head_dim", 256)))

@@ -2,7 +2,7 @@
 """Gemma4 in Flax NNX.
 
 A causal language model: grouped-query attention with norms on queries and keys, grouped-query attention with norms
-on queries, rotary positions, RMSNorm, gated MLP (gelu by tanh), 4 kinds of layers.
+on queries, rotary positions, RMSNorm, gated MLP (tanh-approximated GELU), 4 kinds of layers.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, V vocab_size, D hidden_size,
 H head_dim, F intermediate_size, M hidden_size_per_layer_input, J head_dim_per_layer_overrides,
@@ -154,13 +154,19 @@ class Text(nnx.Module):
         self.per_layer_projection_norm = RMSNorm(cfg.hidden_size_per_layer_input, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
-        self, ids: Array, positions: Array, window_mask: Array | None, mask: Array | None, kv: Any, start: Array | int
+        self,
+        ids: Array,
+        positions: Array,
+        sliding_mask: Array | None,
+        full_mask: Array | None,
+        kv: Any,
+        start: Array | int,
     ) -> tuple[Array, Any]:
         x = self.embed_tokens(ids)
         cos, sin = self.rotary_emb(positions, x.dtype)
         cos2, sin2 = self.rotary_emb.forward2(positions, cos.dtype)
         per_layer_inputs = self.project_per_layer_inputs(x, self.get_per_layer_inputs(ids))
-        mask_by_kind = {"sliding_attention": window_mask, "full_attention": mask}
+        mask_by_kind = {"sliding_attention": sliding_mask, "full_attention": full_mask}
         cos_by_kind = {"sliding_attention": cos, "full_attention": cos2}
         sin_by_kind = {"sliding_attention": sin, "full_attention": sin2}
         shared_k = {}
@@ -235,16 +241,19 @@ class Model(nnx.Module):
         return model
 
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
         positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        mask = causal_mask(here, here, valid)
-        window_mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
-        return self._run(ids, positions, mask, window_mask, None, 0, last_only)[0]
+        sliding_mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
+        full_mask = causal_mask(here, here, valid)
+        return self._run(ids, positions, sliding_mask, full_mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
         cfg, dtype = self.cfg, self.model.embed_tokens.weight[...].dtype
         kv: Any = [
             (
@@ -271,16 +280,21 @@ class Model(nnx.Module):
     def step(
         self, ids: Array, cache: Cache, *, attention_mask: Array | None = None, last_only: bool = False
     ) -> tuple[Array, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
         positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
-        mask = causal_mask(here, slots, valid)
-        window_mask = causal_mask(here, slots, valid, window=self.cfg.sliding_window)
+        sliding_mask = causal_mask(here, slots, valid, window=self.cfg.sliding_window)
+        full_mask = causal_mask(here, slots, valid)
         cache = cache._replace(valid=valid, count=seen[:, -1])
-        logits, kv = self._run(ids, positions, mask, window_mask, cache.kv, cache.length, last_only)
+        logits, kv = self._run(ids, positions, sliding_mask, full_mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
 
     generate = flax_generation.generate
@@ -289,13 +303,13 @@ class Model(nnx.Module):
         self,
         ids: Array,
         positions: Array,
-        mask: Array | None,
-        window_mask: Array | None,
+        sliding_mask: Array | None,
+        full_mask: Array | None,
         kv: Any,
         start: Array | int,
         last_only: bool,
     ) -> tuple[Array, Any]:
-        x, kv = self.model(ids, positions, window_mask, mask, kv, start)
+        x, kv = self.model(ids, positions, sliding_mask, full_mask, kv, start)
         if last_only:
             x = x[:, -1:]
         logits = jnp.tanh(self.lm_head(x) / self.cfg.final_logit_softcapping)

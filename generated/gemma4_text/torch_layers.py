@@ -84,7 +84,7 @@ class TextRotaryEmbedding(nn.Module):
 class TextScaledWordEmbedding(nn.Module):
     def __init__(self, rows: int, columns: int, value: float):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(rows, columns))
+        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (rows, columns)))
         self.register_buffer("embed_scale", embed_scale(value), persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:

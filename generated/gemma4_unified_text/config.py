@@ -211,7 +211,6 @@ class Config:
                 f"{(num_attention_heads, num_key_value_heads_per_layer_overrides)!r}"
             )
         problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
-        problems.expect("num_hidden_layers", num_hidden_layers, 4)
         problems.expect("attention_k_eq_v", raw.get("attention_k_eq_v", False), True)
         if num_kv_shared_layers != 0:
             problems.append(
@@ -313,7 +312,6 @@ class Config:
         ):
             problems.append("_heterogeneity_spec.per_layer_overrides.0 is given; this code was compiled without it")
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        problems.expect("num_kv_shared_layers", num_kv_shared_layers, 0)
         if num_attention_heads // num_key_value_heads_per_layer_overrides == 1:
             problems.append(
                 f"num_key_value_heads_per_layer_overrides={num_key_value_heads_per_layer_overrides!r}, "
@@ -322,6 +320,8 @@ class Config:
             )
         if final_logit_softcapping is None:
             problems.append("final_logit_softcapping is None; this code was compiled for a value")
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if 0 >= num_hidden_layers:
             problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
         if 1 >= num_hidden_layers:
@@ -330,10 +330,15 @@ class Config:
             problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
         if 3 >= num_hidden_layers:
             problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        problems.expect_each(
+            "layers",
+            [
+                (layer_types[layer], layer >= num_hidden_layers, layer == num_hidden_layers - num_kv_shared_layers)
+                for layer in range(num_hidden_layers)
+            ],
+            ("sliding_attention", False, False),
+            ("full_attention", False, False),
+        )
         if (
             (raw.get("layer_types") and "global_head_dim" in raw and (raw["layer_types"][0] == "full_attention"))
             or (raw.get("layer_types") and "global_head_dim" not in raw and (512 == raw.get("head_dim", 256)))

@@ -20,6 +20,7 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_layers import Embeddings, Intermediate, Linear, Output, SelfOutput, attend
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -48,68 +49,6 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     """The keys and values of all tokens, with those of the new ones written from slot `start` on."""
     write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=2)
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
-
-
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class LayerNorm(nnx.Module):
-    """Computed in float32 at least; the result has the type of `x`."""
-
-    def __init__(self, features: int, eps: float = 1e-5, *, dtype: jnp.dtype):
-        self.eps = eps
-        self.scale = nnx.Param(jnp.ones(features, dtype))
-        self.bias = nnx.Param(jnp.zeros(features, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        h = h - jnp.mean(h, axis=-1, keepdims=True)
-        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        h = h * self.scale[...]
-        h = h + self.bias[...]
-        return h.astype(x.dtype)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...]) + self.bias[...]
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-class Embeddings(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.word_embeddings = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.position_embeddings = Embed(cfg.max_position_embeddings, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.LayerNorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype)
-
-    def __call__(self, ids: Array, positions: Array) -> Array:
-        embeddings = self.word_embeddings(ids) + self.position_embeddings(positions)
-        return self.LayerNorm(embeddings)
 
 
 class SelfAttention(nnx.Module):
@@ -153,15 +92,6 @@ class SelfAttention(nnx.Module):
         return out.reshape(B, T, self.num_attention_heads * int(self.hidden_size / self.num_attention_heads)), kv
 
 
-class SelfOutput(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.LayerNorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype)
-
-    def __call__(self, x: Array, input_tensor: Array) -> Array:
-        return self.LayerNorm(self.dense(x) + input_tensor)
-
-
 class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.self = SelfAttention(cfg, dtype=dtype, rngs=rngs)
@@ -170,23 +100,6 @@ class Attention(nnx.Module):
     def __call__(self, x: Array, mask: Array | None, kv: Any, start: Array | int) -> tuple[Array, Any]:
         out, kv = self.self(x, mask, kv, start)
         return self.output(out, x), kv
-
-
-class Intermediate(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return jax.nn.gelu(self.dense(x), approximate=False)
-
-
-class Output(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.LayerNorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype)
-
-    def __call__(self, x: Array, input_tensor: Array) -> Array:
-        return self.LayerNorm(self.dense(x) + input_tensor)
 
 
 class Layer(nnx.Module):
@@ -256,7 +169,10 @@ class Model(nnx.Module):
         return model
 
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
         positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
@@ -264,7 +180,13 @@ class Model(nnx.Module):
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know.
+
+        Raises:
+            ValueError: the network has no positions for so many.
+        """
+        if max_length > (limit := self.cfg.max_position_embeddings):
+            raise ValueError(f"{max_length} tokens: the network has positions for {limit}")
         cfg, dtype = self.cfg, self.git.embeddings.word_embeddings.embedding[...].dtype
         layers = range(cfg.num_hidden_layers)
         shape = (batch_size, cfg.num_attention_heads, max_length, int(cfg.hidden_size / cfg.num_attention_heads))
@@ -276,7 +198,12 @@ class Model(nnx.Module):
     def step(
         self, ids: Array, cache: Cache, *, attention_mask: Array | None = None, last_only: bool = False
     ) -> tuple[Array, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
@@ -292,6 +219,8 @@ class Model(nnx.Module):
     def _run(
         self, ids: Array, positions: Array, mask: Array | None, kv: Any, start: Array | int, last_only: bool
     ) -> tuple[Array, Any]:
+        if ids.shape[1] > (limit := self.cfg.max_position_embeddings):
+            raise ValueError(f"{ids.shape[1]} tokens: the network has positions for {limit}")
         x, kv = self.git(ids, positions, mask, kv, start)
         if last_only:
             x = x[:, -1:]

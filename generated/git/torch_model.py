@@ -9,6 +9,7 @@ D hidden_size, P max_position_embeddings, F intermediate_size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_layers import Embeddings, Intermediate, Output, SelfOutput
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -60,18 +62,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-class Embeddings(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.word_embeddings = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
-        self.position_embeddings = nn.Embedding(cfg.max_position_embeddings, cfg.hidden_size)
-        self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
-
-    def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
-        embeddings = self.word_embeddings(ids) + self.position_embeddings(positions)
-        return self.LayerNorm(embeddings)
-
-
 class SelfAttention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -110,16 +100,6 @@ class SelfAttention(nn.Module):
         )
 
 
-class SelfOutput(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.dense = nn.Linear(cfg.hidden_size, cfg.hidden_size)
-        self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
-
-    def forward(self, x: Tensor, input_tensor: Tensor) -> Tensor:
-        return self.LayerNorm(self.dense(x) + input_tensor)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -128,25 +108,6 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
         return self.output(self.self(x, mask, cache), x)
-
-
-class Intermediate(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.dense = nn.Linear(cfg.hidden_size, cfg.intermediate_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.dense(x))
-
-
-class Output(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.dense = nn.Linear(cfg.intermediate_size, cfg.hidden_size)
-        self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
-
-    def forward(self, x: Tensor, input_tensor: Tensor) -> Tensor:
-        return self.LayerNorm(self.dense(x) + input_tensor)
 
 
 class Layer(nn.Module):
@@ -205,12 +166,26 @@ class Model(nn.Module):
         weights.load_torch(model, root, dtype, device)
         return model.to(device)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Model:
+        """Casts and moves the parameters; tables that follow from the configuration are only moved."""
+        tables = {id(table) for table in self.buffers()}
+        return super()._apply(lambda x: x.to(fn(x).device) if id(x) in tables else fn(x), recurse)
+
     def forward(self, ids: Tensor, *, attention_mask: Tensor | None = None, last_only: bool = False) -> Tensor:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         return self._logits(ids, None if attention_mask is None else attention_mask.bool(), None, last_only)
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond is refused.
+
+        Raises:
+            ValueError: the network has no positions for so many.
+        """
+        if max_length > (limit := self.cfg.max_position_embeddings):
+            raise ValueError(f"{max_length} tokens: the network has positions for {limit}")
         return Cache(
             torch.ones(
                 batch_size, max_length, dtype=torch.bool, device=self.git.embeddings.word_embeddings.weight.device
@@ -220,7 +195,12 @@ class Model(nn.Module):
     def step(
         self, ids: Tensor, cache: Cache, *, attention_mask: Tensor | None = None, last_only: bool = False
     ) -> tuple[Tensor, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if cache.length + ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         logits = self._logits(ids, cache.mark(ids.shape[1], attention_mask), cache, last_only)
         cache.length += ids.shape[1]
         return logits, cache
@@ -234,9 +214,8 @@ class Model(nn.Module):
         order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
         positions = order[:, start:]  # [B, T]
         mask = causal_mask(slots, start, seen)
-        return self._run(ids, positions, mask, cache, last_only)
-
-    def _run(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None, last_only: bool) -> Tensor:
+        if ids.shape[1] > (limit := self.cfg.max_position_embeddings):
+            raise ValueError(f"{ids.shape[1]} tokens: the network has positions for {limit}")
         x = self.git(ids, positions, mask, cache)
         if last_only:
             x = x[:, -1:]

@@ -94,7 +94,6 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 96)
         num_key_value_heads = raw.get("num_key_value_heads", 8)
         n_group = raw.get("n_group", 1)
-        first_k_dense_replace = raw.get("first_k_dense_replace", 1)
         n_routed_experts = raw.get("num_local_experts", raw.get("n_routed_experts", 128))
         head_dim = raw.get("head_dim")
         sizes = dict(
@@ -132,7 +131,6 @@ class Config:
             problems.append("head_dim is missing; this code was compiled with it")
         problems.expect("attention_bias", raw.get("attention_bias", False), True)
         problems.expect("use_qk_norm", raw.get("use_qk_norm", False), True)
-        problems.expect("first_k_dense_replace", first_k_dense_replace, 3)
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
         problems.expect(
             "rope_parameters.rope_type",
@@ -148,7 +146,7 @@ class Config:
             **sizes,
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             topk_group=raw.get("topk_group", 1),
-            first_k_dense_replace=first_k_dense_replace,
+            first_k_dense_replace=raw.get("first_k_dense_replace", 1),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
             partial_rotary_factor=rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 0.5)),
             routed_scaling_factor=raw.get("routed_scaling_factor", 1.0),

@@ -99,6 +99,7 @@ class Config:
         q_lora_rank = raw.get("q_lora_rank", 768)
         n_group = raw.get("n_group", 1)
         num_key_value_heads = raw.get("num_key_value_heads", 20)
+        num_hidden_layers = 3
         n_routed_experts = raw.get("num_local_experts", raw.get("n_routed_experts", 64))
         qk_rope_head_dim = raw.get("head_dim", raw.get("qk_rope_head_dim", 64))
         mlp_layer_types = (
@@ -109,7 +110,7 @@ class Config:
             hidden_size=raw.get("hidden_size", 2048),
             intermediate_size=raw.get("intermediate_size", 10240),
             moe_intermediate_size=raw.get("moe_intermediate_size", 1536),
-            num_hidden_layers=3,
+            num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             n_shared_experts=raw.get("n_shared_experts", 1),
             n_routed_experts=n_routed_experts,
@@ -160,6 +161,10 @@ class Config:
                 "this code was compiled for `num_attention_heads // num_key_value_heads == 1`"
             )
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
+        if len(mlp_layer_types) != num_hidden_layers:
+            problems.append(
+                f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
+            )
         _refuse(problems)
         return cls(
             **sizes,

@@ -392,14 +392,13 @@ class Config:
                 "(qk_rope_head_dim + 1) // 2 is not (head_dim + 1) // 2: "
                 f"{((qk_rope_head_dim + 1) // 2, (head_dim + 1) // 2)!r}"
             )
+        if len(mlp_layer_types) != num_hidden_layers:
+            problems.append(
+                f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
+            )
         if num_hidden_layers != len(layer_types):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
-        if num_hidden_layers != len(mlp_layer_types):
-            problems.append(
-                f"the configuration class refuses mlp_layer_types={mlp_layer_types!r}, "
-                f"num_hidden_layers={num_hidden_layers!r}"
             )
         _refuse(problems)
         return cls(
@@ -463,8 +462,5 @@ def _refuse(problems: list[str]) -> None:
 
 CHECKPOINTS = {
     "nvidia/GLM-5-NVFP4": Config(),
-    "nvidia/GLM-5.1-NVFP4": Config(),
     "zai-org/GLM-5": Config(),
-    "zai-org/GLM-5-FP8": Config(),
-    "zai-org/GLM-5.1-FP8": Config(),
 }

@@ -80,7 +80,9 @@ class TopkRouter(nnx.Module):
         self.weight = nnx.Param(
             nnx.initializers.normal(0.02)(rngs.params(), (cfg.n_routed_experts, cfg.hidden_size), dtype)
         )
-        self.e_score_correction_bias = nnx.Variable(jnp.zeros((cfg.n_routed_experts,), dtype))
+        self.e_score_correction_bias = nnx.Variable(
+            jnp.zeros((cfg.n_routed_experts,), jnp.promote_types(dtype, jnp.float32))
+        )
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         router_logits = jnp.einsum(

@@ -11,9 +11,8 @@ Z index_n_heads, G moe_intermediate_size.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,91 +22,9 @@ from jax import Array
 from . import flax_generation, sharding, weights
 from .config import Config
 from .flax_experts import MoE
-from .flax_layers import (
-    MLP,
-    Embed,
-    LayerNorm,
-    Linear,
-    RMSNorm,
-    RotaryEmbedding,
-    apply_rotary_pos_emb_interleave,
-    apply_rotary_pos_emb_interleave2,
-    attend_additive,
-)
+from .flax_layers import MLP, Embed, Linear, RMSNorm, RotaryEmbedding, apply_rotary_pos_emb_interleave2, attend_additive
+from .flax_mixers import Cache, Indexer, State, additive, causal_mask, update
 from .flax_stack import run_layers, stack_kv, stack_layers
-
-
-def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array:
-    """What the tokens at `here` attend to, [B or 1, 1, T, S]."""
-    mask = slots <= here[:, None]  # [T, S]
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
-    return mask.reshape(-1, 1, *mask.shape[-2:])
-
-
-def additive(mask: Array, dtype: jnp.dtype) -> Array:
-    """What is added to the scores: 0 where `mask` attends, else the least number of the type."""
-    return jnp.where(mask, jnp.zeros((), dtype), jnp.finfo(dtype).min)
-
-
-class State(NamedTuple):
-    """What one layer keeps of the tokens seen so far."""
-
-    k: Array | None = None  # keys and values, each [B, K, S, H]
-    v: Array | None = None
-    indexer: Array | None = None  # the keys by which tokens are selected
-
-
-class Cache(NamedTuple):
-    """What the tokens seen so far left behind; slots from `length` on are free."""
-
-    kv: Any  # of each layer, stacked where the layers are
-    valid: Array  # [B, S], False where the batch is padded
-    count: Array  # [B], valid tokens so far
-    length: Array  # []
-
-
-def update(kv: State, k: Array, v: Array, start: Array | int) -> State:
-    """The keys and values of all tokens, with those of the new ones written from slot `start` on."""
-    write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=2)
-    return kv._replace(k=write(kv.k, k.astype(kv.k.dtype)), v=write(kv.v, v.astype(kv.v.dtype)))
-
-
-class Indexer(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.index_n_heads = cfg.index_n_heads
-        self.index_head_dim = cfg.index_head_dim
-        self.qk_rope_head_dim = cfg.qk_rope_head_dim
-        self.head_dim = cfg.head_dim
-        self.index_topk = cfg.index_topk
-        self.wq_b = Linear(cfg.q_lora_rank, cfg.index_n_heads * cfg.index_head_dim, dtype=dtype, rngs=rngs)
-        self.wk = Linear(cfg.hidden_size, cfg.index_head_dim, dtype=dtype, rngs=rngs)
-        self.k_norm = LayerNorm(cfg.index_head_dim, eps=1e-06, dtype=dtype)
-        self.weights_proj = Linear(cfg.hidden_size, cfg.index_n_heads, dtype=dtype, rngs=rngs)
-
-    def __call__(
-        self, x: Array, q_resid: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
-        B, T = x.shape[:2]
-        S = mask.shape[2]
-        q_rot, q_pass = jnp.split(
-            self.wq_b(q_resid).reshape(B, T, self.index_n_heads, self.index_head_dim), (self.qk_rope_head_dim,), axis=-1
-        )
-        k = self.k_norm(self.wk(x))[:, :, None]  # [B, T, 1, Y]
-        k_rot, k_pass = jnp.split(k, (self.qk_rope_head_dim,), axis=-1)
-        q_rot, k_rot = apply_rotary_pos_emb_interleave(q_rot, k_rot, cos, sin, self.head_dim)
-        k = jnp.concatenate((k_rot, k_pass), axis=-1).squeeze(2)
-        if kv is not None:
-            kv = kv._replace(
-                indexer=jax.lax.dynamic_update_slice_in_dim(kv.indexer, k.astype(kv.indexer.dtype), start, axis=1)
-            )
-            k = kv.indexer
-        scores = jnp.concatenate((q_rot, q_pass), axis=-1).astype(jnp.float32)
-        scores = scores @ k.swapaxes(1, 2).astype(jnp.float32)[:, None] * self.index_head_dim**-0.5
-        weights = self.weights_proj(x).astype(jnp.float32) * self.index_n_heads**-0.5
-        index_scores = (weights[:, :, None] @ jax.nn.relu(scores)).squeeze(2)
-        _, h = jax.lax.top_k(index_scores + mask, min(self.index_topk, S))
-        return h.astype(jnp.int32), kv
 
 
 class Attention(nnx.Module):
@@ -210,7 +127,7 @@ class Decoder(nnx.Module):
 
 
 class Model(nnx.Module):
-    """`scan_layers` stacks the parameters of the layers and compiles one layer instead of all, as training wants."""
+    """`scan_layers` stacks the parameters of equal layers and compiles one cycle of them, as training wants."""
 
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
@@ -241,7 +158,10 @@ class Model(nnx.Module):
         return model
 
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
         positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
@@ -249,7 +169,7 @@ class Model(nnx.Module):
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
         cfg, dtype = self.cfg, self.model.embed_tokens.embedding[...].dtype
         kv: Any = [
             State(
@@ -275,7 +195,12 @@ class Model(nnx.Module):
     def step(
         self, ids: Array, cache: Cache, *, attention_mask: Array | None = None, last_only: bool = False
     ) -> tuple[Array, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]

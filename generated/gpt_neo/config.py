@@ -89,9 +89,7 @@ class Config:
         problems.expect("activation_function", raw.get("activation_function", "gelu_new"), "gelu_new")
         problems.expect("is_causal", raw.get("is_causal", True), True)
         if len(attention_layers) != num_layers:
-            problems.append(
-                f"the configuration class refuses attention_layers={attention_layers!r}, num_layers={num_layers!r}"
-            )
+            problems.append(f"len(attention_layers) is not num_layers: {(len(attention_layers), num_layers)!r}")
         _refuse(problems)
         return cls(
             **sizes,

@@ -73,7 +73,6 @@ class Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
         hidden_size = raw.get("hidden_size", 2560)
-        num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
         partial_rotary_factor = (
             (
@@ -91,7 +90,7 @@ class Config:
         sizes = dict(
             vocab_size=raw.get("vocab_size", 32000),
             hidden_size=hidden_size,
-            num_hidden_layers=num_hidden_layers,
+            num_hidden_layers=raw.get("num_hidden_layers", 32),
             num_attention_heads=num_attention_heads,
             intermediate_multiple_size=raw.get("intermediate_multiple_size", 4),
         )
@@ -105,7 +104,6 @@ class Config:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
-        problems.expect("num_hidden_layers", num_hidden_layers, 2)
         problems.expect("hidden_act", raw.get("hidden_act", "gelu"), "gelu")
         problems.expect(
             "rope_parameters.rope_type",

@@ -227,10 +227,8 @@ class Config:
                 f"rope_theta={rope_theta!r}"
             )
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if (
             (
                 raw.get("rope_scaling")
@@ -370,5 +368,5 @@ def _refuse(problems: list[str]) -> None:
 
 
 CHECKPOINTS = {
-    "openai/gpt-oss-20b": Config(),
+    "openai/gpt-oss-20b": Config(),  # quantised: its sizes, whose tensors are refused
 }

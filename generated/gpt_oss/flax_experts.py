@@ -68,17 +68,13 @@ class Experts(nnx.Module):
                 rngs.params(), (cfg.num_local_experts, cfg.hidden_size, 2 * cfg.intermediate_size), dtype
             )
         )
-        self.gate_up_proj_bias = nnx.Param(
-            nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_local_experts, 2 * cfg.intermediate_size), dtype)
-        )
+        self.gate_up_proj_bias = nnx.Param(jnp.zeros((cfg.num_local_experts, 2 * cfg.intermediate_size), dtype))
         self.down_proj = nnx.Param(
             nnx.initializers.normal(0.02)(
                 rngs.params(), (cfg.num_local_experts, cfg.intermediate_size, cfg.hidden_size), dtype
             )
         )
-        self.down_proj_bias = nnx.Param(
-            nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_local_experts, cfg.hidden_size), dtype)
-        )
+        self.down_proj_bias = nnx.Param(jnp.zeros((cfg.num_local_experts, cfg.hidden_size), dtype))
 
     def __call__(self, x: Array, router_indices: Array, routing_weights: Array) -> Array:
         experts = router_indices.reshape(-1)

@@ -16,17 +16,16 @@ def attend_with_sinks(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scal
 
     The mask is True where a token attends; None is causal.
     """
-    groups = q.shape[1] // k.shape[1]
-    k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-    scores = q @ k.mT * scale
+    B, N, T, H = q.shape
+    K, S = k.shape[1:3]
+    scores = (q.reshape(B, K, -1, H) @ k.mT).view(B, N, T, S) * scale  # the queries of one key/value head side by side
     if mask is None:
-        T, S = scores.shape[2:]
         mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
     scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    column = sinks[:, None, None].to(scores.dtype).expand(*scores.shape[:3], 1)
+    column = sinks[:, None, None].to(scores.dtype).expand(B, N, T, 1)
     wide = torch.promote_types(q.dtype, torch.float32)
-    weights = torch.cat((scores, column), dim=-1).softmax(-1, dtype=wide)[..., :-1]
-    return weights.to(q.dtype) @ v
+    weights = torch.cat((scores, column), dim=-1).softmax(-1, dtype=wide)[..., :-1].to(q.dtype)
+    return (weights.reshape(B, K, -1, S) @ v).view(B, N, T, -1)
 
 
 def inv_freq(cfg: Config) -> Tensor:

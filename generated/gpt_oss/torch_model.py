@@ -10,6 +10,7 @@ N num_attention_heads, E num_local_experts, F intermediate_size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,7 +70,7 @@ class Attention(nn.Module):
         super().__init__()
         self.head_dim = cfg.head_dim
         self.layer = layer
-        self.sinks = nn.Parameter(torch.ones(cfg.num_attention_heads))
+        self.sinks = nn.Parameter(torch.normal(0.0, 0.02, (cfg.num_attention_heads,)))
         self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim)
         self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim)
         self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim)
@@ -110,11 +111,11 @@ class Decoder(nn.Module):
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(
-        self, ids: Tensor, positions: Tensor, window_mask: Tensor | None, mask: Tensor | None, cache: Cache | None
+        self, ids: Tensor, positions: Tensor, sliding_mask: Tensor | None, full_mask: Tensor | None, cache: Cache | None
     ) -> Tensor:
         x = self.embed_tokens(ids)
         cos, sin = self.rotary_emb(positions, x.dtype)
-        mask_by_kind = {"sliding_attention": window_mask, "full_attention": mask}
+        mask_by_kind = {"sliding_attention": sliding_mask, "full_attention": full_mask}
         for layer in self.layers:
             x = layer(x, mask_by_kind[layer.kind], cos, sin, cache)
         return self.norm(x)
@@ -141,18 +142,31 @@ class Model(nn.Module):
         weights.load_torch(model, root, dtype, device)
         return model.to(device)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Model:
+        """Casts and moves the parameters; tables that follow from the configuration are only moved."""
+        tables = {id(table) for table in self.buffers()}
+        return super()._apply(lambda x: x.to(fn(x).device) if id(x) in tables else fn(x), recurse)
+
     def forward(self, ids: Tensor, *, attention_mask: Tensor | None = None, last_only: bool = False) -> Tensor:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         return self._logits(ids, None if attention_mask is None else attention_mask.bool(), None, last_only)
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond is refused."""
         return Cache(torch.ones(batch_size, max_length, dtype=torch.bool, device=self.model.embed_tokens.weight.device))
 
     def step(
         self, ids: Tensor, cache: Cache, *, attention_mask: Tensor | None = None, last_only: bool = False
     ) -> tuple[Tensor, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if cache.length + ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         logits = self._logits(ids, cache.mark(ids.shape[1], attention_mask), cache, last_only)
         cache.length += ids.shape[1]
         return logits, cache
@@ -165,20 +179,9 @@ class Model(nn.Module):
         slots = torch.arange(start + ids.shape[1], device=ids.device)
         order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
         positions = order[:, start:]  # [B, T]
-        mask = causal_mask(slots, start, seen)
-        window_mask = causal_mask(slots, start, seen, window=self.cfg.sliding_window)
-        return self._run(ids, positions, mask, window_mask, cache, last_only)
-
-    def _run(
-        self,
-        ids: Tensor,
-        positions: Tensor,
-        mask: Tensor | None,
-        window_mask: Tensor | None,
-        cache: Cache | None,
-        last_only: bool,
-    ) -> Tensor:
-        x = self.model(ids, positions, window_mask, mask, cache)
+        sliding_mask = causal_mask(slots, start, seen, window=self.cfg.sliding_window)
+        full_mask = causal_mask(slots, start, seen)
+        x = self.model(ids, positions, sliding_mask, full_mask, cache)
         if last_only:
             x = x[:, -1:]
         return self.lm_head(x)

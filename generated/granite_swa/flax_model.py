@@ -86,13 +86,14 @@ def attend_with_sinks(q: Array, k: Array, v: Array, mask: Array | None, scale: f
     """
     B, N, T, H = q.shape
     K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
     grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
+    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k) * scale
     mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    column = jnp.broadcast_to(sinks.astype(wide).reshape(K, N // K, 1, 1), (B, K, N // K, T, 1))
-    weights = jax.nn.softmax(jnp.concatenate((scores, column), axis=-1), axis=-1)[..., :-1].astype(v.dtype)
+    scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+    column = jnp.broadcast_to(sinks.astype(scores.dtype).reshape(K, N // K, 1, 1), (B, K, N // K, T, 1))
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+    every = jnp.concatenate((scores, column), axis=-1).astype(wide)
+    weights = jax.nn.softmax(every, axis=-1)[..., :-1].astype(v.dtype)
     return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
 
 
@@ -125,7 +126,7 @@ class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.attention_multiplier = cfg.attention_multiplier
-        self.sinks = nnx.Param(jnp.ones((cfg.num_attention_heads,), dtype))
+        self.sinks = nnx.Param(jnp.zeros((cfg.num_attention_heads,), dtype))
         self.q_proj = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
         self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
@@ -187,11 +188,17 @@ class Decoder(nnx.Module):
         self.rotary_embs = nnx.List(RotaryEmbedding(cfg) for layer in range(1))
 
     def __call__(
-        self, ids: Array, positions: Array, mask: Array | None, window_mask: Array | None, kv: Any, start: Array | int
+        self,
+        ids: Array,
+        positions: Array,
+        full_mask: Array | None,
+        sliding_mask: Array | None,
+        kv: Any,
+        start: Array | int,
     ) -> tuple[Array, Any]:
         x = self.embed_tokens(ids) * self.embedding_multiplier
         cos, sin = self.rotary_embs[0](positions, x.dtype)
-        mask_by_kind = {"full_attention": mask, "sliding_attention": window_mask}
+        mask_by_kind = {"full_attention": full_mask, "sliding_attention": sliding_mask}
         x, kv = run_layers(
             self.layers, lambda layer, x, kv: layer(x, mask_by_kind[layer.kind], cos, sin, kv, start), x, kv
         )
@@ -199,7 +206,7 @@ class Decoder(nnx.Module):
 
 
 class Model(nnx.Module):
-    """`scan_layers` stacks the parameters of the layers and compiles one layer instead of all, as training wants."""
+    """`scan_layers` stacks the parameters of equal layers and compiles one cycle of them, as training wants."""
 
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
@@ -230,16 +237,19 @@ class Model(nnx.Module):
         return model
 
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
         positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        mask = causal_mask(here, here, valid)
-        window_mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
-        return self._run(ids, positions, mask, window_mask, None, 0, last_only)[0]
+        full_mask = causal_mask(here, here, valid)
+        sliding_mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
+        return self._run(ids, positions, full_mask, sliding_mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
         cfg, dtype = self.cfg, self.model.embed_tokens.embedding[...].dtype
         layers = range(cfg.num_hidden_layers)
         shape = (batch_size, cfg.num_key_value_heads, max_length, cfg.head_dim)
@@ -251,16 +261,21 @@ class Model(nnx.Module):
     def step(
         self, ids: Array, cache: Cache, *, attention_mask: Array | None = None, last_only: bool = False
     ) -> tuple[Array, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
         positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
-        mask = causal_mask(here, slots, valid)
-        window_mask = causal_mask(here, slots, valid, window=self.cfg.sliding_window)
+        full_mask = causal_mask(here, slots, valid)
+        sliding_mask = causal_mask(here, slots, valid, window=self.cfg.sliding_window)
         cache = cache._replace(valid=valid, count=seen[:, -1])
-        logits, kv = self._run(ids, positions, mask, window_mask, cache.kv, cache.length, last_only)
+        logits, kv = self._run(ids, positions, full_mask, sliding_mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
 
     generate = flax_generation.generate
@@ -269,13 +284,13 @@ class Model(nnx.Module):
         self,
         ids: Array,
         positions: Array,
-        mask: Array | None,
-        window_mask: Array | None,
+        full_mask: Array | None,
+        sliding_mask: Array | None,
         kv: Any,
         start: Array | int,
         last_only: bool,
     ) -> tuple[Array, Any]:
-        x, kv = self.model(ids, positions, mask, window_mask, kv, start)
+        x, kv = self.model(ids, positions, full_mask, sliding_mask, kv, start)
         if last_only:
             x = x[:, -1:]
         return self.lm_head(x) / self.cfg.logits_scaling, kv

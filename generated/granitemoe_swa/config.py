@@ -188,10 +188,8 @@ class Config:
                 f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[0]` being 10000.0"
             )
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         _refuse(problems)
         return cls(
             **sizes,

@@ -265,10 +265,8 @@ class Config:
                 f"mamba_d_head={mamba_d_head!r}, mamba_expand={mamba_expand!r}, "
                 f"mamba_n_groups={mamba_n_groups!r}, mamba_n_heads={mamba_n_heads!r}"
             )
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         _refuse(problems)
         return cls(
             **sizes,

@@ -40,8 +40,12 @@ class Experts(nn.Module):
         super().__init__()
         self.num_experts = cfg.num_experts
         self.moe_topk = cfg.moe_topk
-        self.gate_up_proj = nn.Parameter(torch.empty(cfg.num_experts, 2 * cfg.intermediate_size, cfg.hidden_size))
-        self.down_proj = nn.Parameter(torch.empty(cfg.num_experts, cfg.hidden_size, cfg.intermediate_size))
+        self.gate_up_proj = nn.Parameter(
+            torch.normal(0.0, 0.02, (cfg.num_experts, 2 * cfg.intermediate_size, cfg.hidden_size))
+        )
+        self.down_proj = nn.Parameter(
+            torch.normal(0.0, 0.02, (cfg.num_experts, cfg.hidden_size, cfg.intermediate_size))
+        )
 
     def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         experts = top_k_index.reshape(-1)

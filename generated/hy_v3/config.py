@@ -86,6 +86,7 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 64)
         num_key_value_heads = raw.get("num_key_value_heads", 8)
         head_dim = raw.get("head_dim", 128)
+        num_hidden_layers = 3
         mlp_layer_types = (
             ["dense", "sparse", "sparse"] if raw.get("mlp_layer_types") is None else raw["mlp_layer_types"]
         )
@@ -93,7 +94,7 @@ class Config:
             vocab_size=raw.get("vocab_size", 120832),
             hidden_size=raw.get("hidden_size", 4096),
             intermediate_size=raw.get("intermediate_size", 13312),
-            num_hidden_layers=3,
+            num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
@@ -129,6 +130,10 @@ class Config:
         )
         problems.expect("is_causal", raw.get("is_causal", True), True)
         problems.expect("enable_moe_fp32_combine", raw.get("enable_moe_fp32_combine", True), True)
+        if len(mlp_layer_types) != num_hidden_layers:
+            problems.append(
+                f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
+            )
         _refuse(problems)
         return cls(
             **sizes,

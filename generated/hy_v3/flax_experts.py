@@ -87,7 +87,9 @@ class Experts(nnx.Module):
 class MoE(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
-        self.e_score_correction_bias = nnx.Variable(jnp.zeros((cfg.num_experts,), dtype))
+        self.e_score_correction_bias = nnx.Variable(
+            jnp.zeros((cfg.num_experts,), jnp.promote_types(dtype, jnp.float32))
+        )
         self.gate = TopKRouter(cfg, dtype=dtype, rngs=rngs)
         self.experts = Experts(cfg, dtype=dtype, rngs=rngs)
         self.shared_experts = MLP(cfg, cfg.moe_intermediate_size * cfg.num_shared_experts, dtype=dtype, rngs=rngs)

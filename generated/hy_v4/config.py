@@ -41,6 +41,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "hc_mult": (int,),
     "hc_magnitude": (float, int),
     "hc_eps": (float, int),
+    "learnable_sink_init": (float, int),
     "swiglu_limit": (float, int),
     "rope_parameters": (dict, type(None)),
     "rope_parameters.rope_theta": (float, int),
@@ -84,6 +85,7 @@ class Config:
     routed_scaling_factor: float = 2.827
     hc_magnitude: float = 2.0
     hc_eps: float = 1e-06
+    learnable_sink_init: float = 0.0
     swiglu_limit: float = 1.5
     rope_theta: float = 10000.0
     mlp_layer_types: tuple[str, ...] = ("dense", "sparse", "sparse")
@@ -193,15 +195,19 @@ class Config:
                 "qk_rope_head_dim is not (head_dim + 1) // 2 + (head_dim + 1) // 2: "
                 f"{(qk_rope_head_dim, (head_dim + 1) // 2 + (head_dim + 1) // 2)!r}"
             )
+        if len(indexer_types) != num_hidden_layers:
+            problems.append(f"len(indexer_types) is not num_hidden_layers: {(len(indexer_types), num_hidden_layers)!r}")
+        if len(mlp_layer_types) != num_hidden_layers:
+            problems.append(
+                f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
+            )
         if num_hidden_layers != len(layer_types):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
-        if num_hidden_layers != len(mlp_layer_types):
-            problems.append(
-                f"the configuration class refuses mlp_layer_types={mlp_layer_types!r}, "
-                f"num_hidden_layers={num_hidden_layers!r}"
-            )
+        problems.expect_each(
+            "layers", zip(mlp_layer_types, indexer_types), ("dense", "full"), ("sparse", "full"), ("sparse", "shared")
+        )
         _refuse(problems)
         return cls(
             **sizes,
@@ -211,6 +217,7 @@ class Config:
             routed_scaling_factor=raw.get("routed_scaling_factor", 2.827),
             hc_magnitude=raw.get("hc_magnitude", 2.0),
             hc_eps=raw.get("hc_eps", 1e-06),
+            learnable_sink_init=raw.get("learnable_sink_init", 0.0),
             swiglu_limit=raw.get("swiglu_limit", 10.0),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             mlp_layer_types=tuple(mlp_layer_types),

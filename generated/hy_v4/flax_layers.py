@@ -66,7 +66,7 @@ def eager_attention_forward(q: Array, k: Array, v: Array, mask: Array, sinks: Ar
     )
     h, _ = (combined_logits.max(axis=-1, keepdims=True), combined_logits.argmax(axis=-1, keepdims=True))
     scores = jax.nn.softmax(combined_logits - h, axis=-1)[..., :-1]
-    return (scores @ v).swapaxes(1, 2)
+    return (scores.astype(q.dtype) @ v).swapaxes(1, 2)
 
 
 def hyv4_unweighted_rms_norm(x: Array, rms_norm_eps) -> Array:
@@ -111,10 +111,16 @@ class HyperConnection(nnx.Module):
         self.hc_eps = cfg.hc_eps
         self.hc_magnitude = cfg.hc_magnitude
         self.fn = nnx.Param(
-            nnx.initializers.normal(0.02)(rngs.params(), (2 * cfg.hc_mult, cfg.hc_mult * cfg.hidden_size), dtype)
+            nnx.initializers.normal(0.02)(
+                rngs.params(), (2 * cfg.hc_mult, cfg.hc_mult * cfg.hidden_size), jnp.promote_types(dtype, jnp.float32)
+            )
         )
-        self.base = nnx.Param(jnp.ones((2 * cfg.hc_mult,), dtype))
-        self.scale = nnx.Param(jnp.ones((2,), dtype))
+        self.base = nnx.Param(
+            nnx.initializers.normal(0.02)(rngs.params(), (2 * cfg.hc_mult,), jnp.promote_types(dtype, jnp.float32))
+        )
+        self.scale = nnx.Param(
+            nnx.initializers.normal(0.02)(rngs.params(), (2,), jnp.promote_types(dtype, jnp.float32))
+        )
 
     def __call__(self, hidden_streams: Array) -> tuple[Array, Array]:
         B, T = hidden_streams.shape[:2]
@@ -128,7 +134,7 @@ class HyperConnection(nnx.Module):
         pre = jax.nn.sigmoid((pre_logits * pre_scale).astype(jnp.float32) + pre_b) + self.hc_eps
         post = self.hc_magnitude * jax.nn.sigmoid((post_logits * post_scale).astype(jnp.float32) + post_b)
         out = (pre[..., None] * hidden_streams).sum(axis=2)
-        return post + self.hc_eps, out.astype(pre_scale.dtype)
+        return post + self.hc_eps, out.astype(hidden_streams.dtype)
 
 
 class HyperHead(nnx.Module):
@@ -136,10 +142,16 @@ class HyperHead(nnx.Module):
         self.rms_norm_eps = cfg.rms_norm_eps
         self.hc_eps = cfg.hc_eps
         self.hc_fn = nnx.Param(
-            nnx.initializers.normal(0.02)(rngs.params(), (cfg.hc_mult, cfg.hc_mult * cfg.hidden_size), dtype)
+            nnx.initializers.normal(0.02)(
+                rngs.params(), (cfg.hc_mult, cfg.hc_mult * cfg.hidden_size), jnp.promote_types(dtype, jnp.float32)
+            )
         )
-        self.hc_base = nnx.Param(jnp.ones((cfg.hc_mult,), dtype))
-        self.hc_scale = nnx.Param(jnp.ones((1,), dtype))
+        self.hc_base = nnx.Param(
+            nnx.initializers.normal(0.02)(rngs.params(), (cfg.hc_mult,), jnp.promote_types(dtype, jnp.float32))
+        )
+        self.hc_scale = nnx.Param(
+            nnx.initializers.normal(0.02)(rngs.params(), (1,), jnp.promote_types(dtype, jnp.float32))
+        )
 
     def __call__(self, x: Array) -> Array:
         B, T = x.shape[:2]

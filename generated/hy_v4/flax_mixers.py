@@ -72,8 +72,8 @@ class Indexer(nnx.Module):
             (self.index_head_dim - self.qk_rope_head_dim,),
             axis=-1,
         )
-        k = self.k_norm(self.wk(x))[:, :, None]  # [B, T, 1, Y]
-        k_pass, k_rot = jnp.split(k, (self.index_head_dim - self.qk_rope_head_dim,), axis=-1)
+        k = self.k_norm(self.wk(x).astype(jnp.promote_types(q_pass.dtype, jnp.float32))).astype(q_pass.dtype)
+        k_pass, k_rot = jnp.split(k[:, :, None], (self.index_head_dim - self.qk_rope_head_dim,), axis=-1)
         cos = cos[:, :, None]
         sin = sin[:, :, None]
         q_rot = apply_rope_full(q_rot, cos, sin)
@@ -86,8 +86,9 @@ class Indexer(nnx.Module):
             k = kv.indexer
         scores = jnp.concatenate((q_pass, q_rot), axis=-1).astype(jnp.float32)
         scores = scores @ k.swapaxes(1, 2).astype(jnp.float32)[:, None]
-        weights = self.weights_proj(x).astype(jnp.float32) * self.index_n_heads**-0.5 * self.index_head_dim**-0.5
-        index_scores = (weights[:, :, None] @ jax.nn.relu(scores)).squeeze(2)
+        weights = self.weights_proj(x.astype(jnp.promote_types(k.dtype, jnp.float32))).astype(jnp.float32)
+        index_scores = (weights * self.index_n_heads**-0.5 * self.index_head_dim**-0.5)[:, :, None]  # [B, T, 1, Z]
+        index_scores = (index_scores @ jax.nn.relu(scores)).squeeze(2)
         _, h = jax.lax.top_k(index_scores + mask, min(self.index_topk, S))
         return h.astype(jnp.int32), kv
 
@@ -98,7 +99,9 @@ class SharedAttention(nnx.Module):
         self.qk_nope_head_dim = cfg.qk_nope_head_dim
         self.qk_rope_head_dim = cfg.qk_rope_head_dim
         self.kv_lora_rank = cfg.kv_lora_rank
-        self.sinks = nnx.Param(jnp.ones((cfg.num_attention_heads,), dtype))
+        self.sinks = nnx.Param(
+            jnp.full((cfg.num_attention_heads,), cfg.learnable_sink_init, jnp.promote_types(dtype, jnp.float32))
+        )
         self.q_a_proj = Linear(cfg.hidden_size, cfg.q_lora_rank, dtype=dtype, rngs=rngs)
         self.q_a_layernorm = RMSNorm(cfg.q_lora_rank, 1e-06, dtype=dtype)
         self.q_b_proj = Linear(

@@ -27,7 +27,7 @@ def eager_attention_forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, sinks
     combined_logits = torch.cat((scores + mask, sinks.reshape(1, -1, 1, 1).expand(B, sinks.shape[0], T, 1)), dim=-1)
     h, _ = combined_logits.max(dim=-1, keepdim=True)
     scores = F.softmax(combined_logits - h, dim=-1)[..., :-1]
-    return (scores @ v).transpose(1, 2)
+    return (scores.to(q.dtype) @ v).transpose(1, 2)
 
 
 def hyv4_unweighted_rms_norm(x: Tensor, rms_norm_eps) -> Tensor:
@@ -74,9 +74,9 @@ class HyperConnection(nn.Module):
         self.hc_mult = cfg.hc_mult
         self.hc_eps = cfg.hc_eps
         self.hc_magnitude = cfg.hc_magnitude
-        self.fn = nn.Parameter(torch.empty(2 * cfg.hc_mult, cfg.hc_mult * cfg.hidden_size))
-        self.base = nn.Parameter(torch.ones(2 * cfg.hc_mult))
-        self.scale = nn.Parameter(torch.ones(2))
+        self.fn = nn.Parameter(torch.normal(0.0, 0.02, (2 * cfg.hc_mult, cfg.hc_mult * cfg.hidden_size)))
+        self.base = nn.Parameter(torch.normal(0.0, 0.02, (2 * cfg.hc_mult,)))
+        self.scale = nn.Parameter(torch.normal(0.0, 0.02, (2,)))
 
     def forward(self, hidden_streams: Tensor) -> tuple[Tensor, Tensor]:
         B, T = hidden_streams.shape[:2]
@@ -88,7 +88,7 @@ class HyperConnection(nn.Module):
         pre = torch.sigmoid(pre_logits * pre_scale + pre_b) + self.hc_eps
         post = self.hc_magnitude * torch.sigmoid(post_logits * post_scale + post_b) + self.hc_eps
         out = (pre[..., None] * hidden_streams).sum(dim=2)
-        return post, out.to(pre_scale.dtype)
+        return post, out.to(hidden_streams.dtype)
 
 
 class HyperHead(nn.Module):
@@ -96,9 +96,9 @@ class HyperHead(nn.Module):
         super().__init__()
         self.rms_norm_eps = cfg.rms_norm_eps
         self.hc_eps = cfg.hc_eps
-        self.hc_fn = nn.Parameter(torch.empty(cfg.hc_mult, cfg.hc_mult * cfg.hidden_size))
-        self.hc_base = nn.Parameter(torch.ones(cfg.hc_mult))
-        self.hc_scale = nn.Parameter(torch.ones(1))
+        self.hc_fn = nn.Parameter(torch.normal(0.0, 0.02, (cfg.hc_mult, cfg.hc_mult * cfg.hidden_size)))
+        self.hc_base = nn.Parameter(torch.normal(0.0, 0.02, (cfg.hc_mult,)))
+        self.hc_scale = nn.Parameter(torch.normal(0.0, 0.02, (1,)))
 
     def forward(self, x: Tensor) -> Tensor:
         B, T = x.shape[:2]

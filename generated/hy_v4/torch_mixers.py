@@ -85,8 +85,10 @@ class Indexer(nn.Module):
             .reshape(B, T, self.index_n_heads, self.index_head_dim)
             .split((self.index_head_dim - self.qk_rope_head_dim, self.qk_rope_head_dim), dim=-1)
         )
-        k = self.k_norm(self.wk(x))[:, :, None]  # [B, T, 1, Y]
-        k_pass, k_rot = k.split((self.index_head_dim - self.qk_rope_head_dim, self.qk_rope_head_dim), dim=-1)
+        k = self.k_norm(self.wk(x).to(torch.promote_types(q_pass.dtype, torch.float32))).to(q_pass.dtype)
+        k_pass, k_rot = k[:, :, None].split(
+            (self.index_head_dim - self.qk_rope_head_dim, self.qk_rope_head_dim), dim=-1
+        )
         cos = cos[:, :, None]
         sin = sin[:, :, None]
         q_rot = apply_rope_full(q_rot, cos, sin)
@@ -96,8 +98,10 @@ class Indexer(nn.Module):
             k = cache.append(cache.indexer[self.layer], k)
         scores = torch.cat((q_pass, q_rot), dim=-1).float()
         scores = scores @ k.transpose(1, 2).float()[:, None]
-        weights = self.weights_proj(x).float() * self.index_n_heads**-0.5 * self.index_head_dim**-0.5
-        index_scores = (weights[:, :, None] @ F.relu(scores)).squeeze(2)
+        weights = (
+            self.weights_proj(x.to(torch.promote_types(k.dtype, torch.float32))).float() * self.index_n_heads**-0.5
+        )
+        index_scores = ((weights * self.index_head_dim**-0.5)[:, :, None] @ F.relu(scores)).squeeze(2)
         _, h = (index_scores + mask).topk(min(self.index_topk, S))
         return h.int()
 
@@ -110,7 +114,7 @@ class SharedAttention(nn.Module):
         self.qk_rope_head_dim = cfg.qk_rope_head_dim
         self.kv_lora_rank = cfg.kv_lora_rank
         self.layer = layer
-        self.sinks = nn.Parameter(torch.ones(cfg.num_attention_heads))
+        self.sinks = nn.Parameter(torch.full((cfg.num_attention_heads,), cfg.learnable_sink_init))
         self.q_a_proj = nn.Linear(cfg.hidden_size, cfg.q_lora_rank, bias=False)
         self.q_a_layernorm = RMSNorm(cfg.q_lora_rank, 1e-06)
         self.q_b_proj = nn.Linear(

@@ -150,17 +150,24 @@ class Config:
                 f"swa_num_key_value_heads={swa_num_key_value_heads!r}; "
                 "this code was compiled for `swa_num_attention_heads // swa_num_key_value_heads != 1`"
             )
-        problems.expect("n_layers_per_attn_res_block", raw.get("n_layers_per_attn_res_block", 6), 2)
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
                 f"num_attention_heads={num_attention_heads!r}, "
                 f"num_key_value_heads={num_key_value_heads!r}; "
                 "this code was compiled for `num_attention_heads // num_key_value_heads != 1`"
             )
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        problems.expect_each(
+            "layers",
+            [
+                (layer_types[layer], layer > 0, layer % raw.get("n_layers_per_attn_res_block", 6) == 0)
+                for layer in range(num_hidden_layers)
+            ],
+            ("hybrid_sliding", False, True),
+            ("hybrid", True, False),
+            ("hybrid_sliding", True, True),
+        )
         _refuse(problems)
         return cls(
             **sizes,

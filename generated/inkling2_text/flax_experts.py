@@ -99,9 +99,13 @@ class TopKRouter(nnx.Module):
         self.num_experts_per_tok = cfg.num_experts_per_tok
         self.route_scale = cfg.route_scale
         self.weight = nnx.Param(
-            nnx.initializers.normal(0.02)(rngs.params(), (cfg.n_routed_experts, cfg.hidden_size), dtype)
+            nnx.initializers.normal(0.02)(
+                rngs.params(), (cfg.n_routed_experts, cfg.hidden_size), jnp.promote_types(dtype, jnp.float32)
+            )
         )
-        self.e_score_correction_bias = nnx.Variable(jnp.zeros((cfg.n_routed_experts,), dtype))
+        self.e_score_correction_bias = nnx.Variable(
+            jnp.zeros((cfg.n_routed_experts,), jnp.promote_types(dtype, jnp.float32))
+        )
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         scores = jax.nn.sigmoid(jnp.einsum("...D,FD->...F", x.astype(jnp.float32), self.weight[...]))

@@ -225,7 +225,7 @@ class NormedEmbedding(nnx.Module):
 class BlockAttentionResidual(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype):
         self.hidden_size = cfg.hidden_size
-        self.query = nnx.Param(jnp.ones((cfg.hidden_size,), dtype))
+        self.query = nnx.Param(jnp.zeros((cfg.hidden_size,), jnp.promote_types(dtype, jnp.float32)))
 
     def __call__(self, block_states: Array, partial_block_states: Array) -> Array:
         B, T = block_states.shape[:2]
@@ -260,9 +260,9 @@ class RelativeLogits(nnx.Module):
 
 
 class ScaledL2Clip(nnx.Module):
-    def __init__(self, rows: int, columns: int, qk_l2_clip_threshold: float, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, rows: int, columns: int, qk_l2_clip_threshold: float, *, dtype: jnp.dtype):
         self.qk_l2_clip_threshold = qk_l2_clip_threshold
-        self.scale = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (rows, columns), dtype))
+        self.scale = nnx.Param(jnp.ones((rows, columns), dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.float32) * self.scale[...].astype(jnp.float32)
@@ -273,7 +273,9 @@ class ScaledL2Clip(nnx.Module):
 class BlockAttentionResidual2(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
-        self.query = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (3, cfg.hidden_size), dtype))
+        self.query = nnx.Param(
+            nnx.initializers.normal(0.02)(rngs.params(), (3, cfg.hidden_size), jnp.promote_types(dtype, jnp.float32))
+        )
 
     def __call__(self, block_states: Array, partial_block_states: Array) -> tuple[Array, Array, Array]:
         B, T = block_states.shape[:2]

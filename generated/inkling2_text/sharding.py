@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .config import Config
-from .weights import flax_place, rows
+from .weights import flax_place, rows, sizes
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh, PartitionSpec
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 RULES: dict[str, str | None] = {
     "1": None,  # one
-    "V": "tp",  # vocab_size
-    "D": "fsdp",  # hidden_size
-    "E": "ep",  # n_routed_experts
-    "N": "tp",  # num_attention_heads
+    "V": None,  # vocab_size
+    "D": None,  # hidden_size
+    "E": "tp",  # n_routed_experts
+    "N": None,  # num_attention_heads
     "H": None,  # head_dim
     "M": None,  # swa_num_attention_heads * swa_head_dim
     "I": None,  # swa_num_key_value_heads * swa_head_dim
     "J": None,  # swa_num_attention_heads * d_rel
-    "C": "tp",  # conv_kernel_size
+    "C": None,  # conv_kernel_size
     "R": None,  # d_rel
     "W": None,  # sliding_window_size
     "X": None,  # swa_num_attention_heads
@@ -33,11 +33,11 @@ RULES: dict[str, str | None] = {
     "Z": None,  # 2 * moe_intermediate_size
     "U": None,  # moe_intermediate_size
     "G": None,  # 3
-    "Q": "tp",  # num_attention_heads * head_dim
+    "Q": None,  # num_attention_heads * head_dim
     "A": None,  # num_key_value_heads * head_dim
     "O": None,  # num_attention_heads * d_rel
     "P": None,  # num_key_value_heads * conv_kernel_size
-    "F": "tp",  # rel_extent
+    "F": None,  # rel_extent
 }
 
 
@@ -60,7 +60,10 @@ def partition_specs(
 def placement(
     cfg: Config, mesh: Mesh | None, rules: dict[str, str | None] = RULES, *, scan_layers: bool = False
 ) -> Callable[[str, Any], Any]:
-    """Moves the value of a parameter to its devices. What a mesh axis does not divide is replicated along it."""
+    """A function that puts the value of a parameter, by its path, on its devices.
+
+    What a mesh axis does not divide is replicated along it.
+    """
     import jax
     import jax.numpy as jnp
     from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -113,7 +116,18 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
 
 
 def parallelize(model: nn.Module, mesh: DeviceMesh, rules: dict[str, str | None] = RULES) -> nn.Module:
-    """Split the parameters of the PyTorch model over the mesh, in place."""
+    """Split the parameters of the PyTorch model over the mesh, in place.
+
+    Raises:
+        ValueError: the devices do not divide what the layers are split along.
+    """
     from torch.distributed.tensor.parallel import parallelize_module
 
-    return parallelize_module(model, mesh, torch_plan(model, rules))
+    plan = torch_plan(model, rules)
+    for row in rows(model.cfg):
+        if row.layer is not None and row.path.rpartition(".")[0] in plan:
+            size = sizes(model.cfg)
+            uneven = [size[a] for a in row.axes if a.isalnum() and rules.get(a) == "tp" and size[a] % mesh.size()]
+            if uneven:
+                raise ValueError(f"{mesh.size()} devices do not divide the {uneven[0]} of {row.path}")
+    return parallelize_module(model, mesh, plan)

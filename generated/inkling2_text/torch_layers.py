@@ -69,7 +69,7 @@ class RMSNorm2(nn.Module):
 class NormedEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(cfg.vocab_size, cfg.hidden_size))
+        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.vocab_size, cfg.hidden_size)))
         self.embed_norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class BlockAttentionResidual(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.hidden_size = cfg.hidden_size
-        self.query = nn.Parameter(torch.ones(cfg.hidden_size))
+        self.query = nn.Parameter(torch.zeros(cfg.hidden_size))
 
     def forward(self, block_states: Tensor, partial_block_states: Tensor) -> Tensor:
         B, T = block_states.shape[:2]
@@ -97,7 +97,7 @@ class RelativeLogits(nn.Module):
         self.size = size
         self.swa_num_attention_heads = swa_num_attention_heads
         self.columns = columns
-        self.proj = nn.Parameter(torch.empty(cfg.d_rel, columns))
+        self.proj = nn.Parameter(torch.normal(0.0, 0.02, (cfg.d_rel, columns)))
 
     def forward(self, relative_states: Tensor, query_positions: Tensor, key_positions: Tensor) -> Tensor:
         B, T = relative_states.shape[:2]
@@ -114,7 +114,7 @@ class ScaledL2Clip(nn.Module):
     def __init__(self, rows: int, columns: int, qk_l2_clip_threshold: float):
         super().__init__()
         self.qk_l2_clip_threshold = qk_l2_clip_threshold
-        self.scale = nn.Parameter(torch.empty(rows, columns))
+        self.scale = nn.Parameter(torch.ones(rows, columns))
 
     def forward(self, x: Tensor) -> Tensor:
         h = x.float() * self.scale.float()
@@ -128,7 +128,7 @@ class BlockAttentionResidual2(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.hidden_size = cfg.hidden_size
-        self.query = nn.Parameter(torch.empty(3, cfg.hidden_size))
+        self.query = nn.Parameter(torch.normal(0.0, 0.02, (3, cfg.hidden_size)))
 
     def forward(self, block_states: Tensor, partial_block_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         B, T = block_states.shape[:2]

@@ -302,7 +302,9 @@ class KSconvDynamicShortConvolution(nn.Module):
         self.conv_kernel_size = cfg.conv_kernel_size
         self.layer = layer
         self.head_dim = cfg.head_dim
-        self.static_weight = nn.Parameter(torch.empty(cfg.conv_kernel_size, cfg.num_key_value_heads * cfg.head_dim))
+        self.static_weight = nn.Parameter(
+            torch.normal(0.0, 0.02, (cfg.conv_kernel_size, cfg.num_key_value_heads * cfg.head_dim))
+        )
         self.weight_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.conv_kernel_size, bias=False)
 
     def forward(self, x: Tensor, dynamic_input: Tensor, conv_mask: Tensor, cache: Cache | None) -> Tensor:
@@ -332,7 +334,9 @@ class VSconvDynamicShortConvolution(nn.Module):
         self.conv_kernel_size = cfg.conv_kernel_size
         self.layer = layer
         self.head_dim = cfg.head_dim
-        self.static_weight = nn.Parameter(torch.empty(cfg.conv_kernel_size, cfg.num_key_value_heads * cfg.head_dim))
+        self.static_weight = nn.Parameter(
+            torch.normal(0.0, 0.02, (cfg.conv_kernel_size, cfg.num_key_value_heads * cfg.head_dim))
+        )
         self.weight_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.conv_kernel_size, bias=False)
 
     def forward(self, x: Tensor, dynamic_input: Tensor, conv_mask: Tensor, cache: Cache | None) -> Tensor:

@@ -177,15 +177,19 @@ class Config:
                 f"unpadded_vocab_size={unpadded_vocab_size!r}, vocab_size={vocab_size!r}; "
                 "this code was compiled for `unpadded_vocab_size < vocab_size`"
             )
-        if num_hidden_layers != len(layer_types):
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        if len(mlp_layer_types) != num_hidden_layers:
             problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
+                f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
             )
-        if num_hidden_layers != len(mlp_layer_types):
-            problems.append(
-                f"the configuration class refuses mlp_layer_types={mlp_layer_types!r}, "
-                f"num_hidden_layers={num_hidden_layers!r}"
-            )
+        problems.expect_each(
+            "layers",
+            zip(layer_types, mlp_layer_types),
+            ("hybrid_sliding", "dense"),
+            ("hybrid", "sparse"),
+            ("hybrid_sliding", "sparse"),
+        )
         _refuse(problems)
         return cls(
             **sizes,

@@ -53,8 +53,10 @@ class TopkRouter(nnx.Module):
                 rngs.params(), (cfg.n_routed_experts + cfg.n_shared_experts, cfg.hidden_size), dtype
             )
         )
-        self.global_scale = nnx.Param(jnp.ones((1,), dtype))
-        self.e_score_correction_bias = nnx.Variable(jnp.zeros((cfg.n_routed_experts,), dtype))
+        self.global_scale = nnx.Param(jnp.ones((1,), jnp.promote_types(dtype, jnp.float32)))
+        self.e_score_correction_bias = nnx.Variable(
+            jnp.zeros((cfg.n_routed_experts,), jnp.promote_types(dtype, jnp.float32))
+        )
 
     def __call__(self, x: Array) -> tuple[Array, Array, Array]:
         router_logits = jnp.einsum(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .config import Config
-from .weights import flax_place, rows
+from .weights import flax_place, rows, sizes
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh, PartitionSpec
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 RULES: dict[str, str | None] = {
     "1": None,  # one
-    "V": "tp",  # vocab_size
-    "D": "fsdp",  # hidden_size
-    "F": "tp",  # intermediate_size
+    "V": None,  # vocab_size
+    "D": None,  # hidden_size
+    "F": None,  # intermediate_size
     "H": None,  # head_dim
-    "E": "ep",  # n_routed_experts
-    "M": None,  # swa_num_attention_heads * swa_head_dim
-    "I": None,  # swa_num_key_value_heads * swa_head_dim
-    "J": None,  # swa_num_attention_heads * d_rel
-    "C": "tp",  # conv_kernel_size
+    "E": "tp",  # n_routed_experts
+    "M": "tp",  # swa_num_attention_heads * swa_head_dim
+    "I": "tp",  # swa_num_key_value_heads * swa_head_dim
+    "J": "tp",  # swa_num_attention_heads * d_rel
+    "C": None,  # conv_kernel_size
     "R": None,  # swa_head_dim
     "W": None,  # d_rel
     "X": None,  # sliding_window_size
     "Q": "tp",  # num_attention_heads * head_dim
-    "Y": None,  # num_key_value_heads * head_dim
-    "Z": None,  # num_attention_heads * d_rel
+    "Y": "tp",  # num_key_value_heads * head_dim
+    "Z": "tp",  # num_attention_heads * d_rel
     "U": None,  # rel_extent
     "G": None,  # n_routed_experts + n_shared_experts
     "A": None,  # 2 * moe_intermediate_size
     "O": None,  # moe_intermediate_size
-    "P": None,  # n_shared_experts
+    "P": "tp",  # n_shared_experts
 }
 
 
@@ -59,7 +59,10 @@ def partition_specs(
 def placement(
     cfg: Config, mesh: Mesh | None, rules: dict[str, str | None] = RULES, *, scan_layers: bool = False
 ) -> Callable[[str, Any], Any]:
-    """Moves the value of a parameter to its devices. What a mesh axis does not divide is replicated along it."""
+    """A function that puts the value of a parameter, by its path, on its devices.
+
+    What a mesh axis does not divide is replicated along it.
+    """
     import jax
     import jax.numpy as jnp
     from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -112,7 +115,18 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
 
 
 def parallelize(model: nn.Module, mesh: DeviceMesh, rules: dict[str, str | None] = RULES) -> nn.Module:
-    """Split the parameters of the PyTorch model over the mesh, in place."""
+    """Split the parameters of the PyTorch model over the mesh, in place.
+
+    Raises:
+        ValueError: the devices do not divide what the layers are split along.
+    """
     from torch.distributed.tensor.parallel import parallelize_module
 
-    return parallelize_module(model, mesh, torch_plan(model, rules))
+    plan = torch_plan(model, rules)
+    for row in rows(model.cfg):
+        if row.layer is not None and row.path.rpartition(".")[0] in plan:
+            size = sizes(model.cfg)
+            uneven = [size[a] for a in row.axes if a.isalnum() and rules.get(a) == "tp" and size[a] % mesh.size()]
+            if uneven:
+                raise ValueError(f"{mesh.size()} devices do not divide the {uneven[0]} of {row.path}")
+    return parallelize_module(model, mesh, plan)

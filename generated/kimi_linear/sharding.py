@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .config import Config
-from .weights import flax_place, rows
+from .weights import flax_place, rows, sizes
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh, PartitionSpec
@@ -20,19 +20,19 @@ RULES: dict[str, str | None] = {
     "V": "tp",  # vocab_size
     "D": "fsdp",  # hidden_size
     "F": "tp",  # intermediate_size
-    "E": "ep",  # num_experts
-    "M": None,  # linear_head_dim * linear_num_heads
+    "E": "tp",  # num_experts
+    "M": "tp",  # linear_head_dim * linear_num_heads
     "I": None,  # linear_head_dim * linear_num_heads * 3
     "L": None,  # linear_conv_kernel_dim
     "J": None,  # linear_num_heads
     "R": None,  # linear_head_dim
-    "W": None,  # 2 * moe_intermediate_size
-    "X": None,  # moe_intermediate_size
-    "Y": None,  # moe_intermediate_size * num_shared_experts
+    "W": "tp",  # 2 * moe_intermediate_size
+    "X": "tp",  # moe_intermediate_size
+    "Y": "tp",  # moe_intermediate_size * num_shared_experts
     "Q": "tp",  # num_attention_heads * (qk_nope_head_dim + qk_rope_head_dim)
     "Z": None,  # kv_lora_rank + qk_rope_head_dim
     "U": None,  # kv_lora_rank
-    "G": None,  # num_attention_heads * (qk_nope_head_dim + v_head_dim)
+    "G": "tp",  # num_attention_heads * (qk_nope_head_dim + v_head_dim)
     "C": "tp",  # num_attention_heads * v_head_dim
 }
 
@@ -56,7 +56,10 @@ def partition_specs(
 def placement(
     cfg: Config, mesh: Mesh | None, rules: dict[str, str | None] = RULES, *, scan_layers: bool = False
 ) -> Callable[[str, Any], Any]:
-    """Moves the value of a parameter to its devices. What a mesh axis does not divide is replicated along it."""
+    """A function that puts the value of a parameter, by its path, on its devices.
+
+    What a mesh axis does not divide is replicated along it.
+    """
     import jax
     import jax.numpy as jnp
     from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -109,7 +112,18 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
 
 
 def parallelize(model: nn.Module, mesh: DeviceMesh, rules: dict[str, str | None] = RULES) -> nn.Module:
-    """Split the parameters of the PyTorch model over the mesh, in place."""
+    """Split the parameters of the PyTorch model over the mesh, in place.
+
+    Raises:
+        ValueError: the devices do not divide what the layers are split along.
+    """
     from torch.distributed.tensor.parallel import parallelize_module
 
-    return parallelize_module(model, mesh, torch_plan(model, rules))
+    plan = torch_plan(model, rules)
+    for row in rows(model.cfg):
+        if row.layer is not None and row.path.rpartition(".")[0] in plan:
+            size = sizes(model.cfg)
+            uneven = [size[a] for a in row.axes if a.isalnum() and rules.get(a) == "tp" and size[a] % mesh.size()]
+            if uneven:
+                raise ValueError(f"{mesh.size()} devices do not divide the {uneven[0]} of {row.path}")
+    return parallelize_module(model, mesh, plan)

@@ -132,12 +132,10 @@ class Config:
         if sliding_window is None:
             problems.append("sliding_window is None; this code was compiled for a value")
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", False), False)
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if sliding_window <= 0:
             problems.append(f"the configuration class refuses sliding_window={sliding_window!r}")
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
         _refuse(problems)
         return cls(
             **sizes,

@@ -337,6 +337,12 @@ class Config:
                 f"sizes that have to be equal are not for head_dim={head_dim!r}, "
                 f"partial_rotary_factor_sliding_attention={partial_rotary_factor_sliding_attention!r}"
             )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        if len(mlp_layer_types) != num_hidden_layers:
+            problems.append(
+                f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
+            )
         problems.expect("moe_apply_router_weight_on_input", raw.get("moe_apply_router_weight_on_input", False), False)
         if len(num_attention_heads_per_layer) != num_hidden_layers:
             problems.append(
@@ -344,15 +350,22 @@ class Config:
                 f"num_attention_heads_per_layer={num_attention_heads_per_layer!r}, "
                 f"num_hidden_layers={num_hidden_layers!r}"
             )
-        if len(layer_types) != num_hidden_layers:
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
-        if len(mlp_layer_types) != num_hidden_layers:
-            problems.append(
-                f"the configuration class refuses mlp_layer_types={mlp_layer_types!r}, "
-                f"num_hidden_layers={num_hidden_layers!r}"
-            )
+        problems.expect_each(
+            "layers",
+            [
+                (
+                    layer_types[layer],
+                    mlp_layer_types[layer],
+                    num_attention_heads_per_layer[layer] // num_key_value_heads == 1,
+                    num_attention_heads_per_layer[layer]
+                    == num_key_value_heads * (num_attention_heads_per_layer[layer] // num_key_value_heads),
+                )
+                for layer in range(num_hidden_layers)
+            ],
+            ("full_attention", "dense", False, True),
+            ("sliding_attention", "sparse", False, True),
+            ("full_attention", "sparse", False, True),
+        )
         if (
             (raw.get("rope_parameters") is None)
             or (

@@ -127,7 +127,6 @@ class Config:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         problems.expect_each("layer_types", layer_types, "conv", "full_attention")
         problems.expect("conv_bias", raw.get("conv_bias", False), False)
-        problems.expect("num_dense_layers", num_dense_layers, 1)
         if intermediate_size is None:
             problems.append("intermediate_size is None; this code was compiled for a value")
         if raw.get("head_dim", hidden_size // num_attention_heads) != hidden_size // num_attention_heads:
@@ -142,10 +141,15 @@ class Config:
         )
         problems.expect("is_causal", raw.get("is_causal", True), True)
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        problems.expect_each(
+            "layers",
+            [(layer_types[layer], layer < num_dense_layers) for layer in range(num_hidden_layers)],
+            ("conv", True),
+            ("full_attention", False),
+            ("conv", False),
+        )
         _refuse(problems)
         return cls(
             **sizes,

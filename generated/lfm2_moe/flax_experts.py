@@ -85,7 +85,7 @@ class TopKRouter(nnx.Module):
 class SparseMoeBlock(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
-        self.expert_bias = nnx.Variable(jnp.zeros((cfg.num_experts,), dtype))
+        self.expert_bias = nnx.Variable(jnp.zeros((cfg.num_experts,), jnp.promote_types(dtype, jnp.float32)))
         self.experts = Experts(cfg, dtype=dtype, rngs=rngs)
         self.gate = TopKRouter(cfg, dtype=dtype, rngs=rngs)
 

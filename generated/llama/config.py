@@ -195,9 +195,6 @@ def _refuse(problems: list[str]) -> None:
 
 CHECKPOINTS = {
     "meta-llama/Meta-Llama-3.1-8B": Config(),
-    "meta-llama/Llama-3.1-405B-Instruct-FP8": Config(
-        hidden_size=16384, intermediate_size=53248, num_hidden_layers=126, num_attention_heads=128
-    ),
     "meta-llama/Llama-3.1-70B-Instruct": Config(
         hidden_size=8192, intermediate_size=28672, num_hidden_layers=80, num_attention_heads=64
     ),

@@ -109,69 +109,197 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        head_dim = 128
-        intermediate_size_mlp = 16384
-        num_attention_heads = 40
-        num_key_value_heads = 8
-        no_rope_layers = tuple(
-            int((inner1 + 1) % 4 != 0) for inner1 in range((raw.get("text_config") or {}).get("num_hidden_layers"))
+        head_dim = (
+            128
+            if raw.get("text_config") is None
+            else (
+                raw["text_config"].get("hidden_size") // raw["text_config"].get("num_attention_heads")
+                if "head_dim" in raw["text_config"]
+                else 128
+            )
+            if raw["text_config"].get("head_dim") is None
+            else raw["text_config"]["head_dim"]
         )
-        layer_types = tuple(
-            "chunked_attention" if int((inner1 + 1) % 4 != 0) else "full_attention"
-            for inner1 in range((raw.get("text_config") or {}).get("num_hidden_layers"))
+        intermediate_size_mlp = (
+            16384 if raw.get("text_config") is None else raw["text_config"].get("intermediate_size_mlp", 16384)
+        )
+        num_attention_heads = (
+            40 if raw.get("text_config") is None else raw["text_config"].get("num_attention_heads", 40)
+        )
+        num_hidden_layers = 48 if raw.get("text_config") is None else raw["text_config"].get("num_hidden_layers", 48)
+        num_key_value_heads = (
+            8
+            if raw.get("text_config") is None
+            else (
+                (40 if raw["text_config"].get("head_dim") is None else raw["text_config"].get("num_attention_heads"))
+                if "num_key_value_heads" in raw["text_config"]
+                else 8
+            )
+            if raw["text_config"].get("num_key_value_heads") is None
+            else raw["text_config"]["num_key_value_heads"]
+        )
+        moe_layers = (
+            (
+                0,
+                1,
+                2,
+                3,
+                4,
+                5,
+                6,
+                7,
+                8,
+                9,
+                10,
+                11,
+                12,
+                13,
+                14,
+                15,
+                16,
+                17,
+                18,
+                19,
+                20,
+                21,
+                22,
+                23,
+                24,
+                25,
+                26,
+                27,
+                28,
+                29,
+                30,
+                31,
+                32,
+                33,
+                34,
+                35,
+                36,
+                37,
+                38,
+                39,
+                40,
+                41,
+                42,
+                43,
+                44,
+                45,
+                46,
+                47,
+            )
+            if raw.get("text_config") is None
+            else tuple(
+                raw["text_config"].get("interleave_moe_layer_step")
+                - 1
+                + raw["text_config"].get("interleave_moe_layer_step") * inner1
+                for inner1 in range(
+                    raw["text_config"].get("num_hidden_layers") // raw["text_config"].get("interleave_moe_layer_step")
+                )
+            )
+            if raw["text_config"].get("moe_layers") is None
+            else raw["text_config"]["moe_layers"]
+        )
+        no_rope_layers = (
+            (1, 1, 1, 0) * 12
+            if raw.get("text_config") is None
+            else raw["text_config"]["no_rope_layers"]
+            if raw["text_config"].get("no_rope_layers")
+            else tuple(int((inner1 + 1) % 4 != 0) for inner1 in range(raw["text_config"].get("num_hidden_layers")))
+        )
+        attention_bias = False if raw.get("text_config") is None else raw["text_config"].get("attention_bias", False)
+        use_qk_norm = True if raw.get("text_config") is None else raw["text_config"].get("use_qk_norm", True)
+        hidden_act = "silu" if raw.get("text_config") is None else raw["text_config"].get("hidden_act", "silu")
+        rope_type = (
+            (raw.get("text_config") or {})["rope_parameters"].get(
+                "rope_type", (raw.get("text_config") or {})["rope_parameters"].get("type", "default")
+            )
+            if (raw.get("text_config") or {}).get("rope_parameters")
+            else "default"
+        )
+        layer_types = (
+            ("chunked_attention", "chunked_attention", "chunked_attention", "full_attention") * 12
+            if raw.get("text_config") is None
+            else tuple(
+                "chunked_attention" if int((inner1 + 1) % 4 != 0) else "full_attention"
+                for inner1 in range(raw["text_config"].get("num_hidden_layers"))
+            )
+            if raw["text_config"].get("layer_types") is None
+            else (
+                ("f", "l", "o", "a", "t", "-", "q", "u", "a", "n", "t", "i", "z", "e", "d")
+                if raw["text_config"]["layer_types"] == "float-quantized"
+                else ("4", ".", "5", "1", ".", "0", ".", "d", "e", "v", "0")
+                if raw["text_config"]["layer_types"] == "4.51.0.dev0"
+                else ("L", "i", "n", "e", "a", "r")
+                if raw["text_config"]["layer_types"] == "Linear"
+                else (
+                    "L",
+                    "l",
+                    "a",
+                    "m",
+                    "a",
+                    "4",
+                    "F",
+                    "o",
+                    "r",
+                    "C",
+                    "o",
+                    "n",
+                    "d",
+                    "i",
+                    "t",
+                    "i",
+                    "o",
+                    "n",
+                    "a",
+                    "l",
+                    "G",
+                    "e",
+                    "n",
+                    "e",
+                    "r",
+                    "a",
+                    "t",
+                    "i",
+                    "o",
+                    "n",
+                )
+                if raw["text_config"]["layer_types"] == "Llama4ForConditionalGeneration"
+                else ("b", "f", "l", "o", "a", "t", "1", "6")
+                if raw["text_config"]["layer_types"] == "bfloat16"
+                else ("c", "h", "a", "n", "n", "e", "l")
+                if raw["text_config"]["layer_types"] == "channel"
+                else ("c", "o", "m", "p", "r", "e", "s", "s", "e", "d")
+                if raw["text_config"]["layer_types"] == "compressed"
+                else ("c", "o", "m", "p", "r", "e", "s", "s", "e", "d", "-", "t", "e", "n", "s", "o", "r", "s")
+                if raw["text_config"]["layer_types"] == "compressed-tensors"
+                else ("d", "e", "f", "a", "u", "l", "t")
+                if raw["text_config"]["layer_types"] == "default"
+                else ("f", "l", "o", "a", "t")
+                if raw["text_config"]["layer_types"] == "float"
+                else ("g", "e", "l", "u")
+            )
+            if raw["text_config"]["layer_types"]
+            else raw["text_config"]["layer_types"]
         )
         sizes = dict(
             head_dim=head_dim,
-            hidden_size=5120,
-            intermediate_size=8192,
+            hidden_size=5120 if raw.get("text_config") is None else raw["text_config"].get("hidden_size", 5120),
+            intermediate_size=8192
+            if raw.get("text_config") is None
+            else raw["text_config"].get("intermediate_size", 8192),
             intermediate_size_mlp=intermediate_size_mlp,
             num_attention_heads=num_attention_heads,
-            num_experts_per_tok=1,
-            num_hidden_layers=48,
+            num_experts_per_tok=1
+            if raw.get("text_config") is None
+            else raw["text_config"].get("num_experts_per_tok", 1),
+            num_hidden_layers=num_hidden_layers,
             num_key_value_heads=num_key_value_heads,
-            num_local_experts=128,
-            vocab_size=202048,
+            num_local_experts=16 if raw.get("text_config") is None else raw["text_config"].get("num_local_experts", 16),
+            vocab_size=202048 if raw.get("text_config") is None else raw["text_config"].get("vocab_size", 202048),
         )
         problems.expect("model_type", raw.get("model_type", "llama4"), "llama4")
-        problems.expect(
-            "text_config",
-            raw.get("text_config"),
-            {
-                "attention_bias": False,
-                "attention_chunk_size": 8192,
-                "attention_dropout": 0.0,
-                "bos_token_id": 200000,
-                "eos_token_id": [200001, 200007, 200008],
-                "for_llm_compressor": True,
-                "head_dim": 128,
-                "hidden_act": "silu",
-                "hidden_size": 5120,
-                "initializer_range": 0.02,
-                "interleave_moe_layer_step": 2,
-                "intermediate_size": 8192,
-                "intermediate_size_mlp": 16384,
-                "max_position_embeddings": 1048576,
-                "model_type": "llama4_text",
-                "nope_layer_interval": 4,
-                "num_attention_heads": 40,
-                "num_experts_per_tok": 1,
-                "num_hidden_layers": 48,
-                "num_key_value_heads": 8,
-                "num_local_experts": 128,
-                "output_router_logits": False,
-                "pad_token_id": 200018,
-                "rms_norm_eps": 1e-05,
-                "rope_scaling": None,
-                "rope_theta": 500000.0,
-                "router_aux_loss_coef": 0.001,
-                "router_jitter_noise": 0.0,
-                "torch_dtype": "bfloat16",
-                "use_cache": True,
-                "use_qk_norm": False,
-                "vocab_size": 202048,
-                "_attn_implementation_autoset": True,
-            },
-        )
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(
             isinstance(item, dict) for item in ((raw.get("text_config") or {}).get("rope_parameters") or {}).values()
@@ -197,41 +325,73 @@ class Config:
             problems.append("decoder is given; this code was compiled without it")
         if "generator" in raw:
             problems.append("generator is given; this code was compiled without it")
-        problems.expect("text_config.attention_bias", False, False)
-        problems.expect("text_config.use_qk_norm", False, False)
+        problems.expect("text_config.attention_bias", attention_bias, False)
+        problems.expect("text_config.use_qk_norm", use_qk_norm, False)
         if intermediate_size_mlp is None:
             problems.append("intermediate_size_mlp is None; this code was compiled for a value")
-        problems.expect("text_config.hidden_act", "silu", "silu", "swish")
-        problems.expect("text_config.rope_parameters.rope_type", "default", "default")
+        problems.expect("text_config.hidden_act", hidden_act, "silu", "swish")
+        problems.expect("text_config.rope_parameters.rope_type", rope_type, "default")
         problems.expect("text_config.is_causal", (raw.get("text_config") or {}).get("is_causal", True), True)
         problems.expect_each("layer_types", layer_types, "chunked_attention", "full_attention")
         problems.expect_each("no_rope_layers", no_rope_layers, 1, 0)
-        problems.expect("text_config.attn_temperature_tuning", True, True)
+        problems.expect(
+            "text_config.attn_temperature_tuning",
+            (raw.get("text_config") or {}).get("attn_temperature_tuning", True),
+            True,
+        )
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
                 f"num_attention_heads={num_attention_heads!r}, "
                 f"num_key_value_heads={num_key_value_heads!r}; "
                 "this code was compiled for `num_attention_heads // num_key_value_heads != 1`"
             )
+        if len(no_rope_layers) != num_hidden_layers:
+            problems.append(
+                f"len(no_rope_layers) is not num_hidden_layers: {(len(no_rope_layers), num_hidden_layers)!r}"
+            )
+        problems.expect_each(
+            "layers",
+            [(no_rope_layers[layer], layer in moe_layers, layer_types[layer]) for layer in range(num_hidden_layers)],
+            (1, False, "chunked_attention"),
+            (1, True, "chunked_attention"),
+            (0, True, "full_attention"),
+        )
+        if (
+            raw.get("text_config") is not None
+            and raw["text_config"].get("layer_types") is not None
+            and raw["text_config"]["layer_types"]
+            and (raw["text_config"]["layer_types"] != "float-quantized")
+            and (raw["text_config"]["layer_types"] != "4.51.0.dev0")
+            and (raw["text_config"]["layer_types"] != "Linear")
+            and (raw["text_config"]["layer_types"] != "Llama4ForConditionalGeneration")
+            and (raw["text_config"]["layer_types"] != "bfloat16")
+            and (raw["text_config"]["layer_types"] != "channel")
+            and (raw["text_config"]["layer_types"] != "compressed")
+            and (raw["text_config"]["layer_types"] != "compressed-tensors")
+            and (raw["text_config"]["layer_types"] != "default")
+            and (raw["text_config"]["layer_types"] != "float")
+            and (raw["text_config"]["layer_types"] != "gelu")
+        ):
+            problems.append(
+                "text_config.layer_types cannot be known: the configuration class asks more than was followed here"
+            )
         _refuse(problems)
         return cls(
             **sizes,
-            attention_chunk_size=8192,
-            floor_scale=8192,
-            attn_scale=0.1,
-            rms_norm_eps=1e-05,
-            rope_theta_rope_parameters=500000.0,
-            moe_layers=tuple(
-                (raw.get("text_config") or {}).get("interleave_moe_layer_step")
-                - 1
-                + (raw.get("text_config") or {}).get("interleave_moe_layer_step") * inner1
-                for inner1 in range(
-                    (raw.get("text_config") or {}).get("num_hidden_layers")
-                    // (raw.get("text_config") or {}).get("interleave_moe_layer_step")
-                )
-            ),
+            attention_chunk_size=8192
+            if raw.get("text_config") is None
+            else raw["text_config"].get("attention_chunk_size", 8192),
+            floor_scale=(raw.get("text_config") or {}).get("floor_scale", 8192),
+            attn_scale=(raw.get("text_config") or {}).get("attn_scale", 0.1),
+            rms_norm_eps=1e-05 if raw.get("text_config") is None else raw["text_config"].get("rms_norm_eps", 1e-05),
+            rope_theta_rope_parameters=500000.0
+            if raw.get("text_config") is None
+            else raw["text_config"]["rope_parameters"].get("rope_theta", raw["text_config"].get("rope_theta", 500000.0))
+            if raw["text_config"].get("rope_parameters")
+            else raw["text_config"].get("rope_theta", 500000.0),
+            moe_layers=tuple(moe_layers),
             no_rope_layers=tuple(no_rope_layers),
-            tie_word_embeddings=False,
+            tie_word_embeddings=(raw.get("text_config") or {}).get("tie_word_embeddings", False),
         )
 
 
@@ -283,5 +443,5 @@ def _refuse(problems: list[str]) -> None:
 
 
 CHECKPOINTS = {
-    "meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8": Config(),
+    "meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8": Config(),  # quantised: its sizes, whose tensors are refused
 }

@@ -9,9 +9,8 @@ D hidden_size, E num_local_experts, F intermediate_size, I intermediate_size_mlp
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,67 +19,9 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
-from .flax_layers import Embed, Linear, TextMLP, TextMoe, TextRMSNorm, TextRotaryEmbedding, apply_rotary_emb, attend
+from .flax_layers import Embed, Linear, TextMLP, TextMoe, TextRMSNorm, TextRotaryEmbedding
+from .flax_mixers import Cache, TextAttention, TextAttention2, causal_mask
 from .flax_stack import run_layers, stack_kv, stack_layers
-
-
-def causal_mask(
-    here: Array, slots: Array, valid: Array | None, new_order: Array, order: Array, chunk: int | None = None
-) -> Array | None:
-    """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it."""
-    if valid is None and (chunk is None or slots.shape[0] <= chunk):
-        return None
-    mask = slots <= here[:, None]  # [T, S]
-    if chunk is not None:
-        mask = mask & (order[:, None] // chunk == new_order[:, :, None] // chunk)
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
-    return mask.reshape(-1, 1, *mask.shape[-2:])
-
-
-KV = tuple[Array, Array]  # keys and values of one layer, each [B, K, S, H]
-
-
-class Cache(NamedTuple):
-    """What the tokens seen so far left behind; slots from `length` on are free."""
-
-    kv: Any  # of each layer, stacked where the layers are
-    valid: Array  # [B, S], False where the batch is padded
-    count: Array  # [B], valid tokens so far
-    length: Array  # []
-
-
-def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
-    """The keys and values of all tokens, with those of the new ones written from slot `start` on."""
-    write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=2)
-    return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
-
-
-class TextAttention(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.head_dim = cfg.head_dim
-        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(
-        self, x: Array, position_embeddings: Array, mask: Array | None, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
-        B, T = x.shape[:2]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
-        q, k = apply_rotary_emb(
-            self.q_proj(x).reshape(B, T, -1, self.head_dim),
-            self.k_proj(x).reshape(B, T, -1, self.head_dim),
-            position_embeddings,
-        )
-        k = k.swapaxes(1, 2)  # [B, K, T, H]
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        q = q.swapaxes(1, 2)  # [B, N, T, H]
-        out = attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2).reshape(B, T, -1)
-        return self.o_proj(out), kv
 
 
 class TextDecoderLayer(nnx.Module):
@@ -115,33 +56,6 @@ class TextDecoderLayer2(nnx.Module):
         attention_states, kv = self.self_attn(self.input_layernorm(x), position_embeddings, mask, kv, start)
         x = x + attention_states
         return x + self.feed_forward(self.post_attention_layernorm(x)).reshape(B, T, self.hidden_size), kv
-
-
-class TextAttention2(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.head_dim = cfg.head_dim
-        self.floor_scale = cfg.floor_scale
-        self.attn_scale = cfg.attn_scale
-        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array, mask: Array | None, kv: Any, start: Array | int) -> tuple[Array, Any]:
-        B, T = x.shape[:2]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
-        attn_scales = ((jnp.arange(T) + start).astype(jnp.float32) + 1.0) / self.floor_scale
-        attn_scales = jnp.log1p(jnp.floor(attn_scales)) * self.attn_scale + 1.0
-        q = self.q_proj(x).reshape(B, T, -1, self.head_dim) * jnp.broadcast_to(
-            attn_scales.reshape(1, T, 1, 1), (B, T, 1, 1)
-        )
-        k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
-        q = q.astype(v.dtype).swapaxes(1, 2)  # [B, N, T, H]
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        out = attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2).reshape(B, T, -1)
-        return self.o_proj(out), kv
 
 
 class TextDecoderLayer3(nnx.Module):
@@ -181,7 +95,13 @@ class Text(nnx.Module):
         self.rotary_emb = TextRotaryEmbedding(cfg)
 
     def __call__(
-        self, ids: Array, positions: Array, chunk_mask: Array | None, mask: Array | None, kv: Any, start: Array | int
+        self,
+        ids: Array,
+        positions: Array,
+        chunk_mask: Array | None,
+        full_mask: Array | None,
+        kv: Any,
+        start: Array | int,
     ) -> tuple[Array, Any]:
         freq_cis = self.rotary_emb(positions)
         x = self.embed_tokens(ids)
@@ -190,7 +110,7 @@ class Text(nnx.Module):
             if layer.kind == 1:
                 x, kv = layer(x, chunk_mask, freq_cis, kv, start)
             else:
-                x, kv = layer(x, mask, kv, start)
+                x, kv = layer(x, full_mask, kv, start)
             return (x, kv)
 
         x, kv = run_layers(self.layers, apply, x, kv)
@@ -198,7 +118,7 @@ class Text(nnx.Module):
 
 
 class Model(nnx.Module):
-    """`scan_layers` stacks the parameters of the layers and compiles one layer instead of all, as training wants."""
+    """`scan_layers` stacks the parameters of equal layers and compiles one cycle of them, as training wants."""
 
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
@@ -229,16 +149,19 @@ class Model(nnx.Module):
         return model
 
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
         positions = order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        mask = causal_mask(here, here, valid, order, order)
         chunk_mask = causal_mask(here, here, valid, order, order, chunk=self.cfg.attention_chunk_size)
-        return self._run(ids, positions, mask, chunk_mask, None, 0, last_only)[0]
+        full_mask = causal_mask(here, here, valid, order, order)
+        return self._run(ids, positions, chunk_mask, full_mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
         cfg, dtype = self.cfg, self.model.embed_tokens.embedding[...].dtype
         kv: Any = [
             (
@@ -259,17 +182,22 @@ class Model(nnx.Module):
     def step(
         self, ids: Array, cache: Cache, *, attention_mask: Array | None = None, last_only: bool = False
     ) -> tuple[Array, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
         order = jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, S]
         positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
-        mask = causal_mask(here, slots, valid, positions, order)
         chunk_mask = causal_mask(here, slots, valid, positions, order, chunk=self.cfg.attention_chunk_size)
+        full_mask = causal_mask(here, slots, valid, positions, order)
         cache = cache._replace(valid=valid, count=seen[:, -1])
-        logits, kv = self._run(ids, positions, mask, chunk_mask, cache.kv, cache.length, last_only)
+        logits, kv = self._run(ids, positions, chunk_mask, full_mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
 
     generate = flax_generation.generate
@@ -278,13 +206,13 @@ class Model(nnx.Module):
         self,
         ids: Array,
         positions: Array,
-        mask: Array | None,
         chunk_mask: Array | None,
+        full_mask: Array | None,
         kv: Any,
         start: Array | int,
         last_only: bool,
     ) -> tuple[Array, Any]:
-        x, kv = self.model(ids, positions, chunk_mask, mask, kv, start)
+        x, kv = self.model(ids, positions, chunk_mask, full_mask, kv, start)
         if last_only:
             x = x[:, -1:]
         return self.lm_head(x), kv

@@ -97,6 +97,14 @@ class Config:
             num_attention_heads if raw.get("num_key_value_heads", 8) is None else raw.get("num_key_value_heads", 8)
         )
         head_dim = hidden_size // num_attention_heads if raw.get("head_dim", 128) is None else raw.get("head_dim", 128)
+        moe_layers = (
+            tuple(
+                raw.get("interleave_moe_layer_step", 1) - 1 + raw.get("interleave_moe_layer_step", 1) * layer
+                for layer in range(num_hidden_layers // raw.get("interleave_moe_layer_step", 1))
+            )
+            if raw.get("moe_layers") is None
+            else raw["moe_layers"]
+        )
         no_rope_layers = (
             raw["no_rope_layers"]
             if raw.get("no_rope_layers")
@@ -177,7 +185,6 @@ class Config:
             num_local_experts=raw.get("num_local_experts", 16),
         )
         problems.expect("model_type", raw.get("model_type", "llama4_text"), "llama4_text")
-        problems.expect("moe_layers", raw.get("moe_layers"), None)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -206,10 +213,21 @@ class Config:
         problems.expect("is_causal", raw.get("is_causal", True), True)
         problems.expect_each("layer_types", layer_types, "chunked_attention", "full_attention")
         problems.expect("attn_temperature_tuning", raw.get("attn_temperature_tuning", True), True)
+        if len(no_rope_layers) != num_hidden_layers:
+            problems.append(
+                f"len(no_rope_layers) is not num_hidden_layers: {(len(no_rope_layers), num_hidden_layers)!r}"
+            )
         if num_hidden_layers != len(layer_types):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
+        problems.expect_each(
+            "layers",
+            [(no_rope_layers[layer], layer in moe_layers, layer_types[layer]) for layer in range(num_hidden_layers)],
+            (1, False, "chunked_attention"),
+            (1, True, "chunked_attention"),
+            (0, True, "full_attention"),
+        )
         _refuse(problems)
         return cls(
             **sizes,
@@ -218,10 +236,7 @@ class Config:
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 500000.0)),
             attn_scale=raw.get("attn_scale", 0.1),
-            moe_layers=tuple(
-                raw.get("interleave_moe_layer_step", 1) - 1 + raw.get("interleave_moe_layer_step", 1) * layer
-                for layer in range(num_hidden_layers // raw.get("interleave_moe_layer_step", 1))
-            ),
+            moe_layers=tuple(moe_layers),
             no_rope_layers=tuple(no_rope_layers),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )

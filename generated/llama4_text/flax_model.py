@@ -96,7 +96,13 @@ class Text(nnx.Module):
         self.rotary_emb = TextRotaryEmbedding(cfg)
 
     def __call__(
-        self, ids: Array, positions: Array, chunk_mask: Array | None, mask: Array | None, kv: Any, start: Array | int
+        self,
+        ids: Array,
+        positions: Array,
+        chunk_mask: Array | None,
+        full_mask: Array | None,
+        kv: Any,
+        start: Array | int,
     ) -> tuple[Array, Any]:
         freq_cis = self.rotary_emb(positions)
         x = self.embed_tokens(ids)
@@ -105,7 +111,7 @@ class Text(nnx.Module):
             if layer.kind == 1:
                 x, kv = layer(x, chunk_mask, freq_cis, kv, start)
             else:
-                x, kv = layer(x, mask, kv, start)
+                x, kv = layer(x, full_mask, kv, start)
             return (x, kv)
 
         x, kv = run_layers(self.layers, apply, x, kv)
@@ -113,7 +119,7 @@ class Text(nnx.Module):
 
 
 class Model(nnx.Module):
-    """`scan_layers` stacks the parameters of the layers and compiles one layer instead of all, as training wants."""
+    """`scan_layers` stacks the parameters of equal layers and compiles one cycle of them, as training wants."""
 
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
@@ -144,16 +150,19 @@ class Model(nnx.Module):
         return model
 
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
         positions = order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        mask = causal_mask(here, here, valid, order, order)
         chunk_mask = causal_mask(here, here, valid, order, order, chunk=self.cfg.attention_chunk_size)
-        return self._run(ids, positions, mask, chunk_mask, None, 0, last_only)[0]
+        full_mask = causal_mask(here, here, valid, order, order)
+        return self._run(ids, positions, chunk_mask, full_mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
         cfg, dtype = self.cfg, self.model.embed_tokens.embedding[...].dtype
         kv: Any = [
             (
@@ -174,17 +183,22 @@ class Model(nnx.Module):
     def step(
         self, ids: Array, cache: Cache, *, attention_mask: Array | None = None, last_only: bool = False
     ) -> tuple[Array, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
         order = jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, S]
         positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
-        mask = causal_mask(here, slots, valid, positions, order)
         chunk_mask = causal_mask(here, slots, valid, positions, order, chunk=self.cfg.attention_chunk_size)
+        full_mask = causal_mask(here, slots, valid, positions, order)
         cache = cache._replace(valid=valid, count=seen[:, -1])
-        logits, kv = self._run(ids, positions, mask, chunk_mask, cache.kv, cache.length, last_only)
+        logits, kv = self._run(ids, positions, chunk_mask, full_mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
 
     generate = flax_generation.generate
@@ -193,13 +207,13 @@ class Model(nnx.Module):
         self,
         ids: Array,
         positions: Array,
-        mask: Array | None,
         chunk_mask: Array | None,
+        full_mask: Array | None,
         kv: Any,
         start: Array | int,
         last_only: bool,
     ) -> tuple[Array, Any]:
-        x, kv = self.model(ids, positions, chunk_mask, mask, kv, start)
+        x, kv = self.model(ids, positions, chunk_mask, full_mask, kv, start)
         if last_only:
             x = x[:, -1:]
         return self.lm_head(x), kv

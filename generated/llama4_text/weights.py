@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,7 +118,13 @@ def tensors(cfg: Config) -> dict[str, list[int]]:
 
 def cycle(cfg: Config) -> tuple[int, int, int]:
     """(first, period, repeats) of the cycle that the layers repeat; chosen so that least is left to compile."""
-    kinds = [(cfg.no_rope_layers[layer], layer in cfg.moe_layers) for layer in range(cfg.num_hidden_layers)]
+    return _cycle(
+        tuple([(cfg.no_rope_layers[layer], layer in cfg.moe_layers) for layer in range(cfg.num_hidden_layers)])
+    )
+
+
+@cache
+def _cycle(kinds: tuple[Any, ...]) -> tuple[int, int, int]:
     best, least = (0, 1, 1), len(kinds)
     for first in range(len(kinds)):
         for period in range(1, (len(kinds) - first) // 2 + 1):
@@ -152,7 +159,7 @@ def flax_place(cfg: Config, row: Row, stacked: bool) -> tuple[str, int | None]:
 
 def folder(source: str | Path) -> Path:
     """The local folder of a checkpoint; a Hub repository (`org/name@revision`) is downloaded or found in the cache."""
-    if Path(source).is_dir():
+    if (Path(source) / "config.json").is_file():
         return Path(source)
     from huggingface_hub import snapshot_download
 
@@ -325,7 +332,7 @@ def _flax_values(source: str | Path, cfg: Config, dtype: Any, stacked: bool) -> 
 
 
 def to_hf(model: Any) -> dict[str, np.ndarray]:
-    """The checkpoint's tensors by its names, bit for bit, from either model."""
+    """The checkpoint's tensors by the names of the table, bit for bit, from either model."""
     out = {
         row.name: value for row, value in (_from_torch(model) if hasattr(model, "state_dict") else _from_flax(model))
     }
@@ -361,6 +368,8 @@ def _numpy(tensor: Any) -> np.ndarray:
     """A torch tensor as numpy. The bfloat16 of ml_dtypes, or without that package its bits in a field of that name."""
     import torch
 
+    if hasattr(tensor, "full_tensor"):  # split over devices
+        tensor = tensor.full_tensor()
     tensor = tensor.detach().cpu()
     if tensor.dtype != torch.bfloat16:
         return tensor.numpy()

@@ -63,12 +63,11 @@ class Config:
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         hidden_size = raw.get("hidden_size", 768)
-        num_hidden_layers = raw.get("num_hidden_layers", 32)
         sizes = dict(
             vocab_size=raw.get("vocab_size", 50280),
             hidden_size=hidden_size,
             state_size=raw.get("state_size", 16),
-            num_hidden_layers=num_hidden_layers,
+            num_hidden_layers=raw.get("num_hidden_layers", 32),
             conv_kernel=raw.get("conv_kernel", 4),
             time_step_rank=math.ceil(hidden_size / 16)
             if raw.get("time_step_rank", "auto") == "auto"
@@ -86,8 +85,6 @@ class Config:
         problems.expect("use_bias", raw.get("use_bias", False), False)
         problems.expect("residual_in_fp32", raw.get("residual_in_fp32", True), True)
         problems.expect("use_associative_scan", raw.get("use_associative_scan", True), True)
-        if num_hidden_layers != 24:
-            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
         _refuse(problems)
         return cls(
             **sizes,

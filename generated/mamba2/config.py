@@ -72,7 +72,6 @@ class Config:
         num_heads = raw.get("num_heads", 128)
         head_dim = raw.get("head_dim", 64)
         hidden_size = raw.get("hidden_size", 4096)
-        num_hidden_layers = raw.get("num_hidden_layers", 64)
         expand = raw.get("expand", 2)
         n_groups = raw.get("n_groups", 8)
         sizes = dict(
@@ -81,7 +80,7 @@ class Config:
             vocab_size=raw.get("vocab_size", 32768),
             hidden_size=hidden_size,
             state_size=raw.get("state_size", 128),
-            num_hidden_layers=num_hidden_layers,
+            num_hidden_layers=raw.get("num_hidden_layers", 64),
             conv_kernel=raw.get("conv_kernel", 4),
             n_groups=n_groups,
             chunk_size=raw.get("chunk_size", 256),
@@ -122,8 +121,6 @@ class Config:
                 f"head_dim={head_dim!r}, hidden_size={hidden_size!r}, n_groups={n_groups!r}, "
                 f"num_heads={num_heads!r}"
             )
-        if num_hidden_layers != 2:
-            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
         _refuse(problems)
         return cls(
             **sizes,

@@ -52,8 +52,8 @@ class Mixer(nnx.Module):
         self.time_step_limit_1 = cfg.time_step_limit_1
         self.chunk_size = cfg.chunk_size
         self.dt_bias = nnx.Param(jnp.zeros((cfg.num_heads,), dtype))
-        self.A_log = nnx.Param(jnp.ones((cfg.num_heads,), dtype))
-        self.D = nnx.Param(jnp.ones((cfg.num_heads,), dtype))
+        self.A_log = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_heads,), dtype))
+        self.D = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_heads,), dtype))
         self.conv1d = Conv1d(
             cfg.expand * cfg.hidden_size + 2 * cfg.n_groups * cfg.state_size,
             cfg.expand * cfg.hidden_size + 2 * cfg.n_groups * cfg.state_size,

@@ -418,15 +418,19 @@ class Config:
                 "this code was compiled for `num_attention_heads // (num_key_value_heads * 2) != 1`"
             )
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
-        if num_hidden_layers != len(layer_types):
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        if len(mlp_layer_types) != num_hidden_layers:
             problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
+                f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
             )
-        if num_hidden_layers != len(mlp_layer_types):
-            problems.append(
-                f"the configuration class refuses mlp_layer_types={mlp_layer_types!r}, "
-                f"num_hidden_layers={num_hidden_layers!r}"
-            )
+        problems.expect_each(
+            "layers",
+            zip(layer_types, mlp_layer_types),
+            ("full_attention", "dense"),
+            ("sliding_attention", "sparse"),
+            ("full_attention", "sparse"),
+        )
         if (
             raw.get("rope_parameters") is not None
             and "full_attention" in raw["rope_parameters"]
@@ -541,5 +545,5 @@ def _refuse(problems: list[str]) -> None:
 
 
 CHECKPOINTS = {
-    "XiaomiMiMo/MiMo-V2-Flash": Config(),
+    "XiaomiMiMo/MiMo-V2-Flash": Config(),  # quantised: its sizes, whose tensors are refused
 }

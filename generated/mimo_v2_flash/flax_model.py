@@ -96,7 +96,7 @@ class SlidingAttention(nnx.Module):
         self.v_head_dim = cfg.v_head_dim
         self.attention_value_scale = cfg.attention_value_scale
         self.num_key_value_heads = cfg.num_key_value_heads
-        self.sinks = nnx.Param(jnp.ones((cfg.num_attention_heads,), dtype))
+        self.sinks = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_attention_heads,), dtype))
         self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
         self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * 2 * cfg.head_dim, dtype=dtype, rngs=rngs)
         self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * 2 * cfg.v_head_dim, dtype=dtype, rngs=rngs)
@@ -148,12 +148,12 @@ class Decoder(nnx.Module):
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def __call__(
-        self, ids: Array, positions: Array, mask: Array, window_mask: Array, kv: Any, start: Array | int
+        self, ids: Array, positions: Array, full_mask: Array, sliding_mask: Array, kv: Any, start: Array | int
     ) -> tuple[Array, Any]:
         x = self.embed_tokens(ids)
         cos, sin = self.rotary_emb(positions, x.dtype)
         cos2, sin2 = self.rotary_emb.forward2(positions, cos.dtype)
-        mask_by_kind = {"full_attention": mask, "sliding_attention": window_mask}
+        mask_by_kind = {"full_attention": full_mask, "sliding_attention": sliding_mask}
         cos_by_kind = {"full_attention": cos, "sliding_attention": cos2}
         sin_by_kind = {"full_attention": sin, "sliding_attention": sin2}
         x, kv = run_layers(
@@ -168,7 +168,7 @@ class Decoder(nnx.Module):
 
 
 class Model(nnx.Module):
-    """`scan_layers` stacks the parameters of the layers and compiles one layer instead of all, as training wants."""
+    """`scan_layers` stacks the parameters of equal layers and compiles one cycle of them, as training wants."""
 
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
@@ -199,18 +199,21 @@ class Model(nnx.Module):
         return model
 
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
         positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        mask = additive(causal_mask(here, here, valid), self.model.embed_tokens.embedding[...].dtype)
-        window_mask = additive(
+        full_mask = additive(causal_mask(here, here, valid), self.model.embed_tokens.embedding[...].dtype)
+        sliding_mask = additive(
             causal_mask(here, here, valid, window=self.cfg.sliding_window), self.model.embed_tokens.embedding[...].dtype
         )
-        return self._run(ids, positions, mask, window_mask, None, 0, last_only)[0]
+        return self._run(ids, positions, full_mask, sliding_mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
         cfg, dtype = self.cfg, self.model.embed_tokens.embedding[...].dtype
         kv: Any = [
             (
@@ -231,19 +234,24 @@ class Model(nnx.Module):
     def step(
         self, ids: Array, cache: Cache, *, attention_mask: Array | None = None, last_only: bool = False
     ) -> tuple[Array, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
         positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
-        mask = additive(causal_mask(here, slots, valid), self.model.embed_tokens.embedding[...].dtype)
-        window_mask = additive(
+        full_mask = additive(causal_mask(here, slots, valid), self.model.embed_tokens.embedding[...].dtype)
+        sliding_mask = additive(
             causal_mask(here, slots, valid, window=self.cfg.sliding_window),
             self.model.embed_tokens.embedding[...].dtype,
         )
         cache = cache._replace(valid=valid, count=seen[:, -1])
-        logits, kv = self._run(ids, positions, mask, window_mask, cache.kv, cache.length, last_only)
+        logits, kv = self._run(ids, positions, full_mask, sliding_mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
 
     generate = flax_generation.generate
@@ -252,13 +260,13 @@ class Model(nnx.Module):
         self,
         ids: Array,
         positions: Array,
-        mask: Array,
-        window_mask: Array,
+        full_mask: Array,
+        sliding_mask: Array,
         kv: Any,
         start: Array | int,
         last_only: bool,
     ) -> tuple[Array, Any]:
-        x, kv = self.model(ids, positions, mask, window_mask, kv, start)
+        x, kv = self.model(ids, positions, full_mask, sliding_mask, kv, start)
         if last_only:
             x = x[:, -1:]
         return self.lm_head(x), kv

@@ -164,15 +164,17 @@ class Config:
             problems.append(
                 f"index_local_blocks={index_local_blocks!r}; this code was compiled for `index_local_blocks > 0`"
             )
+        if len(mlp_layer_types) != num_hidden_layers:
+            problems.append(
+                f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
+            )
         if num_hidden_layers != len(layer_types):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
             )
-        if num_hidden_layers != len(mlp_layer_types):
-            problems.append(
-                f"the configuration class refuses mlp_layer_types={mlp_layer_types!r}, "
-                f"num_hidden_layers={num_hidden_layers!r}"
-            )
+        problems.expect_each(
+            "layers", zip(mlp_layer_types, layer_types), ("dense", "full_attention"), ("sparse", "minimax_m3_sparse")
+        )
         if "partial_rotary_factor" not in rope_parameters and "partial_rotary_factor" not in raw:
             problems.append("rope_parameters.partial_rotary_factor is missing")
         _refuse(problems)

@@ -196,10 +196,15 @@ class Config:
         problems.expect("classifier_activation", raw.get("classifier_activation", "gelu"), "gelu")
         problems.expect("decoder_bias", raw.get("decoder_bias", True), True)
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        problems.expect_each(
+            "layers",
+            [(layer_types[layer], layer != 0) for layer in range(num_hidden_layers)],
+            ("full_attention", False),
+            ("sliding_attention", True),
+            ("full_attention", True),
+        )
         _refuse(problems)
         return cls(
             **sizes,

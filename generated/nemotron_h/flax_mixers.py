@@ -67,8 +67,8 @@ class Mamba2Mixer(nnx.Module):
         self.layer = layer
         self.time_step_min = cfg.time_step_min
         self.chunk_size = cfg.chunk_size
-        self.dt_bias = nnx.Param(jnp.zeros((cfg.mamba_num_heads,), dtype))
-        self.A_log = nnx.Param(jnp.ones((cfg.mamba_num_heads,), dtype))
+        self.dt_bias = nnx.Param(jnp.ones((cfg.mamba_num_heads,), dtype))
+        self.A_log = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.mamba_num_heads,), dtype))
         self.D = nnx.Param(jnp.ones((cfg.mamba_num_heads,), dtype))
         self.conv1d = Conv1d(
             cfg.mamba_num_heads * cfg.mamba_head_dim + 2 * cfg.n_groups * cfg.ssm_state_size,

@@ -83,8 +83,8 @@ class Mamba2Mixer(nn.Module):
         self.conv_kernel = cfg.conv_kernel
         self.time_step_min = cfg.time_step_min
         self.chunk_size = cfg.chunk_size
-        self.dt_bias = nn.Parameter(torch.zeros(cfg.mamba_num_heads))
-        self.A_log = nn.Parameter(torch.ones(cfg.mamba_num_heads))
+        self.dt_bias = nn.Parameter(torch.ones(cfg.mamba_num_heads))
+        self.A_log = nn.Parameter(torch.normal(0.0, 0.02, (cfg.mamba_num_heads,)))
         self.D = nn.Parameter(torch.ones(cfg.mamba_num_heads))
         self.conv1d = nn.Conv1d(
             cfg.mamba_num_heads * cfg.mamba_head_dim + 2 * cfg.n_groups * cfg.ssm_state_size,

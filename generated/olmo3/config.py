@@ -188,10 +188,8 @@ class Config:
             "rope_parameters.sliding_attention.rope_type", rope_parameters_sliding_attention_rope_type, "default"
         )
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         _refuse(problems)
         return cls(
             **sizes,

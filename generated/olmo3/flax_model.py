@@ -21,6 +21,7 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_layers import MLP, Embed, Linear, RMSNorm, RotaryEmbedding, apply_rope, attend
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -54,80 +55,6 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
 
 
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
-
-
-def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return x * cos + jnp.roll(x, x.shape[-1] // 2, axis=-1) * sin
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def sliding_attention_inv_freq(cfg: Config) -> Array:
-    h = cfg.rope_theta_sliding_attention ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
-    return 1.0 / h
-
-
-def full_attention_inv_freq(cfg: Config) -> Array:
-    h = cfg.rope_theta_full_attention ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
-    return 1.0 / h
-
-
-class RMSNorm(nnx.Module):
-    def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
-        self.eps = eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.float32)
-        h = self.weight[...] * (h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps))
-        return h.astype(x.dtype)
-
-
-class RotaryEmbedding(nnx.Module):
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
-
-    def __call__(self, positions: Array) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(jnp.float32) * sliding_attention_inv_freq(self.cfg)
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        return jnp.cos(emb), jnp.sin(emb)
-
-    def forward2(self, positions: Array) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(jnp.float32) * full_attention_inv_freq(self.cfg)
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        return jnp.cos(emb), jnp.sin(emb)
-
-
 class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
@@ -156,16 +83,6 @@ class Attention(nnx.Module):
         return self.o_proj(out), kv
 
 
-class MLP(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
-
-
 class DecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
@@ -192,12 +109,18 @@ class Decoder(nnx.Module):
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def __call__(
-        self, ids: Array, positions: Array, window_mask: Array | None, mask: Array | None, kv: Any, start: Array | int
+        self,
+        ids: Array,
+        positions: Array,
+        sliding_mask: Array | None,
+        full_mask: Array | None,
+        kv: Any,
+        start: Array | int,
     ) -> tuple[Array, Any]:
         cos, sin = self.rotary_emb(positions)
         cos2, sin2 = self.rotary_emb.forward2(positions)
         x = self.embed_tokens(ids)
-        mask_by_kind = {"sliding_attention": window_mask, "full_attention": mask}
+        mask_by_kind = {"sliding_attention": sliding_mask, "full_attention": full_mask}
         cos_by_kind = {"sliding_attention": cos, "full_attention": cos2}
         sin_by_kind = {"sliding_attention": sin, "full_attention": sin2}
         x, kv = run_layers(
@@ -212,7 +135,7 @@ class Decoder(nnx.Module):
 
 
 class Model(nnx.Module):
-    """`scan_layers` stacks the parameters of the layers and compiles one layer instead of all, as training wants."""
+    """`scan_layers` stacks the parameters of equal layers and compiles one cycle of them, as training wants."""
 
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
@@ -243,16 +166,19 @@ class Model(nnx.Module):
         return model
 
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
         positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        mask = causal_mask(here, here, valid)
-        window_mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
-        return self._run(ids, positions, mask, window_mask, None, 0, last_only)[0]
+        sliding_mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
+        full_mask = causal_mask(here, here, valid)
+        return self._run(ids, positions, sliding_mask, full_mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
         cfg, dtype = self.cfg, self.model.embed_tokens.embedding[...].dtype
         layers = range(cfg.num_hidden_layers)
         shape = (batch_size, cfg.num_key_value_heads, max_length, cfg.head_dim)
@@ -264,16 +190,21 @@ class Model(nnx.Module):
     def step(
         self, ids: Array, cache: Cache, *, attention_mask: Array | None = None, last_only: bool = False
     ) -> tuple[Array, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
         positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
-        mask = causal_mask(here, slots, valid)
-        window_mask = causal_mask(here, slots, valid, window=self.cfg.sliding_window)
+        sliding_mask = causal_mask(here, slots, valid, window=self.cfg.sliding_window)
+        full_mask = causal_mask(here, slots, valid)
         cache = cache._replace(valid=valid, count=seen[:, -1])
-        logits, kv = self._run(ids, positions, mask, window_mask, cache.kv, cache.length, last_only)
+        logits, kv = self._run(ids, positions, sliding_mask, full_mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
 
     generate = flax_generation.generate
@@ -282,13 +213,13 @@ class Model(nnx.Module):
         self,
         ids: Array,
         positions: Array,
-        mask: Array | None,
-        window_mask: Array | None,
+        sliding_mask: Array | None,
+        full_mask: Array | None,
         kv: Any,
         start: Array | int,
         last_only: bool,
     ) -> tuple[Array, Any]:
-        x, kv = self.model(ids, positions, window_mask, mask, kv, start)
+        x, kv = self.model(ids, positions, sliding_mask, full_mask, kv, start)
         if last_only:
             x = x[:, -1:]
         return self.lm_head(x), kv

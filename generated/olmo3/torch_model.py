@@ -10,6 +10,7 @@ D hidden_size, F intermediate_size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_layers import MLP, RMSNorm, RotaryEmbedding, apply_rope
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None, window: int | None = None) -> Tensor | None:
@@ -63,51 +65,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
-
-
-def full_attention_inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = cfg.rope_theta_full_attention ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
-        return 1.0 / h
-
-
-def sliding_attention_inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = cfg.rope_theta_sliding_attention ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
-        return 1.0 / h
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, size: int, eps: float):
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.float()
-        return (self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.eps))).to(x.dtype)
-
-
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.register_buffer("full_attention_inv_freq", full_attention_inv_freq(cfg), persistent=False)
-        self.register_buffer("sliding_attention_inv_freq", sliding_attention_inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.sliding_attention_inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        return torch.cos(emb), torch.sin(emb)
-
-    def forward2(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.full_attention_inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        return torch.cos(emb), torch.sin(emb)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -137,17 +94,6 @@ class Attention(nn.Module):
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class MLP(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
-
-
 class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -171,12 +117,12 @@ class Decoder(nn.Module):
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(
-        self, ids: Tensor, positions: Tensor, window_mask: Tensor | None, mask: Tensor | None, cache: Cache | None
+        self, ids: Tensor, positions: Tensor, sliding_mask: Tensor | None, full_mask: Tensor | None, cache: Cache | None
     ) -> Tensor:
         cos, sin = self.rotary_emb(positions)
         cos2, sin2 = self.rotary_emb.forward2(positions)
         x = self.embed_tokens(ids)
-        mask_by_kind = {"sliding_attention": window_mask, "full_attention": mask}
+        mask_by_kind = {"sliding_attention": sliding_mask, "full_attention": full_mask}
         cos_by_kind = {"sliding_attention": cos, "full_attention": cos2}
         sin_by_kind = {"sliding_attention": sin, "full_attention": sin2}
         for layer in self.layers:
@@ -205,18 +151,31 @@ class Model(nn.Module):
         weights.load_torch(model, root, dtype, device)
         return model.to(device)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Model:
+        """Casts and moves the parameters; tables that follow from the configuration are only moved."""
+        tables = {id(table) for table in self.buffers()}
+        return super()._apply(lambda x: x.to(fn(x).device) if id(x) in tables else fn(x), recurse)
+
     def forward(self, ids: Tensor, *, attention_mask: Tensor | None = None, last_only: bool = False) -> Tensor:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         return self._logits(ids, None if attention_mask is None else attention_mask.bool(), None, last_only)
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond is refused."""
         return Cache(torch.ones(batch_size, max_length, dtype=torch.bool, device=self.model.embed_tokens.weight.device))
 
     def step(
         self, ids: Tensor, cache: Cache, *, attention_mask: Tensor | None = None, last_only: bool = False
     ) -> tuple[Tensor, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if cache.length + ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         logits = self._logits(ids, cache.mark(ids.shape[1], attention_mask), cache, last_only)
         cache.length += ids.shape[1]
         return logits, cache
@@ -229,20 +188,9 @@ class Model(nn.Module):
         slots = torch.arange(start + ids.shape[1], device=ids.device)
         order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
         positions = order[:, start:]  # [B, T]
-        mask = causal_mask(slots, start, seen)
-        window_mask = causal_mask(slots, start, seen, window=self.cfg.sliding_window)
-        return self._run(ids, positions, mask, window_mask, cache, last_only)
-
-    def _run(
-        self,
-        ids: Tensor,
-        positions: Tensor,
-        mask: Tensor | None,
-        window_mask: Tensor | None,
-        cache: Cache | None,
-        last_only: bool,
-    ) -> Tensor:
-        x = self.model(ids, positions, window_mask, mask, cache)
+        sliding_mask = causal_mask(slots, start, seen, window=self.cfg.sliding_window)
+        full_mask = causal_mask(slots, start, seen)
+        x = self.model(ids, positions, sliding_mask, full_mask, cache)
         if last_only:
             x = x[:, -1:]
         return self.lm_head(x)

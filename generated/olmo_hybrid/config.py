@@ -172,12 +172,10 @@ class Config:
                 f"linear_num_value_heads={linear_num_value_heads!r}; "
                 "this code was compiled for `linear_num_key_heads == linear_num_value_heads`"
             )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if "linear_attention" not in layer_types:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
         _refuse(problems)
         return cls(
             **sizes,

@@ -68,7 +68,11 @@ class GatedDeltaNet(nnx.Module):
         self.linear_num_value_heads = cfg.linear_num_value_heads
         self.linear_conv_kernel_dim = cfg.linear_conv_kernel_dim
         self.layer = layer
-        self.A_log = nnx.Param(jnp.ones((cfg.linear_num_value_heads,), dtype))
+        self.A_log = nnx.Param(
+            nnx.initializers.normal(0.02)(
+                rngs.params(), (cfg.linear_num_value_heads,), jnp.promote_types(dtype, jnp.float32)
+            )
+        )
         self.dt_bias = nnx.Param(jnp.zeros((cfg.linear_num_value_heads,), dtype))
         self.q_proj = Linear(
             cfg.hidden_size, cfg.linear_key_head_dim * cfg.linear_num_key_heads, dtype=dtype, rngs=rngs

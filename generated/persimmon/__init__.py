@@ -2,7 +2,7 @@
 """Persimmon.
 
 A causal language model: multi-head attention with norms on queries and keys, rotary positions, LayerNorm
-(pre-norm), MLP (re_lusquared).
+(pre-norm), MLP (squared ReLU).
 
 from persimmon.torch_model import Model      # needs torch
 from persimmon.flax_model import Model       # needs jax and flax

@@ -246,15 +246,18 @@ class Model(nnx.Module):
         return model
 
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
         positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        window_mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
-        return self._run(ids, positions, window_mask, None, 0, last_only)[0]
+        mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
+        return self._run(ids, positions, mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
         cfg, dtype = self.cfg, self.model.embed_tokens.embedding[...].dtype
         layers = range(cfg.num_hidden_layers)
         shape = (batch_size, cfg.num_key_value_heads, max_length, cfg.head_dim)
@@ -266,23 +269,28 @@ class Model(nnx.Module):
     def step(
         self, ids: Array, cache: Cache, *, attention_mask: Array | None = None, last_only: bool = False
     ) -> tuple[Array, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
         positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
-        window_mask = causal_mask(here, slots, valid, window=self.cfg.sliding_window)
+        mask = causal_mask(here, slots, valid, window=self.cfg.sliding_window)
         cache = cache._replace(valid=valid, count=seen[:, -1])
-        logits, kv = self._run(ids, positions, window_mask, cache.kv, cache.length, last_only)
+        logits, kv = self._run(ids, positions, mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
 
     generate = flax_generation.generate
 
     def _run(
-        self, ids: Array, positions: Array, window_mask: Array | None, kv: Any, start: Array | int, last_only: bool
+        self, ids: Array, positions: Array, mask: Array | None, kv: Any, start: Array | int, last_only: bool
     ) -> tuple[Array, Any]:
-        x, kv = self.model(ids, positions, window_mask, kv, start)
+        x, kv = self.model(ids, positions, mask, kv, start)
         if last_only:
             x = x[:, -1:]
         return self.lm_head(x), kv

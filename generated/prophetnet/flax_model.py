@@ -189,20 +189,28 @@ class Model(nnx.Module):
         return model
 
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         valid = None if attention_mask is None else attention_mask.astype(bool)
         valid = jnp.ones(ids.shape, ids.dtype) if valid is None else valid.astype(ids.dtype)
         return self._run(ids, valid, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
         room = (batch_size, max_length)
         return Cache(jnp.zeros(room, jnp.int32), jnp.zeros(room, bool), jnp.int32(0))
 
     def step(
         self, ids: Array, cache: Cache, *, attention_mask: Array | None = None, last_only: bool = False
     ) -> tuple[Array, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if ids.shape[1] > (room := cache.ids.shape[1]):
+            raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=cache.length, axis=1)
         cache = cache._replace(ids=write(cache.ids, ids.astype(cache.ids.dtype)), valid=write(cache.valid, new))
@@ -215,4 +223,7 @@ class Model(nnx.Module):
     def _run(self, ids: Array, valid: Array, kv: Any, start: Array | int, last_only: bool) -> tuple[Array, Any]:
         B, T = ids.shape[:2]
         predict_logits = self.lm_head(self.prophetnet.decoder(ids, valid).reshape(B, self.cfg.ngram, T, -1))
-        return predict_logits[:, 0], kv
+        logits = predict_logits[:, 0]
+        if last_only:
+            logits = logits[:, -1:]
+        return logits, kv

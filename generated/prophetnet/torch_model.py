@@ -163,20 +163,28 @@ class Model(nn.Module):
         return model
 
     def forward(self, ids: Tensor, *, attention_mask: Tensor | None = None, last_only: bool = False) -> Tensor:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         return self._logits(ids, None if attention_mask is None else attention_mask.bool(), None, last_only)
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
-        valid = torch.ones(
-            batch_size, max_length, dtype=torch.bool, device=self.prophetnet.word_embeddings.weight.device
+        """Room for `max_length` tokens. A step beyond is refused."""
+        ids = torch.zeros(
+            batch_size, max_length, dtype=torch.long, device=self.prophetnet.word_embeddings.weight.device
         )
-        return Cache(torch.zeros_like(valid, dtype=torch.long), valid)
+        return Cache(ids, torch.ones_like(ids, dtype=torch.bool))
 
     def step(
         self, ids: Tensor, cache: Cache, *, attention_mask: Tensor | None = None, last_only: bool = False
     ) -> tuple[Tensor, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if cache.length + ids.shape[1] > (room := cache.ids.shape[1]):
+            raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         start, end = cache.length, cache.length + ids.shape[1]
         cache.ids[:, start:end] = ids
         logits = self._logits(cache.ids[:, :end], cache.mark(ids.shape[1], attention_mask), None, False)
@@ -190,9 +198,9 @@ class Model(nn.Module):
         start = 0 if cache is None else cache.length
         slots = torch.arange(start + ids.shape[1], device=ids.device)
         valid = slots.new_ones(ids.shape[0], slots.shape[0]) if seen is None else seen.long()  # [B, S]
-        return self._run(ids, valid, cache, last_only)
-
-    def _run(self, ids: Tensor, valid: Tensor, cache: Cache | None, last_only: bool) -> Tensor:
         B, T = ids.shape[:2]
         predict_logits = self.lm_head(self.prophetnet.decoder(ids, valid).reshape(B, self.cfg.ngram, T, -1))
-        return predict_logits[:, 0]
+        logits = predict_logits[:, 0]
+        if last_only:
+            logits = logits[:, -1:]
+        return logits

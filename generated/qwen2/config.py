@@ -213,14 +213,4 @@ CHECKPOINTS = {
         rms_norm_eps=1e-05,
         tie_word_embeddings=False,
     ),
-    "roshinpv/Qwen2.5-14B-GPTQ": Config(
-        vocab_size=152064,
-        hidden_size=5120,
-        intermediate_size=13824,
-        num_hidden_layers=48,
-        num_attention_heads=40,
-        num_key_value_heads=8,
-        rms_norm_eps=1e-05,
-        tie_word_embeddings=False,
-    ),
 }

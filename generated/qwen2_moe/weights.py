@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,6 +109,7 @@ FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked f
 IGNORED = (  # stored by some checkpoints, no part of the model
     r"(^|\.)rotary_emb\.(inv_freq|original_inv_freq)$",
 )
+BASE = "model."  # a checkpoint may lack it before the names of the base model, or have it where this table has not
 KINDS = ("F64", "F32", "F16", "BF16")  # what a tensor may hold
 RENEWED = 2**26  # bytes copied of a mapped file before it is mapped anew
 STACK = "model.layers"  # the layers whose parameters Flax can stack
@@ -193,7 +194,7 @@ def flax_place(row: Row, stacked: bool) -> tuple[str, int | None]:
 
 def folder(source: str | Path) -> Path:
     """The local folder of a checkpoint; a Hub repository (`org/name@revision`) is downloaded or found in the cache."""
-    if Path(source).is_dir():
+    if (Path(source) / "config.json").is_file():
         return Path(source)
     from huggingface_hub import snapshot_download
 
@@ -247,7 +248,7 @@ def read(source: str | Path, cfg: Config, framework: str) -> Iterator[tuple[Row,
     Raises:
         ValueError: tensors are missing, unknown or of another shape; the message names them.
     """
-    found = _opened(source, framework)
+    found = _opened(source, cfg, framework)
     _check(cfg, {name: shard.get_slice(name) for name, shard in found.items()})
     for row in rows(cfg):
         yield row, _assembled(row, shapes(row.axes, sizes(cfg))[0], found, framework)
@@ -274,33 +275,44 @@ class Mapped:
     def __init__(self, file: Path, framework: str) -> None:
         self.file, self.framework = file, framework
         self._map()
+        self.names: dict[str, str] = {}  # what this file calls the tensors of the table
 
     def _map(self) -> None:
         self.shard, self.copied = safe_open(self.file, self.framework), 0
 
     def get_slice(self, name: str) -> Any:
         """A tensor that is read when it is indexed; its shape and its type."""
-        return self.shard.get_slice(name)
+        return self.shard.get_slice(self.names[name])
 
     def get_tensor(self, name: str, part: Any = ...) -> Any:
         """A tensor, or a part of it."""
         if self.framework == "np" and self.copied > RENEWED:
             self._map()
+        name = self.names[name]
         tensor = self.shard.get_tensor(name) if part is ... else self.shard.get_slice(name)[part]
         self.copied += tensor.nbytes
         return tensor
 
 
-def _opened(source: str | Path, framework: str) -> dict[str, Mapped]:
-    """The file that holds each tensor.
+def listed(name: str, wanted: Collection[str]) -> str:
+    """What the table calls a tensor of a checkpoint."""
+    return next((known for known in (name, BASE + name, name.removeprefix(BASE)) if known in wanted), name)
+
+
+def _opened(source: str | Path, cfg: Config, framework: str) -> dict[str, Mapped]:
+    """The file that holds each tensor, by the names of the table.
 
     Raises:
-        ValueError: two files hold the same one.
+        ValueError: two are the same one.
     """
     found: dict[str, Mapped] = {}
+    wanted = {*tensors(cfg), *TIED}
     for file in files(folder(source)):
         shard = Mapped(file, framework)
-        names = list(shard.shard.keys())
+        names = [listed(name, wanted) for name in shard.shard.keys()]
+        shard.names = dict(zip(names, shard.shard.keys(), strict=True))
+        if len(shard.names) < len(names):
+            raise ValueError(f"{file} holds tensors with {BASE!r} before their names and without it")
         if twice := found.keys() & names:
             raise ValueError(f"{file} holds tensors that another file holds too: {', '.join(sorted(twice))}")
         found |= dict.fromkeys(names, shard)
@@ -313,7 +325,7 @@ def stored_ties(source: str | Path, cfg: Config, framework: str, byte: Any) -> t
     Raises:
         ValueError: two that are one parameter hold different numbers.
     """
-    found = _opened(source, framework)
+    found = _opened(source, cfg, framework)
     stored = tuple(alias for alias in TIED if cfg.tie_word_embeddings and alias in found)
     for alias in stored:
         one, other = (found[name].get_tensor(name).view(byte) for name in (alias, TIED[alias]))
@@ -381,7 +393,7 @@ def _flax_values(source: str | Path, cfg: Config, dtype: Any, stacked: bool) -> 
 
 
 def to_hf(model: Any) -> dict[str, np.ndarray]:
-    """The checkpoint's tensors by its names, bit for bit, from either model."""
+    """The checkpoint's tensors by the names of the table, bit for bit, from either model."""
     out: dict[str, np.ndarray] = {}
     for row, value in _from_torch(model) if hasattr(model, "state_dict") else _from_flax(model):
         for piece in pieces(row.stored, list(value.shape)):
@@ -418,6 +430,8 @@ def _numpy(tensor: Any) -> np.ndarray:
     """A torch tensor as numpy. The bfloat16 of ml_dtypes, or without that package its bits in a field of that name."""
     import torch
 
+    if hasattr(tensor, "full_tensor"):  # split over devices
+        tensor = tensor.full_tensor()
     tensor = tensor.detach().cpu()
     if tensor.dtype != torch.bfloat16:
         return tensor.numpy()

@@ -87,6 +87,7 @@ class Config:
         linear_num_key_heads = 16
         linear_num_value_heads = 48
         num_attention_heads = 24
+        num_hidden_layers = 64
         num_key_value_heads = 4
         sizes = dict(
             head_dim=256,
@@ -98,7 +99,7 @@ class Config:
             linear_num_value_heads=linear_num_value_heads,
             linear_value_head_dim=128,
             num_attention_heads=num_attention_heads,
-            num_hidden_layers=64,
+            num_hidden_layers=num_hidden_layers,
             num_key_value_heads=num_key_value_heads,
             vocab_size=248320,
         )
@@ -257,6 +258,8 @@ class Config:
                 f"num_key_value_heads={num_key_value_heads!r}; "
                 "this code was compiled for `num_attention_heads // num_key_value_heads != 1`"
             )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         _refuse(problems)
         return cls(
             **sizes,

@@ -82,8 +82,8 @@ class GatedDeltaNet(nn.Module):
         self.linear_value_head_dim = cfg.linear_value_head_dim
         self.linear_num_value_heads = cfg.linear_num_value_heads
         self.linear_conv_kernel_dim = cfg.linear_conv_kernel_dim
-        self.dt_bias = nn.Parameter(torch.zeros(cfg.linear_num_value_heads))
-        self.A_log = nn.Parameter(torch.ones(cfg.linear_num_value_heads))
+        self.dt_bias = nn.Parameter(torch.ones(cfg.linear_num_value_heads))
+        self.A_log = nn.Parameter(torch.normal(0.0, 0.02, (cfg.linear_num_value_heads,)))
         self.conv1d = nn.Conv1d(
             cfg.linear_key_head_dim * cfg.linear_num_key_heads * 2
             + cfg.linear_value_head_dim * cfg.linear_num_value_heads,

@@ -94,6 +94,7 @@ class Config:
         linear_num_key_heads = 16
         linear_num_value_heads = 64
         num_attention_heads = 32
+        num_hidden_layers = 48
         num_key_value_heads = 2
         sizes = dict(
             head_dim=256,
@@ -107,7 +108,7 @@ class Config:
             num_attention_heads=num_attention_heads,
             num_experts=256,
             num_experts_per_tok=8,
-            num_hidden_layers=48,
+            num_hidden_layers=num_hidden_layers,
             num_key_value_heads=num_key_value_heads,
             shared_expert_intermediate_size=1024,
             vocab_size=248320,
@@ -256,6 +257,8 @@ class Config:
                 "this code was compiled for `num_attention_heads // num_key_value_heads != 1`"
             )
         problems.expect("text_config.output_router_logits", False, False)
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         _refuse(problems)
         return cls(
             **sizes,

@@ -68,8 +68,8 @@ class GatedDeltaNet(nnx.Module):
         self.linear_num_value_heads = cfg.linear_num_value_heads
         self.linear_conv_kernel_dim = cfg.linear_conv_kernel_dim
         self.layer = layer
-        self.dt_bias = nnx.Param(jnp.zeros((cfg.linear_num_value_heads,), dtype))
-        self.A_log = nnx.Param(jnp.ones((cfg.linear_num_value_heads,), dtype))
+        self.dt_bias = nnx.Param(jnp.ones((cfg.linear_num_value_heads,), dtype))
+        self.A_log = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.linear_num_value_heads,), dtype))
         self.conv1d = Conv1d(
             cfg.linear_key_head_dim * cfg.linear_num_key_heads * 2
             + cfg.linear_value_head_dim * cfg.linear_num_value_heads,

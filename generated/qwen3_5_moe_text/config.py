@@ -177,10 +177,8 @@ class Config:
                 f"linear_num_value_heads={linear_num_value_heads!r}; "
                 "this code was compiled for `linear_num_key_heads != linear_num_value_heads`"
             )
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if raw.get("rope_scaling") and "mrope_section" not in raw["rope_scaling"]:
             problems.append("rope_parameters.mrope_section.1 is missing")
         if raw.get("rope_scaling") and "mrope_section" not in raw["rope_scaling"]:

@@ -241,7 +241,7 @@ class RMSNormGated(nnx.Module):
 class RMSNorm(nnx.Module):
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
+        self.weight = nnx.Param(jnp.zeros((size,), dtype))
 
     def __call__(self, x: Array) -> Array:
         output = self._norm(x.astype(jnp.float32)) * (1.0 + self.weight[...].astype(jnp.float32))

@@ -106,6 +106,7 @@ class Config:
         linear_num_value_heads = raw.get("linear_num_value_heads", 32)
         shared_expert_intermediate_size = raw.get("shared_expert_intermediate_size", 512)
         num_experts = raw.get("num_experts", 512)
+        mlp_only_layers = [] if raw.get("mlp_only_layers") is None else raw["mlp_only_layers"]
         layer_types = (
             tuple(
                 "linear_attention" if (layer + 1) % raw.get("full_attention_interval", 4) else "full_attention"
@@ -133,7 +134,6 @@ class Config:
             num_experts=num_experts,
         )
         problems.expect("model_type", raw.get("model_type", "qwen3_next"), "qwen3_next")
-        problems.expect("mlp_only_layers", raw.get("mlp_only_layers"), [1])
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -186,17 +186,22 @@ class Config:
                 "this code was compiled for `linear_num_key_heads != linear_num_value_heads`"
             )
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        problems.expect_each(
+            "layers",
+            [(layer_types[layer], layer not in mlp_only_layers) for layer in range(num_hidden_layers)],
+            ("linear_attention", True),
+            ("linear_attention", False),
+            ("full_attention", True),
+        )
         _refuse(problems)
         return cls(
             **sizes,
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             partial_rotary_factor=rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 0.25)),
-            mlp_only_layers=tuple(raw.get("mlp_only_layers")),
+            mlp_only_layers=tuple(mlp_only_layers),
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )

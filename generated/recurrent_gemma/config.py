@@ -87,6 +87,7 @@ class Config:
         hidden_size = raw.get("hidden_size", 2560)
         intermediate_size = raw.get("intermediate_size", 7680)
         num_attention_heads = raw.get("num_attention_heads", 10)
+        block_types = raw.get("block_types", ["recurrent", "recurrent", "attention"])
         lru_width = hidden_size if raw.get("lru_width") is None else raw["lru_width"]
         num_key_value_heads = (
             num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
@@ -128,13 +129,17 @@ class Config:
         if rope_type != "default":
             problems.append(f"the configuration class refuses rope_type={rope_type!r}")
         problems.expect("is_causal", raw.get("is_causal", True), True)
+        if len(block_types) != num_hidden_layers:
+            problems.append(f"len(block_types) is not num_hidden_layers: {(len(block_types), num_hidden_layers)!r}")
         if num_key_value_heads > num_attention_heads:
             problems.append(
                 f"the configuration class refuses num_attention_heads={num_attention_heads!r}, "
                 f"num_key_value_heads={num_key_value_heads!r}"
             )
-        if num_hidden_layers != 3:
-            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if num_hidden_layers != min(num_hidden_layers, len(block_types) * 100):
+            problems.append(
+                f"the configuration class refuses block_types={block_types!r}, num_hidden_layers={num_hidden_layers!r}"
+            )
         _refuse(problems)
         return cls(
             **sizes,
@@ -143,7 +148,7 @@ class Config:
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             partial_rotary_factor=rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 0.5)),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
-            block_types=tuple(raw.get("block_types", ["recurrent", "recurrent", "attention"])),
+            block_types=tuple(block_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
 

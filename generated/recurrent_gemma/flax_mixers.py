@@ -54,7 +54,7 @@ class Rglru(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_attention_heads = cfg.num_attention_heads
         self.lru_width = cfg.lru_width
-        self.recurrent_param = nnx.Param(jnp.ones((cfg.lru_width,), dtype))
+        self.recurrent_param = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.lru_width,), dtype))
         self.input_gate_weight = nnx.Param(
             nnx.initializers.normal(0.02)(
                 rngs.params(),
@@ -67,9 +67,7 @@ class Rglru(nnx.Module):
             )
         )
         self.input_gate_bias = nnx.Param(
-            nnx.initializers.normal(0.02)(
-                rngs.params(), (cfg.num_attention_heads, cfg.lru_width // cfg.num_attention_heads), dtype
-            )
+            jnp.zeros((cfg.num_attention_heads, cfg.lru_width // cfg.num_attention_heads), dtype)
         )
         self.recurrent_gate_weight = nnx.Param(
             nnx.initializers.normal(0.02)(
@@ -83,9 +81,7 @@ class Rglru(nnx.Module):
             )
         )
         self.recurrent_gate_bias = nnx.Param(
-            nnx.initializers.normal(0.02)(
-                rngs.params(), (cfg.num_attention_heads, cfg.lru_width // cfg.num_attention_heads), dtype
-            )
+            jnp.zeros((cfg.num_attention_heads, cfg.lru_width // cfg.num_attention_heads), dtype)
         )
 
     def __call__(self, activations: Array, positions: Array, kv: Any) -> tuple[Array, Any]:

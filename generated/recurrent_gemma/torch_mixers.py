@@ -62,26 +62,34 @@ class Rglru(nn.Module):
         self.num_attention_heads = cfg.num_attention_heads
         self.lru_width = cfg.lru_width
         self.layer = layer
-        self.recurrent_param = nn.Parameter(torch.ones(cfg.lru_width))
+        self.recurrent_param = nn.Parameter(torch.normal(0.0, 0.02, (cfg.lru_width,)))
         self.input_gate_weight = nn.Parameter(
-            torch.empty(
-                cfg.num_attention_heads,
-                cfg.lru_width // cfg.num_attention_heads,
-                cfg.lru_width // cfg.num_attention_heads,
+            torch.normal(
+                0.0,
+                0.02,
+                (
+                    cfg.num_attention_heads,
+                    cfg.lru_width // cfg.num_attention_heads,
+                    cfg.lru_width // cfg.num_attention_heads,
+                ),
             )
         )
         self.input_gate_bias = nn.Parameter(
-            torch.empty(cfg.num_attention_heads, cfg.lru_width // cfg.num_attention_heads)
+            torch.zeros(cfg.num_attention_heads, cfg.lru_width // cfg.num_attention_heads)
         )
         self.recurrent_gate_weight = nn.Parameter(
-            torch.empty(
-                cfg.num_attention_heads,
-                cfg.lru_width // cfg.num_attention_heads,
-                cfg.lru_width // cfg.num_attention_heads,
+            torch.normal(
+                0.0,
+                0.02,
+                (
+                    cfg.num_attention_heads,
+                    cfg.lru_width // cfg.num_attention_heads,
+                    cfg.lru_width // cfg.num_attention_heads,
+                ),
             )
         )
         self.recurrent_gate_bias = nn.Parameter(
-            torch.empty(cfg.num_attention_heads, cfg.lru_width // cfg.num_attention_heads)
+            torch.zeros(cfg.num_attention_heads, cfg.lru_width // cfg.num_attention_heads)
         )
 
     def forward(self, activations: Tensor, positions: Tensor, cache: Cache | None) -> Tensor:

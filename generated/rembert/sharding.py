@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .config import Config
-from .weights import flax_place, rows
+from .weights import flax_place, rows, sizes
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh, PartitionSpec
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 RULES: dict[str, str | None] = {
     "V": "tp",  # vocab_size
     "P": None,  # max_position_embeddings
-    "D": "fsdp",  # hidden_size
-    "F": "tp",  # intermediate_size
-    "I": None,  # input_embedding_size
+    "D": None,  # hidden_size
+    "F": None,  # intermediate_size
+    "I": "fsdp",  # input_embedding_size
     "M": None,  # type_vocab_size
     "Q": "tp",  # num_attention_heads * int(hidden_size / num_attention_heads)
     "O": None,  # output_embedding_size
@@ -46,7 +46,10 @@ def partition_specs(
 def placement(
     cfg: Config, mesh: Mesh | None, rules: dict[str, str | None] = RULES, *, scan_layers: bool = False
 ) -> Callable[[str, Any], Any]:
-    """Moves the value of a parameter to its devices. What a mesh axis does not divide is replicated along it."""
+    """A function that puts the value of a parameter, by its path, on its devices.
+
+    What a mesh axis does not divide is replicated along it.
+    """
     import jax
     import jax.numpy as jnp
     from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -99,7 +102,18 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
 
 
 def parallelize(model: nn.Module, mesh: DeviceMesh, rules: dict[str, str | None] = RULES) -> nn.Module:
-    """Split the parameters of the PyTorch model over the mesh, in place."""
+    """Split the parameters of the PyTorch model over the mesh, in place.
+
+    Raises:
+        ValueError: the devices do not divide what the layers are split along.
+    """
     from torch.distributed.tensor.parallel import parallelize_module
 
-    return parallelize_module(model, mesh, torch_plan(model, rules))
+    plan = torch_plan(model, rules)
+    for row in rows(model.cfg):
+        if row.layer is not None and row.path.rpartition(".")[0] in plan:
+            size = sizes(model.cfg)
+            uneven = [size[a] for a in row.axes if a.isalnum() and rules.get(a) == "tp" and size[a] % mesh.size()]
+            if uneven:
+                raise ValueError(f"{mesh.size()} devices do not divide the {uneven[0]} of {row.path}")
+    return parallelize_module(model, mesh, plan)

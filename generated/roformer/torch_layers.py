@@ -40,7 +40,9 @@ class Embeddings(nn.Module):
 class SinusoidalPositionalEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(cfg.max_position_embeddings, cfg.head_dim), requires_grad=False)
+        self.weight = nn.Parameter(
+            torch.normal(0.0, 0.02, (cfg.max_position_embeddings, cfg.head_dim)), requires_grad=False
+        )
 
     def forward(self, h: Tensor, start: int) -> Tensor:
         T = h.shape[1]

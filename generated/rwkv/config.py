@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class Config:
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         hidden_size = raw.get("hidden_size", 4096)
+        num_hidden_layers = raw.get("num_hidden_layers", 32)
         rescale_every = raw.get("rescale_every", 6)
         attention_hidden_size = (
             hidden_size if raw.get("attention_hidden_size") is None else raw["attention_hidden_size"]
@@ -63,7 +64,7 @@ class Config:
         sizes = dict(
             vocab_size=raw.get("vocab_size", 50277),
             hidden_size=hidden_size,
-            num_hidden_layers=raw.get("num_hidden_layers", 32),
+            num_hidden_layers=num_hidden_layers,
             attention_hidden_size=attention_hidden_size,
             intermediate_size=intermediate_size,
         )
@@ -78,9 +79,15 @@ class Config:
         problems.expect("return_dict", raw.get("return_dict", True), True)
         if rescale_every <= 0:
             problems.append(f"rescale_every={rescale_every!r}; this code was compiled for `rescale_every > 0`")
-        problems.expect("rescale_every", rescale_every, 6)
         if hidden_size != attention_hidden_size:
             problems.append(f"hidden_size is not attention_hidden_size: {(hidden_size, attention_hidden_size)!r}")
+        problems.expect_each(
+            "layers",
+            [(layer == 0, (layer + 1) % rescale_every == 0) for layer in range(num_hidden_layers)],
+            (True, False),
+            (False, False),
+            (False, True),
+        )
         _refuse(problems)
         return cls(
             **sizes,
@@ -97,6 +104,12 @@ class _Problems(list[str]):
         """Note a value that is none of those that this code was compiled for."""
         if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in compiled):
             self.append(f"{key} is {value!r}; this code was compiled for {compiled[0]!r}")
+
+    def expect_each(self, key: str, values: Iterable[Any], *compiled: Any) -> None:
+        """Note items that are none of those that this code was compiled for."""
+        if unknown := {*values} - {*compiled}:
+            kinds = ", ".join(map(repr, compiled))
+            self.append(f"{key} holds {sorted(unknown, key=str)!r}; this code was compiled for {kinds}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

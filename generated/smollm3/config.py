@@ -132,6 +132,10 @@ class Config:
         problems.expect("is_causal", raw.get("is_causal", True), True)
         problems.expect_each("layer_types", layer_types, "full_attention")
         problems.expect_each("no_rope_layers", no_rope_layers, 1, 0)
+        if len(no_rope_layers) != num_hidden_layers:
+            problems.append(
+                f"len(no_rope_layers) is not num_hidden_layers: {(len(no_rope_layers), num_hidden_layers)!r}"
+            )
         if num_hidden_layers != len(layer_types):
             problems.append(
                 f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"

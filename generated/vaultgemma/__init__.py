@@ -2,7 +2,7 @@
 """VaultGemma.
 
 A causal language model: grouped-query attention with softly capped scores, rotary positions, RMSNorm (pre-norm),
-gated MLP (gelu by tanh), 2 kinds of layers.
+gated MLP (tanh-approximated GELU), 2 kinds of layers.
 
 from vaultgemma.torch_model import Model      # needs torch
 from vaultgemma.flax_model import Model       # needs jax and flax

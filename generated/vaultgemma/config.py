@@ -129,10 +129,8 @@ class Config:
             problems.append("attn_logit_softcapping is None; this code was compiled for a value")
         if final_logit_softcapping is None:
             problems.append("final_logit_softcapping is None; this code was compiled for a value")
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         _refuse(problems)
         return cls(
             **sizes,

@@ -63,7 +63,7 @@ class Cache:
 class PositionalEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(cfg.max_target_positions, cfg.d_model))
+        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.max_target_positions, cfg.d_model)))
 
     def forward(self, positions: Tensor) -> Tensor:
         return self.weight[positions]
@@ -164,11 +164,20 @@ class Model(nn.Module):
         return model
 
     def forward(self, ids: Tensor, *, attention_mask: Tensor | None = None, last_only: bool = False) -> Tensor:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         return self._logits(ids, None if attention_mask is None else attention_mask.bool(), None, last_only)
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond is refused.
+
+        Raises:
+            ValueError: the network has no positions for so many.
+        """
+        if max_length > (limit := self.cfg.max_target_positions):
+            raise ValueError(f"{max_length} tokens: the network has positions for {limit}")
         return Cache(
             torch.ones(batch_size, max_length, dtype=torch.bool, device=self.model.decoder.embed_tokens.weight.device)
         )
@@ -176,7 +185,12 @@ class Model(nn.Module):
     def step(
         self, ids: Tensor, cache: Cache, *, attention_mask: Tensor | None = None, last_only: bool = False
     ) -> tuple[Tensor, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if cache.length + ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         logits = self._logits(ids, cache.mark(ids.shape[1], attention_mask), cache, last_only)
         cache.length += ids.shape[1]
         return logits, cache
@@ -190,7 +204,9 @@ class Model(nn.Module):
         order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
         positions = order[:, start:]  # [B, T]
         mask = causal_mask(slots, start, seen)
-        return self._run(ids, positions, mask, cache, last_only)
-
-    def _run(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None, last_only: bool) -> Tensor:
-        return self.proj_out(self.model.decoder(ids, positions, mask, cache))
+        if ids.shape[1] > (limit := self.cfg.max_target_positions):
+            raise ValueError(f"{ids.shape[1]} tokens: the network has positions for {limit}")
+        x = self.model.decoder(ids, positions, mask, cache)
+        if last_only:
+            x = x[:, -1:]
+        return self.proj_out(x)

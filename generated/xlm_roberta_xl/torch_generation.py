@@ -29,7 +29,8 @@ def generate(
     """`ids` [B, T] and what follows, [B, T + max_new_tokens].
 
     Prompts of different lengths are padded left or right, with `attention_mask` [B, T] 0 where they are. The most
-    likely token is taken at temperature 0. A row that ended repeats the (first) `eos_token_id`.
+    likely token is taken at temperature 0. A row that ended repeats the (first) `eos_token_id`. Of equally likely
+    tokens `top_k` and `top_p` keep all or none; the likeliest stays whatever they are.
     """
     new, valid = ids, attention_mask
     if valid is not None:  # padding goes first, so that every row ends in a token
@@ -37,17 +38,17 @@ def generate(
         new, valid = ids.gather(1, order), valid.gather(1, order)
     cache = model.init_cache(ids.shape[0], ids.shape[1] + max_new_tokens)
     generator = torch.Generator(ids.device).manual_seed(seed)
-    ends = None if eos_token_id is None else torch.tensor([eos_token_id], device=ids.device).flatten()
+    ends = torch.tensor([] if eos_token_id is None else eos_token_id, dtype=ids.dtype, device=ids.device).flatten()
     ended = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
-    out = ids.new_full((ids.shape[0], max_new_tokens), 0 if ends is None else int(ends[0]))
+    out = ids.new_full((ids.shape[0], max_new_tokens), int(ends[0]) if len(ends) else 0)
     for i in range(max_new_tokens):
         logits, cache = model.step(new, cache, attention_mask=valid, last_only=True)
         token, valid = sample(logits[:, -1], temperature, top_k, top_p, generator), None
-        if ends is not None:
+        if len(ends):
             token = torch.where(ended, ends[0], token)
             ended |= torch.isin(token, ends)
         out[:, i] = token
-        if ends is not None and ended.all():
+        if len(ends) and ended.all():
             break
         new = token[:, None]
     return torch.cat([ids, out], 1)
@@ -64,7 +65,9 @@ def sample(
         least = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
     if top_p is not None:
-        probs, index = logits.softmax(-1).sort(descending=True)
-        beyond = probs.cumsum(-1) - probs >= top_p  # likelier tokens already hold top_p
-        logits = logits.masked_fill(beyond.scatter(-1, index, beyond), -torch.inf)
+        probs = logits.softmax(-1)
+        falling = probs.sort(descending=True).values
+        held = falling.cumsum(-1) - falling < top_p  # likelier tokens do not hold top_p yet
+        least = torch.where(held, falling, falling[:, :1]).amin(-1, keepdim=True)
+        logits = logits.masked_fill(probs < least, -torch.inf)
     return torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
 
@@ -31,7 +32,8 @@ def generate(
     """`ids` [B, T] and what follows, [B, T + max_new_tokens].
 
     Prompts of different lengths are padded left or right, with `attention_mask` [B, T] 0 where they are. The most
-    likely token is taken at temperature 0. A row that ended repeats the (first) `eos_token_id`.
+    likely token is taken at temperature 0. A row that ended repeats the (first) `eos_token_id`. Of equally likely
+    tokens `top_k` and `top_p` keep all or none; the likeliest stays whatever they are.
     """
     if max_new_tokens == 0:
         return ids
@@ -39,38 +41,35 @@ def generate(
     if valid is not None:  # padding goes first, so that every row ends in a token
         order = jnp.argsort(valid.astype(bool), axis=-1, stable=True)
         prompt, valid = jnp.take_along_axis(ids, order, axis=1), jnp.take_along_axis(valid, order, axis=1)
-    if eos_token_id is None:
-        ends: tuple[int, ...] = ()
-    else:
-        ends = (eos_token_id,) if isinstance(eos_token_id, int) else tuple(eos_token_id)
+    ends: tuple[int, ...] = () if eos_token_id is None else tuple(np.ravel(eos_token_id).tolist())
     new = continue_prompt(
         *nnx.split(model),  # nnx.jit would return, and so copy, the parameters
         prompt,
         valid,
         temperature,
+        top_p,
         seed,
         max_new_tokens=max_new_tokens,
         greedy=temperature == 0.0,
         top_k=top_k,
-        top_p=top_p,
         ends=ends,
     )
     return jnp.concatenate([ids, new], axis=1)
 
 
-@partial(jax.jit, static_argnames=("graphdef", "max_new_tokens", "greedy", "top_k", "top_p", "ends"))
+@partial(jax.jit, static_argnames=("graphdef", "max_new_tokens", "greedy", "top_k", "ends"))
 def continue_prompt(
     graphdef: nnx.GraphDef[Model],
     params: nnx.State,
     ids: Array,
     valid: Array | None,
     temperature: float,
+    top_p: float | None,
     seed: int,
     *,
     max_new_tokens: int,
     greedy: bool,
     top_k: int | None,
-    top_p: float | None,
     ends: tuple[int, ...],
 ) -> Array:
     """Tokens [B, new] that follow the prompts; the whole loop is compiled."""
@@ -100,15 +99,16 @@ def continue_prompt(
     return jax.lax.while_loop(lambda state: (state[0] < max_new_tokens) & ~jnp.all(state[2]), advance, state)[-1]
 
 
-def sample(logits: Array, temperature: Array | float, top_k: int | None, top_p: float | None, key: Array) -> Array:
+def sample(logits: Array, temperature: float, top_k: int | None, top_p: float | None, key: Array) -> Array:
     """Tokens [B] drawn from logits [B, V]."""
     logits = logits.astype(jnp.float32) / temperature
     if top_k is not None:
         least = jax.lax.top_k(logits, min(top_k, logits.shape[-1]))[0][:, -1:]
         logits = jnp.where(logits < least, -jnp.inf, logits)
     if top_p is not None:
-        probs = jnp.sort(jax.nn.softmax(logits), axis=-1, descending=True)
-        held = jnp.cumsum(probs, axis=-1) - probs < top_p  # likelier tokens do not hold top_p yet
-        least = jnp.min(jnp.where(held, probs, jnp.inf), axis=-1, keepdims=True)
-        logits = jnp.where(jax.nn.softmax(logits) < least, -jnp.inf, logits)
+        probs = jax.nn.softmax(logits)
+        falling = jnp.sort(probs, axis=-1, descending=True)
+        held = jnp.cumsum(falling, axis=-1) - falling < top_p  # likelier tokens do not hold top_p yet
+        least = jnp.min(jnp.where(held, falling, falling[:, :1]), axis=-1, keepdims=True)
+        logits = jnp.where(probs < least, -jnp.inf, logits)
     return jax.random.categorical(key, logits)

@@ -85,15 +85,39 @@ def positional_embedding(pos_seq: Array, inv_freq: Array, ids: Array) -> Array:
 class RelativeAttention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.d_head = cfg.d_head
-        self.q = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.d_model, cfg.n_head, cfg.d_head), dtype))
-        self.k = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.d_model, cfg.n_head, cfg.d_head), dtype))
-        self.v = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.d_model, cfg.n_head, cfg.d_head), dtype))
-        self.o = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.d_model, cfg.n_head, cfg.d_head), dtype))
-        self.r = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.d_model, cfg.n_head, cfg.d_head), dtype))
-        self.r_r_bias = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.n_head, cfg.d_head), dtype))
-        self.r_s_bias = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.n_head, cfg.d_head), dtype))
-        self.r_w_bias = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.n_head, cfg.d_head), dtype))
-        self.seg_embed = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (2, cfg.n_head, cfg.d_head), dtype))
+        self.q = nnx.Param(
+            nnx.initializers.normal(0.02)(
+                rngs.params(), (cfg.d_model, cfg.n_head, cfg.d_head), jnp.promote_types(dtype, jnp.float32)
+            )
+        )
+        self.k = nnx.Param(
+            nnx.initializers.normal(0.02)(
+                rngs.params(), (cfg.d_model, cfg.n_head, cfg.d_head), jnp.promote_types(dtype, jnp.float32)
+            )
+        )
+        self.v = nnx.Param(
+            nnx.initializers.normal(0.02)(
+                rngs.params(), (cfg.d_model, cfg.n_head, cfg.d_head), jnp.promote_types(dtype, jnp.float32)
+            )
+        )
+        self.o = nnx.Param(
+            nnx.initializers.normal(0.02)(
+                rngs.params(), (cfg.d_model, cfg.n_head, cfg.d_head), jnp.promote_types(dtype, jnp.float32)
+            )
+        )
+        self.r = nnx.Param(
+            nnx.initializers.normal(0.02)(
+                rngs.params(), (cfg.d_model, cfg.n_head, cfg.d_head), jnp.promote_types(dtype, jnp.float32)
+            )
+        )
+        self.r_r_bias = nnx.Param(jnp.zeros((cfg.n_head, cfg.d_head), jnp.promote_types(dtype, jnp.float32)))
+        self.r_s_bias = nnx.Param(jnp.zeros((cfg.n_head, cfg.d_head), jnp.promote_types(dtype, jnp.float32)))
+        self.r_w_bias = nnx.Param(jnp.zeros((cfg.n_head, cfg.d_head), jnp.promote_types(dtype, jnp.float32)))
+        self.seg_embed = nnx.Param(
+            nnx.initializers.normal(0.02)(
+                rngs.params(), (2, cfg.n_head, cfg.d_head), jnp.promote_types(dtype, jnp.float32)
+            )
+        )
         self.layer_norm = LayerNorm(cfg.d_model, eps=cfg.layer_norm_eps, dtype=dtype)
 
     def __call__(self, h: Array, attn_mask_h: Array, r: Array) -> Array:
@@ -147,7 +171,9 @@ class Layer(nnx.Module):
 class Decoder(nnx.Module):
     def __init__(self, cfg: Config, *, scan_layers: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.d_model = cfg.d_model
-        self.mask_emb = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (1, 1, cfg.d_model), dtype))
+        self.mask_emb = nnx.Param(
+            nnx.initializers.normal(0.02)(rngs.params(), (1, 1, cfg.d_model), jnp.promote_types(dtype, jnp.float32))
+        )
         self.word_embedding = Embed(cfg.vocab_size, cfg.d_model, dtype=dtype, rngs=rngs)
         self.layer = stack_layers(lambda _layer, rngs: Layer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
 
@@ -205,20 +231,28 @@ class Model(nnx.Module):
         return model
 
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         valid = None if attention_mask is None else attention_mask.astype(bool)
         valid = jnp.ones(ids.shape, ids.dtype) if valid is None else valid.astype(ids.dtype)
         return self._run(ids, valid, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
         room = (batch_size, max_length)
         return Cache(jnp.zeros(room, jnp.int32), jnp.zeros(room, bool), jnp.int32(0))
 
     def step(
         self, ids: Array, cache: Cache, *, attention_mask: Array | None = None, last_only: bool = False
     ) -> tuple[Array, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if ids.shape[1] > (room := cache.ids.shape[1]):
+            raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=cache.length, axis=1)
         cache = cache._replace(ids=write(cache.ids, ids.astype(cache.ids.dtype)), valid=write(cache.valid, new))

@@ -8,6 +8,7 @@ Axes: B batch, T new tokens, S attended tokens, D d_model, V vocab_size, N n_hea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,15 +56,15 @@ class RelativeAttention(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.d_head = cfg.d_head
-        self.q = nn.Parameter(torch.empty(cfg.d_model, cfg.n_head, cfg.d_head))
-        self.k = nn.Parameter(torch.empty(cfg.d_model, cfg.n_head, cfg.d_head))
-        self.v = nn.Parameter(torch.empty(cfg.d_model, cfg.n_head, cfg.d_head))
-        self.o = nn.Parameter(torch.empty(cfg.d_model, cfg.n_head, cfg.d_head))
-        self.r = nn.Parameter(torch.empty(cfg.d_model, cfg.n_head, cfg.d_head))
-        self.r_r_bias = nn.Parameter(torch.empty(cfg.n_head, cfg.d_head))
-        self.r_s_bias = nn.Parameter(torch.empty(cfg.n_head, cfg.d_head))
-        self.r_w_bias = nn.Parameter(torch.empty(cfg.n_head, cfg.d_head))
-        self.seg_embed = nn.Parameter(torch.empty(2, cfg.n_head, cfg.d_head))
+        self.q = nn.Parameter(torch.normal(0.0, 0.02, (cfg.d_model, cfg.n_head, cfg.d_head)))
+        self.k = nn.Parameter(torch.normal(0.0, 0.02, (cfg.d_model, cfg.n_head, cfg.d_head)))
+        self.v = nn.Parameter(torch.normal(0.0, 0.02, (cfg.d_model, cfg.n_head, cfg.d_head)))
+        self.o = nn.Parameter(torch.normal(0.0, 0.02, (cfg.d_model, cfg.n_head, cfg.d_head)))
+        self.r = nn.Parameter(torch.normal(0.0, 0.02, (cfg.d_model, cfg.n_head, cfg.d_head)))
+        self.r_r_bias = nn.Parameter(torch.zeros(cfg.n_head, cfg.d_head))
+        self.r_s_bias = nn.Parameter(torch.zeros(cfg.n_head, cfg.d_head))
+        self.r_w_bias = nn.Parameter(torch.zeros(cfg.n_head, cfg.d_head))
+        self.seg_embed = nn.Parameter(torch.normal(0.0, 0.02, (2, cfg.n_head, cfg.d_head)))
         self.layer_norm = nn.LayerNorm(cfg.d_model, eps=cfg.layer_norm_eps)
 
     def forward(self, h: Tensor, attn_mask_h: Tensor, r: Tensor) -> Tensor:
@@ -120,7 +121,7 @@ class Decoder(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.d_model = cfg.d_model
-        self.mask_emb = nn.Parameter(torch.empty(1, 1, cfg.d_model))
+        self.mask_emb = nn.Parameter(torch.normal(0.0, 0.02, (1, 1, cfg.d_model)))
         self.word_embedding = nn.Embedding(cfg.vocab_size, cfg.d_model)
         self.layer = nn.ModuleList(Layer(cfg) for layer in range(cfg.n_layer))
 
@@ -166,19 +167,39 @@ class Model(nn.Module):
         weights.load_torch(model, root, dtype, device)
         return model
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Model:
+        """Casts and moves: what `weights.KEPT` names is never narrowed."""
+        state = self.state_dict(keep_vars=True)
+        kept = {id(state[row.path]): getattr(torch, row.dtype) for row in weights.rows(self.cfg) if row.dtype}
+
+        def apply(x: Tensor) -> Tensor:
+            made = fn(x)
+            dtype = torch.promote_types(made.dtype, kept.get(id(x), made.dtype))
+            return made if made.dtype == dtype else x.to(made.device, dtype)
+
+        return super()._apply(apply, recurse)
+
     def forward(self, ids: Tensor, *, attention_mask: Tensor | None = None, last_only: bool = False) -> Tensor:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         return self._logits(ids, None if attention_mask is None else attention_mask.bool(), None, last_only)
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
-        valid = torch.ones(batch_size, max_length, dtype=torch.bool, device=self.transformer.mask_emb.device)
-        return Cache(torch.zeros_like(valid, dtype=torch.long), valid)
+        """Room for `max_length` tokens. A step beyond is refused."""
+        ids = torch.zeros(batch_size, max_length, dtype=torch.long, device=self.transformer.mask_emb.device)
+        return Cache(ids, torch.ones_like(ids, dtype=torch.bool))
 
     def step(
         self, ids: Tensor, cache: Cache, *, attention_mask: Tensor | None = None, last_only: bool = False
     ) -> tuple[Tensor, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if cache.length + ids.shape[1] > (room := cache.ids.shape[1]):
+            raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         start, end = cache.length, cache.length + ids.shape[1]
         cache.ids[:, start:end] = ids
         logits = self._logits(cache.ids[:, :end], cache.mark(ids.shape[1], attention_mask), None, False)
@@ -192,9 +213,6 @@ class Model(nn.Module):
         start = 0 if cache is None else cache.length
         slots = torch.arange(start + ids.shape[1], device=ids.device)
         valid = slots.new_ones(ids.shape[0], slots.shape[0]) if seen is None else seen.long()  # [B, S]
-        return self._run(ids, valid, cache, last_only)
-
-    def _run(self, ids: Tensor, valid: Tensor, cache: Cache | None, last_only: bool) -> Tensor:
         x = self.transformer(ids, valid)
         if last_only:
             x = x[:, -1:]

@@ -20,6 +20,7 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_layers import MLP, Embed, Linear, RMSNorm, RotaryEmbedding, apply_rotary_pos_emb_interleave, attend
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -48,76 +49,6 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     """The keys and values of all tokens, with those of the new ones written from slot `start` on."""
     write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=2)
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
-
-
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def inv_freq(cfg: Config) -> Array:
-    return 1.0 / cfg.rope_theta ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
-
-
-def apply_rotary_pos_emb_interleave(q: Array, k: Array, cos: Array, sin: Array, head_dim: int) -> tuple[Array, Array]:
-    cos = cos[..., : (head_dim + 1) // 2][:, None]
-    sin = sin[..., : (head_dim + 1) // 2][:, None]
-    q1 = q[..., 0::2]
-    q2 = q[..., 1::2]
-    k1 = k[..., 0::2]
-    k2 = k[..., 1::2]
-    q = jnp.concatenate((q1 * cos - q2 * sin, q2 * cos + q1 * sin), axis=-1)
-    k = jnp.concatenate((k1 * cos - k2 * sin, k2 * cos + k1 * sin), axis=-1)
-    return q, k
-
-
-class RMSNorm(nnx.Module):
-    def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
-        self.eps = eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.float32)
-        h = (h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)).astype(x.dtype)
-        return self.weight[...] * h
-
-
-class RotaryEmbedding(nnx.Module):
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
-
-    def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        freqs = positions[..., None].astype(jnp.float32) * inv_freq(self.cfg)
-        emb = jnp.concatenate((freqs, freqs), axis=-1)
-        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
 
 
 class Attention(nnx.Module):
@@ -174,16 +105,6 @@ class Attention(nnx.Module):
         )
         k = jnp.zeros((B, k_rot.shape[1], S, self.qk_nope_head_dim + self.qk_rope_head_dim), dtype=k_rot.dtype)
         return k.at[..., : self.qk_nope_head_dim].set(k_nope).at[..., self.qk_nope_head_dim :].set(k_rot), v
-
-
-class MLP(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
 class DecoderLayer(nnx.Module):
@@ -251,7 +172,10 @@ class Model(nnx.Module):
         return model
 
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
         positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
@@ -259,7 +183,7 @@ class Model(nnx.Module):
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
         cfg, dtype = self.cfg, self.model.embed_tokens.embedding[...].dtype
         layers = range(cfg.num_hidden_layers)
         k, v = (
@@ -274,7 +198,12 @@ class Model(nnx.Module):
     def step(
         self, ids: Array, cache: Cache, *, attention_mask: Array | None = None, last_only: bool = False
     ) -> tuple[Array, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]

@@ -9,6 +9,7 @@ D hidden_size, F intermediate_size, Q q_lora_rank, J kv_lora_rank.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_layers import MLP, RMSNorm, RotaryEmbedding, apply_rotary_pos_emb_interleave
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -58,47 +60,6 @@ class Cache:
             self.valid[:, self.length : end] = attention_mask.bool()
             self.padded = True
         return self.valid[:, :end] if self.padded else None
-
-
-def inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        return 1.0 / cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
-
-
-def apply_rotary_pos_emb_interleave(
-    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, head_dim: int
-) -> tuple[Tensor, Tensor]:
-    cos = cos[..., : (head_dim + 1) // 2][:, None]
-    sin = sin[..., : (head_dim + 1) // 2][:, None]
-    q1 = q[..., 0::2]
-    q2 = q[..., 1::2]
-    k1 = k[..., 0::2]
-    k2 = k[..., 1::2]
-    q = torch.cat((q1 * cos - q2 * sin, q2 * cos + q1 * sin), dim=-1)
-    k = torch.cat((k1 * cos - k2 * sin, k2 * cos + k1 * sin), dim=-1)
-    return q, k
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, size: int, eps: float):
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.float()
-        return self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype)
-
-
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        freqs = positions[..., None].float() * self.inv_freq
-        emb = torch.cat((freqs, freqs), dim=-1)
-        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
 
 
 class Attention(nn.Module):
@@ -166,17 +127,6 @@ class Attention(nn.Module):
         return k, v
 
 
-class MLP(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
-
-
 class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -227,18 +177,31 @@ class Model(nn.Module):
         weights.load_torch(model, root, dtype, device)
         return model.to(device)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Model:
+        """Casts and moves the parameters; tables that follow from the configuration are only moved."""
+        tables = {id(table) for table in self.buffers()}
+        return super()._apply(lambda x: x.to(fn(x).device) if id(x) in tables else fn(x), recurse)
+
     def forward(self, ids: Tensor, *, attention_mask: Tensor | None = None, last_only: bool = False) -> Tensor:
-        """Logits [B, T, V] of whole sequences [B, T]; `attention_mask` [B, T] is 0 where a batch is padded."""
+        """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
+
+        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        """
         return self._logits(ids, None if attention_mask is None else attention_mask.bool(), None, last_only)
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens."""
+        """Room for `max_length` tokens. A step beyond is refused."""
         return Cache(torch.ones(batch_size, max_length, dtype=torch.bool, device=self.model.embed_tokens.weight.device))
 
     def step(
         self, ids: Tensor, cache: Cache, *, attention_mask: Tensor | None = None, last_only: bool = False
     ) -> tuple[Tensor, Cache]:
-        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them."""
+        """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
+
+        With `last_only` [B, 1, V], those of the last column.
+        """
+        if cache.length + ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         logits = self._logits(ids, cache.mark(ids.shape[1], attention_mask), cache, last_only)
         cache.length += ids.shape[1]
         return logits, cache
@@ -252,9 +215,6 @@ class Model(nn.Module):
         order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
         positions = order[:, start:]  # [B, T]
         mask = causal_mask(slots, start, seen)
-        return self._run(ids, positions, mask, cache, last_only)
-
-    def _run(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None, last_only: bool) -> Tensor:
         x = self.model(ids, positions, mask, cache)
         if last_only:
             x = x[:, -1:]

@@ -96,9 +96,7 @@ class MambaMixer(nnx.Module):
             )
         )
         self.dt_proj_bias = nnx.Param(
-            nnx.initializers.normal(0.02)(
-                rngs.params(), (cfg.n_mamba_heads, cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads), dtype
-            )
+            jnp.zeros((cfg.n_mamba_heads, cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads), dtype)
         )
         self.A_log = nnx.Param(
             nnx.initializers.normal(0.02)(
@@ -111,13 +109,11 @@ class MambaMixer(nnx.Module):
                     * cfg.mamba_d_state
                     // (cfg.n_mamba_heads * (cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads)),
                 ),
-                dtype,
+                jnp.promote_types(dtype, jnp.float32),
             )
         )
         self.D = nnx.Param(
-            nnx.initializers.normal(0.02)(
-                rngs.params(), (cfg.n_mamba_heads, cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads), dtype
-            )
+            jnp.ones((cfg.n_mamba_heads, cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads), dtype)
         )
         self.conv1d = Conv1d(
             cfg.mamba_expand * cfg.hidden_size,

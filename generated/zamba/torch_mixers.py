@@ -145,29 +145,41 @@ class MambaMixer(nn.Module):
         self.mamba_d_state = cfg.mamba_d_state
         self.mamba_dt_rank = cfg.mamba_dt_rank
         self.x_proj_weight = nn.Parameter(
-            torch.empty(
-                cfg.n_mamba_heads,
-                cfg.mamba_dt_rank + cfg.mamba_d_state * 2,
-                cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads,
+            torch.normal(
+                0.0,
+                0.02,
+                (
+                    cfg.n_mamba_heads,
+                    cfg.mamba_dt_rank + cfg.mamba_d_state * 2,
+                    cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads,
+                ),
             )
         )
         self.dt_proj_weight = nn.Parameter(
-            torch.empty(cfg.n_mamba_heads, cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads, cfg.mamba_dt_rank)
-        )
-        self.dt_proj_bias = nn.Parameter(
-            torch.empty(cfg.n_mamba_heads, cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads)
-        )
-        self.A_log = nn.Parameter(
-            torch.empty(
-                cfg.n_mamba_heads,
-                cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads,
-                cfg.mamba_expand
-                * cfg.hidden_size
-                * cfg.mamba_d_state
-                // (cfg.n_mamba_heads * (cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads)),
+            torch.normal(
+                0.0,
+                0.02,
+                (cfg.n_mamba_heads, cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads, cfg.mamba_dt_rank),
             )
         )
-        self.D = nn.Parameter(torch.empty(cfg.n_mamba_heads, cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads))
+        self.dt_proj_bias = nn.Parameter(
+            torch.zeros(cfg.n_mamba_heads, cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads)
+        )
+        self.A_log = nn.Parameter(
+            torch.normal(
+                0.0,
+                0.02,
+                (
+                    cfg.n_mamba_heads,
+                    cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads,
+                    cfg.mamba_expand
+                    * cfg.hidden_size
+                    * cfg.mamba_d_state
+                    // (cfg.n_mamba_heads * (cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads)),
+                ),
+            )
+        )
+        self.D = nn.Parameter(torch.ones(cfg.n_mamba_heads, cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads))
         self.conv1d = nn.Conv1d(
             cfg.mamba_expand * cfg.hidden_size,
             cfg.mamba_expand * cfg.hidden_size,

@@ -79,8 +79,8 @@ class MambaMixer(nnx.Module):
         self.layer = layer
         self.time_step_min = cfg.time_step_min
         self.chunk_size = cfg.chunk_size
-        self.dt_bias = nnx.Param(jnp.zeros((cfg.n_mamba_heads,), dtype))
-        self.A_log = nnx.Param(jnp.ones((cfg.n_mamba_heads,), dtype))
+        self.dt_bias = nnx.Param(jnp.ones((cfg.n_mamba_heads,), dtype))
+        self.A_log = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.n_mamba_heads,), dtype))
         self.D = nnx.Param(jnp.ones((cfg.n_mamba_heads,), dtype))
         self.conv1d = Conv1d(
             cfg.mamba_expand * cfg.hidden_size + 2 * cfg.mamba_ngroups * cfg.mamba_d_state,

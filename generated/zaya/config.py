@@ -169,14 +169,19 @@ class Config:
                 f"num_key_value_heads={num_key_value_heads!r}; "
                 "this code was compiled for `num_attention_heads // num_key_value_heads != 1`"
             )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if num_experts_per_tok != 1:
             problems.append(f"the configuration class refuses num_experts_per_tok={num_experts_per_tok!r}")
         if sliding_window is None:
             problems.append(f"the configuration class refuses sliding_window={sliding_window!r}")
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        problems.expect_each(
+            "layers",
+            [(layer_types[layer], layer != 0) for layer in range(num_hidden_layers)],
+            ("hybrid", False),
+            ("hybrid_sliding", True),
+            ("hybrid", True),
+        )
         if raw.get("rope_parameters") is not None and "hybrid" not in raw["rope_parameters"]:
             problems.append("rope_parameters.hybrid.partial_rotary_factor is missing")
         if raw.get("rope_parameters") is not None and "hybrid" not in raw["rope_parameters"]:

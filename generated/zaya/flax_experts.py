@@ -59,7 +59,7 @@ class Router(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_experts_per_tok = cfg.num_experts_per_tok
         self.num_experts = cfg.num_experts
-        self.balancing_biases = nnx.Variable(jnp.zeros((cfg.num_experts + 1,), dtype))
+        self.balancing_biases = nnx.Variable(jnp.zeros((cfg.num_experts + 1,), jnp.promote_types(dtype, jnp.float32)))
         self.down_proj = Linear(cfg.hidden_size, cfg.router_hidden_size, dtype=dtype, rngs=rngs)
         self.router_mlp = RouterMLP(cfg, dtype=dtype, rngs=rngs)
 
@@ -122,7 +122,7 @@ class Router2(nnx.Module):
         self.num_experts_per_tok = cfg.num_experts_per_tok
         self.num_experts = cfg.num_experts
         self.router_states_scale = nnx.Param(jnp.ones((cfg.router_hidden_size,), dtype))
-        self.balancing_biases = nnx.Variable(jnp.zeros((cfg.num_experts + 1,), dtype))
+        self.balancing_biases = nnx.Variable(jnp.zeros((cfg.num_experts + 1,), jnp.promote_types(dtype, jnp.float32)))
         self.down_proj = Linear(cfg.hidden_size, cfg.router_hidden_size, dtype=dtype, rngs=rngs)
         self.router_mlp = RouterMLP(cfg, dtype=dtype, rngs=rngs)
 

@@ -110,7 +110,7 @@ def repeat_kv(x: Array, num_key_value_heads: int, n_rep: int, head_dim: int) -> 
 class QKNorm(nnx.Module):
     def __init__(self, size: int, size2: float, *, dtype: jnp.dtype):
         self.size2 = size2
-        self.temp = nnx.Param(jnp.ones((size,), dtype))
+        self.temp = nnx.Param(jnp.zeros((size,), dtype))
 
     def __call__(self, q: Array, k: Array) -> tuple[Array, Array]:
         norm_eps = jnp.finfo(q.dtype).eps

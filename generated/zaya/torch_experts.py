@@ -61,8 +61,12 @@ class Experts(nn.Module):
         super().__init__()
         self.num_experts = cfg.num_experts
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.gate_up_proj = nn.Parameter(torch.empty(cfg.num_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size))
-        self.down_proj = nn.Parameter(torch.empty(cfg.num_experts, cfg.hidden_size, cfg.moe_intermediate_size))
+        self.gate_up_proj = nn.Parameter(
+            torch.normal(0.0, 0.02, (cfg.num_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size))
+        )
+        self.down_proj = nn.Parameter(
+            torch.normal(0.0, 0.02, (cfg.num_experts, cfg.hidden_size, cfg.moe_intermediate_size))
+        )
 
     def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         experts = top_k_index.reshape(-1)

@@ -43,7 +43,7 @@ class QKNorm(nn.Module):
     def __init__(self, size: int, size2: float):
         super().__init__()
         self.size2 = size2
-        self.temp = nn.Parameter(torch.ones(size))
+        self.temp = nn.Parameter(torch.zeros(size))
 
     def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         norm_eps = torch.finfo(q.dtype).eps
