@@ -78,6 +78,16 @@ def truth_of(raw: Mapping[str, Any]) -> Truth:
         for name, b in model.named_buffers(remove_duplicate=False)
         if name not in stored
     ]
-    entries = [(name, tuple(t.shape), str(t.dtype).removeprefix("torch.")) for name, t in state.items()]
+    entries = [(name, tuple(t.shape), _loaded(model, name, t)) for name, t in state.items()]
     tied = [tuple(names) for names in groups.values() if len(names) > 1]
     return Truth(type(model).__name__, resolved, entries, tied, transient)
+
+
+def _loaded(model: Any, name: str, tensor: Any) -> str:
+    """The type of a tensor after `from_pretrained` in bfloat16: the library keeps some in float32 that a new model has not."""
+    import torch
+    from transformers.core_model_loading import build_glob_alternation
+
+    kept = list(model._get_dtype_plan(torch.bfloat16))
+    wide = kept and tensor.is_floating_point() and build_glob_alternation(kept)[0].search(name)
+    return "float32" if wide else str(tensor.dtype).removeprefix("torch.")
