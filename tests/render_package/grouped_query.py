@@ -104,7 +104,7 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = x.float()
         h = h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.eps)
-        return self.weight * h.to(x.dtype)
+        return (self.weight * h.to(x.dtype)).to(x.dtype)  # also where the weight is wider
 
 
 class Attention(nn.Module):
@@ -192,7 +192,7 @@ class RMSNorm(nnx.Module):
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.float32)
         h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        return self.scale[...] * h.astype(x.dtype)
+        return (self.scale[...] * h.astype(x.dtype)).astype(x.dtype)  # also where the weight is wider
 
 
 class Attention(nnx.Module):
