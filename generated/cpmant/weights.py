@@ -36,7 +36,7 @@ LAYERS = {
     "cpmant.encoder.layers.{}.ffn.ffn.w_in.w_1.weight": ("kernel", "MD"),
     "cpmant.encoder.layers.{}.ffn.ffn.w_out.weight": ("kernel", "DM"),
 }
-BASE = "cpmant."  # a checkpoint may lack it before the names of the base model, or have it where this table has not
+BASE = "cpmant."  # what a checkpoint may lack before its names, or have where this table has not
 KINDS = ("F64", "F32", "F16", "BF16")  # what a tensor may hold
 RENEWED = 2**26  # bytes copied of a mapped file before it is mapped anew
 STACK = "cpmant.encoder.layers"  # the layers whose parameters Flax can stack

@@ -75,7 +75,7 @@ IGNORED = (  # stored by some checkpoints, no part of the model
     r"(^|\.)embed_tokens_per_layer\.embed_scale$",
     r"(^|\.)layers\.(2[0-9]|3[0-4])\.self_attn\.(k_norm|k_proj|v_norm|v_proj)(\.|$)",
 )
-BASE = "model."  # a checkpoint may lack it before the names of the base model, or have it where this table has not
+BASE = "model."  # what a checkpoint may lack before its names, or have where this table has not
 KINDS = ("F64", "F32", "F16", "BF16")  # what a tensor may hold
 RENEWED = 2**26  # bytes copied of a mapped file before it is mapped anew
 STACK = "model.layers"  # the layers whose parameters Flax can stack

@@ -157,7 +157,7 @@ LAYERS_5 = {
     "model.layers.{}.self_attn.kv_b_proj.weight": ("model.layers.{}.self_attn.kv_b_proj.weight", "kernel", "GU"),
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DC"),
 }
-BASE = "model."  # a checkpoint may lack it before the names of the base model, or have it where this table has not
+BASE = "model."  # what a checkpoint may lack before its names, or have where this table has not
 KINDS = ("F64", "F32", "F16", "BF16")  # what a tensor may hold
 RENEWED = 2**26  # bytes copied of a mapped file before it is mapped anew
 STACK = "model.layers"  # the layers whose parameters Flax can stack

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax import Array
 
@@ -41,7 +40,7 @@ def generate(
     if valid is not None:  # padding goes first, so that every row ends in a token
         order = jnp.argsort(valid.astype(bool), axis=-1, stable=True)
         prompt, valid = jnp.take_along_axis(ids, order, axis=1), jnp.take_along_axis(valid, order, axis=1)
-    ends: tuple[int, ...] = () if eos_token_id is None else tuple(np.ravel(eos_token_id).tolist())
+    ends: tuple[int, ...] = () if eos_token_id is None else tuple(jnp.asarray(eos_token_id).ravel().tolist())
     new = continue_prompt(
         *nnx.split(model),  # nnx.jit would return, and so copy, the parameters
         prompt,

@@ -51,7 +51,7 @@ FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked f
 IGNORED = (  # stored by some checkpoints, no part of the model
     r"(^|\.)rotary_emb\.(inv_freq|original_inv_freq)$",
 )
-BASE = "model."  # a checkpoint may lack it before the names of the base model, or have it where this table has not
+BASE = "model."  # what a checkpoint may lack before its names, or have where this table has not
 KINDS = ("F64", "F32", "F16", "BF16")  # what a tensor may hold
 RENEWED = 2**26  # bytes copied of a mapped file before it is mapped anew
 STACK = "model.layers"  # the layers whose parameters Flax can stack

@@ -55,7 +55,7 @@ FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked f
     "lm_head.kernel": "prophetnet.word_embeddings.embedding",
     "prophetnet.decoder.word_embeddings.embedding": "prophetnet.word_embeddings.embedding",
 }
-BASE = "prophetnet."  # a checkpoint may lack it before the names of the base model, or have it where this table has not
+BASE = "prophetnet."  # what a checkpoint may lack before its names, or have where this table has not
 KINDS = ("F64", "F32", "F16", "BF16")  # what a tensor may hold
 RENEWED = 2**26  # bytes copied of a mapped file before it is mapped anew
 STACK = "prophetnet.decoder.layers"  # the layers whose parameters Flax can stack

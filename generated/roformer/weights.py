@@ -60,7 +60,7 @@ FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked f
     "cls.predictions.decoder.bias": "cls.predictions.bias",
     "cls.predictions.decoder.kernel": "roformer.embeddings.word_embeddings.embedding",
 }
-BASE = "roformer."  # a checkpoint may lack it before the names of the base model, or have it where this table has not
+BASE = "roformer."  # what a checkpoint may lack before its names, or have where this table has not
 KINDS = ("F64", "F32", "F16", "BF16")  # what a tensor may hold
 RENEWED = 2**26  # bytes copied of a mapped file before it is mapped anew
 STACK = "roformer.encoder.layer"  # the layers whose parameters Flax can stack

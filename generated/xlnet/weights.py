@@ -61,9 +61,7 @@ KEPT = {  # these are of this type in a narrower model too
     "transformer.layer.{}.rel_attn.r_w_bias": "float32",
     "transformer.layer.{}.rel_attn.seg_embed": "float32",
 }
-BASE = (
-    "transformer."  # a checkpoint may lack it before the names of the base model, or have it where this table has not
-)
+BASE = "transformer."  # what a checkpoint may lack before its names, or have where this table has not
 KINDS = ("F64", "F32", "F16", "BF16")  # what a tensor may hold
 RENEWED = 2**26  # bytes copied of a mapped file before it is mapped anew
 STACK = "transformer.layer"  # the layers whose parameters Flax can stack
