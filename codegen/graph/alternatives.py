@@ -19,7 +19,7 @@ from codegen.graph.regions import nodes_of
 from codegen.graph.scope import Scope
 from codegen.graph.shortcuts import reads_next
 from codegen.graph.undoing import mark
-from codegen.graph.values import Frame, Node, Scalar, Tensor, TensorValue, expr_of, value_of
+from codegen.graph.values import Frame, Node, Scalar, Tensor, TensorValue, expr_of, handles_in, value_of
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, evaluate, leaves
 from ir.graph import WRITES
 from ir.ops import Category, category
@@ -208,7 +208,7 @@ class _Fork:
         self.holders = [self.scope.vars, *attributes, *lists, *([] if kept is None else kept.holders)]
         states = list(self.interpreter.surroundings.states.held.values())
         reached = [*states, *(value for holder in self.holders for value in _items(holder).values())]
-        self.tensors = {id(tensor): tensor for value in reached for tensor in _tensors(value)}
+        self.tensors = {id(tensor): tensor for value in reached for tensor in handles_in(value)}
 
     def left(self, answer: bool) -> _Left | None:
         """What an arm leaves, all of it taken back; None where it does what cannot be compared."""
@@ -367,14 +367,3 @@ def _fill(holder: Any, content: dict[Any, Any]) -> None:
         holder.update(content)
     else:
         holder.extend(content.values())
-
-
-def _tensors(value: object) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _tensors(item)
