@@ -216,21 +216,28 @@ def verify(
     execute: Annotated[
         bool, typer.Option("--execute-original", help="run code that SOURCE brings, without network or tokens")
     ] = False,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="check the headers of SOURCE's safetensors alone, before any download")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the bring-up checklist and measure every item. Exits with 3 if one fails.
 
     \b
     codegen verify generated/name
+    codegen verify org/name --weights
     codegen verify org/name --json
     codegen verify org/own-code --execute-original
     """
     from codegen import pipeline
 
-    folder = _find_package(subject)
-    report = (
-        pipeline.verify(_load(subject, None), execute=execute) if folder is None else pipeline.verify_package(folder)
-    )
+    folder = None if weights else _find_package(subject)
+    if weights:
+        report = pipeline.verify_weights(_load(subject, None))
+    elif folder is None:
+        report = pipeline.verify(_load(subject, None), execute=execute)
+    else:
+        report = pipeline.verify_package(folder)
     _report(report, as_json)
     if report.passed is False:
         raise typer.Exit(UNVERIFIED)

@@ -36,7 +36,7 @@ from codegen.joints import (
 from codegen.lowering.accounting import Accounts, Naming, account, recorded_layouts, stored_layouts
 from codegen.lowering.program import Lowering
 from codegen.raising.describe import describe
-from codegen.repo import Repository
+from codegen.repo import Repository, index_total, tensor_bytes
 from codegen.report import Report
 from codegen.source.files import find_library
 from ir.records import dataclass, replace
@@ -216,6 +216,27 @@ def verify(repository: Repository, *, execute: bool = False) -> Report:
     return replace(report, notes=(*repository.notes, *package.notes, *reference_notes(sources(repository), execute)))
 
 
+def verify_weights(repository: Repository) -> Report:
+    """Prove by the headers of a checkpoint alone that every tensor has one place and every parameter one source.
+
+    Raises:
+        CompileError: some have not, all of them named; `weights-absent` where there are no headers.
+    """
+    from codegen.verify import checklist, tensors
+
+    if repository.tensors is None:
+        raise CompileError(Diagnostic("weights-absent", "the source holds no safetensors, nor a list of tensors"))
+    built = build(repository)
+    accounts = check_weights(repository, built, naming_of(built))
+    assert accounts is not None
+    held = [
+        tensors.Held(name, tensor_bytes(stored), accounts.ignored.get(name, ""))
+        for name, stored in repository.tensors.items()
+    ]
+    checks = tensors.checks(held, len(accounts.layouts), accounts.tied, accounts.layouts, index_total(repository.files))
+    return replace(checklist.report(repository.source, list(checks)), notes=(*repository.notes, *accounts.notes))
+
+
 def evaluate(repository: Repository, out: Path) -> str:
     """Record in a folder what the graph of a source computes; why that cannot be done, or nothing."""
     from codegen.verify import interpreted
@@ -263,5 +284,6 @@ __all__ = [
     "trace",
     "verify",
     "verify_package",
+    "verify_weights",
     "write",
 ]

@@ -256,7 +256,7 @@ def _strays(strays: list[str], held: Mapping[str, Stored], model: Model) -> Iter
     quantised = model.config.get("quantization_config")
     beside = {name.rpartition(".")[0] for name in held.keys() - set(strays)}
     beside |= {path.rpartition(".")[0] for path in model.parameters}
-    scales = [name for name in strays if quantised and name.rpartition(".")[0] in beside]
+    scales = {name: None for name in strays if quantised and name.rpartition(".")[0] in beside}
     others = [name for name in strays if name not in scales]
     if scales:
         method = quantised.get("quant_method") if isinstance(quantised, Mapping) else None
@@ -266,7 +266,7 @@ def _strays(strays: list[str], held: Mapping[str, Stored], model: Model) -> Iter
         yield Diagnostic(
             "weights-quantised",
             said,
-            notes=tuple(compact(scales)),
+            notes=tuple(compact(list(scales))),
             help="compile a checkpoint of the same model whose weights are floating-point numbers of 16 bits or more",
         )
     if others:

@@ -87,6 +87,19 @@ def _indexed(files: Files, header: HeaderReader, parallel: int) -> tuple[Tensors
     return tensors, findings
 
 
+def index_total(files: Files) -> int | None:
+    """The bytes of all tensors, as the index says; None where there is no index or it does not say.
+
+    Raises:
+        CompileError: `weights-index`.
+    """
+    if INDEX not in files.names():
+        return None
+    metadata = _json(files, INDEX, "weights-index", "an index of tensors").get("metadata")
+    total = metadata.get("total_size") if isinstance(metadata, dict) else None
+    return int(total) if isinstance(total, (int, float)) and not isinstance(total, bool) else None
+
+
 def _places(weight_map: object) -> dict[str, str]:
     """Tensor name -> file, checked."""
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):

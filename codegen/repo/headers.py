@@ -116,6 +116,13 @@ def _entry(entry: object) -> tuple[tuple[int, ...], str, int, int] | str:
     return tuple(shape), dtype, start, stop
 
 
+def tensor_bytes(header: TensorHeader) -> int | None:
+    """How long the data of a tensor is; None where its shape or type is not known."""
+    if header.shape is None or header.dtype not in BITS:
+        return None
+    return math.prod(header.shape) * BITS[header.dtype] // 8
+
+
 def _sizes(value: object) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(item) is int and 0 <= item < 1 << 62 for item in value)
 

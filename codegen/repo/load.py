@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from codegen.diagnostics import CompileError, Diagnostic, Severity, printable
-from codegen.repo.checkpoint import HeaderReader, read_tensors
+from codegen.repo.checkpoint import LISTS, HeaderReader, read_tensors
 from codegen.repo.config import parse_config
 from codegen.repo.headers import Header, read_local
 from codegen.repo.names import inside
@@ -36,6 +36,8 @@ def load(source: str, revision: str | None = None, *, weights: bool = True) -> R
     path = Path(source).expanduser()
     if path.is_dir():
         return _folder(path, revision, weights)
+    if path.is_file() and path.name in LISTS:
+        return _folder(path.parent, revision, weights)
     if path.is_file():
         return _config_file(path, revision)
     named = HUB_NAME.fullmatch(source)
