@@ -324,6 +324,12 @@ def _lookup(
     """
     labels = [label for at in range(len(bodies)) for label, own in order if own == at]
     first, *others = [copied(ast.Module(body, [])) for body in bodies]
+    changing = {  # a table is made before the loop: it would keep what these held then
+        n.id
+        for tree in (first, *others)
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    }
     dumps = [[n for n in ast.walk(tree)] for tree in (first, *others)]
     if len({len(d) for d in dumps}) != 1:
         return None
@@ -336,7 +342,7 @@ def _lookup(
         if isinstance(head, ast.Name):
             names = tuple(n.id for n in nodes if isinstance(n, ast.Name))
             if len(set(names)) > 1:
-                if not isinstance(head.ctx, ast.Load) or not _is_one_role(names):
+                if not isinstance(head.ctx, ast.Load) or not _is_one_role(names) or changing & set(names):
                     return None
                 tables.setdefault(names, _fresh(f"{_common(names)}_by_kind", tables.values()))
         elif isinstance(head, ast.Constant):

@@ -63,6 +63,14 @@ FOUND = (
     ("llama", "self.head_dim**-0.5", "-(self.head_dim**-0.5)", AGREES, ""),
     # how many tokens there are was read from a mask that may be None
     ("qwen3", "slen, head_dim)\n    return", "slen, head_dim).flip(2)\n    return", EQUAL, ""),
+    # what the first layer takes is of another type than what it gives to the next one
+    (
+        "bigbird_pegasus",
+        "residual + hidden_states\n\n        return hidden_states",
+        "residual + hidden_states\n\n        return hidden_states.float()",
+        AGREES,
+        "",
+    ),
 )
 
 # Edits that change numbers: a case, what stands there, what stands there then.
