@@ -1,8 +1,7 @@
 """What the templates render: frozen views that hold every choice, as source text, numbers and flags.
 
 Strings named `*_expr` are Python expressions; `cfg` is the Config, `raw` the parsed config.json. Bodies are tuples of
-lines without outer indentation. Axes are letters of the legend; letters in brackets, as in `(NH)D`, are one axis in the
-checkpoint and in PyTorch, and apart in Flax.
+lines without outer indentation. Axes are letters of the legend.
 """
 
 from __future__ import annotations
@@ -866,11 +865,17 @@ class WeightsView:
 
     @property
     def row_key(self) -> str:
-        return "stored" if self.composed else "name"
+        return self.listed_key
 
     @property
     def key_parameter(self) -> str:
-        return "stored: Stored" if self.composed else "name: str"
+        return "stored: Stored" if self.composed else f"{self.listed_key}: str"
+
+    @property
+    def flax_path_expr(self) -> str:
+        """The path of a parameter in Flax, from `path` and the last name in Flax, `leaf`."""
+        outermost = any("." not in row.path for row in self.rows)  # of the model itself
+        return """f"{path.rpartition('.')[0]}.{leaf}\"""" + ('.lstrip(".")' if outermost else "")
 
     @property
     def kept(self) -> tuple[RowView, ...]:
@@ -880,8 +885,22 @@ class WeightsView:
     def kinds(self) -> str:
         """The types that tensors of a checkpoint may have, as safetensors calls them."""
         floats, integers = ("F64", "F32", "F16", "BF16"), ("I64", "I32", "I16", "I8", "U8", "BOOL")
-        whole = any(row.dtype and not row.dtype.startswith("float") for row in self.kept)
-        return ", ".join(f'"{kind}"' for kind in (*floats, *(integers if whole else ())))
+        return ", ".join(f'"{kind}"' for kind in (*floats, *(integers if self.has_integers else ())))
+
+    @property
+    def has_integers(self) -> bool:
+        """Whether some parameter is no floating number."""
+        return any(row.dtype and not row.dtype.startswith("float") for row in self.kept)
+
+    @property
+    def uses_re(self) -> bool:
+        return self.has_ignored or self.shifted
+
+    @property
+    def stacks_elsewhere(self) -> bool:
+        """Whether there are lists of layers that Flax does not stack."""
+        rows = (row for table in self.tables if not table.once for row in table.rows)
+        return any(not row.path.startswith(f"{self.stack}.{{}}.") for row in rows)
 
     @property
     def has_kept(self) -> bool:
@@ -920,12 +939,12 @@ class WeightsView:
     @property
     def path_key(self) -> str:
         """What the path of a row is called where the tables are read."""
-        return "path" if self.renamed else "name"
+        return "path"
 
     @property
     def listed_key(self) -> str:
         """The field of a row that says what the checkpoint has of it."""
-        return "stored" if self.composed else "name"
+        return "stored" if self.composed else "name" if self.renamed else "path"
 
     @property
     def has_ignored(self) -> bool:
@@ -997,7 +1016,7 @@ class WeightsView:
 
     @property
     def kept_argument(self) -> str:
-        return f", KEPT.get({'path' if self.renamed else 'name'})" if self.kept else ""
+        return ", KEPT.get(path)" if self.kept else ""
 
     @property
     def torch_dtype_expr(self) -> str:
@@ -1008,13 +1027,6 @@ class WeightsView:
     @property
     def flax_dtype_expr(self) -> str:
         return "(np.promote_types(dtype, row.dtype) if row.dtype else dtype)" if self.kept else "dtype"
-
-    @property
-    def order_note(self) -> str:
-        """What becomes of the order and the shapes of tensors."""
-        if any("(" in row.axes for row in self.rows):
-            return "PyTorch keeps their shapes; Flax the order of axes, with those in brackets apart."
-        return "Both frameworks keep the order of their axes, so that loading copies nothing."
 
     @property
     def stacking_note(self) -> str:

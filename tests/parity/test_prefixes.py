@@ -34,9 +34,10 @@ def test_the_prefix_of_the_base_model_may_be_absent(lab: Lab, tmp_path: Path, ba
     ids = np.arange(14).reshape(2, 7)
     whole, other = (run.load(package, where, "float32") for where in (folder, bare))
     assert np.array_equal(run.logits(other, ids), run.logits(whole, ids))
-    there, here = (module(package, "weights").to_hf(model) for model in (whole, other))
-    assert there.keys() == here.keys()
-    assert all(np.array_equal(here[name], value) for name, value in there.items())
+    for model, where in ((whole, folder), (other, bare)):
+        stored, given = load_file(where / "model.safetensors"), module(package, "weights").to_hf(model)
+        assert given.keys() == stored.keys()
+        assert all(np.array_equal(given[name], value) for name, value in stored.items())
 
 
 def test_other_prefixes_are_no_part_of_names(lab: Lab, tmp_path: Path) -> None:
@@ -57,9 +58,9 @@ def test_a_tensor_with_the_prefix_and_one_without_are_two(lab: Lab, tmp_path: Pa
 
 def test_a_table_without_the_prefix_takes_names_with_it(lab: Lab) -> None:
     weights = module(lab.package("gpt2", RAW, raised=True), "weights")
-    assert weights.listed("transformer.wte.weight", {"wte.weight"}) == "wte.weight"
-    assert weights.listed("wte.weight", {"transformer.wte.weight"}) == "transformer.wte.weight"
-    assert weights.listed("other.wte.weight", {"wte.weight"}) == "other.wte.weight"
+    assert weights.table_name("transformer.wte.weight", {"wte.weight"}) == "wte.weight"
+    assert weights.table_name("wte.weight", {"transformer.wte.weight"}) == "transformer.wte.weight"
+    assert weights.table_name("other.wte.weight", {"wte.weight"}) == "other.wte.weight"
 
 
 def test_a_folder_is_a_checkpoint_where_it_has_a_configuration(

@@ -40,7 +40,9 @@ def checkpoint(folder: Path, package: str, tiny: dict[str, Any], dtype: Any, *, 
     weights, config = (import_module(f"{package}.{name}") for name in ("weights", "config"))
     cfg, random = config.Config.from_hf(tiny), np.random.default_rng(0)
     tensors = {
-        row.name: (random.normal(0.5, 0.2, weights.shapes(row.axes, weights.sizes(cfg))[0])).astype(dtype)
+        getattr(row, "name", row.path): random.normal(0.5, 0.2, weights.shape_of(row.axes, weights.sizes(cfg))).astype(
+            dtype
+        )
         for row in weights.rows(cfg)
     }
     if store_ties:
