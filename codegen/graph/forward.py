@@ -13,6 +13,7 @@ from codegen.graph import (
     classes,
     counting,
     draws,
+    equal_sizes,
     expert_lists,
     growing,
     histories,
@@ -383,6 +384,8 @@ def _trace(
         places.check(frame, logits.value)
     sink(frame, parameters, {path for path, module in _modules(model, "") if module.cls.module.startswith("stubs.")})
     counting.share_the_count(frame, surroundings.ids, surroundings.positions, cached=cached)
+    same = equal_sizes.names(trace.agreements, module_tree(built))
+    equal_sizes.rename_trace(frame, same)
     region, takes = freeze_with_inputs(frame, [logits.value], parameters, _constants(model))
     names = {surroundings.ids: "ids", surroundings.positions: "positions", run.valid: "valid", run.fresh: "fresh"}
     names |= {value: mask.name for mask, value in surroundings.masks.items()}
@@ -406,6 +409,7 @@ def _trace(
         stacks,
         attempt,
     )
+    traced = equal_sizes.renamed(traced, same)
     if surroundings.asked & (_filled(frame) - surroundings.filled):
         raise _FilledLater(traced, _filled(frame))
     return traced

@@ -47,6 +47,8 @@ FOUND: tuple[tuple[str, Changes], ...] = (
     ),  # angles of a kind of layers that is not there
     ("mamba2", {("chunk_size",): 7}),  # a block of as many tokens as a trace once had
     ("flint", {("hidden_act",): "quick_gelu"}),  # a helper was all that needed an import
+    ("roformer", {("embedding_size",): 48}),  # two names of one size
+    ("electra", {("embedding_size",): 48}),
 )
 
 
