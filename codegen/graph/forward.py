@@ -384,7 +384,7 @@ def _trace(
         places.check(frame, logits.value)
     sink(frame, parameters, {path for path, module in _modules(model, "") if module.cls.module.startswith("stubs.")})
     counting.share_the_count(frame, surroundings.ids, surroundings.positions, cached=cached)
-    same = equal_sizes.names(trace.agreements, module_tree(built))
+    same = equal_sizes.names(frame, trace.agreements, module_tree(built))
     equal_sizes.rename_trace(frame, same)
     region, takes = freeze_with_inputs(frame, [logits.value], parameters, _constants(model))
     names = {surroundings.ids: "ids", surroundings.positions: "positions", run.valid: "valid", run.fresh: "fresh"}

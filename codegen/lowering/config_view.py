@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from codegen.diagnostics import CompileError, Diagnostic
+from codegen.lowering.config_syntax import unparsed
 from codegen.lowering.expectations import expected, expected_each, flag, handed_on, inlined, types_of
 from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.views import CheckpointView, ConfigView, FieldView, KeyView, RefusalView, SourceView
@@ -129,7 +130,7 @@ class ConfigLowering:
         """The view, with those of `checkpoints` that the package serves."""
         known = self._local_paths()
         locals_: list[tuple[str, str]] = [
-            (name, _unparse(_merged_syntax(owners)))
+            (name, unparsed(_merged_syntax(owners)))
             for owners, name in sorted(self.merged.items(), key=lambda item: item[1])
         ]
         ready: dict[Expr, str] = {}
@@ -311,7 +312,7 @@ class ConfigLowering:
     def _read_expr(self, path: Path, ready: Mapping[Expr, str]) -> str:
         reading = self.readings[path]
         others = {expr: name for expr, name in ready.items() if name != self.names[path]}
-        return _unparse(self._syntax(reading, (), others))
+        return unparsed(self._syntax(reading, (), others))
 
     def _pruned(self, reading: Reading, facts: tuple[_Fact, ...]) -> Reading:
         """The reading without what is refused for being null: the check of types does that."""
@@ -506,7 +507,7 @@ class ConfigLowering:
             yield expected("model_type", found, own)
         for path in self.explored.frozen:
             compiled = lookup(self.explored.raw, path)
-            found = _unparse(self._raw(path, (), {}))
+            found = unparsed(self._raw(path, (), {}))
             known = compiled if path[0] in self.explored.raw else self.explored.declared.get(str(path[0]))
             yield expected(_dotted(path), found, known)
         frozen = {f"{_dotted(path)!r} in raw" for path in self.explored.frozen}
@@ -515,7 +516,7 @@ class ConfigLowering:
                 continue
             yield RefusalView(condition_expr, repr(f"the configuration class refuses this: {_brief(reason)}"))
         for owner, known_names in self._objects().items():
-            found = _bracketed(_unparse(self._owner(owner, (), {})))
+            found = _bracketed(unparsed(self._owner(owner, (), {})))
             loop = f"name, item in {found}.items()" if known_names else f"item in {found}.values()"
             unknown = (
                 f"isinstance(item, dict) and name not in {list(known_names)!r}"
@@ -573,7 +574,7 @@ class ConfigLowering:
                 made: ast.expr = (
                     tests[0] if len(tests) == 1 else ast.BoolOp(ast.And(), tests) if tests else ast.Constant(True)
                 )
-                yield _unparse(made), reason
+                yield unparsed(made), reason
             case Choice(test, then, otherwise):
                 yield from self._impossible(then, (*facts, _Fact(test, True)))
                 yield from self._impossible(otherwise, (*facts, _Fact(test, False)))
@@ -586,7 +587,7 @@ class ConfigLowering:
             yield RefusalView("min(sizes.values()) < 1", _f("a size is not positive: ", small, ""))
         for numerator, divisor in self.divisions:
             text, by = self._over_names(numerator), self._over_names(divisor)
-            test = _unparse(to_syntax(Apply("%", (numerator, divisor)), lambda leaf: self._leaf(leaf, (), {})))
+            test = unparsed(to_syntax(Apply("%", (numerator, divisor)), lambda leaf: self._leaf(leaf, (), {})))
             shown = text if isinstance(divisor, Const) else f"({text}, {by})"
             yield RefusalView(test, _f(f"{by} does not divide {text}: ", shown, ""))
         for condition in self.conditions:
@@ -594,8 +595,13 @@ class ConfigLowering:
                 yield self._refusal(condition, ready)
 
     def _implied(self, condition: Condition) -> bool:
-        """Whether a list must lack an item that the kinds which it may hold exclude already."""
+        """Whether a list must lack an item that the kinds which it may hold exclude already, or a key be given that has no None."""
         match condition.expr:
+            case Apply("is" | "is not" as op, (Key(path), Const(None))) if condition.value is (op == "is not"):
+                known = (
+                    types_of(_ends(self.explored.readings[path]), self.types) if path in self.explored.readings else ()
+                )
+                return bool(known) and "NoneType" not in known  # KEYS says so first
             case Apply("in", (Const(item), Key() as key)) if condition.value is False:
                 kinds = [other.value for other in self.conditions if other.kind == "elements" and other.keys == (key,)]
                 return any(item not in known for known in kinds)  # type: ignore[operator]
@@ -623,9 +629,9 @@ class ConfigLowering:
             shortened = self._shortened_late(condition.reading)
             if isinstance(condition.value, bool):
                 node = self._condition(shortened, (), ready)
-                test = _unparse(ast.UnaryOp(ast.Not(), node) if condition.value else node)
+                test = unparsed(ast.UnaryOp(ast.Not(), node) if condition.value else node)
             else:
-                test = _truth(_unparse(self._syntax(shortened, (), ready)), condition.value)
+                test = _truth(unparsed(self._syntax(shortened, (), ready)), condition.value)
             return RefusalView(test, repr(_compiled_without(condition)))
         if len(condition.keys) == 1 and condition.expr == condition.keys[0]:
             path, wanted = condition.keys[0].path, condition.value
@@ -655,6 +661,13 @@ class ConfigLowering:
             said = f"the source does something else for {shown}"
         if condition.kind == "guard":
             said = f"the configuration class refuses {shown}"
+            match condition.expr, condition.value:
+                case (Apply("==", (Apply("len", (Key(),)) as length, Key() as count)), True) | (
+                    Apply("==", (Key() as count, Apply("len", (Key(),)) as length)),
+                    True,
+                ):
+                    few, many = self._over_names(length), self._over_names(count)
+                    return RefusalView(f"{few} != {many}", _f(f"{few} is not {many}: ", f"({few}, {many})", ""))
         return RefusalView(
             _truth(text, condition.value), _fstring(said, [self.names[key.path] for key in condition.keys])
         )
@@ -670,14 +683,14 @@ class ConfigLowering:
                 dull = constant and default.value is None  # type: ignore[union-attr]
                 if isinstance(default, Const):
                     call = ast.Call(get, [inside] if dull else [inside, stood], [])
-                    return expected(_dotted(path), _unparse(call), default.value)
+                    return expected(_dotted(path), unparsed(call), default.value)
                 given = ast.Call(get, [inside] if dull else [inside, stood], [])
                 single = constant and isinstance(default.value, (bool, type(None)))  # type: ignore[union-attr]
                 test = ast.Compare(given, [ast.IsNot() if single else ast.NotEq()], [stood])
-                shown = _unparse(ast.Subscript(found, inside, ast.Load()))
-                compiled = repr(default.value) if isinstance(default, Const) else f"`{_unparse(stood)}`"
+                shown = unparsed(ast.Subscript(found, inside, ast.Load()))
+                compiled = repr(default.value) if isinstance(default, Const) else f"`{unparsed(stood)}`"
                 said = _f(f"{_dotted(path)} is ", shown, f"; this code was compiled for {compiled}")
-                return RefusalView(_unparse(test), said)
+                return RefusalView(unparsed(test), said)
         raise AssertionError(condition.expr)
 
     def _shortened_late(self, reading: Reading) -> Reading:
@@ -696,7 +709,7 @@ class ConfigLowering:
             node = self._leaf(found, (), {})
             return ast.List([ast.Starred(node, ast.Load())], ast.Load()) if found in listed else node
 
-        return _unparse(to_syntax(expr, leaf))
+        return unparsed(to_syntax(expr, leaf))
 
     def _kinds(self, expr: Expr) -> str:
         """What is asked of layers, of each of them."""
@@ -1132,51 +1145,6 @@ def _name(leaf: Leaf) -> ast.expr:
     return ast.Name(str(getattr(leaf, "name", leaf)), ast.Load())
 
 
-class _Positive(ast.NodeTransformer):
-    """`not a is b` as `a is not b`, and the like."""
-
-    OPPOSITE = {
-        ast.Is: ast.IsNot,
-        ast.In: ast.NotIn,
-        ast.Eq: ast.NotEq,
-        ast.IsNot: ast.Is,
-        ast.NotIn: ast.In,
-        ast.NotEq: ast.Eq,
-    }
-
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
-        self.generic_visit(node)
-        match node:
-            case ast.UnaryOp(op=ast.Not(), operand=ast.Compare(left=left, ops=[op], comparators=right)) if (
-                type(op) in self.OPPOSITE
-            ):
-                return ast.Compare(left, [self.OPPOSITE[type(op)]()], right)
-        return node
-
-
-def _unparse(node: ast.expr) -> str:
-    text = ast.unparse(ast.fix_missing_locations(_Positive().visit(ast.Expression(node)).body))
-    at = text.find(GENERATED)
-    while at >= 0:
-        end = _closing(text, at + len(GENERATED) - 1)
-        if text[end + 1 : end + 2] == ")":
-            text = text[: at + len(GENERATED) - 1] + text[at + len(GENERATED) : end] + text[end + 1 :]
-        at = text.find(GENERATED, at + 1)
-    return text
-
-
-GENERATED = "tuple(("  # `ast` puts brackets of its own around a generator that is the only argument
-
-
-def _closing(text: str, opening: int) -> int:
-    depth = 0
-    for i in range(opening, len(text)):
-        depth += {"(": 1, ")": -1}.get(text[i], 0)
-        if not depth:
-            return i
-    return len(text)
-
-
 def _dotted(path: Path) -> str:
     return ".".join(str(step) for step in path)
 
@@ -1211,10 +1179,10 @@ def _f(before: str, expr: str, after: str) -> str:
     first: list[ast.expr] = [ast.Constant(before), shown]
     last: list[ast.expr] = [ast.Constant(after)] if after else []
     if len(before) + len(expr) + len(after) <= LONG:
-        return _unparse(ast.JoinedStr([*first, *last]))
+        return unparsed(ast.JoinedStr([*first, *last]))
     if len(expr) + len(after) <= LONG:
-        return f"{before!r} {_unparse(ast.JoinedStr([shown, *last]))}"
-    return " ".join([_unparse(ast.JoinedStr(first)), *([repr(after)] if after else [])])
+        return f"{before!r} {unparsed(ast.JoinedStr([shown, *last]))}"
+    return " ".join([unparsed(ast.JoinedStr(first)), *([repr(after)] if after else [])])
 
 
 def _fstring(text: str, names: Sequence[str]) -> str:
@@ -1235,7 +1203,7 @@ def _fpiece(text: str, names: Sequence[str]) -> str:
         if found:
             parts += [ast.Constant(before), ast.FormattedValue(ast.Name(name, ast.Load()), ord("r"))]
             rest = after
-    return _unparse(ast.JoinedStr([*parts, ast.Constant(rest)]) if parts else ast.Constant(text))
+    return unparsed(ast.JoinedStr([*parts, ast.Constant(rest)]) if parts else ast.Constant(text))
 
 
 def _compiled_without(condition: Condition) -> str:
@@ -1287,7 +1255,7 @@ def _readable(expr: Expr) -> str:
     def leaf(found: Leaf) -> ast.expr:
         return _place(found.path) if isinstance(found, (Key, Raw)) else _name(found)
 
-    return _unparse(to_syntax(expr, leaf))
+    return unparsed(to_syntax(expr, leaf))
 
 
 def _place(path: Path) -> ast.expr:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from codegen.diagnostics import CompileError, Diagnostic
@@ -139,6 +140,11 @@ class Emitter:
         return self.fields[leaf.path]
 
 
+def _reads(methods: Sequence[str], attribute_name: str) -> bool:
+    """Whether printed methods read an attribute: how an operation is spelled may do without a number that it takes."""
+    return any(re.search(rf"\bself\.{attribute_name}\b", method) for method in methods)
+
+
 IDLE = "What a checkpoint holds, and text alone does not run through."
 
 
@@ -173,6 +179,7 @@ class ClassWriter:
                 result = self.dialect.result_annotation(len(region.results), state_returned(self.dialect, region))
                 head = f"    def {printed}({', '.join(['self', *params])}) -> {result}:"
                 methods.append("\n".join([head, *("        " + line for line in body)]))
+        self.kept = {attribute: expr for attribute, expr in self.kept.items() if _reads(methods, attribute)}
         init = self.init_lines()
         scan = holds_layers(self.plan, self.emitter.program)
         read = {node.id for node in ast.walk(ast.parse("\n".join(init))) if isinstance(node, ast.Name)}

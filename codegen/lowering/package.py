@@ -8,6 +8,7 @@ from typing import Any
 
 from codegen.lowering import card_view
 from codegen.lowering.classes import ClassPlan
+from codegen.lowering.components import components
 from codegen.lowering.fields import keys_in
 from codegen.lowering.flax_dialect import FlaxDialect
 from codegen.lowering.instances import walk
@@ -33,7 +34,7 @@ from codegen.lowering.views import (
     TorchView,
     WeightsView,
 )
-from ir.arch import Arch
+from ir.arch import Arch, Attention, Heads
 from ir.expressions import Const, Dim, Key
 from ir.graph import Loop, Region, Value
 from ir.records import dataclass, replace
@@ -126,6 +127,7 @@ def package_views(
     sized = not same_sizes(lowering, kinds[0].labels if kinds else ())
     alike = not handed_on and not growing and not numbered and not sized and ties.shared is None
     scannable = len(loops) == 1 and once and bool(weights.stack) and alike
+    flax = flax if kinds_expr else _without_numbers(flax)
     cache = lowering.cache()
     held = [parameter for _, module in walk(lowering.given.tree) for parameter in module.parameters]
     torch_view = TorchView(
@@ -296,12 +298,27 @@ def _common(
         "masks": lowering.masks(masks),
         "cache": cache,
         "anchor_expr": lowered.anchor,
+        "grouped": any(
+            isinstance(component, Attention) and component.heads is Heads.GROUPED
+            for component in components(lowering.region)
+        ),
         "needs_positions": "positions" in inputs,
         "positions_expr": lowering.positions(),
         "needs_valid": "valid" in inputs,
         "needs_fresh": "fresh" in inputs,
         "helper_templates": (*lowered.templates, *templates),
     }
+
+
+def _without_numbers(flax: Lowered) -> Lowered:
+    """With functions that make layers from nothing but random numbers, where none of them reads its number."""
+    if _mentions(flax, "stack_layers(lambda layer, "):
+        return flax
+
+    def plain(parts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(part.replace("stack_layers(lambda _layer, ", "stack_layers(lambda ") for part in parts)
+
+    return replace(flax, classes=plain(flax.classes), init_body=plain(flax.init_body))
 
 
 def _mentions(lowered: Lowered, text: str) -> bool:

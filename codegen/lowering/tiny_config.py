@@ -10,6 +10,7 @@ POSITIONS = 72
 WINDOW = 4  # shorter than the tests' sequences
 SMALL = 256  # a width up to this may stay as it is
 HEAD = 8  # no head becomes narrower
+CYCLE = 4  # layers that may all be there twice
 
 
 def tiny_configs(
@@ -39,7 +40,7 @@ def tiny_config(
     """
     out = dict(raw)
     layers = len(kinds)
-    wanted = min(layers, max(2, 1 + max((list(kinds).index(kind) for kind in set(kinds)), default=0)))
+    wanted = min(layers, _depth(kinds))
     if depth in out:
         out[depth] = wanted
         lists = {key: value for key, value in raw.items() if isinstance(value, list)}
@@ -56,6 +57,12 @@ def tiny_config(
         elif key in windows and type(value) is int:
             out[key] = min(value, WINDOW)
     return out
+
+
+def _depth(kinds: Sequence[int]) -> int:
+    """As many layers as there are of every kind; of a short cycle of kinds two, and a layer of the next one."""
+    every = 1 + max((list(kinds).index(kind) for kind in set(kinds)), default=0)
+    return 2 * every + 1 if 1 < every <= CYCLE else max(2, every)
 
 
 def _are_layers(key: str, value: list[object], layers: int) -> bool:

@@ -10,6 +10,7 @@ import re
 from enum import Enum
 
 from codegen.lowering import layouts
+from codegen.lowering.assignments import assigned
 from codegen.lowering.layers import LayerOption
 from codegen.lowering.layouts import Chunk, Concat, Deinterleaved, Layout, Stack, Transposed
 from ir.records import dataclass
@@ -126,6 +127,14 @@ class ConfigView:
     @property
     def has_required(self) -> bool:
         return bool(self.required)
+
+    @property
+    def has_inner_keys(self) -> bool:
+        return any("." in key.path for key in self.keys)
+
+    @property
+    def local_lines(self) -> tuple[str, ...]:
+        return tuple(line for name, expr in self.locals_ for line in assigned(name, expr))
 
     @property
     def has_refusals(self) -> bool:
@@ -284,6 +293,7 @@ class ModelView:
     masks: tuple[MaskView, ...]
     cache: CacheView
     anchor_expr: str
+    grouped: bool = True  # some attention has fewer heads of keys and values than of queries
     needs_positions: bool = True
     needs_valid: bool = False
     needs_fresh: bool = False
@@ -454,6 +464,13 @@ class TorchView(ModelView):
     has_kept: bool = False  # parameters that are float32 in a narrower model too
 
     @property
+    def draws(self) -> bool:
+        """Whether layers of the library, which draw their weights otherwise, are given those of language models."""
+        return any(
+            f"nn.{kind}(" in text for text in (*self.classes, *self.init_body) for kind in ("Linear", "Embedding")
+        )
+
+    @property
     def has_fixed_types(self) -> bool:
         return self.has_constants or self.has_kept
 
@@ -503,6 +520,12 @@ class FlaxView(ModelView):
     indexed: bool = False  # what is done with a layer depends on its index
     unscanned: str = "They differ"  # why layers cannot be stacked, where they cannot
     rotating: bool = False  # several loops over layers run, each on its own part of the cache
+
+    @property
+    def numbered(self) -> bool:
+        """Whether a layer is told its number as it is made."""
+        texts = (*self.classes, *self.init_body)
+        return self.mixed or any(f"stack_layers(lambda {word}, " in t for t in texts for word in ("layer", "_layer"))
 
     @property
     def order_names(self) -> str:

@@ -57,7 +57,7 @@ def test_a_fresh_model_is_one_to_train(lab: Lab, name: str, framework: str) -> N
     logits = np.asarray(
         model(torch.from_numpy(ids)).detach() if framework == "torch" else model(ids)  # type: ignore[operator]
     )
-    assert np.isfinite(logits).all() and logits.std() > 0
+    assert np.isfinite(logits).all() and 0 < logits.std() < 2  # no token is much likelier than others
     held, expected = module(package, "weights").to_hf(model), starts(raw)
     assert expected.keys() & held.keys()
     wrong = {path: held[path] for path, value in expected.items() if path in held and (held[path] != value).any()}
