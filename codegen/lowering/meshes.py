@@ -32,8 +32,8 @@ def _reduced(size: Expr) -> Expr:
     """`a` for `a * b // b`, as a size that is left to be found in a reshape is written."""
     match size:
         case Apply("//", (whole, part)):
-            left = _factors(whole)
-            for factor in _factors(part):
+            left = factors(whole)
+            for factor in factors(part):
                 if factor in left:
                     left.remove(factor)
                 else:
@@ -43,9 +43,10 @@ def _reduced(size: Expr) -> Expr:
             return size
 
 
-def _factors(size: Expr) -> list[Expr]:
+def factors(size: Expr) -> list[Expr]:
+    """What a size is the product of."""
     if isinstance(size, Apply) and size.op == "*":
-        return [factor for part in size.args for factor in _factors(part)]
+        return [factor for part in size.args for factor in factors(part)]
     return [size]
 
 
@@ -59,7 +60,7 @@ def mesh_axes(
     embedded = [letter for _, letters in matrices if words & {*letters} for letter in letters if letter not in words]
     width = embedded[0] if embedded else ""
     inner = {letter for letter in _between(matrices, width, sizes)} | {
-        letter for letter, size in sizes.items() if _counts(size, heads)
+        letter for letter, size in sizes.items() if heads_in(size, heads) is not None
     }
     experts = {
         letters[0] for _, letters in matrices if len(letters) == 3 and width in letters[1:] and "1" not in letters
@@ -81,13 +82,13 @@ def _between(matrices: list[Held], width: str, sizes: Mapping[str, Expr]) -> Ite
             for other in second:
                 if (
                     one == other
-                    or _multiple(sizes.get(one), sizes.get(other))
-                    or _multiple(sizes.get(other), sizes.get(one))
+                    or is_multiple(sizes.get(one), sizes.get(other))
+                    or is_multiple(sizes.get(other), sizes.get(one))
                 ):
                     yield from (one, other)
 
 
-def _multiple(size: Expr | None, part: Expr | None) -> bool:
+def is_multiple(size: Expr | None, part: Expr | None) -> bool:
     """Whether a size is a number of times another, as gates beside what they gate are."""
     match size:
         case Apply("*", (Const(), other)) | Apply("*", (other, Const())):
@@ -96,6 +97,6 @@ def _multiple(size: Expr | None, part: Expr | None) -> bool:
             return False
 
 
-def _counts(size: Expr, heads: frozenset[Expr]) -> bool:
-    """Whether a size is a number of heads, or that many times something."""
-    return size in heads or any(factor in heads for factor in _factors(size))
+def heads_in(size: Expr, heads: frozenset[Expr]) -> Expr | None:
+    """The number of heads that a size is, or is that many times something."""
+    return size if size in heads else next((factor for factor in factors(size) if factor in heads), None)

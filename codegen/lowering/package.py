@@ -186,6 +186,7 @@ def package_views(
         paddable=torch_view.heeds_padding,
         has_experts=experts,
         refused=tuple(refused(small)),
+        vocabulary_axis=weights.tables_axis,
     )
     return PackageViews(config, torch_view, flax_view, weights, card, test)
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import layouts
 from codegen.lowering.flax_dialect import LEAVES
 from codegen.lowering.instances import walk
 from codegen.lowering.layouts import Layout, Misfit
-from codegen.lowering.meshes import head_counts, mesh_axes
+from codegen.lowering.meshes import WITHIN, head_counts, heads_in, mesh_axes
 from codegen.lowering.program import Lowering
 from codegen.lowering.shared import SharedParts
+from codegen.lowering.splits import own_layers, whole_axes
 from codegen.lowering.views import AxisView, RowView, SharedView, SourceView, TableView, TieView, WeightsView
 from ir.expressions import Const, Expr, Index, Key, leaves
-from ir.graph import DType, Value
+from ir.graph import DType, Region, Value
 from ir.records import dataclass, replace
 
 
@@ -47,6 +48,15 @@ def weights_view(
     """
     stack, _ = lowering.layers()
     tensors = list(_tensors(lowering, _stacks(lowering, stack)))
+    heads = head_counts(_regions(lowering))
+    mesh = _mesh(lowering, tensors, heads)
+    split = {axis for axis, name in mesh.items() if name == WITHIN}
+    owners = {tensor.path.rpartition(".")[0].format(tensor.layer) for tensor in tensors if split & {*tensor.axes}}
+    own = own_layers(lowering, owners)
+    placed = [
+        (tensor.path.rpartition(".")[0].rpartition(".")[0], tensor.axes) for tensor in tensors if not _is_bias(tensor)
+    ]
+    whole = whole_axes(lowering.axes, split, placed, _regions(lowering, own.linears), heads)
     tables = tuple(_tables(lowering, tensors, stored))
     tie_views = tuple(TieView(_single(stored(a), a), _single(stored(t), t), a, t) for a, t in ties)
     shared_view = None if shared is None else _shared_view(lowering, shared)
@@ -57,7 +67,7 @@ def weights_view(
     return WeightsView(
         source,
         tables,
-        tuple(_axis_views(lowering, _mesh(lowering, tensors))),
+        tuple(_axis_views(lowering, mesh, heads, whole)),
         tie_views,
         tied_expr,
         ignored,
@@ -67,6 +77,9 @@ def weights_view(
         layered_sizes=any(isinstance(leaf, Index) for axis in lowering.axes for leaf in leaves(axis.size)),
         shared=shared_view,
         base=base if any(tensor.path.startswith(f"{base}.") for tensor in tensors) else "",
+        vocabulary=next((axis.letter for axis in lowering.axes if axis.size == _vocabulary(lowering)), ""),
+        own_linears=own.linears,
+        own_embeddings=own.embeddings,
     )
 
 
@@ -185,20 +198,41 @@ def _layers_expr(lowering: Lowering, at: tuple[int, ...], stack: str, count: Exp
     return f"[layer for layer, kind in enumerate({lowering.sequence(kinds)}) if kind {test}]"
 
 
-def _mesh(lowering: Lowering, tensors: Sequence[_Tensor]) -> Mapping[str, str]:
-    instances = lowering.program.instances.values()
-    regions = [region for made in instances for found in made.methods.values() for region in found]
+def _regions(lowering: Lowering, without: Collection[str] = ()) -> list[Region]:
+    """What all modules compute, but those of some classes."""
+    plans = lowering.program.by_path
+    instances = [
+        made
+        for path, made in lowering.program.instances.items()
+        if path not in plans or plans[path].name not in without
+    ]
+    return [region for made in instances for found in made.methods.values() for region in found]
+
+
+def _is_bias(tensor: _Tensor) -> bool:
+    return tensor.path.endswith(".bias") and len(tensor.axes) == 1
+
+
+def _mesh(lowering: Lowering, tensors: Sequence[_Tensor], heads: frozenset[Expr]) -> Mapping[str, str]:
     held = [(tensor.path.rpartition(".")[0].rpartition(".")[0], tensor.axes) for tensor in tensors]
     held += [(tensor.path.rpartition(".")[0], tensor.axes) for tensor in tensors if len(tensor.axes) == 3]
+    return mesh_axes(lowering.axes, held, _vocabulary(lowering), heads)
+
+
+def _vocabulary(lowering: Lowering) -> Expr | None:
+    """How many logits there are for a token."""
     logits = lowering.given.region.results[0]
-    vocabulary = logits.shape[-1] if isinstance(logits, Value) else None
-    return mesh_axes(lowering.axes, held, vocabulary, head_counts(regions))
+    return logits.shape[-1] if isinstance(logits, Value) else None
 
 
-def _axis_views(lowering: Lowering, mesh: Mapping[str, str]) -> Iterator[AxisView]:
+def _axis_views(
+    lowering: Lowering, mesh: Mapping[str, str], heads: frozenset[Expr], whole: Mapping[str, str]
+) -> Iterator[AxisView]:
     if Const(1) in lowering.sizes():
         yield AxisView("1", "1", "one")
     for axis in lowering.axes:
         expr = lowering.over_cfg(axis.size)
         meaning = lowering.names[axis.size.path] if isinstance(axis.size, Key) else expr.replace("cfg.", "")
-        yield AxisView(axis.letter, expr, meaning, mesh.get(axis.letter, ""))
+        count = heads_in(axis.size, heads)
+        counted = lowering.over_cfg(count) if count is not None and count != axis.size else ""
+        yield AxisView(axis.letter, expr, meaning, mesh.get(axis.letter, ""), counted, whole.get(axis.letter, ""))

@@ -664,12 +664,16 @@ class FlaxView(ModelView):
 
 @dataclass(frozen=True, slots=True)
 class AxisView:
-    """An axis letter: its size over `cfg` (and `layer` where layers differ), what it is, the mesh axis that splits it."""
+    """An axis letter: its size over `cfg` (and `layer` where layers differ), what it is, the mesh axis that splits it, how many
+    heads it is made of (over `cfg` as well), and why PyTorch does not split it.
+    """
 
     letter: str
     size_expr: str
     meaning: str
     mesh_axis: str = ""  # "" is replicated
+    heads_expr: str = ""
+    whole: str = ""
 
     @property
     def remark(self) -> str:
@@ -792,6 +796,9 @@ class WeightsView:
     layered_sizes: bool = False  # a size_expr uses `layer`
     shared: SharedView | None = None
     base: str = ""  # what the library puts before the names of the model without its head
+    vocabulary: str = ""  # the axis of the logits
+    own_linears: tuple[str, ...] = ()  # classes that are split and multiply by a weight [in, out]
+    own_embeddings: tuple[str, ...] = ()  # classes that are split, and are an embedding and more
 
     @property
     def renamed(self) -> bool:
@@ -1092,7 +1099,74 @@ class WeightsView:
     @property
     def sharding_names(self) -> str:
         """What sharding.py takes from weights.py."""
-        return "FLAX_TIED, flax_place, rows, sizes" if self.has_single_ties else "flax_place, rows, sizes"
+        ties = ("FLAX_TIED, " if self.ties else "") + ("TIED, " if self.ties and not self.renamed_ties else "")
+        return f"{ties}flax_place, rows, sizes"
+
+    @property
+    def renamed_ties(self) -> bool:
+        """Whether a checkpoint has other names for tied parameters than PyTorch."""
+        return any((tie.alias, tie.target) != (tie.alias_path, tie.target_path) for tie in self.ties)
+
+    @property
+    def tables_axis(self) -> str:
+        """The vocabulary, where matrices outside the layers begin with it."""
+        rows = [row for table in self.tables if table.once for row in table.rows]
+        return self.vocabulary if any(row.axes[:1] == self.vocabulary and len(row.axes) == 2 for row in rows) else ""
+
+    @property
+    def heads(self) -> tuple[AxisView, ...]:
+        """The axes that are made of heads."""
+        return tuple(axis for axis in self.axes if axis.heads_expr and axis.mesh_axis and not axis.whole)
+
+    @property
+    def whole(self) -> tuple[AxisView, ...]:
+        """The axes that PyTorch does not split."""
+        return tuple(axis for axis in self.axes if axis.whole)
+
+    @property
+    def has_whole(self) -> bool:
+        return bool(self.whole)
+
+    @property
+    def has_heads(self) -> bool:
+        return bool(self.heads)
+
+    @property
+    def has_own_linears(self) -> bool:
+        return bool(self.own_linears)
+
+    @property
+    def has_own_embeddings(self) -> bool:
+        return bool(self.own_embeddings)
+
+    @property
+    def has_own_layers(self) -> bool:
+        return bool(self.own_linears or self.own_embeddings)
+
+    @property
+    def torch_names(self) -> str:
+        """What annotations of sharding.py take from torch."""
+        return "Tensor, nn" if self.has_own_layers else "nn"
+
+    @property
+    def heads_note(self) -> str:
+        return ": whole heads, where it is made of these" if self.heads else ""
+
+    @property
+    def own_linears_names(self) -> str:
+        return ", ".join(self.own_linears)
+
+    @property
+    def own_embeddings_names(self) -> str:
+        return ", ".join(self.own_embeddings)
+
+    @property
+    def own_embedding_types(self) -> str:
+        return _types(self.own_embeddings)
+
+    @property
+    def own_linear_types(self) -> str:
+        return _types(self.own_linears)
 
     @property
     def cycles(self) -> bool:
@@ -1105,6 +1179,11 @@ class WeightsView:
     @property
     def place_of_model(self) -> str:
         return "model.cfg, " if self.place_parameter else ""
+
+
+def _types(names: tuple[str, ...]) -> str:
+    """What `isinstance` takes for any of the classes."""
+    return names[0] if len(names) == 1 else f"({', '.join(names)})"
 
 
 # README.md, __init__.py, test_model.py
@@ -1195,7 +1274,12 @@ class TestView:
     paddable: bool = True  # a padded batch equals its rows alone
     has_experts: bool = False
     refused: tuple[str, ...] = ()  # changes of `tiny` that ask for another network, each a dict
+    vocabulary_axis: str = ""  # its letter, where matrices outside the layers begin with it
 
     @property
     def has_refused(self) -> bool:
         return bool(self.refused)
+
+    @property
+    def splits_vocabulary(self) -> bool:
+        return bool(self.vocabulary_axis)

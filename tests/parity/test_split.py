@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,6 +33,10 @@ def work(rank, parent, name, folder):
     local = {path: getattr(p, "to_local", lambda p=p: p)().shape for path, p in split.named_parameters()}
     assert len(list(split.parameters())) == before
     assert any(local[path] != shape for path, shape in shapes.items())
+    tables = [row.path for row in sharding.rows(split.cfg) if row.layer is None and row.axes == "VD"]
+    assert tables and all(local[path][0] < shapes[path][0] for path in tables)
+    for block in os.environ["BLOCKS"].split():
+        assert any(local[path] != shape for path, shape in shapes.items() if f".{block}." in path), block
     ids = torch.arange(14).reshape(2, 7)
     assert (split(ids) - whole(ids)).abs().max() < 1e-4 * whole(ids).abs().max()
     there, here = weights.to_hf(whole), weights.to_hf(split)
@@ -46,15 +51,30 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name, where", [("gpt2", "cases"), ("qwen3", "cases"), ("deepseek_v3", "other_cases"), ("bart", "other_cases")]
+    "name, where, blocks",
+    [
+        ("gpt2", "cases", "mlp"),  # linear layers of the source's own, [in, out]
+        ("qwen3", "cases", "mlp self_attn"),
+        ("gemma2", "cases", "mlp self_attn"),  # an embedding of the source's own
+        ("glm", "cases", "self_attn"),  # gate and up side by side stay whole
+        ("diffllama", "cases", "mlp"),  # heads are divided among themselves
+        ("gemma4_text", "cases", "mlp"),  # a width that other blocks compute with too
+        ("deepseek_v3", "other_cases", "self_attn"),
+        ("bart", "other_cases", ""),
+    ],
 )
-def test_split_models_compute_the_same(lab: Lab, tmp_path: Path, name: str, where: str) -> None:
+def test_split_models_compute_the_same(lab: Lab, tmp_path: Path, name: str, where: str, blocks: str) -> None:
     raw = json.loads((CASES / where / f"{name}.json").read_text())
     package, folder = lab.package(name, raw, raised=True), lab.original(name, raw).folder
     (tmp_path / "run.py").write_text(WORK)
     command = [sys.executable, "run.py", str(package.parent), package.name, str(folder)]
     done = subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "BLOCKS": blocks},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert not done.returncode, done.stderr[-2000:]
 
@@ -69,3 +89,15 @@ def test_every_parameter_has_a_spec_by_its_path(lab: Lab, flax: Flax, scan: bool
     specs = sharding.partition_specs(cfg, scan_layers=scan)
     assert paths <= specs.keys()
     assert any("tp" in specs[path] for path in paths if path.startswith("transformer.h"))
+
+
+def test_heads_are_not_cut(lab: Lab) -> None:
+    """Four devices divide the columns of keys and values, but not the two heads that these are."""
+    raw = json.loads((CASES / "cases" / "gemma2.json").read_text()) | {"num_key_value_heads": 2, "head_dim": 8}
+    package = lab.package("gemma2_few_heads", raw, raised=True)
+    model = module(package, "torch_model").Model(module(package, "config").Config.from_hf(raw))
+    sharding, mesh = module(package, "sharding"), SimpleNamespace(size=lambda: 4)
+    with pytest.raises(
+        ValueError, match="4 devices do not divide the 2 heads along . of model.layers.0.self_attn.k_proj"
+    ):
+        sharding.parallelize(model, mesh)

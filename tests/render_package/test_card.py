@@ -97,8 +97,8 @@ def test_a_configuration_shrinks_and_keeps_its_structure() -> None:
         "hidden_size": 128,
         "head_dim": 8,
         "n_layer": 3,
-        "vocab_size": 131,
-        "eos_token_id": [130, 3],
+        "vocab_size": 134,
+        "eos_token_id": [133, 3],
         "window": 4,
         "kinds": ["a", "a", "b"],
     }
