@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from codegen.diagnostics import CompileError
 from tests.laws.test_hypothesis_configs import key, lab, record, wrong
-from tests.parity.choices import Choices, changed, choices, is_flag
+from tests.parity.choices import Choices, changed, choices, weighted
 from tests.parity.harness import Flax, Lab, measure, too_large
 from tests.parity.original import CASES, NAMES
 
@@ -49,6 +49,10 @@ FOUND: tuple[tuple[str, Changes], ...] = (
     ("flint", {("hidden_act",): "quick_gelu"}),  # a helper was all that needed an import
     ("roformer", {("embedding_size",): 48}),  # two names of one size
     ("electra", {("embedding_size",): 48}),
+    (
+        "granite_swa",
+        {("partial_rotary_factor",): 0.75},
+    ),  # what the class refuses was looked for with nothing left to ask
 )
 
 
@@ -59,12 +63,12 @@ def load_case(name: str) -> dict[str, object]:
 
 
 def draws(table: Choices) -> st.SearchStrategy[Changes]:
-    """A few keys with other values; what is a flag three times as often as what is a size."""
-    weighted = [path for path, values in table.items() for _ in range(3 if is_flag(path, values) else 1)]
+    """A few keys with other values."""
+    paths_of = weighted(table)
 
     @st.composite
     def drawn(draw: st.DrawFn) -> Changes:
-        paths = draw(st.lists(st.sampled_from(weighted), min_size=1, max_size=AT_ONCE, unique=True))
+        paths = draw(st.lists(st.sampled_from(paths_of), min_size=1, max_size=AT_ONCE, unique=True))
         return {path: draw(st.sampled_from(table[path])) for path in paths}
 
     return drawn()

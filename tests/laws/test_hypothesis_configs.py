@@ -272,7 +272,13 @@ def wrong(lab: Lab, package: Path, raw: Raw) -> dict[str, object]:
     recorded = lab.original(key(raw), raw, gradients=False)
     given = {"decode": recorded.facts.decode, "padded": recorded.facts.padded}
     undefined = [name for name, value in given.items() if value is None or not value < AFFORDABLE]
-    return too_large(measure(Torch(), package, recorded, ["gradient", *undefined]), recorded.tolerance)
+    found = too_large(measure(Torch(), package, recorded, ["gradient", *undefined]), recorded.tolerance)
+    return {name: value for name, value in found.items() if not _as_inexact(value, given.get(name))}
+
+
+def _as_inexact(error: object, own: float | None) -> bool:
+    """Whether an error is what the original is from itself, as far as recurrences in float32 say it the same way twice."""
+    return isinstance(error, float) and own is not None and error <= 3 * own
 
 
 def key(raw: Raw) -> str:

@@ -13,13 +13,29 @@ import inspect
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path as File
+from random import Random
 
 Raw = Mapping[str, object]
 Path = tuple[str, ...]  # of a key: those of the composite configurations lie one level deeper
 Choices = dict[Path, tuple[object, ...]]
 
-ACTIVATIONS = ("silu", "gelu", "gelu_pytorch_tanh", "gelu_new", "gelu_fast", "quick_gelu", "relu", "relu2", "tanh")
-SERVING = frozenset({"use_cache", "dtype", "torch_dtype", "output_hidden_states", "return_dict"})
+SERVING = frozenset({"use_cache", "dtype", "torch_dtype", "output_hidden_states", "output_attentions", "return_dict"})
+UNFELT = (
+    "init",
+    "dropout",
+    "drop",
+    "token",
+    "coef",
+    "loss",
+    "z_loss",
+    "jitter",
+    "output_",
+    "chunk_size_feed",
+    "time_step_m",
+)
+SPANS = ("chunk", "window", "block", "span", "context")  # of tokens: as long as the sequences, and longer
+COUNTS = ("layers", "n_layer", "num_layer", "heads", "n_head")  # of which none makes no network
+TOWERS = ("vision", "audio", "image", "vq", "speech", "vocoder", "codec")
 LEFT_ALONE = frozenset(
     {"architectures", "model_type", "transformers_version", "auto_map", "id2label", "label2id", "problem_type"}
     | {"is_encoder_decoder", "is_decoder", "vocab_size", "bos_token_id", "eos_token_id", "decoder_start_token_id"}
@@ -33,7 +49,7 @@ WIDTHS = (
     "d_model",
     "n_embd",
     "n_inner",
-)  # of which one, or an odd number, is no network
+)  # of which one is no network
 THETAS = (10000.0, 500.0)
 ROPE: tuple[tuple[str, Mapping[str, object]], ...] = (
     ("default", {}),
@@ -69,9 +85,27 @@ def choices(raw: Raw) -> Choices:
     cls = CONFIG_MAPPING[raw["model_type"]]
     found = dict(_of_class(cls, raw, ()))
     for name, value in raw.items():
-        if isinstance(value, Mapping) and "model_type" in value and "text" in name:
+        if not isinstance(value, Mapping) or any(part in name for part in (*TOWERS, "rope")):
+            continue
+        inner = cls.sub_configs.get(name)
+        if "model_type" in value:
             found |= _of_class(CONFIG_MAPPING[value["model_type"]], value, (name,))
+        elif inner is not None and dataclasses.is_dataclass(inner):
+            found |= _of_class(inner, value, (name,))
+        else:
+            found |= _of_object(value, (name,), cls)
     return {path: values for path, values in found.items() if len(values) > 1}
+
+
+def weighted(table: Choices) -> list[Path]:
+    """The paths to draw from, those of flags more often than those of sizes, and those that no logit feels least often."""
+    return [path for path, values in table.items() for _ in range(_weight(path, values))]
+
+
+def _weight(path: Path, values: tuple[object, ...]) -> int:
+    if path[-1] in SERVING or any(part in path[-1] for part in UNFELT):
+        return 1
+    return 9 if is_flag(path, values) else 5
 
 
 def is_flag(path: Path, values: tuple[object, ...]) -> bool:
@@ -111,15 +145,31 @@ def _of_class(cls: type, raw: Raw, under: Path) -> Iterator[tuple[Path, tuple[ob
         if name in LEFT_ALONE or "token" in name and name != "pad_token_id" and "per_tok" not in name:
             continue
         field = declared.get(name)
+        if isinstance(raw.get(name), Mapping) or name in getattr(cls, "sub_configs", {}):
+            continue
         default = None if field is None or field.default is dataclasses.MISSING else field.default
         now = raw.get(name, raw.get(spellings.get(name, ""), default))
         values = _values(name, now, default, None if field is None else field.type, cls)
         if values:
             yield (*under, name), tuple(_distinct(values))
+    for name, value in _asked(cls).items():
+        if name not in declared and name not in raw and name not in LEFT_ALONE:
+            yield (*under, name), tuple(_distinct(_values(name, value, value, None, cls)))
     if "rope_parameters" in declared or "rope_scaling" in raw or "rope_parameters" in raw:
-        yield (*under, "rope_scaling"), (None, *(v for v in _rope(cls, raw)))
+        yield (*under, "rope_scaling"), (None, *_rope(raw))
         yield (*under, "rope_theta"), THETAS
-        yield (*under, "partial_rotary_factor"), (1.0, 0.5, 0.25)
+        yield (*under, "partial_rotary_factor"), (1.0, 0.5, 0.25, 0.75)
+        yield (*under, "rope_parameters"), tuple(_newer(raw))
+
+
+def _of_object(found: Mapping[str, object], under: Path, cls: type) -> Iterator[tuple[Path, tuple[object, ...]]]:
+    """Keys of an object that is no configuration class of its own."""
+    for name, value in found.items():
+        if isinstance(value, Mapping):
+            yield from _of_object(value, (*under, name), cls)
+        else:
+            if values := _values(f"activation_{name}" if "act" in under[-1] else name, value, value, None, cls):
+                yield (*under, name), tuple(_distinct(values))
 
 
 def _values(name: str, now: object, default: object, hint: object, cls: type) -> list[object]:
@@ -132,20 +182,22 @@ def _values(name: str, now: object, default: object, hint: object, cls: type) ->
     sample = now if now is not None else default
     if "act" in name.split("_")[-1] or name.startswith(("hidden_act", "activation")):
         if isinstance(sample, str):
-            return [*ACTIVATIONS]
+            return [sample, *_activations()]
     if hint is bool or isinstance(sample, bool) or bool in typing.get_args(hint):
         return [False, True, *none]
     if "dropout" in name or "drop" in name or "pdrop" in name:
         return [0.0, 0.1]
     if isinstance(sample, float):
-        return [sample, sample * 0.5, sample * 2.5, *none]
+        more = [] if "eps" in name else [0.0, 1.0]
+        return [sample, sample * 0.5, sample * 2.5, *more, *none]
     if isinstance(sample, int):
         if abs(sample) >= LARGE:
-            return [7, 64, *none]
+            return [7, 16, 64, *none]
         if any(part in name for part in WIDTHS):
-            return [sample, sample * 2, sample // 2, sample + 2, *none]
-        near = [sample, 1, 2, 3, sample + 1, sample * 2, sample // 2, sample - 1]
-        return [*(v for v in near if v > 0 or v == sample or "first" in name or "shared" in name), *none]
+            return [sample, sample * 2, sample // 2, sample + 2, sample + 1, sample * 3, *none]
+        near = [sample, 1, 2, 3, sample + 1, sample * 2, sample // 2, max(sample - 1, 0)]
+        long = [16, 17, 40] if any(part in name for part in SPANS) else []
+        return [*near, *long, *([] if any(part in name for part in COUNTS) else [0]), *none]
     if isinstance(sample, str):
         literals = [v for v in _literals(hint) if isinstance(v, str)]
         return [sample, *literals, *_compared(cls).get(name, ())]
@@ -168,7 +220,7 @@ def _values(name: str, now: object, default: object, hint: object, cls: type) ->
 
 
 def _lists(sample: list[object], kinds: list[object]) -> list[object]:
-    """The list, turned, all of one kind, and taking turns with other periods."""
+    """The list, turned, all of one kind, taking turns with other periods, and with none."""
     size = max(len(sample), 4)
     made: list[object] = [sample, sample[1:] + sample[:1], sample[::-1], *([kind] * size for kind in kinds)]
     for first in kinds:
@@ -178,6 +230,9 @@ def _lists(sample: list[object], kinds: list[object]) -> list[object]:
                     [first if at % 2 else second for at in range(size)],
                     [first if at % 3 == 2 else second for at in range(size)],
                 ]
+    if len(kinds) > 1:
+        random = Random(size)
+        made += [[random.choice(kinds) for _ in range(size)] for _ in range(4)]
     return made
 
 
@@ -210,9 +265,38 @@ def _compared(cls: type) -> Mapping[str, tuple[str, ...]]:
     return {name: tuple(dict.fromkeys(texts)) for name, texts in found.items()}
 
 
-def _rope(cls: type, raw: Raw) -> Iterator[dict[str, object]]:
-    """Every kind of rotary scaling, in both spellings of its kind; factors per frequency fit the rotary size."""
-    size = rotary_size(raw)
+@functools.cache
+def _activations() -> tuple[str, ...]:
+    from transformers.activations import ACT2FN
+
+    return tuple(ACT2FN)
+
+
+@functools.cache
+def _asked(cls: type) -> Mapping[str, object]:
+    """Attributes that the class's package asks for though none may be there, and what it takes instead."""
+    found: dict[str, object] = {}
+    for file in sorted(File(inspect.getfile(cls)).parent.glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Call(
+                    func=ast.Name(id="getattr"),
+                    args=[
+                        ast.Name(id="config") | ast.Attribute(attr="config"),
+                        ast.Constant(value=str() as name),
+                        ast.Constant(value=value),
+                    ],
+                ):
+                    found[name] = value
+    return found
+
+
+def _rope(raw: Raw) -> Iterator[dict[str, object]]:
+    """Every kind of rotary scaling, in both spellings of its kind; factors per frequency fit the rotary size.
+
+    What else the case says of its rotation (sections of several positions, how they are laid out) is kept.
+    """
+    size, own = rotary_size(raw), _own(raw)
     for at, (kind, more) in enumerate(ROPE):
         fitted = {
             name: [value * (1 + 0.05 * i) for i in range(size // 2)]
@@ -220,15 +304,41 @@ def _rope(cls: type, raw: Raw) -> Iterator[dict[str, object]]:
             else value
             for name, value in more.items()
         }
-        yield {"type" if at % 3 == 1 else "rope_type": kind, **fitted}
+        yield {"type" if at % 3 == 1 else "rope_type": kind, **own, **fitted}
+
+
+def _own(raw: Raw) -> dict[str, object]:
+    given = raw.get("rope_parameters", raw.get("rope_scaling"))
+    if not isinstance(given, Mapping) or any(isinstance(value, Mapping) for value in given.values()):
+        return {}
+    usual = {"type", "rope_type", "rope_theta", *(name for _, more in ROPE for name in more)}
+    return {name: value for name, value in given.items() if name not in usual}
+
+
+def _newer(raw: Raw) -> Iterator[dict[str, object]]:
+    """The spelling with everything in one object, and an object for each kind of layers where the case has that."""
+    given = raw.get("rope_parameters")
+    kinds = [name for name, value in given.items() if isinstance(value, Mapping)] if isinstance(given, Mapping) else []
+    every = [{"rope_theta": THETAS[at % 2], **scaling} for at, scaling in enumerate(_rope(raw))]
+    for scaling in every:
+        kind = scaling.pop("type", None)
+        if kind is not None:
+            scaling["rope_type"] = kind
+    if not kinds:
+        yield from every
+        yield from ({**scaling, "partial_rotary_factor": 0.5} for scaling in every[::3])
+        return
+    for at in range(len(every)):
+        yield {kind: every[(at + 3 * index) % len(every)] for index, kind in enumerate(kinds)}
+    yield every[0]
 
 
 def rotary_size(raw: Raw) -> int:
     def number(*names: str) -> float:
         return next((float(raw[n]) for n in names if isinstance(raw.get(n), (int, float))), 0.0)  # type: ignore[arg-type]
 
-    heads = number("num_attention_heads", "n_head") or 1
-    size = number("qk_rope_head_dim", "head_dim") or number("hidden_size", "n_embd") / heads
+    heads = number("num_attention_heads", "n_head", "n_heads") or 1
+    size = number("qk_rope_head_dim", "head_dim") or number("hidden_size", "n_embd", "d_model") / heads
     return int(size * (number("partial_rotary_factor", "rotary_pct") or 1.0))
 
 

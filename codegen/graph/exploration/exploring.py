@@ -101,6 +101,7 @@ class Explorer:
     def validity(self, wanted: Mapping[Path, Reading], conditions: Sequence[Condition]) -> Reading:
         """Where the class itself refuses; looked for among configurations that the readings let pass."""
         self.runs.candidates.words = ()
+        self.budget = len(self.runs.outcome) + MAX_RUNS
         found = self.explore(lambda outcome: Const(True), self.runs.raw, [], (), frozenset({FAILS}))
         passing = [raw for raw in self.pool.variants() if accepted(raw, wanted, conditions, self.runs.raw)]
         for raw in passing:

@@ -8,7 +8,8 @@ from codegen.graph.exploration.running import ConfigurationClass
 from codegen.graph.exploration.variants import ABSENT, changed, holds_settings, plain
 from ir.reading import Json, Path, lookup, same
 
-BOOK = ("transformers_version", "_name_or_path", "_commit_hash")  # of the files, not of the model
+BOOK = ("transformers_version", "_name_or_path", "_commit_hash", "ignore_keys_at_rope_validation")  # not of the model
+_RENAMED = {"torch_dtype": "dtype"}
 _KEPT = ("model_type", "architectures")  # say which code is meant
 
 
@@ -16,7 +17,7 @@ def normal_spelling(cls: ConfigurationClass, raw: Mapping[str, Json]) -> dict[st
     """The keys that the class itself has for what it makes of `raw`, without those that follow from others.
 
     What is made of all spellings of a configuration is the same, and so is this. Where the class does not take what it
-    made, `raw` as it is.
+    made, `raw` as it is, but for keys that every class has under two names.
     """
     outcome = cls(raw)
     wanted = said(outcome.resolved)
@@ -28,12 +29,22 @@ def normal_spelling(cls: ConfigurationClass, raw: Mapping[str, Json]) -> dict[st
     candidates = (_as_json(wanted, private) for private in (lambda name: None, lambda name: name.lstrip("_")))
     found = next((keys for keys in candidates if gives(keys)), None) if outcome.failure is None else None
     if found is None:
-        return dict(raw)
+        renamed = _of_one_release(raw)
+        return renamed if outcome.failure is None and gives(renamed) else dict(raw)
     if cls.fills:  # what has its default goes without a run
         found = {name: item for name, item in found.items() if name in _KEPT or not _is_default(cls, name, item)}
     for phase in (_containers, _within_configurations, _plain_keys):
         found = _without(found, list(phase(found)), gives)
     return found
+
+
+def _of_one_release(raw: Mapping[str, Json]) -> dict[str, Json]:
+    """`raw` and the configurations within it with the newer names of keys that every class has."""
+    renamed = {_RENAMED[name] if _RENAMED.get(name, name) not in raw else name: item for name, item in raw.items()}
+    return {
+        name: _of_one_release(item) if isinstance(item, Mapping) and "model_type" in item else item
+        for name, item in renamed.items()
+    }
 
 
 def _is_default(cls: ConfigurationClass, name: str, item: Json) -> bool:
