@@ -251,19 +251,29 @@ def convert(
     scanned: Annotated[
         bool, typer.Option("--scanned/--unscanned", help="stack equal layers, or keep them apart")
     ] = False,
+    framework: Annotated[
+        str, typer.Option(metavar="torch|flax", help="whose names and shapes safetensors get; flax if --scanned")
+    ] = "torch",
     as_json: AsJson = False,
 ) -> None:
-    """Convert a checkpoint.
+    """Convert a checkpoint, bit for bit. What was cut off goes on where it was when the same command is given again.
 
     \b
     codegen convert org/name --to orbax --scanned --out checkpoint
+    codegen convert org/name --to safetensors --framework flax --out checkpoint
+    codegen convert checkpoint --to hf --out folder    the files of the Hub again, byte for byte
     """
     from codegen import pipeline
 
     layouts = ("orbax", "safetensors", "hf")
     if to not in layouts:
         raise typer.BadParameter(f"{to!r} is none of {', '.join(layouts)}", param_hint="--to")
-    _report(pipeline.convert(source, to, out, scanned=scanned), as_json)
+    if framework not in pipeline.TARGETS:
+        raise typer.BadParameter(f"{framework!r} is none of {', '.join(pipeline.TARGETS)}", param_hint="--framework")
+    with _Bytes() as bar:
+        listener = pipeline.Listener(_plan if not as_json else lambda lines: None, bar.advance)
+        report = pipeline.convert(source, to, out, scanned=scanned, flax=framework == "flax", listener=listener)
+    _report(report, as_json)
 
 
 @command("generate")
@@ -429,6 +439,34 @@ def _regenerate(
         raise typer.Exit(FAILED)
     if differing:
         raise typer.Exit(UNVERIFIED)
+
+
+def _plan(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(line, err=True)
+
+
+class _Bytes:
+    """How far a conversion is, on stderr: a line that is rewritten on a terminal, else one for every tenth."""
+
+    def __init__(self) -> None:
+        self.shown = -1
+
+    def __enter__(self) -> _Bytes:
+        return self
+
+    def advance(self, done: int, total: int) -> None:
+        percent = done * 100 // max(total, 1)
+        step = percent if sys.stderr.isatty() else percent // 10 * 10
+        if step > self.shown:
+            self.shown = step
+            typer.echo(
+                f"\r{step:>3} %" if sys.stderr.isatty() else f"{step:>3} %", err=True, nl=not sys.stderr.isatty()
+            )
+
+    def __exit__(self, *details: object) -> None:
+        if self.shown >= 0 and sys.stderr.isatty():
+            typer.echo(err=True)
 
 
 class _Progress:

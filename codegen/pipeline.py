@@ -6,7 +6,7 @@ SOURCE --repo--> files --source--> syntax trees --graph--> ir.graph --raising-->
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -186,9 +186,49 @@ def inspect(repository: Repository, against: Repository | None = None) -> Report
     return inspection.gap_report(repository.source, ours, against.source, theirs)
 
 
-def convert(source: str, to: str, out: Path, *, scanned: bool) -> Report:
-    """A checkpoint in another layout."""
-    not_available("convert")
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told of a conversion: its plan in lines before it starts, and how many bytes were done of how many."""
+
+    planned: Callable[[Sequence[str]], None] = lambda lines: None
+    advanced: Callable[[int, int], None] = lambda done, total: None
+
+
+def convert(
+    source: str, to: str, out: Path, *, scanned: bool = False, flax: bool = False, listener: Listener | None = None
+) -> Report:
+    """A checkpoint in another layout. Nothing is computed with its numbers: they are the same bit for bit.
+
+    Raises:
+        CompileError: what is wrong with the source, with `out`, with what is read or written.
+    """
+    from codegen.checkpoints import open_source
+    from codegen.weights import conversion
+    from codegen.weights.parameters import Layout
+
+    listener = listener or Listener()
+    opened = open_source(source, compile_into)
+    made = conversion.plan(opened, to, Layout(flax or scanned or to == "orbax", scanned))
+    facts, lines = conversion.describe(made, out)
+    listener.planned(lines)
+    done = 0
+
+    def progress(count: int) -> None:
+        nonlocal done
+        done += count
+        listener.advanced(done, made.writes)
+
+    outcome = conversion.run(made, out, progress)
+    said = f"wrote {out}: {outcome.written} files" if outcome.written else f"{out} is up to date"
+    kept = f", {outcome.kept} kept from an earlier run" if outcome.written and outcome.kept else ""
+    return Report(said + kept, {"out": str(out), "plan": facts, "written": outcome.written, "kept": outcome.kept})
+
+
+def compile_into(repository: Repository, folder: Path) -> Path:
+    """The package of a repository, written below a folder."""
+    package = compile_package(repository)
+    write(package, folder / package.name)
+    return folder / package.name
 
 
 def verify(repository: Repository, *, execute: bool = False) -> Report:
@@ -271,9 +311,11 @@ def not_available(what: str, detail: str = "") -> NoReturn:
 __all__ = [
     "EMITS",
     "TARGETS",
+    "Listener",
     "Package",
     "build",
     "check_weights",
+    "compile_into",
     "compile_package",
     "convert",
     "emit",

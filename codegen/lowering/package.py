@@ -188,7 +188,8 @@ def package_views(
         refused=tuple(refused(small)),
         vocabulary_axis=weights.tables_axis,
     )
-    return PackageViews(config, torch_view, flax_view, weights, card, test)
+    placed = weights if scannable else replace(weights, stack="", kinds_expr="")  # as the Flax model lists them
+    return PackageViews(config, torch_view, flax_view, placed, card, test)
 
 
 def _published(config: ConfigView) -> tuple[tuple[str, ...], tuple[SizeView, ...]]:

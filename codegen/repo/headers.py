@@ -15,7 +15,7 @@ from codegen.diagnostics import CompileError, Diagnostic, printable
 from codegen.repo.names import tensor_name_fault
 from codegen.repo.repository import TensorHeader
 from codegen.repo.text import LFS, lfs_pointer, parse_object
-from ir.records import dataclass
+from ir.records import dataclass, field, replace
 
 MAX_HEADER = 100_000_000
 BITS = {
@@ -33,8 +33,12 @@ ReadRange = Callable[[int, int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Header:
+    """`start`: the bytes before the data; `ranges`: those of each tensor, counted from there."""
+
     tensors: dict[str, TensorHeader]
     findings: tuple[Diagnostic, ...]
+    start: bytes = b""
+    ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def read_local(path: Path, name: str) -> Header:
@@ -73,12 +77,13 @@ def read_header(read: ReadRange, size: int | None, name: str) -> Header:
     except CompileError as error:
         return Header({}, error.diagnostics)
     entries.pop("__metadata__", None)
-    return _checked(entries, None if size is None else size - 8 - length, name)
+    return replace(_checked(entries, None if size is None else size - 8 - length, name), start=start + data)
 
 
 def _checked(entries: Mapping[str, object], size: int | None, name: str) -> Header:
     tensors: dict[str, TensorHeader] = {}
     ranges: list[tuple[int, int, str]] = []
+    places: dict[str, tuple[int, int]] = {}
     findings: list[Diagnostic] = []
     for tensor, entry in entries.items():
         shown = printable(repr(tensor), 200)
@@ -93,9 +98,10 @@ def _checked(entries: Mapping[str, object], size: int | None, name: str) -> Head
         shape, dtype, start, stop = read
         tensors[tensor] = TensorHeader(shape, dtype, name)
         ranges.append((start, stop, shown))
+        places[tensor] = start, stop
     if not findings:
         findings.extend(_layout(sorted(ranges), size, name))
-    return Header(tensors, tuple(findings))
+    return Header(tensors, tuple(findings), ranges=places)
 
 
 def _entry(entry: object) -> tuple[tuple[int, ...], str, int, int] | str:

@@ -76,6 +76,9 @@ class NoFiles:
     def path(self, name: str) -> Path | None:
         return None
 
+    def header(self, name: str) -> Header:
+        raise AssertionError(name)
+
 
 @dataclass(frozen=True, slots=True)
 class Folder:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from codegen.diagnostics import Diagnostic
 from ir.records import dataclass
+
+if TYPE_CHECKING:
+    from codegen.repo.headers import Header
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,9 @@ class Files(Protocol):
         Raises:
             CompileError: the name leads out of the source, or the file cannot be had.
         """
+
+    def header(self, name: str) -> Header:
+        """The header of a safetensors file that the source has."""
 
 
 @dataclass(frozen=True, slots=True)
