@@ -72,10 +72,10 @@ def listed(table: Table, parameters: Parameters, layout: Layout) -> list[Array]:
         array = parameters[row.path]
         path, index = table.place(row, layout.scanned)
         if index is None:
-            out[path] = Array(path, array.dtype, row.flax, array.data)
+            out[path] = Array(path, array.dtype, row.shape, array.data)
             continue
         stacks.setdefault(path, {})[index] = array
-        out[path] = Array(path, array.dtype, row.flax, ())  # takes its place in the order
+        out[path] = Array(path, array.dtype, row.shape, ())  # takes its place in the order
     for path, layers in stacks.items():
         count = table.stacked_length
         dtype = _one_type(path, layers.values())
@@ -93,8 +93,7 @@ def from_listed(table: Table, arrays: Mapping[str, Array], layout: Layout) -> Pa
     out: dict[str, Array] = {}
     for row in table.rows:
         path, index = table.place(row, layout.scanned) if layout.flax else (row.path, None)
-        shape = row.flax if layout.flax else row.shape
-        whole = (table.stacked_length, *shape) if index is not None else shape
+        whole = row.shape if index is None else (table.stacked_length, *row.shape)
         array = _held(arrays, path, whole)
         data: Data = array.data
         if index is not None:

@@ -34,12 +34,11 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A parameter: its paths, its shapes, the tensors that hold it. `flax` is the shape in Flax, of the same bytes."""
+    """A parameter: its paths, its shape in either framework, the tensors that hold it."""
 
     path: str
     flax_path: str
     shape: Shape
-    flax: Shape
     pieces: tuple[Piece, ...]
     made: Any  # the package's own
 
@@ -50,8 +49,8 @@ class Table:
     def __init__(self, weights: ModuleType, config: Any, held: Mapping[str, Shape]) -> None:
         self.weights, self.config = weights, config
         names = {*self._call("tensors", held={}), *getattr(weights, "TIED", ())}
-        listed = getattr(weights, "listed", lambda name, wanted: name)
-        self.called = {name: listed(name, names) for name in held}  # by the name that the checkpoint has
+        known = getattr(weights, "table_name", lambda name, wanted: name)
+        self.called = {name: known(name, names) for name in held}  # by the name that the checkpoint has
         self.held = {self.called[name]: list(shape) for name, shape in held.items()}
 
     def _call(self, name: str, **known: Any) -> Any:
@@ -70,12 +69,12 @@ class Table:
             layer = made.layer or 0
             if layer not in sizes:
                 sizes[layer] = self._call("sizes", layer=layer)
-            shape, flax = self.weights.shapes(made.axes, sizes[layer])
-            yield Row(made.path, made.flax_path, tuple(shape), tuple(flax), tuple(self._pieces(made, shape)), made)
+            shape = self.weights.shape_of(made.axes, sizes[layer])
+            yield Row(made.path, made.flax_path, tuple(shape), tuple(self._pieces(made, shape)), made)
 
     def _pieces(self, made: Any, shape: list[int]) -> Iterator[Piece]:
         if not hasattr(self.weights, "pieces"):
-            yield Piece(made.name, tuple(shape))
+            yield Piece(getattr(made, "name", made.path), tuple(shape))
             return
         for one in self._call("pieces", stored=made.stored, shape=shape, held=self.held):
             taken, swapped = getattr(one, "taken", ()), getattr(one, "swapped", (0, 0))
@@ -124,7 +123,7 @@ def load_table(folder: Path, config: Mapping[str, object], held: Mapping[str, Sh
     """The table of an emitted package for a configuration.
 
     Raises:
-        CompileError: `config-refused` where the package does not serve it.
+        CompileError: `config-refused` where the package does not serve it, `not-a-package` where it is of an older kind.
     """
     name = f"emitted_{folder.name}_{len(sys.modules)}"
     spec = importlib.util.spec_from_file_location(
@@ -135,6 +134,8 @@ def load_table(folder: Path, config: Mapping[str, object], held: Mapping[str, Sh
     sys.modules[name] = package
     spec.loader.exec_module(package)
     weights = _submodule(name, folder, "weights")
+    if not hasattr(weights, "shape_of"):
+        raise CompileError(Diagnostic("not-a-package", f"{folder} was emitted by another version: regenerate it"))
     try:
         made = package.Config.from_hf(dict(config))
     except ValueError as error:
