@@ -378,6 +378,7 @@ def views_of(
         f"a causal language model, compiled from {repository.source}",
         parameters=parameter_count(built),
         unread=tuple(sorted(unread.items())),
+        library=f"transformers {library_version()}" if built.source.startswith("transformers/") else "",
         runs_again=_sentence(graph.note_runs_again(front.traced.causes)) if front.traced.runs_again else "",
     )
     return package_views(
@@ -518,7 +519,7 @@ def record(
     paths = [row.path for table in views.weights.tables for row in table.rows]
     return {
         "repository": repository.name,
-        "revision": repository.revision,
+        **({"revision": repository.revision} if repository.revision else {}),  # absent: not known
         "codegen": __version__,
         "transformers": library_version(),
         "code": built.source,

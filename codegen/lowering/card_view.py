@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import assert_never
 
 from codegen.lowering.numbers import Leaf, to_syntax
@@ -56,7 +56,13 @@ def spell(expr: Expr) -> str:
     return ast.unparse(ast.fix_missing_locations(ast.Expression(to_syntax(expr, resolve))))
 
 
-def summary(arch: Arch, recurrent: Sequence[Recurrence] = (), count: int = 0) -> str:
+def summary(
+    arch: Arch,
+    recurrent: Sequence[Recurrence] = (),
+    count: int = 0,
+    tree: Module | None = None,
+    learned_positions: bool = False,
+) -> str:
     """What is particular about the network, wrapped for a docstring. `recurrent` is what some of its `count` layers have."""
     facts = [part.fact for part in _parts(arch) if part.fact is not None]
     mixers = [fact for fact in facts if isinstance(fact, Mixer)]
@@ -73,18 +79,57 @@ def summary(arch: Arch, recurrent: Sequence[Recurrence] = (), count: int = 0) ->
         }
         clauses = [f"{' and '.join(clauses)} in {_share(len(attending), count)}"] if attending and clauses else clauses
         clauses += [f"{one.name} in {_share(len(one.layers), count)}" for one in recurrent]
+    clauses += ["one matrix for queries, keys and values"] if tree is not None and _fused(arch, tree) else []
+    windows = _windows(arch)
+    clauses += windows
     clauses += ["rotary positions"] if any(mixer.rotary for mixer in mixers) else []
+    clauses += ["learned positions"] if learned_positions else []
     wirings = dict.fromkeys(kind.wiring for stack in arch.stacks for kind in stack.kinds)
-    named = " and ".join(wiring.value for wiring in wirings if wiring is not Wiring.OTHER)
+    named = " and ".join(_wired(wiring) for wiring in wirings if wiring is not Wiring.OTHER)
     clauses += [norm_name(norms[0]) + (f" ({named})" if named else "")] if norms else []
     clauses += list(dict.fromkeys(network_name(network) for network in networks))
     clauses += list(dict.fromkeys(experts_name(fact) for fact in facts if isinstance(fact, Experts)))
     kinds = max((len(stack.kinds) for stack in arch.stacks), default=1)
-    clauses += [f"{kinds} kinds of layers"] if kinds > 1 else []
+    clauses += [f"{kinds} kinds of layers"] if kinds > 1 and not windows else []
+    clauses += ["scaled embeddings"] if any(isinstance(f, Embedding) and f.factor is not None for f in facts) else []
+    clauses += ["capped logits"] if any(isinstance(f, Head) and f.cap is not None for f in facts) else []
     if not clauses:
         return "A causal language model."
     text = f"A causal language model: {', '.join(clauses)}."
     return "\n".join(textwrap.wrap(text, WIDTH, break_on_hyphens=False))
+
+
+def _fused(arch: Arch, tree: Module) -> bool:
+    """Whether all attention is made of two matrices: one into it, one out of it."""
+    held = [
+        sum(len(parameter.shape) == 2 for _, child in made.children for parameter in child.parameters)
+        for stack in arch.stacks
+        for kind in stack.kinds
+        for part in kind.parts
+        if isinstance(part.fact, Mixer) and (made := _module(tree, f"{stack.path}.{kind.layers[0]}.{part.path}"))
+    ]
+    return bool(held) and all(number == 2 for number in held)
+
+
+def _wired(wiring: Wiring) -> str:
+    return "before and after each part" if wiring is Wiring.SANDWICH else wiring.value
+
+
+def _windows(arch: Arch) -> list[str]:
+    """Whether attention is to a window, and in which layers."""
+    seen = {
+        layer: any(isinstance(part.fact, Mixer) and part.fact.window is not None for part in kind.parts)
+        for stack in arch.stacks
+        for kind in stack.kinds
+        for layer in kind.layers
+        if any(isinstance(part.fact, Mixer) for part in kind.parts)
+    }
+    windowed = [seen[layer] for layer in sorted(seen)]
+    if all(windowed):
+        return ["a sliding window"] if windowed else []
+    if windowed[0::2] == [True] * len(windowed[0::2]) and not any(windowed[1::2]):
+        return ["alternately sliding-window and full"]
+    return [f"a sliding window in {_share(sum(windowed), len(windowed))}"] if any(windowed) else []
 
 
 def _share(some: int, count: int) -> str:
@@ -272,28 +317,43 @@ def _numbers(layers: tuple[int, ...]) -> str:
 
 
 def facts(arch: Arch, tree: Module) -> tuple[FactView, ...]:
-    """Each distinct fact, the modules that it holds of, and the line of the source that made the first of them."""
-    places: dict[str, list[tuple[str, str]]] = {}
+    """Each distinct fact, the modules that it holds of, and the lines of the source that made these, in the same order."""
+    places: dict[str, dict[str, str]] = {}
     for stack in arch.stacks:
         for kind in stack.kinds:
             for part in kind.parts:
                 where = f"{stack.path}.{kind.layers[0]}.{part.path}"
                 if part.fact is not None:
-                    places.setdefault(phrase(part.fact), []).append((part.path, _place(tree, where)))
+                    places.setdefault(phrase(part.fact), {}).setdefault(part.path, _place(tree, where))
     for part in arch.parts:
         if part.fact is not None:
-            places.setdefault(phrase(part.fact), []).append((part.path, _place(tree, part.path)))
+            places.setdefault(phrase(part.fact), {}).setdefault(part.path, _place(tree, part.path))
     return tuple(
-        FactView(f"{', '.join(dict.fromkeys(f'`{path}`' for path, _ in held))}: {text}", held[0][1])
+        FactView(f"{', '.join(f'`{path}`' for path in held)}: {text}", _listed(held.values()))
         for text, held in places.items()
     )
 
 
+def _listed(places: Iterable[str]) -> str:
+    """`file:3, 5` for places in one file."""
+    lines: dict[str, list[str]] = {}
+    for place in places:
+        file, _, line = place.rpartition(":")
+        lines.setdefault(file, []).append(line)
+    return "; ".join(f"{file}:{', '.join(numbers)}" for file, numbers in lines.items() if file)
+
+
 def _place(tree: Module, path: str) -> str:
+    module = _module(tree, path)
+    return f"{module.span.file}:{module.span.line}" if module is not None and module.span is not None else ""
+
+
+def _module(tree: Module, path: str) -> Module | None:
+    """The module at a path, if there is one."""
     module = tree
     for step in path.split("."):
         children = dict(module.children)
         if step not in children:
-            return ""
+            return None
         module = children[step]
-    return f"{module.span.file}:{module.span.line}" if module.span is not None else ""
+    return module

@@ -216,6 +216,8 @@ class ConfigLowering:
         for repository, raw in sorted(others.items()):
             if repository == own or raw.get("quantization_config"):  # whose tensors are packed
                 continue
+            if raw.get("architectures") != self.explored.raw.get("architectures"):  # which may have no head, or another
+                continue
             values = self.served(raw)
             if isinstance(values, str):
                 continue
@@ -1308,8 +1310,8 @@ def _frozen(found: Json) -> Json:
 # ----------------------------------------------------------------------------------------------------------- unread keys
 
 
-KEPT = "kept by the configuration class, read by no code of the model"
-UNDECLARED = "not declared by the configuration class, which keeps it; read by no code of the model"
+KEPT = "kept by the configuration class; no result of the model depends on it"
+UNDECLARED = "not declared by the configuration class, which keeps it; no result of the model depends on it"
 
 
 def unread_keys(explored: Explored, read_paths: Iterable[Path]) -> tuple[tuple[str, str], ...]:
@@ -1372,4 +1374,4 @@ def _unread_inside(owner: Json, path: Path, paths: set[Path]) -> Iterator[tuple[
         if any(found[: len(here)] == here for found in paths):
             yield from _unread_inside(inner, here, paths)
         else:
-            yield _dotted(here), INERT.get(name, "read by no code of the model")
+            yield _dotted(here), INERT.get(name, "no result of the model depends on it")

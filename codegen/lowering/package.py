@@ -62,6 +62,7 @@ class Facts:
     parameters: int = 0
     unread: tuple[tuple[str, str], ...] = ()  # keys of config.json that change nothing, and why
     runs_again: str = ""  # that a step runs over all tokens so far, where it does
+    library: str = ""  # the library that the source is of, with its version
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def package_views(
         recurrent = recurrences(lowering.program.instances, lowering.states)
         facts = replace(
             facts,
-            summary=card_view.summary(arch, recurrent, lowering.layers()[1]),
+            summary=card_view.summary(arch, recurrent, lowering.layers()[1], tree, weights.learns_positions),
             diagram=card_view.diagram(arch, tree, weights, order_of_calls(lowering.given.region)),
             facts=card_view.facts(arch, tree),
         )
@@ -175,6 +176,7 @@ def package_views(
         facts.unread,
         weights.ignored,
         facts.runs_again,
+        facts.library,
     )
     small, seen = _tiny(lowering, tiny, weights.stack, serves)
     experts = _mentions(torch, "grouped_linear(")

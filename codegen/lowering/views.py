@@ -1108,6 +1108,12 @@ class WeightsView:
         return any((tie.alias, tie.target) != (tie.alias_path, tie.target_path) for tie in self.ties)
 
     @property
+    def learns_positions(self) -> bool:
+        """Whether a table has a row for each position."""
+        positions = {axis.letter for axis in self.axes if "position" in axis.meaning}
+        return any(row.axes[0] in positions for row in self.rows if len(row.axes) == 2)
+
+    @property
     def tables_axis(self) -> str:
         """The vocabulary, where matrices outside the layers begin with it."""
         rows = [row for table in self.tables if table.once for row in table.rows]
@@ -1232,6 +1238,12 @@ class CardView:
     unread: tuple[tuple[str, str], ...] = ()  # keys of config.json that change nothing, and why
     ignored: tuple[str, ...] = ()  # patterns of tensors that are no part of the model
     runs_again: str = ""  # that a step runs over all tokens so far, where it does
+    library: str = ""  # the library that the source is of, with its version
+
+    @property
+    def facts_source(self) -> str:
+        """What the places of facts are in, as the title of their column."""
+        return f"line of {self.library}" if self.library else "line of the source"
 
     @property
     def has_sizes(self) -> bool:

@@ -101,8 +101,8 @@ def test_keys_that_nothing_reads_are_noted_with_the_reason(example: Path, tmp_pa
     (note,) = (one for one in json.loads(result.stdout)["diagnostics"] if one["code"] == "keys-unread")
     assert note["severity"] == "note"
     said = dict(line.rsplit(": ", 1) for line in note["notes"])
-    assert said["read by no code of the model"] == "`rope_parameters.factor`"
-    undeclared = said["not declared by the configuration class, which keeps it; read by no code of the model"]
+    assert said["no result of the model depends on it"] == "`rope_parameters.factor`"
+    undeclared = said["not declared by the configuration class, which keeps it; no result of the model depends on it"]
     assert undeclared == "`favourite`, `rms_norm_epsilon`"
     assert "`initializer_range`" in said["matters in training alone"]
     assert "`rms_norm_epsilon` is like `rms_norm_eps`: is it misspelled?" in note["help"]

@@ -52,7 +52,7 @@ def test_experts_are_no_network_of_the_layer(tmp_path: Path) -> None:
         ("qwen3_next", "the gated delta rule with a short convolution in 3 of 4 layers"),
         ("lfm2", "in 2 of 4 layers, a short convolution in 2 of 4 layers"),
         ("arcee", "grouped-query attention, rotary positions, RMSNorm (pre-norm), MLP (squared ReLU)."),
-        ("gemma", "gated MLP (tanh-approximated GELU)."),
+        ("gemma", "gated MLP (tanh-approximated GELU), scaled embeddings."),
     ],
 )
 def test_the_sentence_about_an_architecture(name: str, said: str, tmp_path: Path) -> None:
