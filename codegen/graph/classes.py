@@ -782,6 +782,11 @@ def _get_tensor(interp: Interpreter, owner: Tensor, name: str) -> Any:
 # -- setting ---------------------------------------------------------------------------------------------------------------------
 
 
+_REPLACED = "a function or a class of the repository's own can do what is put in its place"
+_SWITCHES = tuple(f"torch.{name}" for name in "backends _dynamo _inductor _C cuda utils distributed".split())
+"""What says how fast things are computed, and not what."""
+
+
 def set_attribute(interp: Interpreter, owner: Any, name: str, value: Any) -> None:
     """`owner.name = value`."""
     match owner:
@@ -793,6 +798,8 @@ def set_attribute(interp: Interpreter, owner: Any, name: str, value: Any) -> Non
                 interp.call(custom, [owner, name, value], {})
             else:
                 set_plain(interp, owner, name, value)
+        case Class() if owner.module == "stubs.nn" and not name.startswith("_"):
+            interp.unsupported(f"`{name}` of `{owner.name}` is replaced for all models", _REPLACED)
         case Class():
             owner.namespace.values[name] = value
             _forget(interp, name)
@@ -809,6 +816,8 @@ def set_attribute(interp: Interpreter, owner: Any, name: str, value: Any) -> Non
             owner.attributes[name] = value
         case Bound() if isinstance(owner.function, Function):
             owner.function.attributes[name] = value
+        case External(name=package) if package.startswith("torch") and not package.startswith(_SWITCHES):
+            interp.unsupported(f"`{package}.{name}` is replaced for all models", _REPLACED)
         case External() | Unknown() | Builtin():
             pass
         case _:

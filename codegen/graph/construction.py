@@ -19,14 +19,15 @@ from codegen.graph.predicates import Kind, Predicate
 from codegen.graph.scope import Missing
 from codegen.graph.values import Scalar, Tensor, expr_of, value_of
 from codegen.source.files import LIBRARY, REPOSITORY, Library
-from ir.expressions import Apply, Const, Environment, Expr, Key, Raw, leaves
+from ir.expressions import Apply, Const, Environment, Expr, Index, Key, Raw, evaluate, leaves, substitute
 from ir.graph import DType, Module, Number, Operand
 from ir.graph import Parameter as TreeParameter
 from ir.reading import lookup
-from ir.records import dataclass, field
+from ir.records import dataclass, field, replace
 from ir.spans import Span
 
 RECURSION = 20_000
+MOST_TURNS = 1024  # of a loop over layers: more than any model has
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,7 +432,7 @@ def class_places(built: Built) -> dict[str, Span]:
 
 def module_tree(built: Built) -> Module:
     """The modules as they are, with what a checkpoint holds and what is computed."""
-    return _module(built.model)
+    return _module(built.model, Environment(built.resolved))
 
 
 def module_shapes(built: Built) -> object:
@@ -451,41 +452,62 @@ _KINDS = frozenset(
 )
 
 
-def _module(module: ModuleObject) -> Module:
+def _module(module: ModuleObject, alone: Environment | None = None) -> Module:
+    """`alone`: the configuration, where no list of modules is around: no number of a layer means anything there."""
     own = module.cls.module == "stubs.nn"
     held = expert_lists.parameters(module)
-    parameters = [_parameter(name, p, False, True) for name, p in held.items() if p is not None]
+    parameters = [_parameter(name, p, False, True, alone) for name, p in held.items() if p is not None]
     parameters += [
-        _parameter(name, b, True, name not in module.transient) for name, b in module.buffers.items() if b is not None
+        _parameter(name, b, True, name not in module.transient, alone)
+        for name, b in module.buffers.items()
+        if b is not None
     ]
     below = expert_lists.children(module)
-    children = tuple((name, _module(child)) for name, child in below.items() if child is not None)
     kind = module.cls.name if own else ""
-    arguments = _layer_arguments(module) if own and parameters else ()
+    around = None if kind == "ModuleList" else alone
+    children = tuple((name, _module(child, around)) for name, child in below.items() if child is not None)
+    arguments = _layer_arguments(module, alone) if own and parameters else ()
     return Module(module.cls.name, kind, arguments, tuple(parameters), children, module.span)
 
 
-def _layer_arguments(module: ModuleObject) -> tuple[tuple[str, Operand], ...]:
+def _layer_arguments(module: ModuleObject, alone: Environment | None) -> tuple[tuple[str, Operand], ...]:
     """What a layer of the library was made with: the numbers that it keeps, and which of its parameters it has."""
-    kept = [(name, operand) for name, value in module.dict.items() if (operand := _argument(value)) is not None]
+    kept = [(name, operand) for name, value in module.dict.items() if (operand := _argument(value, alone)) is not None]
     has = [(name, Number(Const(p is not None))) for name, p in module.parameters.items() if name != "weight"]
     if module.parameters.get("weight") is None:
         has.append(("elementwise_affine", Number(Const(False))))
     return tuple(dict([*kept, *has]).items())
 
 
-def _argument(value: Any) -> Operand:
+def _argument(value: Any, alone: Environment | None) -> Operand:
     if isinstance(value, (Scalar, bool, int, float, str)):
-        return Number(expr_of(value))
+        return Number(_placed(value, alone))
     if isinstance(value, tuple) and value:
-        parts = tuple(_argument(item) for item in value)
+        parts = tuple(_argument(item, alone) for item in value)
         return parts[0] if len(parts) == 1 else parts
     return None
 
 
-def _parameter(name: str, tensor: Tensor, buffer: bool, persistent: bool) -> TreeParameter:
+def _placed(value: Any, alone: Environment | None) -> Expr:
+    """A number over the configuration; with the number of the turn of the loop that it was made in, outside of lists of modules."""
+    expr = expr_of(value)
+    found = {leaf for leaf in leaves(expr) if isinstance(leaf, Index)}
+    if alone is None or len(found) != 1:
+        return expr
+    (index,) = found
+    for turn in range(MOST_TURNS):
+        try:
+            if evaluate(expr, replace(alone, indices={index.name: turn})) == value_of(value):
+                placed = substitute(expr, {index: Const(turn)})
+                return Const(value_of(value))  # type: ignore[arg-type] if not leaves(placed) else placed
+        except (LookupError, TypeError, ValueError, ArithmeticError):
+            continue
+    return expr
+
+
+def _parameter(name: str, tensor: Tensor, buffer: bool, persistent: bool, alone: Environment | None) -> TreeParameter:
     trainable = not isinstance(tensor, Parameter) or tensor.requires_grad
-    shape = tuple(expr_of(size) for size in tensor.shape)
+    shape = tuple(_placed(size, alone) for size in tensor.shape)
     known = tensor.start if isinstance(tensor, Parameter) else tensor.value.everywhere
     start = None if known is None or not math.isfinite(value_of(known)) else expr_of(known)  # type: ignore[arg-type]
     return TreeParameter(name, shape, tensor.dtype, buffer, persistent, trainable=trainable, start=start)

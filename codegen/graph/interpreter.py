@@ -19,6 +19,7 @@ from codegen.graph import (
     classes,
     comprehensions,
     counting,
+    effects,
     experts,
     formulas,
     gradients,
@@ -64,7 +65,7 @@ from codegen.graph.repeating import Repeating
 from codegen.graph.scope import Definition, Guard, Missing, Namespace, Scope, bound_names, index_body, index_file
 from codegen.graph.values import Reads, Scalar, Tensor, Trace, value_of
 from codegen.graph.within import Parts
-from codegen.source.files import Library, SourceFile
+from codegen.source.files import REPOSITORY, Library, SourceFile
 from ir.expressions import Const, Environment, Expr, Index, leaves
 from ir.spans import Span
 
@@ -266,7 +267,14 @@ class Interpreter:
         if file.dotted.startswith(STUBS):
             namespace.values.update(library.stub_names())
         index_file(namespace)
+        if file.dotted.startswith(f"{REPOSITORY}."):
+            effects.run(self, namespace)
         return namespace
+
+    def run_once(self, statement: ast.stmt, scope: Scope) -> None:
+        """Execute a statement of a module for what it does."""
+        with _At(self, scope):
+            self.exec(statement, scope)
 
     def find(self, dotted: str) -> Any:
         """What a dotted path names: a module, something in a module, or something outside of the source."""

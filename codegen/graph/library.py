@@ -248,7 +248,12 @@ def external(interp: Interpreter, dotted: str) -> Any:
     return External(_ALIASES.get(dotted, dotted))
 
 
-_STUBBED_CLASSES = {"collections.UserDict": "stubs.collections", "torch.autograd.Function": "stubs.autograd"}
+_STUBBED_CLASSES = {
+    "collections.UserDict": "stubs.collections",
+    "types.SimpleNamespace": "stubs.collections",
+    "argparse.Namespace": "stubs.collections",
+    "torch.autograd.Function": "stubs.autograd",
+}
 _LAYERS = frozenset(
     [
         "torch.nn",

@@ -834,6 +834,10 @@ def _text_item(interp: Interpreter, owner: Any, index: Any) -> Any:
     text = value_of(owner)
     if not isinstance(text, str):
         interp.throw("TypeError", f"'{type_name(owner)}' object is not subscriptable")
+    if isinstance(owner, Scalar) and isinstance(owner.expr, Key) and isinstance(index, Scalar) and text:
+        number = value_of(index)
+        if isinstance(number, int) and -len(text) <= number < len(text):
+            return Scalar(text[number], Apply("getitem", (owner.expr, index.expr)))
     interp.pin(owner)
     if isinstance(index, slice):
         return text[plain_slice(index)]
@@ -974,7 +978,7 @@ def iterate(interp: Interpreter, value: Any, *, repeats: bool = False) -> Iterat
         case str():
             return iter(value)
         case Scalar() if isinstance(value.value, str):
-            return iter(interp.pin(value))
+            return _letters(interp, value)
         case Tensor():
             size = value_of(value.shape[0])
             assert isinstance(size, int)
@@ -1007,6 +1011,15 @@ def _list_elements(interp: Interpreter, value: SList) -> Iterator[Any]:
         index = Index(loop_name(interp))
         return iter([Scalar(value_of(item), Apply("getitem", (expr, index))) for item in value])  # type: ignore[arg-type]
     return iter(list(value))
+
+
+def _letters(interp: Interpreter, text: Scalar) -> Iterator[Any]:
+    """The letters of a text: taken by the index of the loop, where a text of the configuration has one for each layer."""
+    if not isinstance(text.expr, Key) or text.value == "":
+        return iter(interp.pin(text))
+    interp.note(Kind.COUNT, Apply("len", (text.expr,)), len(str(text.value)))
+    index = Index(loop_name(interp))
+    return iter([Scalar(letter, Apply("getitem", (text.expr, index))) for letter in str(text.value)])
 
 
 def of_a_configuration(interp: Interpreter) -> bool:

@@ -1,15 +1,17 @@
-"""`rearrange` and `repeat` of the package einops: axes by name, taken apart, moved and merged as two patterns say.
+"""`rearrange`, `repeat`, `reduce` and `einsum` of the package einops: axes by name, taken apart, moved and merged as two patterns say.
 
-Both are reshape, permute, expand and reshape, which is what is recorded. Source: the documentation of einops.
+The first two are reshape, permute, expand and reshape, which is what is recorded; `reduce` has a reduction between. Source: the
+documentation of einops.
 """
 
 from __future__ import annotations
 
 import re
+import string
 from typing import TYPE_CHECKING, Any
 
 from codegen.graph import operators, tensor_ops
-from codegen.graph.values import Tensor, value_of
+from codegen.graph.values import Scalar, Tensor, value_of
 
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter
@@ -25,6 +27,58 @@ def rearrange(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any])
     Raises:
         Unsupported: the pattern does not fit the tensor.
     """
+    return _rearranged(interpreter, args, kwargs, None)
+
+
+def reduce(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """The tensor with the axes that the right side does not name taken together, by the third argument.
+
+    Raises:
+        Unsupported: the pattern does not fit the tensor, or the reduction is none that has a name.
+    """
+    given = dict(kwargs)
+    *two, by = (*args, given.pop("reduction")) if len(args) == 2 and "reduction" in given else args
+    name = value_of(by) if isinstance(by, (str, Scalar)) else None
+    if name not in _REDUCTIONS:
+        interpreter.unsupported("a reduction of einops by something else than its name")
+    return _rearranged(interpreter, list(two), given, _REDUCTIONS[str(name)])
+
+
+_REDUCTIONS = {"sum": "sum", "mean": "mean", "max": "amax", "min": "amin", "prod": "prod"}
+
+
+def einsum(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """Products of tensors whose axes have names of any length, the pattern last.
+
+    Raises:
+        Unsupported: the pattern is none.
+    """
+    *tensors, pattern = args
+    text = value_of(pattern)
+    left, arrow, right = str(text).partition("->")
+    parts = [side.split() for side in [*left.split(","), right]]
+    names = list(dict.fromkeys(name for part in parts for name in part if name != ELLIPSIS))
+    fit = all(name.isidentifier() for name in names) and len(names) <= len(string.ascii_letters)
+    if kwargs or not isinstance(text, str) or not arrow or not fit or len(parts) != len(tensors) + 1:
+        interpreter.unsupported(f"a product by {text!r}")
+    letters = {ELLIPSIS: ELLIPSIS, **_letters(names)}
+    *operands, result = ("".join(letters[name] for name in part) for part in parts)
+    equation = f"{','.join(operands)}->{result}"
+    return tensor_ops.call(interpreter.tensor_span(), "torch.einsum", [equation, *tensors], {})
+
+
+def _letters(names: list[str]) -> dict[str, str]:
+    """A letter for each name, the first of its own that is free."""
+    taken: dict[str, str] = {}
+    for name in sorted(names, key=len):  # what is a letter already stays what it is
+        own = [*name, *string.ascii_letters]
+        taken[name] = next(
+            letter for letter in own if letter.isalpha() and letter.isascii() and letter not in taken.values()
+        )
+    return taken
+
+
+def _rearranged(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any], reduction: str | None) -> Any:
     tensor, pattern, *_ = args
     left, arrow, right = str(value_of(pattern)).partition("->")
     if isinstance(tensor, (list, tuple)) and tensor and all(isinstance(item, Tensor) for item in tensor):
@@ -42,7 +96,9 @@ def rearrange(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any])
     sizes = _sizes(interpreter, tensor, before, dict(kwargs))
     named = [name for group in before for name in group]
     wanted = [name for group in after for name in group]
-    if len(set(named)) != len(named) or len(set(wanted)) != len(wanted) or not set(named) <= set(wanted):
+    dropped = [name for name in named if name not in wanted]
+    doubled = len(set(named)) != len(named) or len(set(wanted)) != len(wanted)
+    if doubled or bool(dropped) and reduction is None or reduction is not None and not set(wanted) <= set(named):
         interpreter.unsupported(f"a rearrangement by {value_of(pattern)!r}")
     if any(name not in sizes for name in wanted):
         interpreter.unsupported(f"a rearrangement by {value_of(pattern)!r}, whose axes have unknown sizes")
@@ -56,6 +112,15 @@ def rearrange(interpreter: Interpreter, args: list[Any], kwargs: dict[str, Any])
     else:
         for at in reversed([at for at, group in enumerate(before) if not group]):
             do("squeeze", at)
+    if dropped:
+        assert reduction is not None
+        axes: list[int] = [named.index(name) for name in dropped]
+        if reduction == "prod":  # of one axis at a time
+            for axis in reversed(axes):
+                do("prod", axis)
+        else:
+            do(reduction, axes)
+        named = [name for name in named if name in wanted]
     kept = [name for name in wanted if name in named]
     if kept != named:
         do("permute", *(named.index(name) for name in kept))

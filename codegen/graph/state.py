@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from codegen.graph import counting
+from codegen.graph import counting, rearranging
 from codegen.graph.kept import Kept
 from codegen.graph.library import EXTERNALS, Intrinsic
 from codegen.graph.objects import Builtin, Foreign
-from codegen.graph.rearranging import rearrange
 from codegen.graph.recurrent import METHODS, States
 from codegen.graph.scalars import apply
 from codegen.graph.sizes import USUAL, Sizes
@@ -281,7 +280,9 @@ def _of_caches(method: Builtin) -> Intrinsic:
 
 def register() -> None:
     """Tell the interpreter what helpers of the library and of einops mean."""
-    EXTERNALS["einops.rearrange"] = EXTERNALS["einops.repeat"] = rearrange
+    EXTERNALS["einops.rearrange"] = EXTERNALS["einops.repeat"] = rearranging.rearrange
+    EXTERNALS["einops.reduce"] = rearranging.reduce
+    EXTERNALS["einops.einsum"] = rearranging.einsum
     for name, method in _CACHE_METHODS.items():
         if isinstance(method, Builtin):
             METHODS_OF_CACHES[name] = Builtin(name, _of_caches(method))

@@ -22,6 +22,7 @@ LIBRARY = {
     "Embedding": "embed",
     "LayerNorm": "layer_norm",
     "RMSNorm": "rms_norm",
+    "GroupNorm": "group_norm",
     "Frozen": "frozen",
     "Conv1d": "conv1d",
 }
@@ -30,7 +31,7 @@ LIBRARY = {
 DRAWN = frozenset({"Linear", "Embedding", "Conv1d"})
 """Those whose parameters are random at first."""
 
-LEAVES = {"Linear": "kernel", "Embedding": "embedding", "LayerNorm": "scale", "RMSNorm": "scale"}
+LEAVES = {"Linear": "kernel", "Embedding": "embedding", "LayerNorm": "scale", "RMSNorm": "scale", "GroupNorm": "scale"}
 """What Flax calls the `weight` of a library layer."""
 
 

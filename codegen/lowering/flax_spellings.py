@@ -96,8 +96,6 @@ TEMPLATES = {
     "unfold": "windows(x, size, step, axis=dim)",
     "diagonal": "jnp.diagonal(x, offset, a, b)",
     "diag_embed": 'jnp.vectorize(jnp.diag, signature="(n)->(n,n)")(x)',
-    "tril": "jnp.tril(x, k=diagonal)",
-    "triu": "jnp.triu(x, k=diagonal)",
     "where": "jnp.where(condition, a, b)",
     "masked_fill": "jnp.where(mask, value, x)",
     "masked_scatter": "masked_scatter(x, mask, source)",
@@ -166,6 +164,18 @@ REPEATS: dict[str, tuple[str, ...]] = {
 """Parameters that a spelling mentions more than once: their arguments have to be names."""
 
 HELPERS: dict[str, str] = {
+    "tril": '''
+def tril(x, diagonal):
+    """Zero above the diagonal, which may be traced."""
+    rows, columns = jnp.arange(x.shape[-2])[:, None], jnp.arange(x.shape[-1])
+    return jnp.where(columns <= rows + diagonal, x, jnp.zeros((), x.dtype))
+''',
+    "triu": '''
+def triu(x, diagonal):
+    """Zero below the diagonal, which may be traced."""
+    rows, columns = jnp.arange(x.shape[-2])[:, None], jnp.arange(x.shape[-1])
+    return jnp.where(columns >= rows + diagonal, x, jnp.zeros((), x.dtype))
+''',
     "layer_norm": '''
 def layer_norm(x, weight, bias, eps):
     """Over the last axis, in float32 where the type of x has fewer bits."""
@@ -520,7 +530,16 @@ def _argsort(x: Rendered, dim: Rendered, descending: Rendered, stable: Rendered)
     return SPELLINGS.fill(text, "argsort", (x, dim, descending, stable))
 
 
+def _triangle(op: str, x: Rendered, diagonal: Rendered) -> ast.expr:
+    """jax.numpy wants to know the diagonal when it compiles; one that follows from where the tokens start is not known then."""
+    if isinstance(diagonal, int):
+        return SPELLINGS.fill(f"jnp.{op}(x, k=diagonal)", op, (x, diagonal))
+    return call(op, _expr(x), _expr(diagonal))
+
+
 FUNCTIONS: dict[str, Speller] = {
+    "tril": lambda *args: _triangle("tril", *args),
+    "triu": lambda *args: _triangle("triu", *args),
     "argsort": _argsort,
     "linear": _linear,
     "baddbmm": _baddbmm,

@@ -14,6 +14,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
     "Embedding": (("num_embeddings", "embedding_dim"), {}),
     "LayerNorm": (("normalized_shape",), {"eps": 1e-5, "elementwise_affine": True, "bias": True}),
     "RMSNorm": (("normalized_shape",), {"eps": None}),
+    "GroupNorm": (("num_groups", "num_channels"), {"eps": 1e-5}),
     "Conv1d": (
         ("in_channels", "out_channels", "kernel_size"),
         {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "bias": True},

@@ -104,7 +104,8 @@ class Lowering:
         self.states = layer_states(self.program.instances, self.layers()[1])
         keys += [key for e in sizes_of(self.states) for key in keys_in(e)]
         keys += [key for e in self.sizes() for key in keys_in(e)]
-        keys += [key for path, length in self.lists() for key in keys_in(self.count(path, length))]
+        counted = [*self.lists(), *self.alike()]
+        keys += [key for path, length in counted for key in keys_in(self.count(path, length))]
         mixed = [*(loop.kinds for loop in self.loops() if len(loop.bodies) > 1), *self.mixed_lists()]
         asked = [kinds for parts in mixed for kinds in self.patterns.asked(parts)]
         keys += [key for kinds in asked for key in keys_in(kinds.element)]
@@ -137,6 +138,12 @@ class Lowering:
         for path, module in walk(self.given.tree):
             if module.kind == "ModuleList" and module.children:
                 yield path, len(module.children)
+
+    def alike(self) -> Iterator[tuple[str, int]]:
+        """Lists of parameters of one shape, and their lengths."""
+        for path, module in walk(self.given.tree):
+            if module.kind == "ParameterList" and len({parameter.shape for parameter in module.parameters}) == 1:
+                yield path, len(module.parameters)
 
     def layers(self) -> tuple[str, int]:
         """The list of layers, the longest that is not within another, and its length; no path where there is none."""

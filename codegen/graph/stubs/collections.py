@@ -59,3 +59,16 @@ class MutableMapping:
     def update(self, other=(), **kwargs):
         for key, value in dict(other, **kwargs).items():
             self[key] = value
+
+
+class SimpleNamespace:
+    def __init__(self, mapping_or_iterable=(), /, **kwargs):
+        for name, value in dict(mapping_or_iterable, **kwargs).items():
+            setattr(self, name, value)
+
+    def __eq__(self, other):
+        return isinstance(other, SimpleNamespace) and self.__dict__ == other.__dict__
+
+
+class Namespace(SimpleNamespace):
+    pass
