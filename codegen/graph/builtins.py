@@ -31,6 +31,7 @@ from codegen.graph.objects import (
     Super,
     Unknown,
     View,
+    container_class,
     container_expr,
     plain_key,
 )
@@ -251,7 +252,8 @@ def _symbolic_length(value: Any) -> bool:
     if isinstance(value, Range):
         return any(isinstance(bound, Scalar) for bound in (value.start, value.stop, value.step))
     if isinstance(value, ModuleObject):
-        return value.cls.name == "ModuleList"
+        container = container_class(value.cls)
+        return container is not None and container.name == "ModuleList"
     return isinstance(value, Stream) and value.kind == "modules"
 
 

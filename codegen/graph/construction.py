@@ -9,12 +9,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from codegen.diagnostics import CompileError, Diagnostic
+from codegen.diagnostics import CompileError, Diagnostic, Label
 from codegen.graph import blame, classes, configuration, expert_lists, library, refills
 from codegen.graph.configuration import INERT
 from codegen.graph.exploration.spelling import BOOK, said
 from codegen.graph.interpreter import Interpreter, Raised
-from codegen.graph.objects import Buffer, Class, Instance, ModuleObject, Parameter, per_layer
+from codegen.graph.objects import Buffer, Class, Instance, ModuleObject, Parameter, container_class, per_layer
 from codegen.graph.predicates import Kind, Predicate
 from codegen.graph.scope import Missing
 from codegen.graph.values import Scalar, Tensor, expr_of, value_of
@@ -463,7 +463,13 @@ def _module(module: ModuleObject, alone: Environment | None = None) -> Module:
         if b is not None
     ]
     below = expert_lists.children(module)
-    kind = module.cls.name if own else ""
+    kind = container.name if (container := container_class(module.cls)) is not None else module.cls.name if own else ""
+    if container is not None and not container.name.startswith("Parameter") and parameters:
+        message = f"`{module.cls.name}` is a `{container.name}` with parameters of its own"
+        label = Label(module.span) if module.span is not None else None
+        raise CompileError(
+            Diagnostic("unsupported", message, label, help="a module that holds both can hold the container")
+        )
     around = None if kind == "ModuleList" else alone
     children = tuple((name, _module(child, around)) for name, child in below.items() if child is not None)
     arguments = _layer_arguments(module, alone) if own and parameters else ()
@@ -499,7 +505,7 @@ def _placed(value: Any, alone: Environment | None) -> Expr:
         try:
             if evaluate(expr, replace(alone, indices={index.name: turn})) == value_of(value):
                 placed = substitute(expr, {index: Const(turn)})
-                return Const(value_of(value))  # type: ignore[arg-type] if not leaves(placed) else placed
+                return placed if leaves(placed) else Const(value_of(value))  # type: ignore[arg-type]
         except (LookupError, TypeError, ValueError, ArithmeticError):
             continue
     return expr

@@ -23,6 +23,7 @@ from codegen.graph import (
     places,
     rope,
 )
+from codegen.graph.callbacks import unfold
 from codegen.graph.construction import Built, deep_recursion, module_tree
 from codegen.graph.ending import keep_last
 from codegen.graph.interpreter import Coincidence, Raised
@@ -382,6 +383,7 @@ def _trace(
     growing.shorten(interpreter, places.needed(frame, logits.value))
     if not interpreter.keeps_tables:
         places.check(frame, logits.value)
+    unfold(frame, dict(_modules(model, "")))
     sink(frame, parameters, {path for path, module in _modules(model, "") if module.cls.module.startswith("stubs.")})
     counting.share_the_count(frame, surroundings.ids, surroundings.positions, cached=cached)
     same = equal_sizes.names(frame, trace.agreements, module_tree(built))

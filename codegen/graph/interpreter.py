@@ -57,6 +57,7 @@ from codegen.graph.objects import (
     Stream,
     Super,
     Unknown,
+    container_class,
     per_layer,
     plain_key,
 )
@@ -98,7 +99,13 @@ class Coincidence(Unsupported):
 
 def is_sequence(x: object) -> bool:
     """Whether calling a module is calling its items one after the other."""
-    return isinstance(x, ModuleObject) and x.cls.qualified == f"{STUBS}nn.Sequential"
+    container = container_class(x.cls) if isinstance(x, ModuleObject) else None
+    return container is not None and container.name == "Sequential"
+
+
+def _is_list(module: ModuleObject) -> bool:
+    container = container_class(module.cls)
+    return container is not None and container.name == "ModuleList"
 
 
 def _asks_for_attribute(node: ast.expr) -> bool:
@@ -779,7 +786,7 @@ class Interpreter:
             match inner:
                 case ast.Subscript(value=ast.Attribute() as owner, slice=ast.Name(id=index)) if _is_path(owner):
                     found = self.eval(owner, scope) if index == node.target.id else None
-                    if isinstance(found, ModuleObject) and found.cls.qualified == f"{STUBS}nn.ModuleList":
+                    if isinstance(found, ModuleObject) and _is_list(found):
                         return {i: module for i, module in enumerate(found.modules.values()) if module is not None}
                 case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr=name), args=[ast.Name(id=index)]) if (
                     index == node.target.id and isinstance(model := scope.vars.get(owner), ModuleObject)
@@ -803,7 +810,7 @@ class Interpreter:
                 )
             ) if owner == me and index == at:
                 found = model.modules.get(held)
-                return found if found is not None and found.cls.qualified == f"{STUBS}nn.ModuleList" else None
+                return found if found is not None and _is_list(found) else None
             case _:
                 return None
 
@@ -1341,7 +1348,7 @@ class Interpreter:
         if (
             self.framing
             and not isinstance(node, ast.Lambda)
-            and not (kind == "module" and self._is_passed_over(args[0]))
+            and not (args and function.owner is not None and self._is_passed_over(args[0], kind))
         ):
             frame = self._enter(function, args, kind, span, scope)
         saved = self.scope, self.node, self.loops
@@ -1367,10 +1374,14 @@ class Interpreter:
             if kind == "module" and self.grown:
                 longer.settle(self, args[0])
 
-    def _is_passed_over(self, module: Any) -> bool:
-        """Whether a call of a module is what is called in it."""
+    def _is_passed_over(self, module: Any, kind: str) -> bool:
+        """Whether a call of a module, or of a method of one, is what is called in it: containers have no code of their own."""
+        if not isinstance(module, ModuleObject):
+            return False
         lifting = self.trace.lifting
-        return is_sequence(module) or (lifting is not None and lifting.is_dissolved(module))
+        if container_class(module.cls) is not None:
+            return True
+        return kind == "module" and lifting is not None and lifting.is_dissolved(module)
 
     def _enter(self, function: Function, args: list[Any], kind: str, span: Span | None, scope: Scope) -> Any:
         receiver = args[0] if args and isinstance(args[0], ModuleObject) and function.owner is not None else None

@@ -414,3 +414,13 @@ def element_expr(container: Expr, index: Expr | int | str) -> Expr:
 def fresh(tensor: Tensor) -> TensorValue:
     """A value of its own with the shape and type of `tensor`."""
     return TensorValue(tensor.shape, tensor.dtype)
+
+
+_CONTAINERS = frozenset(
+    f"stubs.nn.{name}" for name in "Sequential ModuleList ModuleDict ParameterList ParameterDict".split()
+)
+
+
+def container_class(cls: Class) -> Class | None:
+    """The container of modules or parameters that a class is, or is derived from."""
+    return next((base for base in cls.mro if base.qualified in _CONTAINERS), None)
