@@ -22,6 +22,7 @@ AMBIENT = (
     "cache",
     "state",
     "start",
+    "total",
     "last_only",
 )  # what a body needs beyond its arguments, in order
 

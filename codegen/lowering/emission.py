@@ -222,9 +222,9 @@ class ClassWriter:
             reserved |= BEFORE
 
         def printer(helpers: frozenset[str]) -> BodyPrinter:
-            has_dtype = "dtype" in ambients(region)
-            held = held_names(self.dialect, region)
-            return BodyPrinter(region, self, reserved | helpers | held, given=inputs, has_dtype=has_dtype)
+            needed, held = ambients(region), reserved | helpers | held_names(self.dialect, region)
+            has_dtype, has_total = "dtype" in needed, "total" in needed
+            return BodyPrinter(region, self, held, given=inputs, has_dtype=has_dtype, has_total=has_total)
 
         params, body = print_apart(printer, self.dialect.spelling_helpers)
         annotated = annotate(region, params, self.dialect) + annotate_ambients(ambients(region), self.dialect)

@@ -45,7 +45,13 @@ class FlaxDialect:
     functional_cache = True
     tensor = "Array"
     spelling_helpers: Mapping[str, str] = flax_spellings.HELPERS
-    ambient_types: Mapping[str, str] = {"dtype": "jnp.dtype", "kv": "Any", "start": "Array | int", "last_only": "bool"}
+    ambient_types: Mapping[str, str] = {
+        "dtype": "jnp.dtype",
+        "kv": "Any",
+        "start": "Array | int",
+        "S": "int",
+        "last_only": "bool",
+    }
 
     def __init__(
         self, options: Mapping[tuple[str, str], LayerOption] | None = None, *, states: bool = False, slots: int = 1
@@ -169,7 +175,7 @@ class FlaxDialect:
         for item in ambient:
             if item == "device":
                 continue  # a traced function has no place
-            out += {"cache": ["kv", "start"], "state": ["kv"]}.get(item, [item])
+            out += {"cache": ["kv", "start"], "state": ["kv"], "total": ["S"]}.get(item, [item])
         return list(dict.fromkeys(out))
 
 

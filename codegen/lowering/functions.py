@@ -11,7 +11,17 @@ from codegen.lowering.absent import may_be_none
 from codegen.lowering.components import is_statement, sizes_needed, statements_first
 from codegen.lowering.dialect import AMBIENT, Dialect, attribute, lines, name, unparse
 from codegen.lowering.numbers import Leaf
-from codegen.lowering.printing import BodyPrinter, holds_type, placed, print_apart, reads_past
+from codegen.lowering.printing import (
+    ALL,
+    BodyPrinter,
+    arguments,
+    holds_type,
+    placed,
+    print_apart,
+    reads,
+    reads_past,
+    sized_parameters,
+)
 from codegen.lowering.recurrent import STATES, print_state, print_within
 from codegen.lowering.syntax import Unspellable, dtype_syntax
 from ir.expressions import Index, Key, Local
@@ -22,6 +32,7 @@ from ir.graph import (
     FunctionTarget,
     Loop,
     ModuleTarget,
+    Node,
     Number,
     Op,
     Operand,
@@ -46,9 +57,12 @@ def ambients(region: Region, cached: dict[int, tuple[Region, tuple[str, ...]]] |
     found: set[str] = set()
     holders = {p.dtype for p in region.params if isinstance(p, Value) and holds_type(p, p.dtype)}
     here = placed(region) is not None
+    all_known = any(ALL in param.shape for param in sized_parameters(region))
     for node in region.nodes:
         if not isinstance(node, Loop) and reads_past(node.args):
             found.add("start")
+        if not all_known and (reads(arguments(node), ALL) or any("total" in ambients(body) for body in _bodies(node))):
+            found.add("total")
         match node:
             case Op(op, args):
                 if op in ("cache_update", "state_append"):
@@ -71,6 +85,7 @@ def ambients(region: Region, cached: dict[int, tuple[Region, tuple[str, ...]]] |
                 for inner in within(node):
                     found |= _inherited(inner, holders, here)
         holders |= {result.dtype for result in node.results if holds_type(result, result.dtype)}
+        all_known = all_known or any(ALL in result.shape for result in node.results)
     out = tuple(a for a in AMBIENT if a in found)
     cached[id(region)] = (region, out)
     return out
@@ -92,8 +107,18 @@ def keeps_state(region: Region) -> bool:
 
 
 def _inherited(inner: Region, holders: set[DType], here: bool) -> set[str]:
-    known = ({"dtype"} if DType.MODEL in holders else set()) | ({"device"} if here else set())
+    known = {"total", *({"dtype"} if DType.MODEL in holders else ()), *({"device"} if here else ())}
     return {a for a in ambients(inner) if a not in known}
+
+
+def _bodies(node: Node) -> tuple[Region, ...]:
+    match node:
+        case Call(_, inner):
+            return (inner,)
+        case Loop(bodies=bodies):
+            return bodies
+        case _:
+            return within(node)
 
 
 def _types(operands: Iterable[Operand]) -> Iterator[DType]:
@@ -170,11 +195,11 @@ class Functions:
     def write(self, region: Region) -> str:
         """The text of a helper after its name."""
         scope = FunctionScope(self)
-        has_dtype = "dtype" in ambients(region)
+        needed = ambients(region)
 
         def printer(helpers: frozenset[str]) -> BodyPrinter:
-            held = held_names(self.dialect, region)
-            return BodyPrinter(region, scope, frozenset(self.names) | helpers | held, has_dtype=has_dtype)
+            reserved = frozenset(self.names) | helpers | held_names(self.dialect, region)
+            return BodyPrinter(region, scope, reserved, has_dtype="dtype" in needed, has_total="total" in needed)
 
         params, body = print_apart(printer, self.dialect.spelling_helpers)
         annotated = annotate(region, params, self.dialect) + annotate_ambients(ambients(region), self.dialect)
@@ -295,6 +320,8 @@ def passed_ambients(dialect: Dialect, region: Region, printer: BodyPrinter) -> l
         if ambient == "dtype":
             holder = printer.holder_of(DType.MODEL)
             out.append(dtype_syntax(dialect.dtype_of(holder) if holder is not None else name("dtype")))
+        elif ambient == "total":
+            out.append(printer.dim(ALL))
         elif ambient == "device" and (place := printer.device()) is not None:
             out.append(place)
         else:

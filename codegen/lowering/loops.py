@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from codegen.lowering.dialect import attribute, lines, name, unparse
-from codegen.lowering.functions import held_names, keeps_state
+from codegen.lowering.functions import ambients, held_names, keeps_state
 from codegen.lowering.numbers import Leaf
 from codegen.lowering.patterns import LayerKinds, decided
 from codegen.lowering.printing import SHORT_NAMES, BodyPrinter, name_hints
@@ -126,7 +126,10 @@ class LoopWriter:
         outer = {held for vid, held in self.printer.names.items()}
         ambient = held_names(self.writer.dialect, region)
         reserved = frozenset({*outer, *ambient, "layer", "self", INDEX} - {*carried, *invariant})
-        inner = BodyPrinter(region, self.scope, reserved)  # type: ignore[arg-type]
+        has_total = "total" in ambients(region)
+        if has_total:
+            self.printer.bind_all()
+        inner = BodyPrinter(region, self.scope, reserved, has_total=has_total)  # type: ignore[arg-type]
         params = [param for param in region.params if isinstance(param, Value)]
         varying = [self.printer.materialize(v) for v in self.node.varying[kind] if isinstance(v, Value)]
         for param, held in zip(params, [*carried, *invariant, *varying], strict=True):

@@ -171,11 +171,11 @@ class BodyPrinter:
     prefer: dict[int, tuple[str, ...]] = field(default_factory=dict)  # names that a value should have if it can
     given: tuple[str, ...] = ()  # names of the parameters, where the caller fixes them
     has_dtype: bool = True  # the type of the model is a variable at hand, if it is needed
+    has_total: bool = False  # how many tokens there are in all is a variable at hand
     sized: tuple[Value, ...] = field(init=False)  # the parameters whose shapes can be read: a mask may be None
 
     def __post_init__(self) -> None:
-        tensors = (param for param in self.region.params if isinstance(param, Value))
-        self.sized = tuple(x for x in tensors if x.dtype is not DType.BOOL or not may_be_none(self.region, x))
+        self.sized = sized_parameters(self.region)
         self.uses: dict[int, int] = {}
         self.last_use: dict[int, int] = {}
         self.hints = name_hints(self.region)
@@ -196,7 +196,7 @@ class BodyPrinter:
         self.keep_dtype_holder()
         self.named_numbers = named_numbers(self.region)
         self.at = -1
-        self.dims_header: dict[str, tuple[str, int]] = {}
+        self.dims_header: dict[str, tuple[str, int]] = {ALL.name: (ALL.name, 0)} if self.has_total else {}
         self.used_dims: list[str] = []
 
     def keep_dtype_holder(self) -> None:
@@ -580,11 +580,17 @@ class BodyPrinter:
                 self.dim_sources.setdefault(param.id, []).append(self.dims_header[dim.name])
                 return ast.Name(self.dims_header[dim.name][0], ast.Load())
         found = self.size_of(dim) or self.factor_of(dim) or self.term_of(dim)
-        if found is None and dim == ALL and any(reads_past(arguments(node)) for node in self.region.nodes):
-            return ast.BinOp(self.dim(PAST), ast.Add(), self.dim(NEW))
         if found is None:
             raise Unspellable(f"no value at hand has the axis {dim.name}")
         return found
+
+    def bind_all(self) -> None:
+        """Make how many tokens there are in all a variable, for bodies that are written within this one."""
+        if ALL.name not in self.dims_header:
+            size = self.dim(ALL)
+            if ALL.name not in self.dims_header:
+                self.dims_header[ALL.name] = (ALL.name, 0)
+                self.statements.append(ast.Assign([ast.Name(ALL.name, ast.Store())], size))
 
     def size_name(self, dim: Dim) -> str:
         """The letter of an axis, or a word where a tensor of the source is called that."""
@@ -798,20 +804,31 @@ def values_in(operands: Iterable[Operand]) -> Iterator[Value]:
 
 def reads_past(operands: Iterable[Operand]) -> bool:
     """Whether a number among operands depends on how many tokens are in the cache."""
+    return reads(operands, PAST)
+
+
+def reads(operands: Iterable[Operand], dim: Dim) -> bool:
+    """Whether a number among operands depends on the size of an axis."""
     for operand in operands:
         match operand:
             case Number(expr):
-                if PAST in set(leaves(expr)):
+                if dim in set(leaves(expr)):
                     return True
             case SliceOf(start, stop, step):
-                if reads_past((start, stop, step)):
+                if reads((start, stop, step), dim):
                     return True
             case tuple():
-                if reads_past(operand):
+                if reads(operand, dim):
                     return True
             case _:
                 pass
     return False
+
+
+def sized_parameters(region: Region) -> tuple[Value, ...]:
+    """The parameters whose shapes can be read."""
+    tensors = (param for param in region.params if isinstance(param, Value))
+    return tuple(x for x in tensors if x.dtype is not DType.BOOL or not may_be_none(region, x))
 
 
 def _factors(expr: Expr) -> Iterator[Expr]:

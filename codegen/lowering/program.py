@@ -273,6 +273,14 @@ class Lowering:
         except Unspellable as error:
             raise CompileError(Diagnostic("no-spelling", f"this cannot be written: {error}")) from error
 
+    def total(self, dialect: Dialect) -> str:
+        """How many tokens there are in all, where no tensor says so: in Flax those that the cache has room for."""
+        if not dialect.functional_cache:
+            return "S = ids.shape[1] if cache is None else cache.length + ids.shape[1]"
+        if self.states or not list(self.slots()):
+            raise Unspellable("no value at hand has the axis S")
+        return "S = ids.shape[1] if kv is None else jax.tree.leaves(kv)[0].shape[-2]"
+
     def _emit(self, dialect: Dialect) -> Lowered:
         def count_of(path: str, length: int) -> str:
             return self.over_cfg(self.count(path, length))
@@ -287,6 +295,8 @@ class Lowering:
         if "dtype" in ambients(self.program.top.example.methods["forward"][0]):
             read = f"{self.anchor(dialect)}[...]" if dialect.functional_cache else self.anchor(dialect)
             run_body.insert(0, f"dtype = {read}.dtype")
+        if "total" in ambients(self.program.top.example.methods["forward"][0]):
+            run_body.insert(0, self.total(dialect))
         run_body = [*self.guards(), *run_body]
         functions = list(emitter.functions.texts.values())
         bodies = [

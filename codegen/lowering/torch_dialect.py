@@ -30,6 +30,7 @@ class TorchDialect:
         "device": "torch.device",
         "cache": "Cache | None",
         "start": "int",
+        "S": "int",
         "last_only": "bool",
     }
 
@@ -139,7 +140,7 @@ class TorchDialect:
         return f"nn.ModuleList({choice(options, kind)} for {each})"
 
     def ambient_parameters(self, ambient: Iterable[str]) -> list[str]:
-        return list(dict.fromkeys("cache" if item == "state" else item for item in ambient))
+        return list(dict.fromkeys({"state": "cache", "total": "S"}.get(item, item) for item in ambient))
 
 
 def over_layers(sequence: str) -> tuple[str, str]:
