@@ -42,10 +42,16 @@ class Lab:
     root: Path
 
     def original(
-        self, name: str, raw: Mapping[str, object], *, gradients: bool = True, code: Mapping[str, str] | None = None
+        self,
+        name: str,
+        raw: Mapping[str, object],
+        *,
+        gradients: bool = True,
+        code: Mapping[str, str] | None = None,
+        training: bool = False,
     ) -> Recorded:
         folder = self.root / "originals" / name
-        self._once(folder, lambda out: record(raw, out, gradients=gradients, code=code))
+        self._once(folder, lambda out: record(raw, out, gradients=gradients, code=code, training=training))
         return read(folder)
 
     def package(

@@ -97,9 +97,17 @@ def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def record(
-    raw: Mapping[str, object], folder: Path, *, gradients: bool = True, code: Mapping[str, str] | None = None
+    raw: Mapping[str, object],
+    folder: Path,
+    *,
+    gradients: bool = True,
+    code: Mapping[str, str] | None = None,
+    training: bool = False,
 ) -> None:
-    """Write the checkpoint of `raw` and what the original computes with it into `folder`; `code`: files and their texts."""
+    """Write the checkpoint of `raw` and what the original computes with it into `folder`; `code`: files and their texts.
+
+    `training`: gradients are those of an original that is told that it trains, which makes them other ones.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (code or {}).items():
         (folder / name).write_text(text)
@@ -108,6 +116,7 @@ def record(
     single.save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps(raw))  # as published, not as this release would spell it
     double, untouched = copy.deepcopy(single).double(), copy.deepcopy(single)  # some keep tables of what they have seen
+    trained = copy.deepcopy(single).train() if training else None
 
     ids = {batch: tokens(vocabulary_of(single), batch, LENGTH, seed=batch) for batch in BATCHES}
     arrays = {f"ids_{batch}": value.numpy() for batch, value in ids.items()}
@@ -142,6 +151,8 @@ def record(
     np.savez(folder / "arrays.npz", **arrays)
     (folder / "facts.json").write_text(json.dumps(asdict(facts)))
     if gradients:
+        if trained is not None:
+            model = trained if exact is None else trained.double()
         record_gradients(model, ids[2], folder / "gradient")
 
 
