@@ -204,11 +204,16 @@ class ConfigLowering:
 
     def refused(self, raw: Mapping[str, Json]) -> tuple[str, ...]:
         """Changes of a configuration, of one flag or text each, with which it is no longer served."""
-        read = [name for name in ("model_type", *self.types) if isinstance(raw.get(name), (bool, str))]
+        given = {**self.explored.declared, **raw}  # what a key that is absent stands for
         changes: list[dict[str, Json]] = []
-        for name in dict.fromkeys(read):
-            found = raw[name]
-            changes.append({name: not found if isinstance(found, bool) else f"another {name}"})
+        for name in dict.fromkeys(("model_type", *self.types)):
+            match given.get(name):
+                case bool(flag):
+                    changes.append({name: not flag})
+                case str():
+                    changes.append({name: f"another {name}"})
+                case _:
+                    pass
         return tuple(repr(change) for change in changes if isinstance(self.served({**raw, **change}), str))
 
     def _checkpoints(self, own: str, others: Mapping[str, Mapping[str, Json]]) -> tuple[CheckpointView, ...]:
