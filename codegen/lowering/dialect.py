@@ -47,6 +47,8 @@ class Dialect(Target, Protocol):
 
     def templates(self) -> list[str]: ...
 
+    slot_type: str  # of what a layer is given of the cache
+
     constructor_words: tuple[str, ...]  # what constructors take by name
 
     letters: Mapping[Expr, str]  # what sizes are called

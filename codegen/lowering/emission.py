@@ -178,7 +178,7 @@ class ClassWriter:
                 printed = self.method_name(method, number)
                 result = self.dialect.result_annotation(len(region.results), state_returned(self.dialect, region))
                 head = f"    def {printed}({', '.join(['self', *params])}) -> {result}:"
-                methods.append("\n".join([head, *("        " + line for line in body)]))
+                methods.append("\n".join([self.with_slot(head), *("        " + line for line in body)]))
         self.kept = {attribute: expr for attribute, expr in self.kept.items() if _reads(methods, attribute)}
         init = self.init_lines()
         scan = holds_layers(self.plan, self.emitter.program)
@@ -193,6 +193,13 @@ class ClassWriter:
         body = [*opening, *init] or ["pass"]
         out += ["        " + line for line in body]
         return "\n".join(out) + "".join("\n\n" + method for method in methods) + "\n"
+
+    def with_slot(self, head: str) -> str:
+        """The signature of a layer, or of a part of one: what it is given of the cache is that of one layer."""
+        slot, paths = self.dialect.slot_type, [instance.path for instance in self.plan.instances]
+        if slot == "Any" or not all(any(path.startswith(f"{at}.") for at in self.emitter.looped) for path in paths):
+            return head
+        return head.replace("kv: Any", f"kv: {slot} | None").replace(", Any]", f", {slot} | None]")
 
     def runs(self) -> bool:
         """Whether anything of it, or of what it holds, is called."""

@@ -58,6 +58,7 @@ class FlaxDialect:
     ) -> None:
         self.options = options or {}  # by layer and option: flags that all layers of a kind agree on are not passed
         self.keys_and_values = "kv.k, kv.v" if states else "kv[-1]" if slots > 1 else "kv"
+        self.slot_type = "State" if states else "KV" if slots == 1 else "Any"  # of what the cache holds of a layer
         self.helpers: set[str] = set()  # called by components
         self.letters: Mapping[Expr, str] = {}
         self.library: set[str] = set()  # layers of our own

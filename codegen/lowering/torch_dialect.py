@@ -54,6 +54,7 @@ class TorchDialect:
     def result_annotation(self, count: int, state: bool) -> str:
         return "Tensor" if count == 1 else f"tuple[{', '.join(['Tensor'] * count)}]"
 
+    slot_type = "Any"
     repeats: Mapping[str, tuple[str, ...]] = torch_spellings.REPEATS
     writes_in_place = True
     places = True
