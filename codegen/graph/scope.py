@@ -135,12 +135,14 @@ class Namespace:
             raise Missing(name)
         for position in range(bound + 1, count):
             change = definitions[position]
-            if change.changes and interpreter.holds(self, change.guards):
-                self.limits[name] = position
-                try:
+            if not change.changes:
+                continue
+            self.limits[name] = position  # where it is asked whether a change is made, the name means what it is before
+            try:
+                if interpreter.holds(self, change.guards):
                     value = interpreter.change(self, name, value, change)
-                finally:
-                    self._restore(name, before)
+            finally:
+                self._restore(name, before)
         return value
 
     def _restore(self, name: str, before: int | None) -> None:

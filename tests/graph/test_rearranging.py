@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codegen.graph.interpreter import Interpreter, Unsupported
-from codegen.graph.rearranging import rearrange
+from codegen.graph.rearranging import einsum, rearrange, reduce
 from codegen.graph.regions import freeze
 from codegen.graph.values import Frame, Tensor, TensorValue, Trace
 from codegen.source.files import find_library
@@ -21,15 +21,32 @@ SIZES = {"b": 2, "t": 3, "h": 4, "d": 5}
 Groups = list[list[str]]
 
 
-def computed(pattern: str, x: np.ndarray, **sizes: int) -> np.ndarray:
+def computed(pattern: str, x: np.ndarray, reduction: str | None = None, **sizes: int) -> np.ndarray:
     """What the recorded operations make of `x`."""
     interpreter = Interpreter(find_library())
     interpreter.stage, interpreter.trace = 2, Trace()
     taken = TensorValue(x.shape, DType.FLOAT64)
-    result = rearrange(interpreter, [Tensor(taken), pattern], dict(sizes))
+    args = [Tensor(taken), pattern]
+    result = (
+        rearrange(interpreter, args, dict(sizes))
+        if reduction is None
+        else reduce(interpreter, [*args, reduction], dict(sizes))
+    )
+    return evaluated(interpreter, result, [x])
+
+
+def products(pattern: str, *tensors: np.ndarray) -> np.ndarray:
+    """The product that the recorded operations make of tensors."""
+    interpreter = Interpreter(find_library())
+    interpreter.stage, interpreter.trace = 2, Trace()
+    taken = [Tensor(TensorValue(x.shape, DType.FLOAT64)) for x in tensors]
+    return evaluated(interpreter, einsum(interpreter, [*taken, pattern], {}), list(tensors))
+
+
+def evaluated(interpreter: Interpreter, result: Tensor, given: list[np.ndarray]) -> np.ndarray:
     root = Frame("function", "rearranged", None, None, None, body=list(interpreter.trace.root.body))
     region = freeze(root, [result.value], {})
-    return np.asarray(evaluate_region(region, [x] * len(region.params))[0])
+    return np.asarray(evaluate_region(region, given[: len(region.params)])[0])
 
 
 @st.composite
@@ -104,3 +121,30 @@ def test_a_list_of_tensors_is_stacked_along_the_first_axis() -> None:
     region = freeze(root, [result.value], {})
     x = np.random.default_rng(0).normal(size=(2, 2, 3))
     assert np.array_equal(evaluate_region(region, list(x))[0], x.transpose(2, 1, 0))
+
+
+REDUCTIONS = {"sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min, "prod": np.prod}
+
+
+@pytest.mark.parametrize("by", REDUCTIONS)
+@given(groups(), st.sets(st.sampled_from(sorted(SIZES))))
+def test_axes_that_are_not_named_again_are_taken_together(by: str, before: Groups, kept: set[str]) -> None:
+    names, wanted = sum(before, []), sorted(kept, reverse=True)
+    x = np.random.default_rng(0).normal(size=[SIZES[name] for name in names])
+    gone = tuple(at for at, name in enumerate(names) if name not in kept)
+    left = [name for name in names if name in kept]
+    expected = (
+        REDUCTIONS[by](x, axis=gone).transpose([left.index(name) for name in wanted])
+        if gone
+        else x.transpose([left.index(name) for name in wanted])
+    )
+    merged = [part[:] for part in before]
+    inner = {name: SIZES[name] for part in merged for name in part[1:]}
+    made = computed(f"{spelled(merged)} -> {' '.join(wanted)}", x.reshape(shape(merged)), reduction=by, **inner)
+    np.testing.assert_allclose(made, expected)
+
+
+def test_products_by_names_of_any_length() -> None:
+    a, b = np.arange(24.0).reshape(2, 3, 4), np.arange(20.0).reshape(4, 5)
+    made = products("batch time head, head h -> batch h time", a, b)
+    np.testing.assert_allclose(made, np.einsum("bti,ij->bjt", a, b))
