@@ -12,7 +12,7 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.weights.data import Assembly, Block, Data, Extent, Literal, Made, Zeros
 from codegen.weights.stored import Files
 
-BUFFER = 4 << 20  # bytes
+BUFFER = 256 << 10  # bytes: what is copied stays in the cache of the processor
 OPEN = 64  # files at a time
 UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
