@@ -94,13 +94,18 @@ def unfilled_is_nan() -> Iterator[None]:
 
 
 def randomize(model: Any, seed: int = 0) -> None:
-    """Fill every parameter and stored buffer, each from a generator of its own: matrices normal, vectors around their start."""
+    """Fill every parameter and stored buffer, each from a generator of its own: matrices normal, vectors around their start.
+
+    A stored buffer with unlike numbers stays as the model made it: several may be made of the same, and say the same.
+    """
     import torch
 
-    stored, seen = set(model.state_dict()), set()
+    stored, seen, trained = set(model.state_dict()), set(), {id(parameter) for parameter in model.parameters()}
     with torch.no_grad():
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             if name not in stored or id(tensor) in seen or not tensor.is_floating_point() or "inv_freq" in name:
+                continue
+            if id(tensor) not in trained and tensor.isfinite().all() and tensor.unique().numel() > 1:
                 continue
             seen.add(id(tensor))
             generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))

@@ -198,6 +198,8 @@ def _values(name: str, now: object, default: object, hint: object, cls: type) ->
         near = [sample, 1, 2, 3, sample + 1, sample * 2, sample // 2, max(sample - 1, 0)]
         long = [16, 17, 40] if any(part in name for part in SPANS) else []
         return [*near, *long, *([] if any(part in name for part in COUNTS) else [0]), *none]
+    if isinstance(sample, str) and "pattern" in name:  # a letter for each layer
+        return ["".join(map(str, made)) for made in _lists([*sample], [*dict.fromkeys(sample)])] + none
     if isinstance(sample, str):
         literals = [v for v in _literals(hint) if isinstance(v, str)]
         return [sample, *literals, *_compared(cls).get(name, ())]
