@@ -147,7 +147,7 @@ def _tree_entry(array: Array) -> dict[str, object]:
 
 def _zarr(array: Array) -> tuple[list[Unit], Array]:
     shape, whole = array.shape, array.block.size
-    rows = math.ceil(shape[0] / max(1, math.ceil(whole / CHUNK))) if shape and whole else 1
+    rows = _rows(shape[0], whole) if shape and whole else 1
     chunks = [rows, *(max(1, n) for n in shape[1:])] if shape else []
     head = {
         "chunks": chunks,
@@ -170,6 +170,12 @@ def _zarr(array: Array) -> tuple[list[Unit], Array]:
         units.append(Unit(path, (*data, Zeros(lacking)) if lacking else data))
         placed.append(Extent(path, 0, stop - start))
     return units, replace(array, data=tuple(placed))
+
+
+def _rows(count: int, whole: int) -> int:
+    """How many of `count` rows one file holds: a divisor if there is one near, for the last file is as long as the others."""
+    most = math.ceil(count / math.ceil(whole / CHUNK))
+    return next((rows for rows in range(most, most // 2, -1) if count % rows == 0), most)
 
 
 def _runs(whole: int, each: int) -> Iterator[tuple[int, int]]:

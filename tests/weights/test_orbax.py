@@ -78,3 +78,11 @@ def test_the_fingerprint_is_in_the_checkpoint(checkpoints: tuple[Path, str], tmp
         "layout": json.loads((tmp_path / "out" / "layout.json").read_text())["fingerprint"],
         "scanned": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("count", "files", "rows"), [(28, 3, 7), (28, 1, 28), (131, 4, 33), (6, 6, 1), (7, 100, 1), (1, 5, 1)]
+)
+def test_files_are_of_one_length(count: int, files: int, rows: int) -> None:
+    """Nothing is padded where the rows can be divided about evenly."""
+    assert targets._rows(count, targets.CHUNK * files) == rows
