@@ -33,6 +33,24 @@ OTHERS = tuple(sorted(path.stem for path in (CASES.parent / "other_cases").glob(
 
 # Configurations that the original runs and the compiler refuses: case, changes that suffice -> code, and why.
 REFUSED: tuple[tuple[str, Changes, str, str], ...] = (
+    (
+        "bailing_hybrid",
+        {("hidden_act",): "prelu"},
+        "unknown-op",
+        "an activation with parameters of its own within experts",
+    ),
+    (
+        "internlm3",
+        {("hidden_act",): "xielu"},
+        "unknown-dtype",
+        "the activation makes its tensors in bfloat16, whatever the model has",
+    ),
+    (
+        "kimi_linear",
+        {("linear_attn_config", "full_attn_layers"): [1, 2, 3, 4, 5], ("linear_attn_config", "kda_layers"): []},
+        "config-refused",
+        "a list that one of several lists of layer numbers says alone is followed for no other number of layers",
+    ),
     ("xlnet", {("attn_type",): "uni"}, "shape-mismatch", "a padded batch of several rows fails in the original too"),
 )
 
@@ -49,6 +67,10 @@ FOUND: tuple[tuple[str, Changes], ...] = (
     ("flint", {("hidden_act",): "quick_gelu"}),  # a helper was all that needed an import
     ("roformer", {("embedding_size",): 48}),  # two names of one size
     ("electra", {("embedding_size",): 48}),
+    (
+        "minimax",
+        {("layer_types",): ["linear_attention"] * 4},
+    ),  # tables that agree with each other as the model made them
     (
         "granite_swa",
         {("partial_rotary_factor",): 0.75},

@@ -39,7 +39,8 @@ a third of the draws the whole sequence and the checkpoint in Flax too. Steps an
     python -m tests.tools.draws --again results.jsonl --out judged.jsonl
     python -m tests.tools.draws_page judged.jsonl --out docs/draws.md
 
-The numbers are of the runs that there were, far fewer than the thousands of draws that are wanted. What went wrong and could be mended was
+The numbers are of the runs that there were, far fewer than the thousands of draws that are wanted; some forty were chosen by hand instead:
+layers all of one kind or out of order, blocks longer than the sequence, kernels of one, every layer dense or none. What went wrong and could be mended was
 mended and judged once more with `--again`; the rest stands as it was found, by the compiler of that hour. What draws found is kept in
 `tests/laws/test_drawn_configs.py`, where hypothesis draws from the same choices. That spellings of the same keys give the same package is a test
 of its own, `tests/config/test_respellings.py`.
