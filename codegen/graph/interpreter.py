@@ -1318,10 +1318,10 @@ class Interpreter:
         """`module(...)`: its `forward`, in a frame of its own."""
         own = classes.find(self, module.cls, "__call__")
         name = "forward" if own is None else "__call__"
+        if name == "forward" and name in module.dict:  # of this module alone
+            return self.call(module.dict[name], args, kwargs)
         method = classes.find(self, module.cls, name)
         if not isinstance(method, Function):
-            if name in module.dict:
-                return self.call(module.dict[name], args, kwargs)
             self.unsupported(f"`{module.cls.name}` has no `forward`")
         if module.cls.module == "stubs.nn" and "padding_idx" in module.dict:
             rows = self.call_function(method, [module, *args], kwargs, "module")

@@ -1037,6 +1037,12 @@ def _register_parameter(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     module.parameters[interp.pin(name, Kind.KEY)] = parameter
 
 
+@intrinsic("types.MethodType")
+def _method_of(interp: Interpreter, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    function, receiver = args
+    return Bound(function, receiver)
+
+
 @intrinsic("stubs._add_module")
 def _add_module(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     module, name, child = args
