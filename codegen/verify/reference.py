@@ -96,7 +96,8 @@ def unfilled_is_nan() -> Iterator[None]:
 def randomize(model: Any, seed: int = 0) -> None:
     """Fill every parameter and stored buffer, each from a generator of its own: matrices normal, vectors around their start.
 
-    A stored buffer with unlike numbers stays as the model made it: several may be made of the same, and say the same.
+    A stored buffer with unlike numbers, or a table of numbers other than zero, stays as the model made it: several may be
+    made of the same, and say the same.
     """
     import torch
 
@@ -105,7 +106,8 @@ def randomize(model: Any, seed: int = 0) -> None:
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             if name not in stored or id(tensor) in seen or not tensor.is_floating_point() or "inv_freq" in name:
                 continue
-            if id(tensor) not in trained and tensor.isfinite().all() and tensor.unique().numel() > 1:
+            made = tensor.unique().numel() > 1 or tensor.dim() > 1 and bool((tensor != 0).all())
+            if id(tensor) not in trained and tensor.isfinite().all() and made:
                 continue
             seen.add(id(tensor))
             generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
