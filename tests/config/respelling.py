@@ -53,11 +53,10 @@ def _one_object(raw: Raw) -> dict[str, Any]:
     scaling = raw.get("rope_scaling") or {}
     if any(isinstance(value, Mapping) for value in scaling.values()):
         return dict(raw)
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    kind = {} if {"rope_type", "type"} & scaling.keys() else {"rope_type": "default"}
     moved = {name: raw[name] for name in IN_ROPE if name in raw}
-    rest = {name: value for name, value in scaling.items() if name not in ("type", "rope_type")}
     kept = {name: value for name, value in raw.items() if name not in (*IN_ROPE, "rope_scaling")}
-    return {**kept, "rope_parameters": {"rope_type": kind, **moved, **rest}}
+    return {**kept, "rope_parameters": {**kind, **moved, **scaling}}
 
 
 def _scattered(raw: Raw) -> dict[str, Any]:
