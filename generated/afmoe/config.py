@@ -47,29 +47,23 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of afmoe."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    moe_intermediate_size: int = 28  # J
-    num_hidden_layers: int = 5  # L
-    num_dense_layers: int = 2
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    head_dim: int = 16  # H
-    num_experts: int = 6  # E
-    num_experts_per_tok: int = 2
-    num_shared_experts: int = 1
-    sliding_window: int = 6
-    rms_norm_eps: float = 0.001
+    vocab_size: int = 200192  # V
+    hidden_size: int = 2048  # D
+    intermediate_size: int = 6144  # F
+    moe_intermediate_size: int = 1408  # J
+    num_hidden_layers: int = 32  # L
+    num_dense_layers: int = 1
+    num_attention_heads: int = 16  # N
+    num_key_value_heads: int = 16  # K
+    head_dim: int = 128  # H
+    num_experts: int = 64  # E
+    num_experts_per_tok: int = 6
+    num_shared_experts: int = 2
+    sliding_window: int = 1024
+    rms_norm_eps: float = 1e-05
     rope_theta: float = 10000.0
-    route_scale: float = 1.7
-    layer_types: tuple[str, ...] = (
-        "sliding_attention",
-        "sliding_attention",
-        "full_attention",
-        "sliding_attention",
-        "sliding_attention",
-    )
+    route_scale: float = 1.0
+    layer_types: tuple[str, ...] = ("sliding_attention", "sliding_attention", "sliding_attention", "full_attention") * 8
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -96,17 +90,17 @@ class Config:
         num_dense_layers = raw.get("num_dense_layers", 1)
         num_attention_heads = raw.get("num_attention_heads", 16)
         head_dim = raw.get("head_dim", 128)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
-        )
-        layer_types = (
-            tuple(
+        if raw.get("num_key_value_heads") is None:
+            num_key_value_heads = num_attention_heads
+        else:
+            num_key_value_heads = raw["num_key_value_heads"]
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
                 "sliding_attention" if (layer + 1) % raw.get("global_attn_every_n_layers", 4) else "full_attention"
                 for layer in range(num_hidden_layers)
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
+        else:
+            layer_types = raw["layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 200192),
             hidden_size=raw.get("hidden_size", 2048),
@@ -144,15 +138,15 @@ class Config:
             "default",
         )
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        problems.expect("mup_enabled", raw.get("mup_enabled", False), True)
+        problems.expect("mup_enabled", raw.get("mup_enabled", False), False)
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         problems.expect_each(
             "layers",
             [(layer_types[layer], layer >= num_dense_layers) for layer in range(num_hidden_layers)],
             ("sliding_attention", False),
-            ("full_attention", True),
             ("sliding_attention", True),
+            ("full_attention", True),
         )
         _refuse(problems)
         return cls(
@@ -195,15 +189,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

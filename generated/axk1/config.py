@@ -53,27 +53,89 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of axk1."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    moe_intermediate_size: int = 28  # Y
-    num_hidden_layers: int = 3  # L
-    num_attention_heads: int = 4
+    vocab_size: int = 163840  # V
+    hidden_size: int = 7168  # D
+    intermediate_size: int = 18432  # F
+    moe_intermediate_size: int = 2048  # Y
+    num_hidden_layers: int = 61  # L
+    num_attention_heads: int = 64
     n_shared_experts: int = 1
-    n_routed_experts: int = 8  # E
-    kv_lora_rank: int = 14  # J
-    q_lora_rank: int = 20  # Q
-    qk_rope_head_dim: int = 8
-    v_head_dim: int = 12
-    qk_nope_head_dim: int = 10
-    n_group: int = 4
-    topk_group: int = 2
-    num_experts_per_tok: int = 2
-    head_dim: int = 8
+    n_routed_experts: int = 192  # E
+    kv_lora_rank: int = 512  # J
+    q_lora_rank: int = 1536  # Q
+    qk_rope_head_dim: int = 64
+    v_head_dim: int = 128
+    qk_nope_head_dim: int = 128
+    n_group: int = 8
+    topk_group: int = 4
+    num_experts_per_tok: int = 8
+    head_dim: int = 64
     routed_scaling_factor: float = 2.5
-    rms_norm_eps: float = 0.001
+    rms_norm_eps: float = 1e-06
     rope_theta: float = 10000.0
-    mlp_layer_types: tuple[str, ...] = ("dense", "sparse", "sparse")
+    mlp_layer_types: tuple[str, ...] = (
+        "dense",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+    )
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -102,22 +164,80 @@ class Config:
         n_group = raw.get("n_group", 8)
         n_routed_experts = raw.get("num_local_experts", raw.get("n_routed_experts", 192))
         head_dim = raw.get("head_dim", qk_rope_head_dim)
-        mlp_layer_types = (
-            (
-                tuple(
-                    "sparse" if layer >= raw["first_k_dense_replace"] else "dense" for layer in range(num_hidden_layers)
-                )
-                if "first_k_dense_replace" in raw
-                else ["dense", "dense", "sparse"]
-                if "moe_layer_freq" in raw
-                else tuple("sparse" if layer >= 1 else "dense" for layer in range(num_hidden_layers))
+        if raw.get("mlp_layer_types") is not None:
+            mlp_layer_types = raw["mlp_layer_types"]
+        elif "moe_layer_freq" in raw:
+            mlp_layer_types = (
+                "dense",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
             )
-            if raw.get("mlp_layer_types") is None
-            else raw["mlp_layer_types"]
-        )
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 64) is None else raw.get("num_key_value_heads", 64)
-        )
+        else:
+            mlp_layer_types = tuple(
+                "sparse" if layer >= raw.get("first_k_dense_replace", 1) else "dense"
+                for layer in range(num_hidden_layers)
+            )
+        num_key_value_heads = raw.get("num_key_value_heads", 64)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
         sizes = dict(
             vocab_size=raw.get("vocab_size", 163840),
             hidden_size=raw.get("hidden_size", 7168),
@@ -221,15 +341,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -56,29 +56,78 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of axk2."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    moe_intermediate_size: int = 28  # A
-    num_hidden_layers: int = 3  # L
-    num_attention_heads: int = 4
+    vocab_size: int = 163840  # V
+    hidden_size: int = 2048  # D
+    intermediate_size: int = 5120  # F
+    moe_intermediate_size: int = 512  # A
+    num_hidden_layers: int = 48  # L
+    num_attention_heads: int = 32
     n_shared_experts: int = 1
-    n_routed_experts: int = 6  # E
-    kv_lora_rank: int = 14  # R
-    q_lora_rank: int = 20  # Q
-    qk_rope_head_dim: int = 8
-    v_head_dim: int = 12
-    qk_nope_head_dim: int = 10
-    num_experts_per_tok: int = 2
-    index_topk: int = 6
-    index_head_dim: int = 12  # Z
+    n_routed_experts: int = 128  # E
+    kv_lora_rank: int = 128  # R
+    q_lora_rank: int = 384  # Q
+    qk_rope_head_dim: int = 32
+    v_head_dim: int = 64
+    qk_nope_head_dim: int = 64
+    num_experts_per_tok: int = 8
+    index_topk: int = 2048
+    index_head_dim: int = 128  # Z
     index_n_heads: int = 16  # U
-    head_dim: int = 8
-    gated_norm_rank: int = 5  # G
+    head_dim: int = 32
+    gated_norm_rank: int = 16  # G
     routed_scaling_factor: float = 2.5
-    rms_norm_eps: float = 0.001
+    rms_norm_eps: float = 1e-06
     rope_theta: float = 10000.0
-    mlp_layer_types: tuple[str, ...] = ("dense", "sparse", "sparse")
+    mlp_layer_types: tuple[str, ...] = (
+        "dense",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+    )
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -109,22 +158,68 @@ class Config:
         num_key_value_heads = raw.get("num_key_value_heads", 32)
         n_group = raw.get("n_group")
         topk_group = raw.get("topk_group")
-        mlp_layer_types = (
-            (
-                tuple(
-                    "sparse" if layer >= raw["first_k_dense_replace"] else "dense" for layer in range(num_hidden_layers)
-                )
-                if "first_k_dense_replace" in raw
-                else ["dense", "dense", "sparse"]
-                if "moe_layer_freq" in raw
-                else tuple("sparse" if layer >= 1 else "dense" for layer in range(num_hidden_layers))
+        if raw.get("mlp_layer_types") is not None:
+            mlp_layer_types = raw["mlp_layer_types"]
+        elif "moe_layer_freq" in raw:
+            mlp_layer_types = (
+                "dense",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
+                "sparse",
+                "dense",
             )
-            if raw.get("mlp_layer_types") is None
-            else raw["mlp_layer_types"]
-        )
-        layer_types = (
-            ("indexed_attention",) * num_hidden_layers if raw.get("layer_types") is None else raw["layer_types"]
-        )
+        else:
+            mlp_layer_types = tuple(
+                "sparse" if layer >= raw.get("first_k_dense_replace", 1) else "dense"
+                for layer in range(num_hidden_layers)
+            )
+        if raw.get("layer_types") is None:
+            layer_types = ("indexed_attention",) * num_hidden_layers
+        else:
+            layer_types = raw["layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 163840),
             hidden_size=raw.get("hidden_size", 2048),
@@ -192,10 +287,8 @@ class Config:
             problems.append(f"the configuration class refuses q_lora_rank={q_lora_rank!r}")
         if (n_group is None) != (topk_group is None):
             problems.append(f"the configuration class refuses n_group={n_group!r}, topk_group={topk_group!r}")
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         _refuse(problems)
         return cls(
             **sizes,
@@ -236,15 +329,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -61,7 +61,9 @@ class Attention(nnx.Module):
         self.o_proj = Linear(cfg.num_attention_heads * cfg.v_head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.indexer = Indexer(cfg, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array, cos: Array, sin: Array, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         S = mask.shape[3]
         q_compressed = self.q_a_proj(x)
@@ -123,7 +125,9 @@ class DecoderLayer(nnx.Module):
             else GatedRMSNorm(cfg, dtype=dtype, rngs=rngs)
         )
 
-    def __call__(self, x: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array, cos: Array, sin: Array, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         out, kv = self.self_attn(self.input_layernorm(x), mask, cos, sin, kv, start)
         x = x + out
         return x + self.mlp(self.post_attention_layernorm(x)), kv

@@ -44,13 +44,13 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "kda_lower_bound": (float, int),
     "layer_types": (list, type(None)),
     "mlp_layer_types": (list, type(None)),
+    "linear_conv_kernel_dim": (int,),
     "linear_head_dim": (int,),
+    "linear_num_heads": (int,),
+    "moe_renormalize": (bool,),
     "num_expert_group": (int,),
     "num_experts": (int,),
     "num_experts_per_token": (int,),
-    "linear_conv_kernel_dim": (int,),
-    "linear_num_heads": (int,),
-    "moe_renormalize": (bool,),
     "num_shared_experts": (int,),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.rope_theta": (float, int),
@@ -63,31 +63,81 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of bailing_hybrid."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    moe_intermediate_size: int = 28  # X
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
-    kv_lora_rank: int = 14  # U
-    qk_rope_head_dim: int = 8
-    v_head_dim: int = 12
-    qk_nope_head_dim: int = 10
-    topk_group: int = 2
-    head_dim: int = 8
-    linear_head_dim: int = 12  # R
-    num_expert_group: int = 4
-    num_experts: int = 8  # E
-    num_experts_per_token: int = 2
-    linear_conv_kernel_dim: int = 3  # L
-    linear_num_heads: int = 4  # J
+    vocab_size: int = 157184  # V
+    hidden_size: int = 2560  # D
+    intermediate_size: int = 6144  # F
+    moe_intermediate_size: int = 768  # X
+    num_hidden_layers: int = 42  # L
+    num_attention_heads: int = 32  # N
+    kv_lora_rank: int = 512  # U
+    qk_rope_head_dim: int = 64
+    v_head_dim: int = 128
+    qk_nope_head_dim: int = 128
+    topk_group: int = 4
+    head_dim: int = 64
+    linear_conv_kernel_dim: int = 4  # L
+    linear_head_dim: int = 128  # R
+    linear_num_heads: int = 32  # J
+    num_expert_group: int = 8
+    num_experts: int = 512  # E
+    num_experts_per_token: int = 8
     num_shared_experts: int = 1
     routed_scaling_factor: float = 2.5
-    rms_norm_eps: float = 0.001
+    rms_norm_eps: float = 1e-06
     rope_theta: float = 6000000.0
     kda_lower_bound: float = -5.0
-    layer_types: tuple[str, ...] = ("linear_attention", "linear_attention", "full_attention", "linear_attention")
-    mlp_layer_types: tuple[str, ...] = ("dense", "sparse", "sparse", "sparse")
+    layer_types: tuple[str, ...] = (
+        "linear_attention",
+        "linear_attention",
+        "linear_attention",
+        "linear_attention",
+        "linear_attention",
+        "full_attention",
+    ) * 7
+    mlp_layer_types: tuple[str, ...] = (
+        "dense",
+        "dense",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+    )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -115,25 +165,23 @@ class Config:
         head_dim = qk_rope_head_dim
         num_expert_group = raw.get("num_expert_group", raw.get("n_group", 8))
         num_experts = raw.get("num_experts", raw.get("num_local_experts", 512))
-        layer_types = (
-            tuple(
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
                 "full_attention" if (layer + 1) % raw.get("layer_group_size", 6) == 0 else "linear_attention"
                 for layer in range(num_hidden_layers)
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
-        mlp_layer_types = (
-            tuple(
+        else:
+            layer_types = raw["layer_types"]
+        if raw.get("mlp_layer_types") is None:
+            mlp_layer_types = tuple(
                 "dense" if layer < raw.get("first_k_dense_replace", 2) else "sparse"
                 for layer in range(num_hidden_layers)
             )
-            if raw.get("mlp_layer_types") is None
-            else raw["mlp_layer_types"]
-        )
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 32) is None else raw.get("num_key_value_heads", 32)
-        )
+        else:
+            mlp_layer_types = raw["mlp_layer_types"]
+        num_key_value_heads = raw.get("num_key_value_heads", 32)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
         sizes = dict(
             vocab_size=raw.get("vocab_size", 157184),
             hidden_size=raw.get("hidden_size", 2560),
@@ -146,12 +194,12 @@ class Config:
             v_head_dim=raw.get("v_head_dim", 128),
             qk_nope_head_dim=raw.get("qk_nope_head_dim", 128),
             head_dim=head_dim,
+            linear_conv_kernel_dim=raw.get("linear_conv_kernel_dim", raw.get("short_conv_kernel_size", 4)),
             linear_head_dim=raw.get("linear_head_dim", raw.get("head_dim", 128)),
+            linear_num_heads=raw.get("linear_num_heads", num_attention_heads),
             num_expert_group=num_expert_group,
             num_experts=num_experts,
             num_experts_per_token=raw.get("num_experts_per_token", raw.get("num_experts_per_tok", 8)),
-            linear_conv_kernel_dim=raw.get("linear_conv_kernel_dim", raw.get("short_conv_kernel_size", 4)),
-            linear_num_heads=raw.get("linear_num_heads", num_attention_heads),
             num_shared_experts=raw.get("num_shared_experts", raw.get("n_shared_experts", 1)),
         )
         problems.expect("model_type", raw.get("model_type", "bailing_hybrid"), "bailing_hybrid")
@@ -250,15 +298,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

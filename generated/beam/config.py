@@ -43,25 +43,131 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of beam."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 6  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    sliding_window: int = 6
-    moe_intermediate_size: int = 28  # I
-    num_experts_per_tok: int = 2
-    num_experts: int = 8  # E
-    head_dim: int = 16  # H
-    n_group: int = 2
-    topk_group: int = 1
-    rms_norm_eps: float = 0.001
+    vocab_size: int = 151936  # V
+    hidden_size: int = 5120  # D
+    intermediate_size: int = 20480  # F
+    num_hidden_layers: int = 52  # L
+    num_attention_heads: int = 48  # N
+    num_key_value_heads: int = 8  # K
+    sliding_window: int = 512
+    moe_intermediate_size: int = 2560  # I
+    num_experts_per_tok: int = 8
+    num_experts: int = 256  # E
+    head_dim: int = 128  # H
+    n_group: int = 8
+    topk_group: int = 4
+    rms_norm_eps: float = 1e-06
     rope_theta_sliding_attention: float = 10000.0
     routed_scaling_factor: float = 2.5
-    final_logit_softcapping: float = 6.0
-    layer_types: tuple[str, ...] = ("sliding_attention", "sliding_attention", "full_attention") * 2
-    mlp_layer_types: tuple[str, ...] = ("dense", "dense", "sparse", "sparse", "sparse", "sparse")
+    final_logit_softcapping: float = 30.0
+    layer_types: tuple[str, ...] = (
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+    )
+    mlp_layer_types: tuple[str, ...] = (
+        "dense",
+        "dense",
+        "dense",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+    )
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -83,29 +189,132 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        num_hidden_layers = raw.get("num_hidden_layers", 52)
         num_attention_heads = raw.get("num_attention_heads", 48)
         num_key_value_heads = raw.get("num_key_value_heads", 8)
         num_experts = raw.get("num_experts", 256)
         head_dim = raw.get("head_dim", 128)
         n_group = raw.get("n_group", 8)
         final_logit_softcapping = raw.get("final_logit_softcapping", 30.0)
-        layer_types = (
-            tuple("sliding_attention" if (layer + 1) % 6 else "full_attention" for layer in range(num_hidden_layers))
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
-        mlp_layer_types = (
-            ("dense", "dense", "dense", "sparse", "sparse", "sparse")
-            if raw.get("mlp_layer_types") is None
-            else raw["mlp_layer_types"]
-        )
+        num_hidden_layers = 52
+        if raw.get("layer_types") is None:
+            layer_types = (
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+            )
+        else:
+            layer_types = raw["layer_types"]
+        if raw.get("mlp_layer_types") is None:
+            mlp_layer_types = (
+                "dense",
+                "dense",
+                "dense",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+            )
+        else:
+            mlp_layer_types = raw["mlp_layer_types"]
         full_attention = None if raw.get("rope_parameters") is None else raw["rope_parameters"].get("full_attention")
-        rope_type = (
-            "default"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("sliding_attention") or {}).get("rope_type")
-        )
+        if raw.get("rope_parameters") is None:
+            rope_type = "default"
+        else:
+            rope_type = (raw["rope_parameters"].get("sliding_attention") or {}).get("rope_type")
         sizes = dict(
             vocab_size=raw.get("vocab_size", 151936),
             hidden_size=raw.get("hidden_size", 5120),
@@ -120,6 +329,7 @@ class Config:
             n_group=n_group,
         )
         problems.expect("model_type", raw.get("model_type", "beam"), "beam")
+        problems.expect("num_hidden_layers", raw.get("num_hidden_layers", 52), 52)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(
             isinstance(item, dict)
@@ -164,8 +374,6 @@ class Config:
         problems.expect("rope_parameters.sliding_attention.rope_type", rope_type, "default")
         problems.expect("is_causal", raw.get("is_causal", True), True)
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
-        if final_logit_softcapping is None:
-            problems.append("final_logit_softcapping is None; this code was compiled for a value")
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if len(mlp_layer_types) != num_hidden_layers:
@@ -176,8 +384,8 @@ class Config:
             "layers",
             zip(layer_types, mlp_layer_types),
             ("sliding_attention", "dense"),
-            ("full_attention", "sparse"),
             ("sliding_attention", "sparse"),
+            ("full_attention", "sparse"),
         )
         if raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]:
             problems.append("rope_parameters.sliding_attention.rope_theta is missing")
@@ -230,15 +438,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

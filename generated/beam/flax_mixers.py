@@ -59,8 +59,8 @@ class SlidingAttention(nnx.Module):
         self.gate_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, K, T, H]
@@ -94,8 +94,8 @@ class FullAttention(nnx.Module):
         self.gate_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, attention_scaling: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, attention_scaling: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, K, T, H]

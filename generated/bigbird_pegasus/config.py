@@ -27,12 +27,12 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of bigbird_pegasus."""
 
-    vocab_size: int = 131  # V
-    max_position_embeddings: int = 72  # P
-    decoder_layers: int = 2  # L
-    decoder_ffn_dim: int = 80  # M
-    decoder_attention_heads: int = 4  # N
-    d_model: int = 48  # D
+    vocab_size: int = 96103  # V
+    max_position_embeddings: int = 4096  # P
+    decoder_layers: int = 16  # L
+    decoder_ffn_dim: int = 4096  # M
+    decoder_attention_heads: int = 16  # N
+    d_model: int = 1024  # D
 
     @property
     def head_dim(self) -> int:
@@ -106,15 +106,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -31,13 +31,13 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of codegen."""
 
-    vocab_size: int = 131  # V
-    n_positions: int = 72
-    n_embd: int = 64  # D
-    n_layer: int = 2  # L
-    n_head: int = 4
-    rotary_dim: int = 8
-    layer_norm_epsilon: float = 0.001
+    vocab_size: int = 50400  # V
+    n_positions: int = 2048
+    n_embd: int = 4096  # D
+    n_layer: int = 28  # L
+    n_head: int = 16
+    rotary_dim: int = 64
+    layer_norm_epsilon: float = 1e-05
     tie_word_embeddings: bool = False
 
     @property
@@ -88,8 +88,6 @@ class Config:
         problems.expect("n_inner", raw.get("n_inner"), None)
         problems.expect("activation_function", raw.get("activation_function", "gelu_new"), "gelu_new")
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if rotary_dim is None:
-            problems.append("rotary_dim is None; this code was compiled for a value")
         _refuse(problems)
         return cls(
             **sizes,
@@ -120,15 +118,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -99,16 +99,15 @@ def apply_rope_full_pairs_partial(x: Array, cos: Array, sin: Array) -> Array:
 
 
 def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
+    """Attention [B, N, T, H] of q over k and v [B, N, S, H]. The mask is True where a token attends; None is causal."""
+    T, S = q.shape[2], k.shape[2]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
+    scores = jnp.einsum("BNTH,BNSH->BNTS", q, k, preferred_element_type=wide) * scale
+    if mask is None:
+        mask = jnp.tril(jnp.ones((T, S), bool))
     scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BNTS,BNSH->BNTH", probs, v)
 
 
 def embed_positions(cfg: Config) -> Array:
@@ -125,15 +124,14 @@ class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.n_embd = cfg.n_embd
         self.cfg = cfg
-        self.rotary_dim = cfg.rotary_dim
         self.n_head = cfg.n_head
         self.head_dim = cfg.head_dim
         self.qkv_proj = Linear(cfg.n_embd, cfg.n_embd * 3, bias=False, dtype=dtype, rngs=rngs)
         self.out_proj = Linear(cfg.n_embd, cfg.n_embd, bias=False, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, positions: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, positions: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         q, v, k = jnp.split(self.qkv_proj(x).reshape(B, T, 4, -1), 3, axis=-1)
         sin, cos = jnp.split(embed_positions(self.cfg)[positions], 2, axis=-1)
@@ -184,8 +182,8 @@ class Block(nnx.Module):
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, positions: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, positions: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         normed = self.ln_1(x)
         out, kv = self.attn(normed, mask, positions, kv, start)
         return out + self.mlp(normed) + x, kv
@@ -194,7 +192,7 @@ class Block(nnx.Module):
 class Decoder(nnx.Module):
     def __init__(self, cfg: Config, *, scan_layers: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.wte = Embed(cfg.vocab_size, cfg.n_embd, dtype=dtype, rngs=rngs)
-        self.h = stack_layers(lambda _layer, rngs: Block(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
+        self.h = stack_layers(lambda rngs: Block(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
         self.ln_f = LayerNorm(cfg.n_embd, eps=cfg.layer_norm_epsilon, dtype=dtype)
 
     def __call__(

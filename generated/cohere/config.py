@@ -38,14 +38,14 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of cohere."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 3  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    logit_scale: float = 0.25
-    layer_norm_eps: float = 0.001
+    vocab_size: int = 256000  # V
+    hidden_size: int = 8192  # D
+    intermediate_size: int = 22528  # F
+    num_hidden_layers: int = 40  # L
+    num_attention_heads: int = 64  # N
+    num_key_value_heads: int = 64  # K
+    logit_scale: float = 0.0625
+    layer_norm_eps: float = 1e-05
     rope_theta: float = 500000.0
     tie_word_embeddings: bool = True
 
@@ -76,9 +76,10 @@ class Config:
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
         hidden_size = raw.get("hidden_size", 8192)
         num_attention_heads = raw.get("num_attention_heads", 64)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
-        )
+        if raw.get("num_key_value_heads") is None:
+            num_key_value_heads = num_attention_heads
+        else:
+            num_key_value_heads = raw["num_key_value_heads"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 256000),
             hidden_size=hidden_size,
@@ -151,15 +152,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -40,18 +40,23 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of cohere2."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    sliding_window: int = 6
-    head_dim: int = 12  # H
-    logit_scale: float = 0.25
-    layer_norm_eps: float = 0.001
+    vocab_size: int = 256000  # V
+    hidden_size: int = 8192  # D
+    intermediate_size: int = 22528  # F
+    num_hidden_layers: int = 40  # L
+    num_attention_heads: int = 64  # N
+    num_key_value_heads: int = 64  # K
+    sliding_window: int = 4096
+    head_dim: int = 128  # H
+    logit_scale: float = 0.0625
+    layer_norm_eps: float = 1e-05
     rope_theta: float = 10000.0
-    layer_types: tuple[str, ...] = ("sliding_attention", "sliding_attention", "full_attention", "sliding_attention")
+    layer_types: tuple[str, ...] = (
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+    ) * 10
     tie_word_embeddings: bool = True
 
     @classmethod
@@ -78,18 +83,18 @@ class Config:
         num_hidden_layers = raw.get("num_hidden_layers", 40)
         num_attention_heads = raw.get("num_attention_heads", 64)
         sliding_window = raw.get("sliding_window", 4096)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
-        )
+        if raw.get("num_key_value_heads") is None:
+            num_key_value_heads = num_attention_heads
+        else:
+            num_key_value_heads = raw["num_key_value_heads"]
         head_dim = raw["head_dim"] if "head_dim" in raw else hidden_size // num_attention_heads
-        layer_types = (
-            tuple(
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
                 "sliding_attention" if (layer + 1) % raw.get("sliding_window_pattern", 4) else "full_attention"
                 for layer in range(num_hidden_layers)
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
+        else:
+            layer_types = raw["layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 256000),
             hidden_size=hidden_size,
@@ -123,8 +128,6 @@ class Config:
             "default",
         )
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if sliding_window is None:
-            problems.append("sliding_window is None; this code was compiled for a value")
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         _refuse(problems)
@@ -167,15 +170,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

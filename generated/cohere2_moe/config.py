@@ -27,16 +27,11 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "num_experts_per_tok": (int,),
     "num_experts": (int,),
     "num_shared_experts": (int,),
-    "shared_expert_combination_strategy": (str,),
     "expert_selection_fn": (str,),
     "layer_types": (list, type(None)),
     "mlp_layer_types": (list, type(None)),
-    "prefix_dense_sliding_window_pattern": (int,),
-    "norm_topk_prob": (bool,),
-    "prefix_dense_intermediate_size": (int,),
     "rms_norm_eps": (float, int, type(None)),
     "sliding_window_pattern": (int,),
-    "first_k_dense_replace": (int,),
     "rope_parameters": (dict, type(None)),
     "rope_parameters.rope_theta": (float, int),
     "rope_parameters.rope_type": (str,),
@@ -47,23 +42,25 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of cohere2_moe."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    head_dim: int = 16  # H
-    sliding_window: int = 6
+    vocab_size: int = 256000  # V
+    hidden_size: int = 8192  # D
+    intermediate_size: int = 22528  # F
+    num_hidden_layers: int = 40  # L
+    num_attention_heads: int = 64  # N
+    num_key_value_heads: int = 64  # K
+    head_dim: int = 128  # H
+    sliding_window: int = 4096
     num_experts_per_tok: int = 2
-    num_experts: int = 6  # E
-    num_shared_experts: int = 2
-    prefix_dense_intermediate_size: int = 68  # P
-    logit_scale: float = 0.25
-    layer_norm_eps: float = 0.001
+    num_experts: int = 8  # E
+    logit_scale: float = 0.0625
+    layer_norm_eps: float = 1e-05
     rope_theta: float = 10000.0
-    layer_types: tuple[str, ...] = ("full_attention", "sliding_attention", "sliding_attention", "full_attention")
-    mlp_layer_types: tuple[str, ...] = ("dense", "sparse", "sparse", "sparse")
+    layer_types: tuple[str, ...] = (
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+    ) * 10
     tie_word_embeddings: bool = True
 
     @classmethod
@@ -90,24 +87,69 @@ class Config:
         head_dim = raw.get("head_dim", 128)
         sliding_window = raw.get("sliding_window", 4096)
         num_shared_experts = raw.get("num_shared_experts", 0)
-        prefix_dense_intermediate_size = raw.get("prefix_dense_intermediate_size")
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
-        )
-        layer_types = (
-            raw["layer_types"]
-            if raw.get("layer_types")
-            else ("full_attention", "sliding_attention", "sliding_attention", "full_attention")
-        )
-        mlp_layer_types = (
-            tuple(
-                "dense" if layer < raw.get("first_k_dense_replace") else "sparse" for layer in range(num_hidden_layers)
+        if raw.get("num_key_value_heads") is None:
+            num_key_value_heads = num_attention_heads
+        else:
+            num_key_value_heads = raw["num_key_value_heads"]
+        if raw.get("layer_types"):
+            layer_types = raw["layer_types"]
+        elif "first_k_dense_replace" in raw:
+            layer_types = (
+                "full_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
             )
-            if raw.get("mlp_layer_types") is None
-            else raw["mlp_layer_types"]
-        )
+        else:
+            layer_types = tuple(
+                "sliding_attention" if (layer + 1) % raw.get("sliding_window_pattern", 4) != 0 else "full_attention"
+                for layer in range(num_hidden_layers)
+            )
+        if raw.get("mlp_layer_types") is not None:
+            mlp_layer_types = raw["mlp_layer_types"]
+        elif "first_k_dense_replace" in raw:
+            mlp_layer_types = tuple(
+                "dense" if layer < raw["first_k_dense_replace"] else "sparse" for layer in range(num_hidden_layers)
+            )
+        else:
+            mlp_layer_types = ("sparse",) * num_hidden_layers
         rope_type = (raw.get("rope_parameters") or {}).get("rope_type") if "rope_parameters" in raw else "default"
-        prefix_dense_sliding_window_pattern = 1
         sizes = dict(
             vocab_size=raw.get("vocab_size", 256000),
             hidden_size=raw.get("hidden_size", 8192),
@@ -118,13 +160,8 @@ class Config:
             head_dim=head_dim,
             num_experts_per_tok=raw.get("num_experts_per_tok", 2),
             num_experts=raw.get("num_experts", 8),
-            num_shared_experts=num_shared_experts,
-            prefix_dense_intermediate_size=prefix_dense_intermediate_size,
         )
         problems.expect("model_type", raw.get("model_type", "cohere2_moe"), "cohere2_moe")
-        problems.expect("first_k_dense_replace", raw.get("first_k_dense_replace"), 1)
-        problems.expect("prefix_dense_sliding_window_pattern", raw.get("prefix_dense_sliding_window_pattern", 1), 1)
-        problems.expect("sliding_window_pattern", raw.get("sliding_window_pattern", 4), 3)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if raw.get("num_hidden_layers", 40) is None:
             problems.append(
@@ -141,51 +178,27 @@ class Config:
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        problems.expect_each("layer_types", layer_types, "full_attention", "sliding_attention")
+        problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
-        problems.expect_each("mlp_layer_types", mlp_layer_types, "dense", "sparse")
-        if prefix_dense_intermediate_size is None:
-            problems.append("prefix_dense_intermediate_size is None; this code was compiled for a value")
+        problems.expect_each("mlp_layer_types", mlp_layer_types, "sparse")
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
-        problems.expect("rms_norm_eps", raw.get("rms_norm_eps"), None)
-        if num_shared_experts <= 0:
+        if num_shared_experts > 0:
             problems.append(
-                f"num_shared_experts={num_shared_experts!r}; this code was compiled for `num_shared_experts > 0`"
+                f"num_shared_experts={num_shared_experts!r}; this code was compiled for `num_shared_experts <= 0`"
             )
+        problems.expect("rms_norm_eps", raw.get("rms_norm_eps"), None)
         problems.expect("rope_parameters.rope_type", rope_type, "default")
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if prefix_dense_sliding_window_pattern != 1:
-            problems.append(
-                f"prefix_dense_sliding_window_pattern={prefix_dense_sliding_window_pattern!r}; "
-                "this code was compiled for `prefix_dense_sliding_window_pattern == 1`"
-            )
-        if sliding_window is None:
-            problems.append("sliding_window is None; this code was compiled for a value")
-        problems.expect("expert_selection_fn", raw.get("expert_selection_fn", "softmax"), "sigmoid")
-        problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
-        problems.expect(
-            "shared_expert_combination_strategy", raw.get("shared_expert_combination_strategy", "average"), "average"
-        )
+        problems.expect("expert_selection_fn", raw.get("expert_selection_fn", "softmax"), "softmax")
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
-        if len(mlp_layer_types) != num_hidden_layers:
-            problems.append(
-                f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
-            )
-        problems.expect_each(
-            "layers",
-            zip(layer_types, mlp_layer_types),
-            ("full_attention", "dense"),
-            ("sliding_attention", "sparse"),
-            ("full_attention", "sparse"),
-        )
         if (
             raw.get("rope_theta", 10000.0)
             and "rope_parameters" in raw
             and ("rope_theta" not in (raw.get("rope_parameters") or {}))
         ) or (not raw.get("rope_theta", 10000.0)):
             problems.append("rope_parameters.rope_theta is missing")
-        if not raw.get("layer_types") and raw.get("num_hidden_layers", 40) != 4:
+        if not raw.get("layer_types") and "first_k_dense_replace" in raw and (raw.get("num_hidden_layers", 40) != 40):
             problems.append("layer_types cannot be known: num_hidden_layers is another, and the list is written out")
         if (
             raw.get("rope_theta", 10000.0)
@@ -203,7 +216,6 @@ class Config:
             if "rope_parameters" in raw
             else raw.get("rope_theta", 10000.0),
             layer_types=tuple(layer_types),
-            mlp_layer_types=tuple(mlp_layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
 
@@ -236,15 +248,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

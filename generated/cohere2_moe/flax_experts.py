@@ -9,7 +9,6 @@ from flax import nnx
 from jax import Array
 
 from .config import Config
-from .flax_layers import MLP
 
 
 def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
@@ -52,8 +51,8 @@ class TopKRouter(nnx.Module):
         router_scores, selected_experts = jax.lax.top_k(
             jnp.einsum("...D,FD->...F", x, self.weight[...]), self.num_experts_per_tok
         )
-        router_scores = jax.nn.sigmoid(router_scores)
-        return router_scores / router_scores.sum(axis=-1, keepdims=True), selected_experts
+        router_scores = jax.nn.softmax(router_scores.astype(jnp.float32), axis=-1).astype(router_scores.dtype)
+        return router_scores, selected_experts
 
 
 class Experts(nnx.Module):
@@ -87,13 +86,9 @@ class SparseMoeBlock(nnx.Module):
         self.hidden_size = cfg.hidden_size
         self.gate = TopKRouter(cfg, dtype=dtype, rngs=rngs)
         self.experts = Experts(cfg, dtype=dtype, rngs=rngs)
-        self.shared_experts = MLP(cfg, cfg.intermediate_size * cfg.num_shared_experts, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         B, T = x.shape[:2]
         hidden_states_flat = x.reshape(-1, self.hidden_size)
         router_scores, selected_experts = self.gate(hidden_states_flat)
-        out = self.experts(hidden_states_flat, selected_experts, router_scores) + self.shared_experts(
-            hidden_states_flat
-        )
-        return (out / 2).reshape(B, T, self.hidden_size)
+        return self.experts(hidden_states_flat, selected_experts, router_scores).reshape(B, T, self.hidden_size)

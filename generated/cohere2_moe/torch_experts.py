@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import Config
-from .torch_layers import MLP
 
 
 def grouped_linear(x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
@@ -27,8 +26,7 @@ class TopKRouter(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         router_scores, selected_experts = F.linear(x, self.weight).topk(self.num_experts_per_tok)
-        router_scores = torch.sigmoid(router_scores)
-        return router_scores / router_scores.sum(dim=-1, keepdim=True), selected_experts
+        return F.softmax(router_scores, dim=-1, dtype=torch.float32).to(router_scores.dtype), selected_experts
 
 
 class Experts(nn.Module):
@@ -60,13 +58,9 @@ class SparseMoeBlock(nn.Module):
         self.hidden_size = cfg.hidden_size
         self.gate = TopKRouter(cfg)
         self.experts = Experts(cfg)
-        self.shared_experts = MLP(cfg, cfg.intermediate_size * cfg.num_shared_experts)
 
     def forward(self, x: Tensor) -> Tensor:
         B, T = x.shape[:2]
         hidden_states_flat = x.reshape(-1, self.hidden_size)
         router_scores, selected_experts = self.gate(hidden_states_flat)
-        out = self.experts(hidden_states_flat, selected_experts, router_scores) + self.shared_experts(
-            hidden_states_flat
-        )
-        return (out / 2).reshape(B, T, self.hidden_size)
+        return self.experts(hidden_states_flat, selected_experts, router_scores).reshape(B, T, self.hidden_size)

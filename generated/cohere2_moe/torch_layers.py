@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import Config
@@ -42,14 +41,3 @@ class RotaryEmbedding(nn.Module):
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         angles = positions[:, None, :, None].float() * self.inv_freq
         return torch.cos(angles).to(dtype), torch.sin(angles).to(dtype)
-
-
-class MLP(nn.Module):
-    def __init__(self, cfg: Config, out_features: int):
-        super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.down_proj = nn.Linear(out_features, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))

@@ -30,18 +30,18 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of cpmant."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    num_attention_heads: int = 4  # N
-    dim_head: int = 16
-    dim_ff: int = 80  # M
-    num_hidden_layers: int = 2  # L
-    position_bias_num_buckets: int = 10
-    position_bias_max_distance: int = 24
-    prompt_types: int = 5
-    prompt_length: int = 3
-    segment_types: int = 4  # I
-    eps: float = 0.001
+    vocab_size: int = 30720  # V
+    hidden_size: int = 4096  # D
+    num_attention_heads: int = 32  # N
+    dim_head: int = 128
+    dim_ff: int = 10240  # M
+    num_hidden_layers: int = 48  # L
+    position_bias_num_buckets: int = 512
+    position_bias_max_distance: int = 2048
+    prompt_types: int = 32
+    prompt_length: int = 32
+    segment_types: int = 32  # I
+    eps: float = 1e-06
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -78,8 +78,8 @@ class Config:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if position_bias_num_buckets % 2:
             problems.append(f"2 does not divide position_bias_num_buckets: {position_bias_num_buckets!r}")
-        if dropout_p is None:
-            problems.append("dropout_p is None; this code was compiled for a value")
+        if position_bias_num_buckets // 2 % 2:
+            problems.append(f"2 does not divide position_bias_num_buckets // 2: {position_bias_num_buckets // 2!r}")
         if dropout_p:
             problems.append(f"dropout_p={dropout_p!r}; this code was compiled for `not dropout_p`")
         _refuse(problems)
@@ -116,15 +116,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -48,16 +48,16 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of cwm."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 5  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    original_max_position_embeddings: float = 16.0
-    head_dim: int = 16  # H
-    sliding_window: int = 6
-    rms_norm_eps: float = 0.001
+    vocab_size: int = 128256  # V
+    hidden_size: int = 6144  # D
+    intermediate_size: int = 21504  # F
+    num_hidden_layers: int = 64  # L
+    num_attention_heads: int = 48  # N
+    num_key_value_heads: int = 8  # K
+    original_max_position_embeddings: float = 8192.0
+    head_dim: int = 128  # H
+    sliding_window: int = 8192
+    rms_norm_eps: float = 1e-05
     factor: float = 16.0
     high_freq_factor: float = 4.0
     low_freq_factor: float = 1.0
@@ -67,8 +67,7 @@ class Config:
         "sliding_attention",
         "sliding_attention",
         "sliding_attention",
-        "full_attention",
-    )
+    ) * 16
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -93,24 +92,26 @@ class Config:
         hidden_size = raw.get("hidden_size", 6144)
         num_hidden_layers = raw.get("num_hidden_layers", 64)
         num_attention_heads = raw.get("num_attention_heads", 48)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 8) is None else raw.get("num_key_value_heads", 8)
-        )
-        head_dim = hidden_size // num_attention_heads if raw.get("head_dim", 128) is None else raw.get("head_dim", 128)
-        layer_types = (
-            tuple("full_attention" if layer % 4 == 0 else "sliding_attention" for layer in range(num_hidden_layers))
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
-        rope_type = (
-            raw["rope_scaling"].get("rope_type", raw["rope_scaling"].get("type", "default"))
-            if raw.get("rope_scaling")
-            else "llama3"
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("rope_type", raw["rope_parameters"].get("type", "default"))
-            if raw["rope_parameters"]
-            else "default"
-        )
+        num_key_value_heads = raw.get("num_key_value_heads", 8)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
+        head_dim = raw.get("head_dim", 128)
+        if head_dim is None:
+            head_dim = hidden_size // num_attention_heads
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
+                "full_attention" if layer % 4 == 0 else "sliding_attention" for layer in range(num_hidden_layers)
+            )
+        else:
+            layer_types = raw["layer_types"]
+        if raw.get("rope_scaling"):
+            rope_type = raw["rope_scaling"].get("rope_type", raw["rope_scaling"].get("type", "default"))
+        elif raw.get("rope_parameters") is None:
+            rope_type = "llama3"
+        elif raw["rope_parameters"]:
+            rope_type = raw["rope_parameters"].get("rope_type", raw["rope_parameters"].get("type", "default"))
+        else:
+            rope_type = "default"
         sizes = dict(
             vocab_size=raw.get("vocab_size", 128256),
             hidden_size=hidden_size,
@@ -142,10 +143,18 @@ class Config:
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
         problems.expect("rope_parameters.rope_type", rope_type, "llama3")
         if (
+            "type" in raw["rope_scaling"]
+            if raw.get("rope_scaling")
+            else raw.get("rope_parameters") is not None and "type" in raw["rope_parameters"]
+        ):
+            problems.append("rope_parameters.type is given; this code was compiled without it")
+        if "original_max_position_embeddings" in raw:
+            problems.append("original_max_position_embeddings is given; this code was compiled without it")
+        if (
             "partial_rotary_factor" in raw["rope_scaling"] or raw.get("partial_rotary_factor") is not None
             if raw.get("rope_scaling")
             else raw.get("partial_rotary_factor") is not None
-            or "partial_rotary_factor" in (raw.get("rope_parameters") or {})
+            or (raw.get("rope_parameters") and "partial_rotary_factor" in raw["rope_parameters"])
         ):
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
         problems.expect("is_causal", raw.get("is_causal", True), True)
@@ -283,15 +292,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

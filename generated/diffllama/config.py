@@ -38,14 +38,14 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of diffllama."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 3  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    head_dim: int = 16  # H
-    rms_norm_eps: float = 0.001
+    vocab_size: int = 32000  # V
+    hidden_size: int = 2048  # D
+    intermediate_size: int = 8192  # F
+    num_hidden_layers: int = 16  # L
+    num_attention_heads: int = 32  # N
+    num_key_value_heads: int = 32  # K
+    head_dim: int = 64  # H
+    rms_norm_eps: float = 1e-05
     rope_theta: float = 10000.0
     tie_word_embeddings: bool = False
 
@@ -72,9 +72,10 @@ class Config:
         hidden_size = raw.get("hidden_size", 2048)
         num_attention_heads = raw.get("num_attention_heads", 32)
         attention_dropout = raw.get("attention_dropout", 0.0)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
-        )
+        if raw.get("num_key_value_heads") is None:
+            num_key_value_heads = num_attention_heads
+        else:
+            num_key_value_heads = raw["num_key_value_heads"]
         head_dim = hidden_size // num_attention_heads if raw.get("head_dim") is None else raw["head_dim"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 32000),
@@ -97,6 +98,8 @@ class Config:
             problems.append(f"2 does not divide num_key_value_heads: {num_key_value_heads!r}")
         if head_dim % 2:
             problems.append(f"2 does not divide head_dim: {head_dim!r}")
+        if num_attention_heads % 2:
+            problems.append(f"2 does not divide num_attention_heads: {num_attention_heads!r}")
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
@@ -114,6 +117,10 @@ class Config:
             "default",
         )
         problems.expect("is_causal", raw.get("is_causal", True), True)
+        if num_attention_heads != num_key_value_heads:
+            problems.append(
+                f"num_attention_heads is not num_key_value_heads: {(num_attention_heads, num_key_value_heads)!r}"
+            )
         _refuse(problems)
         return cls(
             **sizes,
@@ -145,15 +152,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

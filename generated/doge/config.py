@@ -40,14 +40,14 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of doge."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 3  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    keep_window_size: int = 6
-    rms_norm_eps: float = 0.001
+    vocab_size: int = 32768  # V
+    hidden_size: int = 1024  # D
+    intermediate_size: int = 2048  # F
+    num_hidden_layers: int = 32  # L
+    num_attention_heads: int = 8  # N
+    num_key_value_heads: int = 8  # K
+    keep_window_size: int = 2048
+    rms_norm_eps: float = 1e-06
     rope_theta: float = 10000.0
     tie_word_embeddings: bool = False
 
@@ -78,9 +78,10 @@ class Config:
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
         hidden_size = raw.get("hidden_size", 1024)
         num_attention_heads = raw.get("num_attention_heads", 8)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
-        )
+        if raw.get("num_key_value_heads") is None:
+            num_key_value_heads = num_attention_heads
+        else:
+            num_key_value_heads = raw["num_key_value_heads"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 32768),
             hidden_size=hidden_size,
@@ -102,13 +103,13 @@ class Config:
             problems.append(
                 f"2 does not divide hidden_size // num_attention_heads: {hidden_size // num_attention_heads!r}"
             )
+        if hidden_size % num_attention_heads:
+            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        if hidden_size % num_attention_heads:
-            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if raw.get("head_dim", hidden_size // num_attention_heads) != hidden_size // num_attention_heads:
             problems.append(
                 f"head_dim is {raw['head_dim']!r}; this code was compiled for `hidden_size // num_attention_heads`"
@@ -124,11 +125,15 @@ class Config:
         )
         problems.expect("sliding_window", raw.get("sliding_window"), None)
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if num_attention_heads // num_key_value_heads == 1:
+        if num_attention_heads // num_key_value_heads != 1:
             problems.append(
                 f"num_attention_heads={num_attention_heads!r}, "
                 f"num_key_value_heads={num_key_value_heads!r}; "
-                "this code was compiled for `num_attention_heads // num_key_value_heads != 1`"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1`"
+            )
+        if num_attention_heads != num_key_value_heads:
+            problems.append(
+                f"num_attention_heads is not num_key_value_heads: {(num_attention_heads, num_key_value_heads)!r}"
             )
         _refuse(problems)
         return cls(
@@ -161,15 +166,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

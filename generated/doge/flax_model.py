@@ -85,24 +85,15 @@ def attend_additive(q: Array, k: Array, v: Array, mask: Array, scale: float) -> 
     B, N, T, H = q.shape
     K, S = k.shape[1:3]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
+    grouped = q.reshape(B, K, N // K, T, H)  # G query heads to one of keys and values
     scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
     mask = jnp.broadcast_to(mask, (mask.shape[0], N, T, S)).reshape(-1, K, N // K, T, S)
-    weights = jax.nn.softmax(scores + mask, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+    probs = jax.nn.softmax(scores + mask, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", probs, v).reshape(B, N, T, -1)
 
 
 def inv_freq(cfg: Config) -> Array:
     return 1.0 / cfg.rope_theta ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
-
-
-def repeat_kv(x: Array, num_key_value_heads: int, n_rep: int) -> Array:
-    B = x.shape[0]
-    T = x.shape[2]
-    S = x.shape[3]
-    return jnp.broadcast_to(x[:, :, None], (B, num_key_value_heads, n_rep, T, S)).reshape(
-        B, num_key_value_heads * n_rep, T, S
-    )
 
 
 class RMSNorm(nnx.Module):
@@ -130,7 +121,6 @@ class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.num_key_value_heads = cfg.num_key_value_heads
-        self.num_attention_heads = cfg.num_attention_heads
         self.keep_window_size = cfg.keep_window_size
         self.A = nnx.Param(jnp.zeros((cfg.num_key_value_heads,), dtype))
         self.q_proj = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
@@ -141,7 +131,9 @@ class Attention(nnx.Module):
         self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
         self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
 
-    def __call__(self, x: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         S = mask.shape[3]
         q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, N, T, H]
@@ -154,13 +146,8 @@ class Attention(nnx.Module):
             k, v = kv
         dt_states = self.dt_proj(v.swapaxes(1, 2).reshape(B, S, -1))
         dt_states = jnp.exp(self.A[...] * jax.nn.softplus(dt_states)).swapaxes(1, 2)
-        attn_mask = repeat_kv(
-            self.prepare_dynamic_mask(dt_states, mask),
-            self.num_key_value_heads,
-            self.num_attention_heads // self.num_key_value_heads,
-        )
-        out = attend_additive(q, k, v, attn_mask, self.head_dim**-0.5).swapaxes(1, 2).reshape(B, T, -1)
-        return self.o_proj(out), kv
+        out = attend_additive(q, k, v, self.prepare_dynamic_mask(dt_states, mask), self.head_dim**-0.5)
+        return self.o_proj(out.swapaxes(1, 2).reshape(B, T, -1)), kv
 
     def prepare_dynamic_mask(self, dt_states: Array, mask: Array) -> Array:
         B = dt_states.shape[0]
@@ -196,7 +183,9 @@ class DecoderLayer(nnx.Module):
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         out, kv = self.self_attn(self.input_layernorm(x), mask, cos, sin, kv, start)
         x = self.input_residual[...] * x + out
         return self.post_attention_residual[...] * x + self.mlp(self.post_attention_layernorm(x)), kv
@@ -205,9 +194,7 @@ class DecoderLayer(nnx.Module):
 class Decoder(nnx.Module):
     def __init__(self, cfg: Config, *, scan_layers: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.layers = stack_layers(
-            lambda _layer, rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
-        )
+        self.layers = stack_layers(lambda rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.rotary_emb = RotaryEmbedding(cfg)
 

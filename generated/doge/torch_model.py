@@ -75,13 +75,6 @@ def inv_freq(cfg: Config) -> Tensor:
         return 1.0 / cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
 
 
-def repeat_kv(x: Tensor, num_key_value_heads: int, n_rep: int) -> Tensor:
-    B = x.shape[0]
-    T = x.shape[2]
-    S = x.shape[3]
-    return x[:, :, None].expand(B, num_key_value_heads, n_rep, T, S).reshape(B, num_key_value_heads * n_rep, T, S)
-
-
 class RMSNorm(nn.Module):
     def __init__(self, size: int, eps: float):
         super().__init__()
@@ -110,7 +103,6 @@ class Attention(nn.Module):
         self.head_dim = cfg.head_dim
         self.layer = layer
         self.num_key_value_heads = cfg.num_key_value_heads
-        self.num_attention_heads = cfg.num_attention_heads
         self.keep_window_size = cfg.keep_window_size
         self.A = nn.Parameter(torch.zeros(cfg.num_key_value_heads))
         self.q_proj = nn.Linear(cfg.hidden_size, cfg.hidden_size, bias=False)
@@ -133,12 +125,9 @@ class Attention(nn.Module):
             k, v = cache.update(self.layer, k, v)
         dt_states = self.dt_proj(v.transpose(1, 2).reshape(B, S, -1))
         dt_states = torch.exp(self.A * F.softplus(dt_states)).transpose(1, 2)
-        attn_mask = repeat_kv(
-            self.prepare_dynamic_mask(dt_states, mask),
-            self.num_key_value_heads,
-            self.num_attention_heads // self.num_key_value_heads,
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=self.prepare_dynamic_mask(dt_states, mask), scale=self.head_dim**-0.5, enable_gqa=True
         )
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask, scale=self.head_dim**-0.5, enable_gqa=True)
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
     def prepare_dynamic_mask(self, dt_states: Tensor, mask: Tensor) -> Tensor:
@@ -206,6 +195,11 @@ class Model(nn.Module):
         if cfg.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     @classmethod
     def from_pretrained(

@@ -30,15 +30,15 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of electra."""
 
-    vocab_size: int = 131  # V
-    embedding_size: int = 20  # E
-    hidden_size: int = 48  # D
-    num_hidden_layers: int = 3  # L
+    vocab_size: int = 30522  # V
+    embedding_size: int = 128  # E
+    hidden_size: int = 256  # D
+    num_hidden_layers: int = 12  # L
     num_attention_heads: int = 4  # N
-    intermediate_size: int = 80  # F
-    max_position_embeddings: int = 72  # P
+    intermediate_size: int = 1024  # F
+    max_position_embeddings: int = 512  # P
     type_vocab_size: int = 2  # M
-    layer_norm_eps: float = 0.001
+    layer_norm_eps: float = 1e-12
     tie_word_embeddings: bool = True
 
     @classmethod
@@ -123,15 +123,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

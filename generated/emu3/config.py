@@ -32,13 +32,13 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of emu3."""
 
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_attention_heads: int = 4  # N
-    num_hidden_layers: int = 3  # L
-    num_key_value_heads: int = 2  # K
-    vocab_size: int = 131  # V
-    rms_norm_eps: float = 0.001
+    hidden_size: int = 4096  # D
+    intermediate_size: int = 14336  # F
+    num_attention_heads: int = 32  # N
+    num_hidden_layers: int = 32  # L
+    num_key_value_heads: int = 8  # K
+    vocab_size: int = 184622  # V
+    rms_norm_eps: float = 1e-05
     rope_theta_rope_parameters: float = 1000000.0
     tie_word_embeddings: bool = False
 
@@ -67,17 +67,23 @@ class Config:
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         hidden_size = 4096 if raw.get("text_config") is None else raw["text_config"].get("hidden_size", 4096)
-        num_attention_heads = (
-            32 if raw.get("text_config") is None else raw["text_config"].get("num_attention_heads", 32)
-        )
-        num_key_value_heads = 8 if raw.get("text_config") is None else raw["text_config"].get("num_key_value_heads", 8)
-        rope_type = (
-            (raw.get("text_config") or {})["rope_parameters"].get(
-                "rope_type", (raw.get("text_config") or {})["rope_parameters"].get("type", "default")
+        if raw.get("text_config") is None:
+            num_attention_heads = 32
+        else:
+            num_attention_heads = raw["text_config"].get("num_attention_heads", 32)
+        if raw.get("text_config") is None:
+            num_key_value_heads = 8
+        else:
+            num_key_value_heads = raw["text_config"].get("num_key_value_heads", 8)
+        hidden_act = "silu" if raw.get("text_config") is None else raw["text_config"].get("hidden_act", "silu")
+        if raw.get("text_config") is None:
+            rope_type = "default"
+        elif raw["text_config"].get("rope_parameters"):
+            rope_type = raw["text_config"]["rope_parameters"].get(
+                "rope_type", raw["text_config"]["rope_parameters"].get("type", "default")
             )
-            if (raw.get("text_config") or {}).get("rope_parameters")
-            else "default"
-        )
+        else:
+            rope_type = "default"
         sizes = dict(
             hidden_size=hidden_size,
             intermediate_size=14336
@@ -118,18 +124,12 @@ class Config:
             problems.append("decoder is given; this code was compiled without it")
         if "generator" in raw:
             problems.append("generator is given; this code was compiled without it")
-        if (raw.get("text_config") or {}).get(
-            "head_dim", hidden_size // num_attention_heads
-        ) != hidden_size // num_attention_heads:
-            problems.append(
-                f"text_config.head_dim is {(raw.get('text_config') or {})['head_dim']!r}"
-                "; this code was compiled for `hidden_size // num_attention_heads`"
-            )
-        problems.expect(
-            "text_config.hidden_act", (raw.get("text_config") or {}).get("hidden_act", "silu"), "silu", "swish"
-        )
+        if raw.get("text_config") is not None and "head_dim" in raw["text_config"]:
+            problems.append("text_config.head_dim is given; this code was compiled without it")
+        problems.expect("text_config.hidden_act", hidden_act, "silu", "swish")
         problems.expect("text_config.rope_parameters.rope_type", rope_type, "default")
-        problems.expect("text_config.is_causal", (raw.get("text_config") or {}).get("is_causal", True), True)
+        if raw.get("text_config") is not None and "is_causal" in raw["text_config"]:
+            problems.append("text_config.is_causal is given; this code was compiled without it")
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
                 f"num_attention_heads={num_attention_heads!r}, "
@@ -140,12 +140,16 @@ class Config:
         return cls(
             **sizes,
             rms_norm_eps=1e-05 if raw.get("text_config") is None else raw["text_config"].get("rms_norm_eps", 1e-05),
-            rope_theta_rope_parameters=(raw.get("text_config") or {})["rope_parameters"].get(
-                "rope_theta", (raw.get("text_config") or {}).get("rope_theta", 1000000.0)
+            rope_theta_rope_parameters=1000000.0
+            if raw.get("text_config") is None
+            else raw["text_config"]["rope_parameters"].get(
+                "rope_theta", raw["text_config"].get("rope_theta", 1000000.0)
             )
-            if (raw.get("text_config") or {}).get("rope_parameters")
-            else (raw.get("text_config") or {}).get("rope_theta", 1000000.0),
-            tie_word_embeddings=(raw.get("text_config") or {}).get("tie_word_embeddings", False),
+            if raw["text_config"].get("rope_parameters")
+            else raw["text_config"].get("rope_theta", 1000000.0),
+            tie_word_embeddings=False
+            if raw.get("text_config") is None
+            else raw["text_config"].get("tie_word_embeddings", False),
         )
 
 
@@ -171,15 +175,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

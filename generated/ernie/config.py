@@ -18,7 +18,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "hidden_act": (str,),
     "max_position_embeddings": (int,),
     "type_vocab_size": (int,),
-    "task_type_vocab_size": (int,),
     "use_task_id": (bool,),
     "layer_norm_eps": (float, int),
     "is_decoder": (bool,),
@@ -31,15 +30,14 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of ernie."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    num_hidden_layers: int = 3  # L
-    num_attention_heads: int = 4  # N
-    intermediate_size: int = 80  # F
-    max_position_embeddings: int = 72  # P
+    vocab_size: int = 30522  # V
+    hidden_size: int = 768  # D
+    num_hidden_layers: int = 12  # L
+    num_attention_heads: int = 12  # N
+    intermediate_size: int = 3072  # F
+    max_position_embeddings: int = 512  # P
     type_vocab_size: int = 2  # M
-    task_type_vocab_size: int = 3  # I
-    layer_norm_eps: float = 0.001
+    layer_norm_eps: float = 1e-12
     tie_word_embeddings: bool = True
 
     @classmethod
@@ -71,7 +69,6 @@ class Config:
             intermediate_size=raw.get("intermediate_size", 3072),
             max_position_embeddings=raw.get("max_position_embeddings", 512),
             type_vocab_size=raw.get("type_vocab_size", 2),
-            task_type_vocab_size=raw.get("task_type_vocab_size", 3),
         )
         problems.expect("model_type", raw.get("model_type", "ernie"), "ernie")
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
@@ -80,7 +77,7 @@ class Config:
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         problems.expect("is_decoder", raw.get("is_decoder", False), True)
-        problems.expect("use_task_id", raw.get("use_task_id", False), True)
+        problems.expect("use_task_id", raw.get("use_task_id", False), False)
         problems.expect("add_cross_attention", raw.get("add_cross_attention", False), False)
         problems.expect("hidden_act", raw.get("hidden_act", "gelu"), "gelu")
         problems.expect("is_causal", raw.get("is_causal", True), True)
@@ -119,15 +116,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

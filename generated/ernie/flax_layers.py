@@ -50,16 +50,15 @@ class Linear(nnx.Module):
 
 
 def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
+    """Attention [B, N, T, H] of q over k and v [B, N, S, H]. The mask is True where a token attends; None is causal."""
+    T, S = q.shape[2], k.shape[2]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
+    scores = jnp.einsum("BNTH,BNSH->BNTS", q, k, preferred_element_type=wide) * scale
+    if mask is None:
+        mask = jnp.tril(jnp.ones((T, S), bool))
     scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BNTS,BNSH->BNTH", probs, v)
 
 
 def token_type_ids(cfg: Config) -> Array:
@@ -74,20 +73,14 @@ class Embeddings(nnx.Module):
         self.position_embeddings = Embed(cfg.max_position_embeddings, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.token_type_embeddings = Embed(cfg.type_vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.LayerNorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype)
-        self.task_type_embeddings = Embed(cfg.task_type_vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(self, ids: Array, positions: Array) -> Array:
-        B, T = ids.shape[:2]
+        B = ids.shape[0]
         buffered_token_type_ids = jnp.take_along_axis(
             jnp.broadcast_to(token_type_ids(self.cfg), (B, self.max_position_embeddings)), positions, axis=-1
         )
         embeddings = self.word_embeddings(ids) + self.token_type_embeddings(buffered_token_type_ids)
-        embeddings = (
-            embeddings
-            + self.position_embeddings(positions)
-            + self.task_type_embeddings(jnp.zeros((B, T), dtype=jnp.int32))
-        )
-        return self.LayerNorm(embeddings)
+        return self.LayerNorm(embeddings + self.position_embeddings(positions))
 
 
 class SelfOutput(nnx.Module):

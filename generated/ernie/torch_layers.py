@@ -24,15 +24,12 @@ class Embeddings(nn.Module):
         self.position_embeddings = nn.Embedding(cfg.max_position_embeddings, cfg.hidden_size)
         self.token_type_embeddings = nn.Embedding(cfg.type_vocab_size, cfg.hidden_size)
         self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
-        self.task_type_embeddings = nn.Embedding(cfg.task_type_vocab_size, cfg.hidden_size)
 
     def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
-        B, T = ids.shape[:2]
+        B = ids.shape[0]
         buffered_token_type_ids = self.token_type_ids.expand(B, self.max_position_embeddings).gather(-1, positions)
         embeddings = self.word_embeddings(ids) + self.token_type_embeddings(buffered_token_type_ids)
-        task_type_embeddings = self.task_type_embeddings(torch.zeros(B, T, dtype=torch.int64, device=ids.device))
-        embeddings = embeddings + self.position_embeddings(positions) + task_type_embeddings
-        return self.LayerNorm(embeddings)
+        return self.LayerNorm(embeddings + self.position_embeddings(positions))
 
 
 class SelfOutput(nn.Module):

@@ -36,7 +36,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "routed_scaling_factor": (float, int),
     "n_group": (int,),
     "topk_group": (int,),
-    "head_dim": (int,),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
@@ -49,26 +48,63 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of exaone_moe."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    sliding_window: int = 6
-    moe_intermediate_size: int = 28  # I
-    num_experts: int = 8  # E
-    num_experts_per_tok: int = 2
+    vocab_size: int = 102400  # V
+    hidden_size: int = 4096  # D
+    intermediate_size: int = 16384  # F
+    num_hidden_layers: int = 32  # L
+    num_attention_heads: int = 32  # N
+    num_key_value_heads: int = 32  # K
+    sliding_window: int = 4096
+    moe_intermediate_size: int = 1024  # I
+    num_experts: int = 64  # E
+    num_experts_per_tok: int = 8
     num_shared_experts: int = 1
-    n_group: int = 2
+    n_group: int = 1
     topk_group: int = 1
-    head_dim: int = 16  # H
-    rms_norm_eps: float = 0.001
+    rms_norm_eps: float = 1e-05
     rope_theta: float = 10000.0
     routed_scaling_factor: float = 2.5
-    layer_types: tuple[str, ...] = ("sliding_attention", "sliding_attention", "full_attention", "sliding_attention")
-    mlp_layer_types: tuple[str, ...] = ("dense", "sparse", "sparse", "sparse")
+    layer_types: tuple[str, ...] = ("sliding_attention", "sliding_attention", "sliding_attention", "full_attention") * 8
+    mlp_layer_types: tuple[str, ...] = (
+        "dense",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+    )
     tie_word_embeddings: bool = False
+
+    @property
+    def head_dim(self) -> int:
+        """The size of a head: H."""
+        return self.hidden_size // self.num_attention_heads
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -90,32 +126,30 @@ class Config:
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
+        hidden_size = raw.get("hidden_size", 4096)
         num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
         num_key_value_heads = raw.get("num_key_value_heads", 32)
         sliding_window = raw.get("sliding_window", 4096)
         num_experts = raw.get("num_experts", 64)
         n_group = raw.get("n_group", 1)
-        head_dim = raw.get("head_dim")
-        layer_types = (
-            tuple(
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
                 "sliding_attention" if (layer + 1) % raw.get("sliding_window_pattern", 4) != 0 else "full_attention"
                 for layer in range(num_hidden_layers)
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
-        mlp_layer_types = (
-            tuple(
+        else:
+            layer_types = raw["layer_types"]
+        if raw.get("mlp_layer_types") is None:
+            mlp_layer_types = tuple(
                 "dense" if layer < raw.get("first_k_dense_replace", 1) else "sparse"
                 for layer in range(num_hidden_layers)
             )
-            if raw.get("mlp_layer_types") is None
-            else raw["mlp_layer_types"]
-        )
+        else:
+            mlp_layer_types = raw["mlp_layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 102400),
-            hidden_size=raw.get("hidden_size", 4096),
+            hidden_size=hidden_size,
             intermediate_size=raw.get("intermediate_size", 16384),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
@@ -125,7 +159,6 @@ class Config:
             num_experts_per_tok=raw.get("num_experts_per_tok", 8),
             num_shared_experts=raw.get("num_shared_experts", 1),
             n_group=n_group,
-            head_dim=head_dim,
         )
         problems.expect("model_type", raw.get("model_type", "exaone_moe"), "exaone_moe")
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
@@ -137,17 +170,23 @@ class Config:
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
-        if head_dim % 2:
-            problems.append(f"2 does not divide head_dim: {head_dim!r}")
+        if hidden_size // num_attention_heads % 2:
+            problems.append(
+                f"2 does not divide hidden_size // num_attention_heads: {hidden_size // num_attention_heads!r}"
+            )
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
+        if hidden_size % num_attention_heads:
+            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if num_experts % n_group:
             problems.append(f"n_group does not divide num_experts: {(num_experts, n_group)!r}")
-        if "head_dim" not in raw:
-            problems.append("head_dim is missing; this code was compiled with it")
+        if raw.get("head_dim", hidden_size // num_attention_heads) != hidden_size // num_attention_heads:
+            problems.append(
+                f"head_dim is {raw['head_dim']!r}; this code was compiled for `hidden_size // num_attention_heads`"
+            )
         problems.expect_each("mlp_layer_types", mlp_layer_types, "dense", "sparse")
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
         problems.expect(
@@ -165,8 +204,6 @@ class Config:
             )
         problems.expect("is_causal", raw.get("is_causal", True), True)
         problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
-        if sliding_window is None:
-            problems.append("sliding_window is None; this code was compiled for a value")
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
@@ -181,8 +218,6 @@ class Config:
             ("sliding_attention", "sparse"),
             ("full_attention", "sparse"),
         )
-        if "head_dim" not in raw:
-            problems.append("head_dim is missing")
         _refuse(problems)
         return cls(
             **sizes,
@@ -225,15 +260,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -46,23 +46,66 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of flint."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 5  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    sliding_window: int = 6
-    moe_intermediate_size: int = 28  # I
-    shared_expert_intermediate_size: int = 36  # J
-    num_experts_per_tok: int = 2
-    num_experts: int = 6  # E
-    head_dim: int = 16  # H
-    rms_norm_eps: float = 0.001
+    vocab_size: int = 150144  # V
+    hidden_size: int = 2048  # D
+    intermediate_size: int = 6144  # F
+    num_hidden_layers: int = 49  # L
+    num_attention_heads: int = 32  # N
+    num_key_value_heads: int = 4  # K
+    sliding_window: int = 513
+    moe_intermediate_size: int = 512  # I
+    shared_expert_intermediate_size: int = 1024  # J
+    num_experts_per_tok: int = 6
+    num_experts: int = 256  # E
+    head_dim: int = 128  # H
+    rms_norm_eps: float = 1e-06
     rope_theta: float = 10000.0
-    mlp_only_layers: tuple[int, ...] = (0, 1)
     layer_types: tuple[str, ...] = (
         "full_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
         "full_attention",
         "sliding_attention",
         "sliding_attention",
@@ -90,35 +133,81 @@ class Config:
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        intermediate_size = raw.get("intermediate_size", 6144)
         num_attention_heads = raw.get("num_attention_heads", 32)
         num_key_value_heads = raw.get("num_key_value_heads", 4)
         sliding_window = raw.get("sliding_window", 513)
-        shared_expert_intermediate_size = raw.get("shared_expert_intermediate_size", 1024)
         num_experts = raw.get("num_experts", 256)
         head_dim = raw.get("head_dim", 128)
-        num_hidden_layers = 5
-        mlp_only_layers = [0, 1] if raw.get("mlp_only_layers") is None else raw["mlp_only_layers"]
-        layer_types = (
-            ("full_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention")
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
+        num_hidden_layers = 49
+        if raw.get("layer_types") is None:
+            layer_types = (
+                "full_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+            )
+        else:
+            layer_types = raw["layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 150144),
             hidden_size=raw.get("hidden_size", 2048),
-            intermediate_size=intermediate_size,
+            intermediate_size=raw.get("intermediate_size", 6144),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             moe_intermediate_size=raw.get("moe_intermediate_size", 512),
-            shared_expert_intermediate_size=shared_expert_intermediate_size,
+            shared_expert_intermediate_size=raw.get("shared_expert_intermediate_size", 1024),
             num_experts_per_tok=raw.get("num_experts_per_tok", 6),
             num_experts=num_experts,
             head_dim=head_dim,
         )
         problems.expect("model_type", raw.get("model_type", "flint"), "flint")
-        problems.expect("num_hidden_layers", raw.get("num_hidden_layers", 49), 5)
+        problems.expect("num_hidden_layers", raw.get("num_hidden_layers", 49), 49)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -135,31 +224,32 @@ class Config:
             problems.append(f"2 does not divide head_dim: {head_dim!r}")
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
         problems.expect_each("layer_types", layer_types, "full_attention", "sliding_attention")
-        if intermediate_size is None:
-            problems.append("intermediate_size is None; this code was compiled for a value")
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
         if num_experts <= 0:
             problems.append(f"num_experts={num_experts!r}; this code was compiled for `num_experts > 0`")
         problems.expect("decoder_sparse_step", raw.get("decoder_sparse_step", 1), 1)
-        if shared_expert_intermediate_size is None:
-            problems.append("shared_expert_intermediate_size is None; this code was compiled for a value")
         problems.expect(
             "rope_parameters.rope_type",
             rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
             "default",
         )
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if sliding_window is None:
-            problems.append("sliding_window is None; this code was compiled for a value")
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         problems.expect_each(
             "layers",
-            [(layer_types[layer], layer not in mlp_only_layers) for layer in range(num_hidden_layers)],
-            ("full_attention", False),
-            ("sliding_attention", True),
-            ("full_attention", True),
+            [
+                (
+                    layer_types[layer],
+                    layer < 2,
+                    layer not in ([0, 1] if raw.get("mlp_only_layers") is None else raw["mlp_only_layers"]),
+                )
+                for layer in range(num_hidden_layers)
+            ],
+            ("full_attention", True, False),
+            ("sliding_attention", False, True),
+            ("full_attention", False, True),
         )
         _refuse(problems)
         return cls(
@@ -167,7 +257,6 @@ class Config:
             sliding_window=sliding_window,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
-            mlp_only_layers=tuple(mlp_only_layers),
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
@@ -201,15 +290,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -31,7 +31,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "attention_bias": (bool,),
     "sliding_window": (int,),
     "layer_types": (list, type(None)),
-    "final_logit_softcapping": (float, int),
+    "final_logit_softcapping": (float, int, type(None)),
     "vocab_size_per_layer_input": (int,),
     "hidden_size_per_layer_input": (int,),
     "attention_k_eq_v": (bool,),
@@ -46,24 +46,29 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of gemma4_text."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 6  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    head_dim: int = 16  # H
-    sliding_window: int = 6
-    vocab_size_per_layer_input: int = 131  # X
-    hidden_size_per_layer_input: int = 12  # M
-    num_kv_shared_layers: int = 2
-    head_dim_per_layer_overrides: int = 24  # J
-    rms_norm_eps: float = 0.001
+    vocab_size: int = 262144  # V
+    hidden_size: int = 2304  # D
+    intermediate_size: int = 9216  # F
+    num_hidden_layers: int = 30  # L
+    num_attention_heads: int = 8  # N
+    num_key_value_heads: int = 4  # K
+    head_dim: int = 256  # H
+    sliding_window: int = 512
+    vocab_size_per_layer_input: int = 262144  # W
+    hidden_size_per_layer_input: int = 256  # M
+    head_dim_per_layer_overrides: int = 512  # J
+    rms_norm_eps: float = 1e-06
     partial_rotary_factor_full_attention: float = 0.25
     rope_theta_full_attention: float = 1000000.0
     rope_theta_sliding_attention: float = 10000.0
-    final_logit_softcapping: float = 6.0
-    layer_types: tuple[str, ...] = ("sliding_attention", "sliding_attention", "full_attention") * 2
+    layer_types: tuple[str, ...] = (
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+    ) * 5
     tie_word_embeddings: bool = True
 
     @classmethod
@@ -91,410 +96,323 @@ class Config:
         head_dim = raw.get("head_dim", 256)
         hidden_size_per_layer_input = raw.get("hidden_size_per_layer_input", 256)
         num_kv_shared_layers = raw.get("num_kv_shared_layers", 0)
-        final_logit_softcapping = raw.get("final_logit_softcapping")
-        head_dim_per_layer_overrides = raw["global_head_dim"] if "global_head_dim" in raw else 512
-        layer_types = (
-            (
+        head_dim_per_layer_overrides = raw.get("global_head_dim", 512)
+        if raw.get("layer_types") is not None:
+            layer_types = raw["layer_types"]
+        elif not 5 >= num_hidden_layers:
+            layer_types = tuple(
                 (
                     (
                         (
                             (
-                                ([] if 0 >= num_hidden_layers else ("full_attention",) * num_hidden_layers)
-                                if 1 >= num_hidden_layers
-                                else tuple(
-                                    "full_attention" if layer in [1] else "sliding_attention"
-                                    for layer in range(num_hidden_layers)
+                                (
+                                    (
+                                        "sliding_attention"
+                                        if 11 >= num_hidden_layers
+                                        else "sliding_attention"
+                                        if 17 >= num_hidden_layers
+                                        else "sliding_attention"
+                                        if 23 >= num_hidden_layers
+                                        else "sliding_attention"
+                                        if 24 >= num_hidden_layers
+                                        else "full_attention"
+                                    )
+                                    if (
+                                        6
+                                        if 11 >= num_hidden_layers
+                                        else 12
+                                        if 17 >= num_hidden_layers
+                                        else 18
+                                        if 23 >= num_hidden_layers
+                                        else 25
+                                    )
+                                    >= num_hidden_layers
+                                    else "full_attention"
                                 )
+                                if (
+                                    7
+                                    if 11 >= num_hidden_layers
+                                    else 13
+                                    if 17 >= num_hidden_layers
+                                    else 19
+                                    if 23 >= num_hidden_layers
+                                    else 26
+                                )
+                                >= num_hidden_layers
+                                else "full_attention"
                             )
-                            if 2 >= num_hidden_layers
-                            else tuple(
-                                "full_attention" if layer in [2] else "sliding_attention"
-                                for layer in range(num_hidden_layers)
+                            if (
+                                8
+                                if 11 >= num_hidden_layers
+                                else 14
+                                if 17 >= num_hidden_layers
+                                else 20
+                                if 23 >= num_hidden_layers
+                                else 27
                             )
+                            >= num_hidden_layers
+                            else "full_attention"
                         )
-                        if 3 >= num_hidden_layers
-                        else tuple(
-                            "full_attention" if layer in [3] else "sliding_attention"
-                            for layer in range(num_hidden_layers)
+                        if (
+                            9
+                            if 11 >= num_hidden_layers
+                            else 15
+                            if 17 >= num_hidden_layers
+                            else 21
+                            if 23 >= num_hidden_layers
+                            else 28
                         )
+                        >= num_hidden_layers
+                        else "full_attention"
                     )
-                    if 4 >= num_hidden_layers
-                    else tuple(
-                        "full_attention" if layer in [4] else "sliding_attention" for layer in range(num_hidden_layers)
+                    if (
+                        10
+                        if 11 >= num_hidden_layers
+                        else 16
+                        if 17 >= num_hidden_layers
+                        else 22
+                        if 23 >= num_hidden_layers
+                        else 29
                     )
+                    >= num_hidden_layers
+                    else "full_attention"
+                    if 11 >= num_hidden_layers
+                    else "full_attention"
+                    if 17 >= num_hidden_layers
+                    else "full_attention"
+                    if 23 >= num_hidden_layers
+                    else "sliding_attention"
                 )
-                if 5 >= num_hidden_layers
-                else tuple(
-                    "sliding_attention" if (layer + 1) % 6 else "full_attention" for layer in range(num_hidden_layers)
-                )
-            )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-            if raw["layer_types"][5] == "full_attention"
-            else (
-                (
+                if (
                     (
                         (
                             (
-                                tuple(
-                                    "full_attention" if layer in [5] else "linear_attention"
-                                    for layer in range(num_hidden_layers)
+                                (
+                                    (
+                                        (layer + 1) % 6
+                                        if 11 >= num_hidden_layers
+                                        else (layer + 1) % 6
+                                        if 17 >= num_hidden_layers
+                                        else (layer + 1) % 6
+                                        if 23 >= num_hidden_layers
+                                        else (layer + 1) % 6
+                                        if 24 >= num_hidden_layers
+                                        else layer in [5, 11, 17, 23, 24]
+                                    )
+                                    if (
+                                        6
+                                        if 11 >= num_hidden_layers
+                                        else 12
+                                        if 17 >= num_hidden_layers
+                                        else 18
+                                        if 23 >= num_hidden_layers
+                                        else 25
+                                    )
+                                    >= num_hidden_layers
+                                    else layer
+                                    in (
+                                        [5, 6]
+                                        if 11 >= num_hidden_layers
+                                        else [5, 11, 12]
+                                        if 17 >= num_hidden_layers
+                                        else (5, 11, 17, 18)
+                                        if 23 >= num_hidden_layers
+                                        else (5, 11, 17, 23, 25)
+                                    )
                                 )
-                                if raw["layer_types"][4]
-                                in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                                else [
-                                    "linear_attention",
-                                    "linear_attention",
-                                    "linear_attention",
-                                    "linear_attention",
-                                    raw["layer_types"][4],
-                                    "full_attention",
-                                ]
+                                if (
+                                    7
+                                    if 11 >= num_hidden_layers
+                                    else 13
+                                    if 17 >= num_hidden_layers
+                                    else 19
+                                    if 23 >= num_hidden_layers
+                                    else 26
+                                )
+                                >= num_hidden_layers
+                                else layer
+                                in (
+                                    [5, 7]
+                                    if 11 >= num_hidden_layers
+                                    else [5, 11, 13]
+                                    if 17 >= num_hidden_layers
+                                    else (5, 11, 17, 19)
+                                    if 23 >= num_hidden_layers
+                                    else (5, 11, 17, 23, 26)
+                                )
                             )
-                            if raw["layer_types"][3]
-                            in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                            else [
-                                "linear_attention",
-                                "linear_attention",
-                                "linear_attention",
-                                raw["layer_types"][3],
-                                "linear_attention",
-                                "full_attention",
-                            ]
-                            if raw["layer_types"][4]
-                            in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                            else [
-                                "linear_attention",
-                                "linear_attention",
-                                "linear_attention",
-                                raw["layer_types"][3],
-                                raw["layer_types"][4],
-                                "full_attention",
-                            ]
+                            if (
+                                8
+                                if 11 >= num_hidden_layers
+                                else 14
+                                if 17 >= num_hidden_layers
+                                else 20
+                                if 23 >= num_hidden_layers
+                                else 27
+                            )
+                            >= num_hidden_layers
+                            else layer
+                            in (
+                                [5, 8]
+                                if 11 >= num_hidden_layers
+                                else [5, 11, 14]
+                                if 17 >= num_hidden_layers
+                                else (5, 11, 17, 20)
+                                if 23 >= num_hidden_layers
+                                else (5, 11, 17, 23, 27)
+                            )
                         )
-                        if raw["layer_types"][2]
-                        in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                        else (
-                            [
-                                "linear_attention",
-                                "linear_attention",
-                                raw["layer_types"][2],
-                                "linear_attention",
-                                "linear_attention",
-                                "full_attention",
-                            ]
-                            if raw["layer_types"][4]
-                            in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                            else [
-                                "linear_attention",
-                                "linear_attention",
-                                raw["layer_types"][2],
-                                "linear_attention",
-                                raw["layer_types"][4],
-                                "full_attention",
-                            ]
+                        if (
+                            9
+                            if 11 >= num_hidden_layers
+                            else 15
+                            if 17 >= num_hidden_layers
+                            else 21
+                            if 23 >= num_hidden_layers
+                            else 28
                         )
-                        if raw["layer_types"][3]
-                        in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                        else [
-                            "linear_attention",
-                            "linear_attention",
-                            raw["layer_types"][2],
-                            raw["layer_types"][3],
-                            "linear_attention",
-                            "full_attention",
-                        ]
-                        if raw["layer_types"][4]
-                        in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                        else [
-                            "linear_attention",
-                            "linear_attention",
-                            raw["layer_types"][2],
-                            raw["layer_types"][3],
-                            raw["layer_types"][4],
-                            "full_attention",
-                        ]
-                    )
-                    if raw["layer_types"][1]
-                    in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                    else (
-                        (
-                            [
-                                "linear_attention",
-                                raw["layer_types"][1],
-                                "linear_attention",
-                                "linear_attention",
-                                "linear_attention",
-                                "full_attention",
-                            ]
-                            if raw["layer_types"][4]
-                            in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                            else [
-                                "linear_attention",
-                                raw["layer_types"][1],
-                                "linear_attention",
-                                "linear_attention",
-                                raw["layer_types"][4],
-                                "full_attention",
-                            ]
+                        >= num_hidden_layers
+                        else layer
+                        in (
+                            [5, 9]
+                            if 11 >= num_hidden_layers
+                            else [5, 11, 15]
+                            if 17 >= num_hidden_layers
+                            else (5, 11, 17, 21)
+                            if 23 >= num_hidden_layers
+                            else (5, 11, 17, 23, 28)
                         )
-                        if raw["layer_types"][3]
-                        in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                        else [
-                            "linear_attention",
-                            raw["layer_types"][1],
-                            "linear_attention",
-                            raw["layer_types"][3],
-                            "linear_attention",
-                            "full_attention",
-                        ]
-                        if raw["layer_types"][4]
-                        in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                        else [
-                            "linear_attention",
-                            raw["layer_types"][1],
-                            "linear_attention",
-                            raw["layer_types"][3],
-                            raw["layer_types"][4],
-                            "full_attention",
-                        ]
                     )
-                    if raw["layer_types"][2]
-                    in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                    else (
-                        [
-                            "linear_attention",
-                            raw["layer_types"][1],
-                            raw["layer_types"][2],
-                            "linear_attention",
-                            "linear_attention",
-                            "full_attention",
-                        ]
-                        if raw["layer_types"][4]
-                        in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                        else [
-                            "linear_attention",
-                            raw["layer_types"][1],
-                            raw["layer_types"][2],
-                            "linear_attention",
-                            raw["layer_types"][4],
-                            "full_attention",
-                        ]
+                    if (
+                        10
+                        if 11 >= num_hidden_layers
+                        else 16
+                        if 17 >= num_hidden_layers
+                        else 22
+                        if 23 >= num_hidden_layers
+                        else 29
                     )
-                    if raw["layer_types"][3]
-                    in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                    else [
-                        "linear_attention",
-                        raw["layer_types"][1],
-                        raw["layer_types"][2],
-                        raw["layer_types"][3],
-                        "linear_attention",
-                        "full_attention",
-                    ]
-                    if raw["layer_types"][4]
-                    in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                    else [
-                        "linear_attention",
-                        raw["layer_types"][1],
-                        raw["layer_types"][2],
-                        raw["layer_types"][3],
-                        raw["layer_types"][4],
-                        "full_attention",
-                    ]
+                    >= num_hidden_layers
+                    else layer in [5, 10]
+                    if 11 >= num_hidden_layers
+                    else layer in [5, 11, 16]
+                    if 17 >= num_hidden_layers
+                    else layer in [5, 11, 17, 22]
+                    if 23 >= num_hidden_layers
+                    else (layer + 1) % 6
                 )
-                if raw["layer_types"][0] in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
                 else (
                     (
                         (
-                            [
-                                raw["layer_types"][0],
-                                "linear_attention",
-                                "linear_attention",
-                                "linear_attention",
-                                "linear_attention",
-                                "full_attention",
-                            ]
-                            if raw["layer_types"][4]
-                            in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                            else [
-                                raw["layer_types"][0],
-                                "linear_attention",
-                                "linear_attention",
-                                "linear_attention",
-                                raw["layer_types"][4],
-                                "full_attention",
-                            ]
+                            (
+                                (
+                                    "full_attention"
+                                    if 11 >= num_hidden_layers
+                                    else "full_attention"
+                                    if 17 >= num_hidden_layers
+                                    else "full_attention"
+                                    if 23 >= num_hidden_layers
+                                    else "full_attention"
+                                    if 24 >= num_hidden_layers
+                                    else "sliding_attention"
+                                )
+                                if (
+                                    6
+                                    if 11 >= num_hidden_layers
+                                    else 12
+                                    if 17 >= num_hidden_layers
+                                    else 18
+                                    if 23 >= num_hidden_layers
+                                    else 25
+                                )
+                                >= num_hidden_layers
+                                else "sliding_attention"
+                            )
+                            if (
+                                7
+                                if 11 >= num_hidden_layers
+                                else 13
+                                if 17 >= num_hidden_layers
+                                else 19
+                                if 23 >= num_hidden_layers
+                                else 26
+                            )
+                            >= num_hidden_layers
+                            else "sliding_attention"
                         )
-                        if raw["layer_types"][3]
-                        in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                        else [
-                            raw["layer_types"][0],
-                            "linear_attention",
-                            "linear_attention",
-                            raw["layer_types"][3],
-                            "linear_attention",
-                            "full_attention",
-                        ]
-                        if raw["layer_types"][4]
-                        in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                        else [
-                            raw["layer_types"][0],
-                            "linear_attention",
-                            "linear_attention",
-                            raw["layer_types"][3],
-                            raw["layer_types"][4],
-                            "full_attention",
-                        ]
+                        if (
+                            8
+                            if 11 >= num_hidden_layers
+                            else 14
+                            if 17 >= num_hidden_layers
+                            else 20
+                            if 23 >= num_hidden_layers
+                            else 27
+                        )
+                        >= num_hidden_layers
+                        else "sliding_attention"
                     )
-                    if raw["layer_types"][2]
-                    in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                    else (
-                        [
-                            raw["layer_types"][0],
-                            "linear_attention",
-                            raw["layer_types"][2],
-                            "linear_attention",
-                            "linear_attention",
-                            "full_attention",
-                        ]
-                        if raw["layer_types"][4]
-                        in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                        else [
-                            raw["layer_types"][0],
-                            "linear_attention",
-                            raw["layer_types"][2],
-                            "linear_attention",
-                            raw["layer_types"][4],
-                            "full_attention",
-                        ]
+                    if (
+                        9
+                        if 11 >= num_hidden_layers
+                        else 15
+                        if 17 >= num_hidden_layers
+                        else 21
+                        if 23 >= num_hidden_layers
+                        else 28
                     )
-                    if raw["layer_types"][3]
-                    in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                    else [
-                        raw["layer_types"][0],
-                        "linear_attention",
-                        raw["layer_types"][2],
-                        raw["layer_types"][3],
-                        "linear_attention",
-                        "full_attention",
-                    ]
-                    if raw["layer_types"][4]
-                    in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                    else [
-                        raw["layer_types"][0],
-                        "linear_attention",
-                        raw["layer_types"][2],
-                        raw["layer_types"][3],
-                        raw["layer_types"][4],
-                        "full_attention",
-                    ]
+                    >= num_hidden_layers
+                    else "sliding_attention"
                 )
-                if raw["layer_types"][1] in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                else (
-                    (
-                        [
-                            raw["layer_types"][0],
-                            raw["layer_types"][1],
-                            "linear_attention",
-                            "linear_attention",
-                            "linear_attention",
-                            "full_attention",
-                        ]
-                        if raw["layer_types"][4]
-                        in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                        else [
-                            raw["layer_types"][0],
-                            raw["layer_types"][1],
-                            "linear_attention",
-                            "linear_attention",
-                            raw["layer_types"][4],
-                            "full_attention",
-                        ]
-                    )
-                    if raw["layer_types"][3]
-                    in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                    else [
-                        raw["layer_types"][0],
-                        raw["layer_types"][1],
-                        "linear_attention",
-                        raw["layer_types"][3],
-                        "linear_attention",
-                        "full_attention",
-                    ]
-                    if raw["layer_types"][4]
-                    in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                    else [
-                        raw["layer_types"][0],
-                        raw["layer_types"][1],
-                        "linear_attention",
-                        raw["layer_types"][3],
-                        raw["layer_types"][4],
-                        "full_attention",
-                    ]
+                if (
+                    10
+                    if 11 >= num_hidden_layers
+                    else 16
+                    if 17 >= num_hidden_layers
+                    else 22
+                    if 23 >= num_hidden_layers
+                    else 29
                 )
-                if raw["layer_types"][2] in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                else (
-                    [
-                        raw["layer_types"][0],
-                        raw["layer_types"][1],
-                        raw["layer_types"][2],
-                        "linear_attention",
-                        "linear_attention",
-                        "full_attention",
-                    ]
-                    if raw["layer_types"][4]
-                    in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                    else [
-                        raw["layer_types"][0],
-                        raw["layer_types"][1],
-                        raw["layer_types"][2],
-                        "linear_attention",
-                        raw["layer_types"][4],
-                        "full_attention",
-                    ]
-                )
-                if raw["layer_types"][3] in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                else [
-                    raw["layer_types"][0],
-                    raw["layer_types"][1],
-                    raw["layer_types"][2],
-                    raw["layer_types"][3],
-                    "linear_attention",
-                    "full_attention",
-                ]
-                if raw["layer_types"][4] in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                else [
-                    raw["layer_types"][0],
-                    raw["layer_types"][1],
-                    raw["layer_types"][2],
-                    raw["layer_types"][3],
-                    raw["layer_types"][4],
-                    "full_attention",
-                ]
-                if raw["layer_types"][0] == "full_attention"
-                else raw["layer_types"]
-                if raw["layer_types"][4] == "full_attention"
-                else [
-                    raw["layer_types"][0],
-                    raw["layer_types"][1],
-                    raw["layer_types"][2],
-                    raw["layer_types"][3],
-                    "full_attention",
-                ]
+                >= num_hidden_layers
+                else "sliding_attention"
+                if 11 >= num_hidden_layers
+                else "sliding_attention"
+                if 17 >= num_hidden_layers
+                else "sliding_attention"
+                if 23 >= num_hidden_layers
+                else "full_attention"
+                for layer in range(num_hidden_layers)
             )
-            if raw["layer_types"]
-            else raw["layer_types"]
-        )
-        rope_type = (
-            "proportional"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("full_attention") or {}).get("rope_type")
-        )
-        rope_parameters_sliding_attention_rope_type = (
-            "default"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("sliding_attention") or {}).get("rope_type")
-        )
+        elif not 4 >= num_hidden_layers:
+            layer_types = tuple(
+                "full_attention" if layer in [4] else "sliding_attention" for layer in range(num_hidden_layers)
+            )
+        elif not 3 >= num_hidden_layers:
+            layer_types = tuple(
+                "full_attention" if layer in [3] else "sliding_attention" for layer in range(num_hidden_layers)
+            )
+        elif not 2 >= num_hidden_layers:
+            layer_types = tuple(
+                "full_attention" if layer in [2] else "sliding_attention" for layer in range(num_hidden_layers)
+            )
+        elif not 1 >= num_hidden_layers:
+            layer_types = tuple(
+                "full_attention" if layer in [1] else "sliding_attention" for layer in range(num_hidden_layers)
+            )
+        elif 0 >= num_hidden_layers:
+            layer_types = []
+        else:
+            layer_types = ("full_attention",) * num_hidden_layers
+        if raw.get("rope_parameters") is None:
+            rope_type = "proportional"
+        else:
+            rope_type = (raw["rope_parameters"].get("full_attention") or {}).get("rope_type")
+        if raw.get("rope_parameters") is None:
+            rope_parameters_sliding_attention_rope_type = "default"
+        else:
+            rope_parameters_sliding_attention_rope_type = (raw["rope_parameters"].get("sliding_attention") or {}).get(
+                "rope_type"
+            )
         sizes = dict(
             vocab_size=raw.get("vocab_size", 262144),
             hidden_size=raw.get("hidden_size", 2304),
@@ -510,14 +428,6 @@ class Config:
         problems.expect("model_type", raw.get("model_type", "gemma4_text"), "gemma4_text")
         problems.expect("_heterogeneity_spec", raw.get("_heterogeneity_spec"), None)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
-        if 2 >= raw.get("num_hidden_layers", 30):
-            problems.append(
-                "the configuration class refuses this: ValueError: `per_layer_config` keys must be integer layer indices in the range [0, 2); got [2, 5]."
-            )
-        if not 2 >= raw.get("num_hidden_layers", 30) and 5 >= raw.get("num_hidden_layers", 30):
-            problems.append(
-                "the configuration class refuses this: ValueError: `per_layer_config` keys must be integer layer indices in the range [0, 5); got [5]."
-            )
         if any(
             isinstance(item, dict) for item in ((raw.get("rope_parameters") or {}).get("full_attention") or {}).values()
         ):
@@ -545,19 +455,17 @@ class Config:
             problems.append(f"2 does not divide head_dim_per_layer_overrides: {head_dim_per_layer_overrides!r}")
         problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
         problems.expect("attention_k_eq_v", raw.get("attention_k_eq_v", False), False)
-        if num_kv_shared_layers == 0:
+        if num_kv_shared_layers != 0:
             problems.append(
-                f"num_kv_shared_layers={num_kv_shared_layers!r}; this code was compiled for `num_kv_shared_layers != 0`"
+                f"num_kv_shared_layers={num_kv_shared_layers!r}; this code was compiled for `num_kv_shared_layers == 0`"
             )
-        problems.expect("num_hidden_layers", num_hidden_layers, 6)
-        problems.expect("num_kv_shared_layers", num_kv_shared_layers, 2)
-        if layer_types[3] != "sliding_attention":
+        problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect("use_double_wide_mlp", raw.get("use_double_wide_mlp", False), False)
+        problems.expect("hidden_activation", raw.get("hidden_activation", "gelu_pytorch_tanh"), "gelu_pytorch_tanh")
+        problems.expect("enable_moe_block", raw.get("enable_moe_block", False), False)
+        if None if 5 >= num_hidden_layers else 512 == head_dim and None:
             problems.append(
-                f"layer_types={layer_types!r}; this code was compiled for `layer_types[3]` being 'sliding_attention'"
-            )
-        if layer_types[2] != "full_attention":
-            problems.append(
-                f"layer_types={layer_types!r}; this code was compiled for `layer_types[2]` being 'full_attention'"
+                "_heterogeneity_spec.per_layer_overrides.5.skip is given; this code was compiled without it"
             )
         if "sliding_attention" not in layer_types:
             problems.append(
@@ -567,45 +475,10 @@ class Config:
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `'full_attention' in layer_types`"
             )
-        if [layer_types[2], layer_types[3]] != ["full_attention", "sliding_attention"]:
-            problems.append(f"the configuration class refuses layer_types={layer_types!r}")
-        if layer_types[3] != "sliding_attention":
-            problems.append(
-                f"layer_types={layer_types!r}; this code was compiled for `layer_types[3] == 'sliding_attention'`"
-            )
-        if layer_types[3] == "full_attention":
-            problems.append(
-                f"layer_types={layer_types!r}; this code was compiled for `layer_types[3] != 'full_attention'`"
-            )
-        if layer_types[2] != "full_attention":
-            problems.append(
-                f"layer_types={layer_types!r}; this code was compiled for `layer_types[2] == 'full_attention'`"
-            )
-        if (num_hidden_layers - num_kv_shared_layers - 1) != 3:
-            problems.append(
-                f"num_hidden_layers={num_hidden_layers!r}, "
-                f"num_kv_shared_layers={num_kv_shared_layers!r}; "
-                "this code was compiled for `num_hidden_layers - num_kv_shared_layers - 1` being 3"
-            )
-        if (num_hidden_layers - num_kv_shared_layers - 2) != 2:
-            problems.append(
-                f"num_hidden_layers={num_hidden_layers!r}, "
-                f"num_kv_shared_layers={num_kv_shared_layers!r}; "
-                "this code was compiled for `num_hidden_layers - num_kv_shared_layers - 2` being 2"
-            )
-        problems.expect("attention_bias", raw.get("attention_bias", False), False)
-        problems.expect("use_double_wide_mlp", raw.get("use_double_wide_mlp", False), True)
-        problems.expect("hidden_activation", raw.get("hidden_activation", "gelu_pytorch_tanh"), "gelu_pytorch_tanh")
-        problems.expect("enable_moe_block", raw.get("enable_moe_block", False), False)
-        if raw["layer_types"][0] == "full_attention" and None if raw.get("layer_types") else None:
-            problems.append(
-                "_heterogeneity_spec.per_layer_overrides.2.skip is given; this code was compiled without it"
-            )
-        if (
-            (raw.get("rope_parameters") or {})["full_attention"] is None
-            and (raw.get("rope_parameters") or {})["full_attention"] is None
-            if "full_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is not None and None
+        if raw.get("rope_parameters") is not None and (
+            raw["rope_parameters"]["full_attention"] is None and raw["rope_parameters"]["full_attention"] is None
+            if "full_attention" in raw["rope_parameters"]
+            else None
         ):
             problems.append("this code was compiled for `rope_parameters.full_attention is not None`")
         problems.expect("rope_parameters.full_attention.rope_type", rope_type, "proportional")
@@ -614,78 +487,75 @@ class Config:
         if "full_attention" not in layer_types:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
         if not (
-            5 >= num_hidden_layers and (not 2 >= num_hidden_layers) and ("global_head_dim" in raw or 512 != head_dim)
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-            and (
-                raw["layer_types"][5] == "full_attention" or raw["layer_types"][2] == "full_attention"
-                if "global_head_dim" in raw
-                else 512 != head_dim
-                and (raw["layer_types"][5] == "full_attention" or raw["layer_types"][2] == "full_attention")
-            )
+            not 5 >= num_hidden_layers
+            and (raw["global_head_dim"] != head_dim if "global_head_dim" in raw else 512 != head_dim)
         ):
-            problems.append("_heterogeneity_spec.per_layer_overrides.2 is missing; this code was compiled with it")
+            problems.append("_heterogeneity_spec.per_layer_overrides.5 is missing; this code was compiled with it")
         problems.expect("rope_theta", raw.get("rope_theta"), None)
         problems.expect("partial_rotary_factor", raw.get("partial_rotary_factor"), None)
-        if (
-            "per_layer_attributes" in (raw.get("rope_parameters") or {})
-            and "type" in (raw.get("rope_parameters") or {})["full_attention"]
-            if "full_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is not None and None
-        ):
-            problems.append("rope_parameters.full_attention.type is given; this code was compiled without it")
-        if not (
-            (
-                "rope_type" in (raw.get("rope_parameters") or {})["full_attention"]
-                if (raw.get("rope_parameters") or {})["full_attention"] is None
-                else "rope_type" in (raw.get("rope_parameters") or {})["full_attention"]
-            )
-            if "full_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is None or None
-        ):
-            problems.append("rope_parameters.full_attention.rope_type is missing; this code was compiled with it")
-        if (
-            "per_layer_attributes" in (raw.get("rope_parameters") or {})
-            and "type" in (raw.get("rope_parameters") or {})["sliding_attention"]
-            if "sliding_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is not None and None
+        if raw.get("rope_parameters") is not None and (
+            "per_layer_attributes" in raw["rope_parameters"] and "type" in raw["rope_parameters"]["sliding_attention"]
+            if "sliding_attention" in raw["rope_parameters"]
+            else None
         ):
             problems.append("rope_parameters.sliding_attention.type is given; this code was compiled without it")
         if not (
-            (
-                "rope_type" in (raw.get("rope_parameters") or {})["sliding_attention"]
-                if (raw.get("rope_parameters") or {})["sliding_attention"] is None
-                else "rope_type" in (raw.get("rope_parameters") or {})["sliding_attention"]
+            raw.get("rope_parameters") is None
+            or (
+                (
+                    "rope_type" in raw["rope_parameters"]["sliding_attention"]
+                    if raw["rope_parameters"]["sliding_attention"] is None
+                    else "per_layer_attributes" not in raw["rope_parameters"]
+                    or "rope_type" in raw["rope_parameters"]["sliding_attention"]
+                )
+                if "sliding_attention" in raw["rope_parameters"]
+                else None
             )
-            if "sliding_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is None or None
         ):
             problems.append("rope_parameters.sliding_attention.rope_type is missing; this code was compiled with it")
         problems.expect(
             "rope_parameters.sliding_attention.rope_type", rope_parameters_sliding_attention_rope_type, "default"
         )
-        if (
-            "per_layer_attributes" in (raw.get("rope_parameters") or {})
-            and "factor" in (raw.get("rope_parameters") or {})["full_attention"]
-            if "full_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is not None and None
+        if raw.get("rope_parameters") is not None and (
+            "per_layer_attributes" in raw["rope_parameters"] and "type" in raw["rope_parameters"]["full_attention"]
+            if "full_attention" in raw["rope_parameters"]
+            else None
+        ):
+            problems.append("rope_parameters.full_attention.type is given; this code was compiled without it")
+        if not (
+            raw.get("rope_parameters") is None
+            or (
+                (
+                    "rope_type" in raw["rope_parameters"]["full_attention"]
+                    if raw["rope_parameters"]["full_attention"] is None
+                    else "per_layer_attributes" not in raw["rope_parameters"]
+                    or "rope_type" in raw["rope_parameters"]["full_attention"]
+                )
+                if "full_attention" in raw["rope_parameters"]
+                else None
+            )
+        ):
+            problems.append("rope_parameters.full_attention.rope_type is missing; this code was compiled with it")
+        if raw.get("rope_parameters") is not None and (
+            "per_layer_attributes" in raw["rope_parameters"] and "factor" in raw["rope_parameters"]["full_attention"]
+            if "full_attention" in raw["rope_parameters"]
+            else None
         ):
             problems.append("rope_parameters.full_attention.factor is given; this code was compiled without it")
-        if (
-            (raw.get("rope_parameters") or {})["sliding_attention"] is None
-            and (raw.get("rope_parameters") or {})["sliding_attention"] is None
-            if "sliding_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is not None and None
+        if raw.get("rope_parameters") is not None and (
+            raw["rope_parameters"]["sliding_attention"] is None and raw["rope_parameters"]["sliding_attention"] is None
+            if "sliding_attention" in raw["rope_parameters"]
+            else None
         ):
             problems.append("this code was compiled for `rope_parameters.sliding_attention is not None`")
         if "sliding_attention" not in layer_types:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
         if (
-            1 == num_hidden_layers and ("global_head_dim" in raw or 512 != head_dim)
-            if raw.get("layer_types") is None
-            else raw["layer_types"][5] != "full_attention"
-            and raw["layer_types"][0] == "full_attention"
-            and ("global_head_dim" in raw or 512 != head_dim)
+            5 >= num_hidden_layers
+            and 4 >= num_hidden_layers
+            and (1 >= num_hidden_layers)
+            and (not 0 >= num_hidden_layers)
+            and (512 != head_dim)
         ):
             problems.append("_heterogeneity_spec.per_layer_overrides.0 is given; this code was compiled without it")
         if not hidden_size_per_layer_input:
@@ -693,9 +563,7 @@ class Config:
                 f"the configuration class refuses hidden_size_per_layer_input={hidden_size_per_layer_input!r}"
             )
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        problems.expect("output_router_logits", raw.get("output_router_logits", False), False)
-        if final_logit_softcapping is None:
-            problems.append("final_logit_softcapping is None; this code was compiled for a value")
+        problems.expect("final_logit_softcapping", raw.get("final_logit_softcapping"), None)
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if 0 >= num_hidden_layers:
@@ -710,63 +578,109 @@ class Config:
             problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
         if 5 >= num_hidden_layers:
             problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 6 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 7 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 8 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 9 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 10 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 11 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 12 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 13 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 14 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 15 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 16 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 17 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 18 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 19 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 20 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 21 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 22 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 23 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 24 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 25 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 26 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 27 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 28 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 29 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
         problems.expect_each(
             "layers",
             [
-                (
-                    layer_types[layer],
-                    layer >= num_hidden_layers - num_kv_shared_layers,
-                    layer >= num_hidden_layers,
-                    layer == num_hidden_layers - num_kv_shared_layers,
-                )
+                (layer_types[layer], layer >= num_hidden_layers, layer == num_hidden_layers - num_kv_shared_layers)
                 for layer in range(num_hidden_layers)
             ],
-            ("sliding_attention", False, False, False),
-            ("full_attention", False, False, False),
-            ("sliding_attention", True, False, True),
-            ("full_attention", True, False, False),
+            ("sliding_attention", False, False),
+            ("full_attention", False, False),
         )
-        if (
-            (raw.get("layer_types") and "global_head_dim" in raw and (raw["layer_types"][0] == "full_attention"))
-            or (raw.get("layer_types") and "global_head_dim" not in raw and (512 == raw.get("head_dim", 256)))
-            or (not raw.get("layer_types"))
+        if (5 >= raw.get("num_hidden_layers", 30)) or (
+            not 5 >= raw.get("num_hidden_layers", 30)
+            and "global_head_dim" not in raw
+            and (512 == raw.get("head_dim", 256))
         ):
-            problems.append("_heterogeneity_spec.per_layer_overrides.2.head_dim is missing")
+            problems.append("_heterogeneity_spec.per_layer_overrides.5.head_dim is missing")
         if (
             raw.get("rope_parameters") is not None
             and "full_attention" in raw["rope_parameters"]
-            and ("partial_rotary_factor" not in raw["rope_parameters"]["full_attention"])
+            and ("per_layer_attributes" in raw["rope_parameters"])
         ) or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]):
             problems.append("rope_parameters.full_attention.partial_rotary_factor is missing")
         if (
             raw.get("rope_parameters") is not None
             and "full_attention" in raw["rope_parameters"]
-            and ("rope_theta" not in raw["rope_parameters"]["full_attention"])
+            and ("per_layer_attributes" in raw["rope_parameters"])
         ) or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]):
             problems.append("rope_parameters.full_attention.rope_theta is missing")
         if (
             raw.get("rope_parameters") is not None
             and "sliding_attention" in raw["rope_parameters"]
-            and ("rope_theta" not in raw["rope_parameters"]["sliding_attention"])
+            and ("per_layer_attributes" in raw["rope_parameters"])
         ) or (raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]):
             problems.append("rope_parameters.sliding_attention.rope_theta is missing")
         if (
+            raw.get("layer_types") is None
+            and (not 5 >= raw.get("num_hidden_layers", 30))
+            and (not 30 >= raw.get("num_hidden_layers", 30))
+        ) or (raw.get("layer_types") is not None and raw["layer_types"][29] != "full_attention"):
+            problems.append("layer_types cannot be known: the configuration class asks more than was followed here")
+        if (
             raw.get("rope_parameters") is not None
             and "full_attention" in raw["rope_parameters"]
-            and ("rope_type" not in raw["rope_parameters"]["full_attention"])
+            and ("per_layer_attributes" in raw["rope_parameters"])
         ) or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]):
             problems.append("rope_parameters.full_attention.rope_type is missing")
         if (
             raw.get("rope_parameters") is not None
             and "sliding_attention" in raw["rope_parameters"]
-            and ("rope_type" not in raw["rope_parameters"]["sliding_attention"])
+            and ("per_layer_attributes" in raw["rope_parameters"])
         ) or (raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]):
             problems.append("rope_parameters.sliding_attention.rope_type is missing")
         _refuse(problems)
         return cls(
             **sizes,
             sliding_window=raw.get("sliding_window", 512),
-            num_kv_shared_layers=num_kv_shared_layers,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             partial_rotary_factor_full_attention=0.25
             if raw.get("rope_parameters") is None
@@ -777,7 +691,6 @@ class Config:
             rope_theta_sliding_attention=10000.0
             if raw.get("rope_parameters") is None
             else (raw["rope_parameters"].get("sliding_attention") or {}).get("rope_theta"),
-            final_logit_softcapping=final_logit_softcapping,
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
@@ -811,15 +724,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

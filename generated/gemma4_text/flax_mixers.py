@@ -59,8 +59,8 @@ class TextAttention(nnx.Module):
         self.o_proj = Linear(out_features, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Array, Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.size))
         q = apply_rope(q, cos, sin)
@@ -74,20 +74,4 @@ class TextAttention(nnx.Module):
             k, v = kv
         q = q.swapaxes(1, 2)  # [B, N, T, H]
         out = attend(q, k, v, mask, 1.0).swapaxes(1, 2).reshape(B, T, -1)
-        return self.o_proj(out), k, v, kv
-
-
-class TextAttention2(nnx.Module):
-    def __init__(self, cfg: Config, out_features: int, size: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.size = size
-        self.q_proj = Linear(cfg.hidden_size, out_features, dtype=dtype, rngs=rngs)
-        self.q_norm = RMSNorm(size, cfg.rms_norm_eps, dtype=dtype)
-        self.o_proj = Linear(out_features, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array, mask: Array | None, cos: Array, sin: Array, k: Array, v: Array) -> Array:
-        B, T = x.shape[:2]
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.size))
-        q = apply_rope(q, cos, sin)
-        q = q.swapaxes(1, 2)  # [B, N, T, H]
-        out = attend(q, k, v, mask, 1.0).swapaxes(1, 2).reshape(B, T, -1)
-        return self.o_proj(out)
+        return self.o_proj(out), kv

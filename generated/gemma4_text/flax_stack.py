@@ -3,25 +3,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
+from jax import Array
 
+from . import weights
 from .config import Config
 
 
-def stack_layers(
-    build: Callable[[int, nnx.Rngs], nnx.Module], cfg: Config, scan_layers: bool, rngs: nnx.Rngs
-) -> nnx.List:
-    """All layers. Some hand on what later ones take, so `scan_layers` changes nothing."""
-    return nnx.List(build(layer, rngs) for layer in range(cfg.num_hidden_layers))
+class Stack(nnx.Module):
+    """Layers that repeat a cycle of different ones: the parameters of its members are stacked, [repeats, ...]."""
+
+    def __init__(self, head: nnx.List, cycle: nnx.List, tail: nnx.List):
+        self.head, self.cycle, self.tail = head, cycle, tail
 
 
-def run_layers(layers: nnx.List, call: Callable, x: Any, kv: list[Any] | None) -> tuple[Any, list[Any] | None]:
-    """`call(layer, i, x, kv)` over all layers in turn."""
+def stack_layers(build: Callable[[int, nnx.Rngs], nnx.Module], cfg: Config, scan_layers: bool, rngs: nnx.Rngs) -> Any:
+    """All layers: a list, or a Stack."""
+    count = cfg.num_hidden_layers
+    if not scan_layers:
+        return nnx.List(build(layer, rngs) for layer in range(count))
+    first, period, repeats = weights.cycle(cfg)
+    last = first + period * repeats
+    stacked = [nnx.vmap(partial(build, layer))(rngs.split(repeats)) for layer in range(first, first + period)]
+    head = nnx.List(build(layer, rngs) for layer in range(first))
+    tail = nnx.List(build(layer, rngs) for layer in range(last, count))
+    return Stack(head, nnx.List(stacked), tail)
+
+
+def unrolled(
+    layers: Sequence[Any], first: Array | int, call: Callable, x: Any, kv: list[Any] | None
+) -> tuple[Any, list[Any] | None]:
+    """`first` is the index of the first layer."""
     new = []
     for i, layer in enumerate(layers):
-        x, layer_kv = call(layer, i, x, None if kv is None else kv[i])
+        x, layer_kv = call(layer, first + i, x, None if kv is None else kv[i])
         new.append(layer_kv)
     return x, None if kv is None else new
+
+
+def run_layers(layers: Any, call: Callable, x: Any, kv: Any) -> tuple[Any, Any]:
+    """`call(layer, i, x, kv)` over all layers in turn; the cycle of a Stack is compiled once."""
+    if not isinstance(layers, Stack):
+        return unrolled(layers, 0, call, x, kv)
+    head, cycle, tail = (None, None, None) if kv is None else kv
+    graphdef, params = nnx.split(layers.cycle)
+    first, period = len(layers.head), len(layers.cycle)
+    starts = first + period * jnp.arange(jax.tree.leaves(params)[0].shape[0])
+    x, head = unrolled(layers.head, 0, call, x, head)
+    x, cycle = jax.lax.scan(
+        lambda x, inputs: unrolled(nnx.merge(graphdef, inputs[0]), inputs[2], call, x, inputs[1]),
+        x,
+        (params, cycle, starts),
+    )
+    x, tail = unrolled(layers.tail, first + period * starts.shape[0], call, x, tail)
+    return x, None if kv is None else (head, cycle, tail)
+
+
+def stack_kv(kv: list[Any], cfg: Config) -> Any:
+    """The caches of a Stack's layers, as `run_layers` takes them."""
+    first, period, repeats = weights.cycle(cfg)
+    last = first + period * repeats
+    cycle = [jax.tree.map(lambda *arrays: jnp.stack(arrays), *kv[i:last:period]) for i in range(first, first + period)]
+    return kv[:first], cycle, kv[last:]

@@ -93,11 +93,11 @@ class TextScaledWordEmbedding(nn.Module):
 
 
 class TextMLP(nn.Module):
-    def __init__(self, cfg: Config, out_features: int):
+    def __init__(self, cfg: Config):
         super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.down_proj = nn.Linear(out_features, cfg.hidden_size, bias=False)
+        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(F.gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x))

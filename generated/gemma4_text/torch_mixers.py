@@ -67,9 +67,7 @@ class TextAttention(nn.Module):
         self.v_proj = nn.Linear(cfg.hidden_size, out_features2, bias=False)
         self.o_proj = nn.Linear(out_features, cfg.hidden_size, bias=False)
 
-    def forward(
-        self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
         q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.size))
         q = apply_rope(q, cos, sin)
@@ -80,26 +78,6 @@ class TextAttention(nn.Module):
         v = v.transpose(1, 2)  # [B, K, T, H]
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
-        q = q.transpose(1, 2)  # [B, N, T, H]
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=1.0, enable_gqa=True
-        )
-        out = self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
-        return out, k, v
-
-
-class TextAttention2(nn.Module):
-    def __init__(self, cfg: Config, out_features: int, size: int):
-        super().__init__()
-        self.size = size
-        self.q_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.q_norm = RMSNorm(size, cfg.rms_norm_eps)
-        self.o_proj = nn.Linear(out_features, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        B, T = x.shape[:2]
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.size))
-        q = apply_rope(q, cos, sin)
         q = q.transpose(1, 2)  # [B, N, T, H]
         out = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=1.0, enable_gqa=True

@@ -31,12 +31,11 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "attention_bias": (bool,),
     "sliding_window": (int,),
     "layer_types": (list, type(None)),
-    "final_logit_softcapping": (float, int),
+    "final_logit_softcapping": (float, int, type(None)),
     "attention_k_eq_v": (bool,),
     "num_kv_shared_layers": (int,),
     "use_double_wide_mlp": (bool,),
     "global_head_dim": (int,),
-    "num_global_key_value_heads": (int,),
 }
 
 
@@ -44,22 +43,27 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of gemma4_unified_text."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    head_dim: int = 16  # H
-    sliding_window: int = 6
-    head_dim_per_layer_overrides: int = 24  # I
-    num_key_value_heads_per_layer_overrides: int = 1  # K
-    rms_norm_eps: float = 0.001
+    vocab_size: int = 262144  # V
+    hidden_size: int = 2304  # D
+    intermediate_size: int = 9216  # F
+    num_hidden_layers: int = 30  # L
+    num_attention_heads: int = 8  # N
+    num_key_value_heads: int = 4  # K
+    head_dim: int = 256  # H
+    sliding_window: int = 1024
+    head_dim_per_layer_overrides: int = 512  # I
+    rms_norm_eps: float = 1e-06
     partial_rotary_factor_full_attention: float = 0.25
     rope_theta_full_attention: float = 1000000.0
     rope_theta_sliding_attention: float = 10000.0
-    final_logit_softcapping: float = 6.0
-    layer_types: tuple[str, ...] = ("sliding_attention", "full_attention") * 2
+    layer_types: tuple[str, ...] = (
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+    ) * 5
     tie_word_embeddings: bool = True
 
     @classmethod
@@ -85,79 +89,324 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 8)
         num_key_value_heads = raw.get("num_key_value_heads", 4)
         head_dim = raw.get("head_dim", 256)
-        final_logit_softcapping = raw.get("final_logit_softcapping")
         num_kv_shared_layers = raw.get("num_kv_shared_layers", 0)
-        head_dim_per_layer_overrides = raw["global_head_dim"] if "global_head_dim" in raw else 512
-        num_key_value_heads_per_layer_overrides = raw.get("num_global_key_value_heads")
-        layer_types = (
-            (
+        head_dim_per_layer_overrides = raw.get("global_head_dim", 512)
+        if raw.get("layer_types") is not None:
+            layer_types = raw["layer_types"]
+        elif not 5 >= num_hidden_layers:
+            layer_types = tuple(
                 (
                     (
-                        ([] if 0 >= num_hidden_layers else ("full_attention",) * num_hidden_layers)
-                        if 1 >= num_hidden_layers
-                        else tuple(
-                            "full_attention" if layer in [1] else "sliding_attention"
-                            for layer in range(num_hidden_layers)
+                        (
+                            (
+                                (
+                                    (
+                                        "sliding_attention"
+                                        if 11 >= num_hidden_layers
+                                        else "sliding_attention"
+                                        if 17 >= num_hidden_layers
+                                        else "sliding_attention"
+                                        if 23 >= num_hidden_layers
+                                        else "sliding_attention"
+                                        if 24 >= num_hidden_layers
+                                        else "full_attention"
+                                    )
+                                    if (
+                                        6
+                                        if 11 >= num_hidden_layers
+                                        else 12
+                                        if 17 >= num_hidden_layers
+                                        else 18
+                                        if 23 >= num_hidden_layers
+                                        else 25
+                                    )
+                                    >= num_hidden_layers
+                                    else "full_attention"
+                                )
+                                if (
+                                    7
+                                    if 11 >= num_hidden_layers
+                                    else 13
+                                    if 17 >= num_hidden_layers
+                                    else 19
+                                    if 23 >= num_hidden_layers
+                                    else 26
+                                )
+                                >= num_hidden_layers
+                                else "full_attention"
+                            )
+                            if (
+                                8
+                                if 11 >= num_hidden_layers
+                                else 14
+                                if 17 >= num_hidden_layers
+                                else 20
+                                if 23 >= num_hidden_layers
+                                else 27
+                            )
+                            >= num_hidden_layers
+                            else "full_attention"
                         )
+                        if (
+                            9
+                            if 11 >= num_hidden_layers
+                            else 15
+                            if 17 >= num_hidden_layers
+                            else 21
+                            if 23 >= num_hidden_layers
+                            else 28
+                        )
+                        >= num_hidden_layers
+                        else "full_attention"
                     )
-                    if 2 >= num_hidden_layers
-                    else tuple(
-                        "full_attention" if layer in [2] else "sliding_attention" for layer in range(num_hidden_layers)
+                    if (
+                        10
+                        if 11 >= num_hidden_layers
+                        else 16
+                        if 17 >= num_hidden_layers
+                        else 22
+                        if 23 >= num_hidden_layers
+                        else 29
                     )
+                    >= num_hidden_layers
+                    else "full_attention"
+                    if 11 >= num_hidden_layers
+                    else "full_attention"
+                    if 17 >= num_hidden_layers
+                    else "full_attention"
+                    if 23 >= num_hidden_layers
+                    else "sliding_attention"
                 )
-                if 3 >= num_hidden_layers
-                else tuple(
-                    "full_attention" if layer in [3] else "sliding_attention" for layer in range(num_hidden_layers)
-                )
-            )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-            if raw["layer_types"][3] == "full_attention"
-            else (
-                (
+                if (
                     (
-                        tuple(
-                            "full_attention" if layer in [3] else "linear_attention"
-                            for layer in range(num_hidden_layers)
+                        (
+                            (
+                                (
+                                    (
+                                        (layer + 1) % 6
+                                        if 11 >= num_hidden_layers
+                                        else (layer + 1) % 6
+                                        if 17 >= num_hidden_layers
+                                        else (layer + 1) % 6
+                                        if 23 >= num_hidden_layers
+                                        else (layer + 1) % 6
+                                        if 24 >= num_hidden_layers
+                                        else layer in [5, 11, 17, 23, 24]
+                                    )
+                                    if (
+                                        6
+                                        if 11 >= num_hidden_layers
+                                        else 12
+                                        if 17 >= num_hidden_layers
+                                        else 18
+                                        if 23 >= num_hidden_layers
+                                        else 25
+                                    )
+                                    >= num_hidden_layers
+                                    else layer
+                                    in (
+                                        [5, 6]
+                                        if 11 >= num_hidden_layers
+                                        else [5, 11, 12]
+                                        if 17 >= num_hidden_layers
+                                        else (5, 11, 17, 18)
+                                        if 23 >= num_hidden_layers
+                                        else (5, 11, 17, 23, 25)
+                                    )
+                                )
+                                if (
+                                    7
+                                    if 11 >= num_hidden_layers
+                                    else 13
+                                    if 17 >= num_hidden_layers
+                                    else 19
+                                    if 23 >= num_hidden_layers
+                                    else 26
+                                )
+                                >= num_hidden_layers
+                                else layer
+                                in (
+                                    [5, 7]
+                                    if 11 >= num_hidden_layers
+                                    else [5, 11, 13]
+                                    if 17 >= num_hidden_layers
+                                    else (5, 11, 17, 19)
+                                    if 23 >= num_hidden_layers
+                                    else (5, 11, 17, 23, 26)
+                                )
+                            )
+                            if (
+                                8
+                                if 11 >= num_hidden_layers
+                                else 14
+                                if 17 >= num_hidden_layers
+                                else 20
+                                if 23 >= num_hidden_layers
+                                else 27
+                            )
+                            >= num_hidden_layers
+                            else layer
+                            in (
+                                [5, 8]
+                                if 11 >= num_hidden_layers
+                                else [5, 11, 14]
+                                if 17 >= num_hidden_layers
+                                else (5, 11, 17, 20)
+                                if 23 >= num_hidden_layers
+                                else (5, 11, 17, 23, 27)
+                            )
                         )
-                        if raw["layer_types"][2]
-                        in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                        else ["linear_attention", "linear_attention", raw["layer_types"][2], "full_attention"]
+                        if (
+                            9
+                            if 11 >= num_hidden_layers
+                            else 15
+                            if 17 >= num_hidden_layers
+                            else 21
+                            if 23 >= num_hidden_layers
+                            else 28
+                        )
+                        >= num_hidden_layers
+                        else layer
+                        in (
+                            [5, 9]
+                            if 11 >= num_hidden_layers
+                            else [5, 11, 15]
+                            if 17 >= num_hidden_layers
+                            else (5, 11, 17, 21)
+                            if 23 >= num_hidden_layers
+                            else (5, 11, 17, 23, 28)
+                        )
                     )
-                    if raw["layer_types"][1]
-                    in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                    else ["linear_attention", raw["layer_types"][1], "linear_attention", "full_attention"]
-                    if raw["layer_types"][2]
-                    in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                    else ["linear_attention", raw["layer_types"][1], raw["layer_types"][2], "full_attention"]
+                    if (
+                        10
+                        if 11 >= num_hidden_layers
+                        else 16
+                        if 17 >= num_hidden_layers
+                        else 22
+                        if 23 >= num_hidden_layers
+                        else 29
+                    )
+                    >= num_hidden_layers
+                    else layer in [5, 10]
+                    if 11 >= num_hidden_layers
+                    else layer in [5, 11, 16]
+                    if 17 >= num_hidden_layers
+                    else layer in [5, 11, 17, 22]
+                    if 23 >= num_hidden_layers
+                    else (layer + 1) % 6
                 )
-                if raw["layer_types"][0] in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
                 else (
-                    [raw["layer_types"][0], "linear_attention", "linear_attention", "full_attention"]
-                    if raw["layer_types"][2]
-                    in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                    else [raw["layer_types"][0], "linear_attention", raw["layer_types"][2], "full_attention"]
+                    (
+                        (
+                            (
+                                (
+                                    "full_attention"
+                                    if 11 >= num_hidden_layers
+                                    else "full_attention"
+                                    if 17 >= num_hidden_layers
+                                    else "full_attention"
+                                    if 23 >= num_hidden_layers
+                                    else "full_attention"
+                                    if 24 >= num_hidden_layers
+                                    else "sliding_attention"
+                                )
+                                if (
+                                    6
+                                    if 11 >= num_hidden_layers
+                                    else 12
+                                    if 17 >= num_hidden_layers
+                                    else 18
+                                    if 23 >= num_hidden_layers
+                                    else 25
+                                )
+                                >= num_hidden_layers
+                                else "sliding_attention"
+                            )
+                            if (
+                                7
+                                if 11 >= num_hidden_layers
+                                else 13
+                                if 17 >= num_hidden_layers
+                                else 19
+                                if 23 >= num_hidden_layers
+                                else 26
+                            )
+                            >= num_hidden_layers
+                            else "sliding_attention"
+                        )
+                        if (
+                            8
+                            if 11 >= num_hidden_layers
+                            else 14
+                            if 17 >= num_hidden_layers
+                            else 20
+                            if 23 >= num_hidden_layers
+                            else 27
+                        )
+                        >= num_hidden_layers
+                        else "sliding_attention"
+                    )
+                    if (
+                        9
+                        if 11 >= num_hidden_layers
+                        else 15
+                        if 17 >= num_hidden_layers
+                        else 21
+                        if 23 >= num_hidden_layers
+                        else 28
+                    )
+                    >= num_hidden_layers
+                    else "sliding_attention"
                 )
-                if raw["layer_types"][1] in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                else [raw["layer_types"][0], raw["layer_types"][1], "linear_attention", "full_attention"]
-                if raw["layer_types"][2] in ["mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"]
-                else [raw["layer_types"][0], raw["layer_types"][1], raw["layer_types"][2], "full_attention"]
-                if raw["layer_types"][2] == "full_attention"
-                else [raw["layer_types"][0], raw["layer_types"][1], "full_attention"]
+                if (
+                    10
+                    if 11 >= num_hidden_layers
+                    else 16
+                    if 17 >= num_hidden_layers
+                    else 22
+                    if 23 >= num_hidden_layers
+                    else 29
+                )
+                >= num_hidden_layers
+                else "sliding_attention"
+                if 11 >= num_hidden_layers
+                else "sliding_attention"
+                if 17 >= num_hidden_layers
+                else "sliding_attention"
+                if 23 >= num_hidden_layers
+                else "full_attention"
+                for layer in range(num_hidden_layers)
             )
-            if raw["layer_types"]
-            else raw["layer_types"]
-        )
-        rope_type = (
-            "proportional"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("full_attention") or {}).get("rope_type")
-        )
-        rope_parameters_sliding_attention_rope_type = (
-            "default"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("sliding_attention") or {}).get("rope_type")
-        )
+        elif not 4 >= num_hidden_layers:
+            layer_types = tuple(
+                "full_attention" if layer in [4] else "sliding_attention" for layer in range(num_hidden_layers)
+            )
+        elif not 3 >= num_hidden_layers:
+            layer_types = tuple(
+                "full_attention" if layer in [3] else "sliding_attention" for layer in range(num_hidden_layers)
+            )
+        elif not 2 >= num_hidden_layers:
+            layer_types = tuple(
+                "full_attention" if layer in [2] else "sliding_attention" for layer in range(num_hidden_layers)
+            )
+        elif not 1 >= num_hidden_layers:
+            layer_types = tuple(
+                "full_attention" if layer in [1] else "sliding_attention" for layer in range(num_hidden_layers)
+            )
+        elif 0 >= num_hidden_layers:
+            layer_types = []
+        else:
+            layer_types = ("full_attention",) * num_hidden_layers
+        if raw.get("rope_parameters") is None:
+            rope_type = "proportional"
+        else:
+            rope_type = (raw["rope_parameters"].get("full_attention") or {}).get("rope_type")
+        if raw.get("rope_parameters") is None:
+            rope_parameters_sliding_attention_rope_type = "default"
+        else:
+            rope_parameters_sliding_attention_rope_type = (raw["rope_parameters"].get("sliding_attention") or {}).get(
+                "rope_type"
+            )
         sizes = dict(
             vocab_size=raw.get("vocab_size", 262144),
             hidden_size=raw.get("hidden_size", 2304),
@@ -167,19 +416,10 @@ class Config:
             num_key_value_heads=num_key_value_heads,
             head_dim=head_dim,
             head_dim_per_layer_overrides=head_dim_per_layer_overrides,
-            num_key_value_heads_per_layer_overrides=num_key_value_heads_per_layer_overrides,
         )
         problems.expect("model_type", raw.get("model_type", "gemma4_unified_text"), "gemma4_unified_text")
         problems.expect("_heterogeneity_spec", raw.get("_heterogeneity_spec"), None)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
-        if 1 >= raw.get("num_hidden_layers", 30):
-            problems.append(
-                "the configuration class refuses this: ValueError: `per_layer_config` keys must be integer layer indices in the range [0, 1); got [1, 3]."
-            )
-        if not 1 >= raw.get("num_hidden_layers", 30) and 3 >= raw.get("num_hidden_layers", 30):
-            problems.append(
-                "the configuration class refuses this: ValueError: `per_layer_config` keys must be integer layer indices in the range [0, 3); got [3]."
-            )
         if any(
             isinstance(item, dict) for item in ((raw.get("rope_parameters") or {}).get("full_attention") or {}).values()
         ):
@@ -205,13 +445,8 @@ class Config:
             )
         if head_dim_per_layer_overrides % 2:
             problems.append(f"2 does not divide head_dim_per_layer_overrides: {head_dim_per_layer_overrides!r}")
-        if num_attention_heads % num_key_value_heads_per_layer_overrides:
-            problems.append(
-                "num_key_value_heads_per_layer_overrides does not divide num_attention_heads: "
-                f"{(num_attention_heads, num_key_value_heads_per_layer_overrides)!r}"
-            )
         problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
-        problems.expect("attention_k_eq_v", raw.get("attention_k_eq_v", False), True)
+        problems.expect("attention_k_eq_v", raw.get("attention_k_eq_v", False), False)
         if num_kv_shared_layers != 0:
             problems.append(
                 f"num_kv_shared_layers={num_kv_shared_layers!r}; this code was compiled for `num_kv_shared_layers == 0`"
@@ -219,9 +454,9 @@ class Config:
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
         problems.expect("use_double_wide_mlp", raw.get("use_double_wide_mlp", False), False)
         problems.expect("hidden_activation", raw.get("hidden_activation", "gelu_pytorch_tanh"), "gelu_pytorch_tanh")
-        if raw["layer_types"][0] == "full_attention" and None if raw.get("layer_types") else None:
+        if None if 5 >= num_hidden_layers else 512 == head_dim and None:
             problems.append(
-                "_heterogeneity_spec.per_layer_overrides.1.skip is given; this code was compiled without it"
+                "_heterogeneity_spec.per_layer_overrides.5.skip is given; this code was compiled without it"
             )
         if "sliding_attention" not in layer_types:
             problems.append(
@@ -231,11 +466,10 @@ class Config:
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `'full_attention' in layer_types`"
             )
-        if (
-            (raw.get("rope_parameters") or {})["full_attention"] is None
-            and (raw.get("rope_parameters") or {})["full_attention"] is None
-            if "full_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is not None and None
+        if raw.get("rope_parameters") is not None and (
+            raw["rope_parameters"]["full_attention"] is None and raw["rope_parameters"]["full_attention"] is None
+            if "full_attention" in raw["rope_parameters"]
+            else None
         ):
             problems.append("this code was compiled for `rope_parameters.full_attention is not None`")
         problems.expect("rope_parameters.full_attention.rope_type", rope_type, "proportional")
@@ -244,82 +478,79 @@ class Config:
         if "full_attention" not in layer_types:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
         if not (
-            3 >= num_hidden_layers and 2 >= num_hidden_layers and (not 1 >= num_hidden_layers)
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-            and (raw["layer_types"][3] == "full_attention" or raw["layer_types"][1] == "full_attention")
+            not 5 >= num_hidden_layers
+            and (raw["global_head_dim"] != head_dim if "global_head_dim" in raw else 512 != head_dim)
         ):
-            problems.append("_heterogeneity_spec.per_layer_overrides.1 is missing; this code was compiled with it")
+            problems.append("_heterogeneity_spec.per_layer_overrides.5 is missing; this code was compiled with it")
         problems.expect("rope_theta", raw.get("rope_theta"), None)
         problems.expect("partial_rotary_factor", raw.get("partial_rotary_factor"), None)
-        if (
-            "per_layer_attributes" in (raw.get("rope_parameters") or {})
-            and "type" in (raw.get("rope_parameters") or {})["full_attention"]
-            if "full_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is not None and None
-        ):
-            problems.append("rope_parameters.full_attention.type is given; this code was compiled without it")
-        if not (
-            (
-                "rope_type" in (raw.get("rope_parameters") or {})["full_attention"]
-                if (raw.get("rope_parameters") or {})["full_attention"] is None
-                else "rope_type" in (raw.get("rope_parameters") or {})["full_attention"]
-            )
-            if "full_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is None or None
-        ):
-            problems.append("rope_parameters.full_attention.rope_type is missing; this code was compiled with it")
-        if (
-            "per_layer_attributes" in (raw.get("rope_parameters") or {})
-            and "type" in (raw.get("rope_parameters") or {})["sliding_attention"]
-            if "sliding_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is not None and None
+        if raw.get("rope_parameters") is not None and (
+            "per_layer_attributes" in raw["rope_parameters"] and "type" in raw["rope_parameters"]["sliding_attention"]
+            if "sliding_attention" in raw["rope_parameters"]
+            else None
         ):
             problems.append("rope_parameters.sliding_attention.type is given; this code was compiled without it")
         if not (
-            (
-                "rope_type" in (raw.get("rope_parameters") or {})["sliding_attention"]
-                if (raw.get("rope_parameters") or {})["sliding_attention"] is None
-                else "rope_type" in (raw.get("rope_parameters") or {})["sliding_attention"]
+            raw.get("rope_parameters") is None
+            or (
+                (
+                    "rope_type" in raw["rope_parameters"]["sliding_attention"]
+                    if raw["rope_parameters"]["sliding_attention"] is None
+                    else "per_layer_attributes" not in raw["rope_parameters"]
+                    or "rope_type" in raw["rope_parameters"]["sliding_attention"]
+                )
+                if "sliding_attention" in raw["rope_parameters"]
+                else None
             )
-            if "sliding_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is None or None
         ):
             problems.append("rope_parameters.sliding_attention.rope_type is missing; this code was compiled with it")
         problems.expect(
             "rope_parameters.sliding_attention.rope_type", rope_parameters_sliding_attention_rope_type, "default"
         )
-        if (
-            "per_layer_attributes" in (raw.get("rope_parameters") or {})
-            and "factor" in (raw.get("rope_parameters") or {})["full_attention"]
-            if "full_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is not None and None
+        if raw.get("rope_parameters") is not None and (
+            "per_layer_attributes" in raw["rope_parameters"] and "type" in raw["rope_parameters"]["full_attention"]
+            if "full_attention" in raw["rope_parameters"]
+            else None
+        ):
+            problems.append("rope_parameters.full_attention.type is given; this code was compiled without it")
+        if not (
+            raw.get("rope_parameters") is None
+            or (
+                (
+                    "rope_type" in raw["rope_parameters"]["full_attention"]
+                    if raw["rope_parameters"]["full_attention"] is None
+                    else "per_layer_attributes" not in raw["rope_parameters"]
+                    or "rope_type" in raw["rope_parameters"]["full_attention"]
+                )
+                if "full_attention" in raw["rope_parameters"]
+                else None
+            )
+        ):
+            problems.append("rope_parameters.full_attention.rope_type is missing; this code was compiled with it")
+        if raw.get("rope_parameters") is not None and (
+            "per_layer_attributes" in raw["rope_parameters"] and "factor" in raw["rope_parameters"]["full_attention"]
+            if "full_attention" in raw["rope_parameters"]
+            else None
         ):
             problems.append("rope_parameters.full_attention.factor is given; this code was compiled without it")
-        if (
-            (raw.get("rope_parameters") or {})["sliding_attention"] is None
-            and (raw.get("rope_parameters") or {})["sliding_attention"] is None
-            if "sliding_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is not None and None
+        if raw.get("rope_parameters") is not None and (
+            raw["rope_parameters"]["sliding_attention"] is None and raw["rope_parameters"]["sliding_attention"] is None
+            if "sliding_attention" in raw["rope_parameters"]
+            else None
         ):
             problems.append("this code was compiled for `rope_parameters.sliding_attention is not None`")
         if "sliding_attention" not in layer_types:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
         if (
-            3 >= num_hidden_layers and 1 >= num_hidden_layers and (not 0 >= num_hidden_layers)
-            if raw.get("layer_types") is None
-            else raw["layer_types"][3] != "full_attention" and raw["layer_types"][0] == "full_attention"
+            5 >= num_hidden_layers
+            and 4 >= num_hidden_layers
+            and (1 >= num_hidden_layers)
+            and (not 0 >= num_hidden_layers)
+            and (512 != head_dim)
         ):
             problems.append("_heterogeneity_spec.per_layer_overrides.0 is given; this code was compiled without it")
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if num_attention_heads // num_key_value_heads_per_layer_overrides == 1:
-            problems.append(
-                f"num_key_value_heads_per_layer_overrides={num_key_value_heads_per_layer_overrides!r}, "
-                f"num_attention_heads={num_attention_heads!r}; "
-                "this code was compiled for `num_attention_heads // num_key_value_heads_per_layer_overrides != 1`"
-            )
-        if final_logit_softcapping is None:
-            problems.append("final_logit_softcapping is None; this code was compiled for a value")
+        problems.expect("final_logit_softcapping", raw.get("final_logit_softcapping"), None)
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if 0 >= num_hidden_layers:
@@ -330,6 +561,58 @@ class Config:
             problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
         if 3 >= num_hidden_layers:
             problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 4 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 5 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 6 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 7 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 8 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 9 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 10 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 11 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 12 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 13 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 14 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 15 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 16 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 17 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 18 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 19 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 20 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 21 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 22 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 23 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 24 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 25 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 26 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 27 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 28 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
+        if 29 >= num_hidden_layers:
+            problems.append(f"the configuration class refuses num_hidden_layers={num_hidden_layers!r}")
         problems.expect_each(
             "layers",
             [
@@ -339,63 +622,46 @@ class Config:
             ("sliding_attention", False, False),
             ("full_attention", False, False),
         )
-        if (
-            (raw.get("layer_types") and "global_head_dim" in raw and (raw["layer_types"][0] == "full_attention"))
-            or (raw.get("layer_types") and "global_head_dim" not in raw and (512 == raw.get("head_dim", 256)))
-            or (not raw.get("layer_types"))
+        if (5 >= raw.get("num_hidden_layers", 30)) or (
+            not 5 >= raw.get("num_hidden_layers", 30)
+            and "global_head_dim" not in raw
+            and (512 == raw.get("head_dim", 256))
         ):
-            problems.append("_heterogeneity_spec.per_layer_overrides.1.head_dim is missing")
-        if (
-            (
-                raw.get("layer_types")
-                and "num_global_key_value_heads" in raw
-                and raw.get("attention_k_eq_v", False)
-                and (raw["num_global_key_value_heads"] == raw.get("num_key_value_heads", 4))
-            )
-            or (
-                raw.get("layer_types")
-                and "num_global_key_value_heads" in raw
-                and raw.get("attention_k_eq_v", False)
-                and (raw["num_global_key_value_heads"] != raw.get("num_key_value_heads", 4))
-                and (raw["layer_types"][0] == "full_attention")
-            )
-            or (
-                raw.get("layer_types")
-                and "num_global_key_value_heads" in raw
-                and (not raw.get("attention_k_eq_v", False))
-            )
-            or (raw.get("layer_types") and "num_global_key_value_heads" not in raw)
-            or (not raw.get("layer_types"))
-        ):
-            problems.append("_heterogeneity_spec.per_layer_overrides.1.num_key_value_heads is missing")
+            problems.append("_heterogeneity_spec.per_layer_overrides.5.head_dim is missing")
         if (
             raw.get("rope_parameters") is not None
             and "full_attention" in raw["rope_parameters"]
-            and ("partial_rotary_factor" not in raw["rope_parameters"]["full_attention"])
+            and ("per_layer_attributes" in raw["rope_parameters"])
         ) or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]):
             problems.append("rope_parameters.full_attention.partial_rotary_factor is missing")
         if (
             raw.get("rope_parameters") is not None
             and "full_attention" in raw["rope_parameters"]
-            and ("rope_theta" not in raw["rope_parameters"]["full_attention"])
+            and ("per_layer_attributes" in raw["rope_parameters"])
         ) or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]):
             problems.append("rope_parameters.full_attention.rope_theta is missing")
         if (
             raw.get("rope_parameters") is not None
             and "sliding_attention" in raw["rope_parameters"]
-            and ("rope_theta" not in raw["rope_parameters"]["sliding_attention"])
+            and ("per_layer_attributes" in raw["rope_parameters"])
         ) or (raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]):
             problems.append("rope_parameters.sliding_attention.rope_theta is missing")
         if (
+            raw.get("layer_types") is None
+            and (not 5 >= raw.get("num_hidden_layers", 30))
+            and (not 30 >= raw.get("num_hidden_layers", 30))
+        ) or (raw.get("layer_types") is not None and raw["layer_types"][29] != "full_attention"):
+            problems.append("layer_types cannot be known: the configuration class asks more than was followed here")
+        if (
             raw.get("rope_parameters") is not None
             and "full_attention" in raw["rope_parameters"]
-            and ("rope_type" not in raw["rope_parameters"]["full_attention"])
+            and ("per_layer_attributes" in raw["rope_parameters"])
         ) or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]):
             problems.append("rope_parameters.full_attention.rope_type is missing")
         if (
             raw.get("rope_parameters") is not None
             and "sliding_attention" in raw["rope_parameters"]
-            and ("rope_type" not in raw["rope_parameters"]["sliding_attention"])
+            and ("per_layer_attributes" in raw["rope_parameters"])
         ) or (raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]):
             problems.append("rope_parameters.sliding_attention.rope_type is missing")
         _refuse(problems)
@@ -412,7 +678,6 @@ class Config:
             rope_theta_sliding_attention=10000.0
             if raw.get("rope_parameters") is None
             else (raw["rope_parameters"].get("sliding_attention") or {}).get("rope_theta"),
-            final_logit_softcapping=final_logit_softcapping,
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
@@ -446,15 +711,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

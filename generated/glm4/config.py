@@ -40,14 +40,14 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of glm4."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 3  # L
-    num_attention_heads: int = 4  # N
+    vocab_size: int = 151552  # V
+    hidden_size: int = 4096  # D
+    intermediate_size: int = 13696  # F
+    num_hidden_layers: int = 40  # L
+    num_attention_heads: int = 32  # N
     num_key_value_heads: int = 2  # K
-    head_dim: int = 16  # H
-    rms_norm_eps: float = 0.001
+    head_dim: int = 128  # H
+    rms_norm_eps: float = 1.5625e-07
     partial_rotary_factor: float = 0.5
     rope_theta: float = 10000.0
     tie_word_embeddings: bool = False
@@ -139,15 +139,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -53,26 +53,74 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of glm4_moe_lite."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    moe_intermediate_size: int = 28  # Y
-    num_hidden_layers: int = 3  # L
-    num_attention_heads: int = 4
+    vocab_size: int = 154880  # V
+    hidden_size: int = 2048  # D
+    intermediate_size: int = 10240  # F
+    moe_intermediate_size: int = 1536  # Y
+    num_hidden_layers: int = 47  # L
+    num_attention_heads: int = 20
     n_shared_experts: int = 1
-    n_routed_experts: int = 8  # E
-    kv_lora_rank: int = 14  # J
-    q_lora_rank: int = 20  # Q
-    qk_rope_head_dim: int = 8
-    v_head_dim: int = 12
-    qk_nope_head_dim: int = 10
-    n_group: int = 2
+    n_routed_experts: int = 64  # E
+    kv_lora_rank: int = 512  # J
+    q_lora_rank: int = 768  # Q
+    qk_rope_head_dim: int = 64
+    v_head_dim: int = 256
+    qk_nope_head_dim: int = 192
+    n_group: int = 1
     topk_group: int = 1
-    num_experts_per_tok: int = 2
+    num_experts_per_tok: int = 4
     routed_scaling_factor: float = 1.8
-    rms_norm_eps: float = 0.001
+    rms_norm_eps: float = 1e-05
     rope_theta: float = 10000.0
-    mlp_layer_types: tuple[str, ...] = ("dense", "sparse", "sparse")
+    mlp_layer_types: tuple[str, ...] = (
+        "dense",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+    )
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -96,15 +144,63 @@ class Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
         num_attention_heads = raw.get("num_attention_heads", 20)
-        q_lora_rank = raw.get("q_lora_rank", 768)
         n_group = raw.get("n_group", 1)
         num_key_value_heads = raw.get("num_key_value_heads", 20)
-        num_hidden_layers = 3
+        num_hidden_layers = 47
         n_routed_experts = raw.get("num_local_experts", raw.get("n_routed_experts", 64))
         qk_rope_head_dim = raw.get("head_dim", raw.get("qk_rope_head_dim", 64))
-        mlp_layer_types = (
-            ["dense", "sparse", "sparse"] if raw.get("mlp_layer_types") is None else raw["mlp_layer_types"]
-        )
+        if raw.get("mlp_layer_types") is None:
+            mlp_layer_types = (
+                "dense",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+            )
+        else:
+            mlp_layer_types = raw["mlp_layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 154880),
             hidden_size=raw.get("hidden_size", 2048),
@@ -115,7 +211,7 @@ class Config:
             n_shared_experts=raw.get("n_shared_experts", 1),
             n_routed_experts=n_routed_experts,
             kv_lora_rank=raw.get("kv_lora_rank", 512),
-            q_lora_rank=q_lora_rank,
+            q_lora_rank=raw.get("q_lora_rank", 768),
             qk_rope_head_dim=qk_rope_head_dim,
             v_head_dim=raw.get("v_head_dim", 256),
             qk_nope_head_dim=raw.get("qk_nope_head_dim", 192),
@@ -123,7 +219,7 @@ class Config:
             num_experts_per_tok=raw.get("num_experts_per_tok", 4),
         )
         problems.expect("model_type", raw.get("model_type", "glm4_moe_lite"), "glm4_moe_lite")
-        problems.expect("num_hidden_layers", raw.get("num_hidden_layers", 47), 3)
+        problems.expect("num_hidden_layers", raw.get("num_hidden_layers", 47), 47)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -140,8 +236,6 @@ class Config:
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        if q_lora_rank is None:
-            problems.append("q_lora_rank is None; this code was compiled for a value")
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
         problems.expect(
             "rope_parameters.rope_type",
@@ -205,15 +299,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -15,7 +15,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "text_config.hidden_size": (int,),
     "text_config.intermediate_size": (int,),
     "text_config.layer_types": (list, type(None)),
-    "text_config.model_type": (str,),
     "text_config.num_attention_heads": (int,),
     "text_config.num_hidden_layers": (int,),
     "text_config.num_key_value_heads": (int, type(None)),
@@ -34,14 +33,14 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of got_ocr2."""
 
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_attention_heads: int = 4  # N
-    num_hidden_layers: int = 2  # L
-    num_key_value_heads: int = 2  # K
-    vocab_size: int = 131  # V
-    rms_norm_eps: float = 0.001
-    rope_theta_rope_parameters: float = 10000.0
+    hidden_size: int = 1024  # D
+    intermediate_size: int = 2816  # F
+    num_attention_heads: int = 16  # N
+    num_hidden_layers: int = 24  # L
+    num_key_value_heads: int = 16  # K
+    vocab_size: int = 151860  # V
+    rms_norm_eps: float = 1e-06
+    rope_theta_rope_parameters: float = 1000000.0
     tie_word_embeddings: bool = True
 
     @property
@@ -68,105 +67,52 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        hidden_size = (
-            1024
-            if raw.get("text_config") is None
-            else raw["text_config"]["hidden_size"]
-            if "hidden_size" in raw["text_config"]
-            else 4096
-            if raw["text_config"].get("model_type") == "qwen2"
-            else 4096
-        )
-        num_attention_heads = (
-            16
-            if raw.get("text_config") is None
-            else raw["text_config"]["num_attention_heads"]
-            if "num_attention_heads" in raw["text_config"]
-            else 32
-            if raw["text_config"].get("model_type") == "qwen2"
-            else 32
-        )
-        num_key_value_heads = (
-            16
-            if raw.get("text_config") is None
-            else (
-                (raw["text_config"].get("num_attention_heads") if "num_key_value_heads" in raw["text_config"] else 32)
-                if raw["text_config"].get("model_type") == "qwen2"
-                else raw["text_config"].get("num_key_value_heads")
-                if "model_type" in raw["text_config"]
-                else raw["text_config"].get("num_attention_heads")
-                if "num_key_value_heads" in raw["text_config"]
-                else 32
+        hidden_size = 1024 if raw.get("text_config") is None else raw["text_config"].get("hidden_size", 4096)
+        if raw.get("text_config") is None:
+            num_attention_heads = 16
+        else:
+            num_attention_heads = raw["text_config"].get("num_attention_heads", 32)
+        if raw.get("text_config") is None:
+            num_key_value_heads = 16
+        elif raw["text_config"].get("num_key_value_heads") is not None:
+            num_key_value_heads = raw["text_config"]["num_key_value_heads"]
+        elif "model_type" in raw["text_config"]:
+            num_key_value_heads = raw["text_config"].get("num_key_value_heads")
+        elif "num_key_value_heads" in raw["text_config"]:
+            num_key_value_heads = raw["text_config"].get("num_attention_heads")
+        else:
+            num_key_value_heads = 32
+        if raw.get("text_config") is None:
+            layer_types = ("full_attention",) * 24
+        elif raw["text_config"].get("layer_types") is not None:
+            layer_types = raw["text_config"]["layer_types"]
+        elif "model_type" in raw["text_config"]:
+            layer_types = raw["text_config"].get("layer_types")
+        elif not raw["text_config"].get("use_sliding_window") or raw["text_config"].get("sliding_window") is None:
+            layer_types = ("full_attention",) * raw["text_config"].get("num_hidden_layers")
+        else:
+            layer_types = tuple(
+                "sliding_attention" if inner1 >= raw["text_config"].get("max_window_layers") else "full_attention"
+                for inner1 in range(raw["text_config"].get("num_hidden_layers"))
             )
-            if raw["text_config"].get("num_key_value_heads") is None
-            else raw["text_config"]["num_key_value_heads"]
-        )
-        layer_types = (
-            ("full_attention",) * 24
-            if raw.get("text_config") is None
-            else (
-                ("full_attention",) * raw["text_config"].get("num_hidden_layers")
-                if raw["text_config"].get("layer_types") is None
-                else raw["text_config"]["layer_types"]
-            )
-            if raw["text_config"].get("model_type") == "qwen2"
-            else (
-                ("full_attention",) * 32
-                if raw["text_config"].get("num_key_value_heads") is None
-                else ("full_attention",) * raw["text_config"].get("num_hidden_layers")
-            )
-            if raw["text_config"].get("layer_types") is None
-            else raw["text_config"]["layer_types"]
-        )
-        hidden_act = (
-            (raw.get("text_config") or {}).get("hidden_act", "silu")
-            if (raw.get("text_config") or {}).get("model_type") == "qwen2"
-            else "silu"
-            if raw.get("text_config") is None
-            else raw["text_config"].get("hidden_act", "silu")
-        )
-        rope_type = (
-            (
-                (raw.get("text_config") or {})["rope_parameters"].get(
-                    "rope_type", (raw.get("text_config") or {})["rope_parameters"].get("type", "default")
-                )
-                if (raw.get("text_config") or {}).get("rope_parameters")
-                else "default"
-            )
-            if (raw.get("text_config") or {}).get("model_type") == "qwen2"
-            else "default"
-            if raw.get("text_config") is None
-            else raw["text_config"]["rope_parameters"].get(
+        hidden_act = "silu" if raw.get("text_config") is None else raw["text_config"].get("hidden_act", "silu")
+        if raw.get("text_config") is None:
+            rope_type = "default"
+        elif raw["text_config"].get("rope_parameters"):
+            rope_type = raw["text_config"]["rope_parameters"].get(
                 "rope_type", raw["text_config"]["rope_parameters"].get("type", "default")
             )
-            if raw["text_config"].get("rope_parameters")
-            else "default"
-        )
+        else:
+            rope_type = "default"
         sizes = dict(
             hidden_size=hidden_size,
             intermediate_size=2816
             if raw.get("text_config") is None
-            else raw["text_config"]["intermediate_size"]
-            if "intermediate_size" in raw["text_config"]
-            else 22016
-            if raw["text_config"].get("model_type") == "qwen2"
-            else 22016,
+            else raw["text_config"].get("intermediate_size", 22016),
             num_attention_heads=num_attention_heads,
-            num_hidden_layers=24
-            if raw.get("text_config") is None
-            else raw["text_config"]["num_hidden_layers"]
-            if "num_hidden_layers" in raw["text_config"]
-            else 32
-            if raw["text_config"].get("model_type") == "qwen2"
-            else 32,
+            num_hidden_layers=24 if raw.get("text_config") is None else raw["text_config"].get("num_hidden_layers", 32),
             num_key_value_heads=num_key_value_heads,
-            vocab_size=151860
-            if raw.get("text_config") is None
-            else raw["text_config"]["vocab_size"]
-            if "vocab_size" in raw["text_config"]
-            else 151936
-            if raw["text_config"].get("model_type") == "qwen2"
-            else 151936,
+            vocab_size=151860 if raw.get("text_config") is None else raw["text_config"].get("vocab_size", 151936),
         )
         problems.expect("model_type", raw.get("model_type", "got_ocr2"), "got_ocr2")
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
@@ -185,62 +131,53 @@ class Config:
             problems.append(
                 f"2 does not divide hidden_size // num_attention_heads: {hidden_size // num_attention_heads!r}"
             )
+        if hidden_size % num_attention_heads:
+            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        if hidden_size % num_attention_heads:
-            problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
-        if (raw.get("text_config") or {}).get(
-            "head_dim", hidden_size // num_attention_heads
-        ) != hidden_size // num_attention_heads:
-            problems.append(
-                f"text_config.head_dim is {(raw.get('text_config') or {})['head_dim']!r}"
-                "; this code was compiled for `hidden_size // num_attention_heads`"
-            )
         problems.expect_each("layer_types", layer_types, "full_attention")
         problems.expect("text_config.hidden_act", hidden_act, "silu", "swish")
         problems.expect("text_config.rope_parameters.rope_type", rope_type, "default")
-        problems.expect("text_config.is_causal", (raw.get("text_config") or {}).get("is_causal", True), True)
-        if num_attention_heads // num_key_value_heads == 1:
+        if num_attention_heads // num_key_value_heads != 1:
             problems.append(
                 f"num_attention_heads={num_attention_heads!r}, "
                 f"num_key_value_heads={num_key_value_heads!r}; "
-                "this code was compiled for `num_attention_heads // num_key_value_heads != 1`"
+                "this code was compiled for `num_attention_heads // num_key_value_heads == 1`"
+            )
+        if num_attention_heads != num_key_value_heads:
+            problems.append(
+                f"num_attention_heads is not num_key_value_heads: {(num_attention_heads, num_key_value_heads)!r}"
             )
         if (
             raw.get("text_config") is not None
             and "hidden_size" not in raw["text_config"]
-            and (raw["text_config"].get("model_type") != "qwen2")
             and ("model_type" in raw["text_config"])
         ):
             problems.append("text_config.hidden_size is missing")
         if (
             raw.get("text_config") is not None
             and "intermediate_size" not in raw["text_config"]
-            and (raw["text_config"].get("model_type") != "qwen2")
             and ("model_type" in raw["text_config"])
         ):
             problems.append("text_config.intermediate_size is missing")
         if (
             raw.get("text_config") is not None
             and "num_attention_heads" not in raw["text_config"]
-            and (raw["text_config"].get("model_type") != "qwen2")
             and ("model_type" in raw["text_config"])
         ):
             problems.append("text_config.num_attention_heads is missing")
         if (
             raw.get("text_config") is not None
             and "num_hidden_layers" not in raw["text_config"]
-            and (raw["text_config"].get("model_type") != "qwen2")
             and ("model_type" in raw["text_config"])
         ):
             problems.append("text_config.num_hidden_layers is missing")
         if (
             raw.get("text_config") is not None
             and raw["text_config"].get("num_key_value_heads") is None
-            and (raw["text_config"].get("model_type") != "qwen2")
             and ("model_type" in raw["text_config"])
             and ("num_key_value_heads" not in raw["text_config"])
         ):
@@ -248,59 +185,56 @@ class Config:
         if (
             raw.get("text_config") is not None
             and "vocab_size" not in raw["text_config"]
-            and (raw["text_config"].get("model_type") != "qwen2")
             and ("model_type" in raw["text_config"])
         ):
             problems.append("text_config.vocab_size is missing")
         if (
             raw.get("text_config") is not None
             and "rms_norm_eps" not in raw["text_config"]
-            and (raw["text_config"].get("model_type") != "qwen2")
             and ("model_type" in raw["text_config"])
         ):
             problems.append("text_config.rms_norm_eps is missing")
         if (
             raw.get("text_config") is not None
-            and raw["text_config"].get("model_type") != "qwen2"
+            and raw["text_config"].get("rope_parameters")
+            and ("rope_theta" not in raw["text_config"]["rope_parameters"])
+            and ("model_type" in raw["text_config"])
+        ) or (
+            raw.get("text_config") is not None
+            and (not raw["text_config"].get("rope_parameters"))
             and ("model_type" in raw["text_config"])
         ):
             problems.append("text_config.rope_parameters.rope_theta is missing")
         if (
             raw.get("text_config") is not None
-            and raw["text_config"].get("model_type") != "qwen2"
+            and raw["text_config"].get("layer_types") is None
             and ("model_type" in raw["text_config"])
+            and ("layer_types" not in raw["text_config"])
         ):
             problems.append("text_config.layer_types is missing")
         if (
-            (raw.get("text_config") or {}).get("model_type") != "qwen2"
-            and raw.get("text_config") is not None
+            raw.get("text_config") is not None
+            and "hidden_act" not in raw["text_config"]
             and ("model_type" in raw["text_config"])
         ):
             problems.append("text_config.hidden_act is missing")
         if (
-            (raw.get("text_config") or {}).get("model_type") != "qwen2"
-            and raw.get("text_config") is not None
+            raw.get("text_config") is not None
+            and raw["text_config"].get("rope_parameters")
+            and ("rope_type" not in raw["text_config"]["rope_parameters"])
+            and ("model_type" in raw["text_config"])
+        ) or (
+            raw.get("text_config") is not None
+            and (not raw["text_config"].get("rope_parameters"))
             and ("model_type" in raw["text_config"])
         ):
             problems.append("text_config.rope_parameters.rope_type is missing")
         _refuse(problems)
         return cls(
             **sizes,
-            rms_norm_eps=1e-06
-            if raw.get("text_config") is None
-            else raw["text_config"]["rms_norm_eps"]
-            if "rms_norm_eps" in raw["text_config"]
-            else 1e-06
-            if raw["text_config"].get("model_type") == "qwen2"
-            else 1e-06,
+            rms_norm_eps=1e-06 if raw.get("text_config") is None else raw["text_config"].get("rms_norm_eps", 1e-06),
             rope_theta_rope_parameters=1000000.0
             if raw.get("text_config") is None
-            else (
-                raw["text_config"]["rope_parameters"].get("rope_theta", raw["text_config"].get("rope_theta", 10000.0))
-                if raw["text_config"].get("rope_parameters")
-                else raw["text_config"].get("rope_theta", 10000.0)
-            )
-            if raw["text_config"].get("model_type") == "qwen2"
             else raw["text_config"]["rope_parameters"].get("rope_theta", raw["text_config"].get("rope_theta", 10000.0))
             if raw["text_config"].get("rope_parameters")
             else raw["text_config"].get("rope_theta", 10000.0),
@@ -336,15 +270,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

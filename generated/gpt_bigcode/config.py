@@ -15,7 +15,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "n_embd": (int,),
     "n_layer": (int,),
     "n_head": (int,),
-    "n_inner": (int,),
+    "n_inner": (int, type(None)),
     "activation_function": (str,),
     "layer_norm_epsilon": (float, int),
     "scale_attn_weights": (bool,),
@@ -34,13 +34,12 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of gpt_bigcode."""
 
-    vocab_size: int = 131  # V
-    n_positions: int = 72  # P
-    n_embd: int = 48  # D
-    n_layer: int = 3  # L
-    n_head: int = 4  # N
-    n_inner: int = 80  # F
-    layer_norm_epsilon: float = 0.001
+    vocab_size: int = 50257  # V
+    n_positions: int = 1024  # P
+    n_embd: int = 768  # D
+    n_layer: int = 12  # L
+    n_head: int = 12  # N
+    layer_norm_epsilon: float = 1e-05
     tie_word_embeddings: bool = True
 
     @property
@@ -67,7 +66,6 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        n_inner = raw.get("n_inner")
         n_embd = raw.get("hidden_size", raw.get("n_embd", 768))
         n_head = raw.get("num_attention_heads", raw.get("n_head", 12))
         sizes = dict(
@@ -76,7 +74,6 @@ class Config:
             n_embd=n_embd,
             n_layer=raw.get("num_hidden_layers", raw.get("n_layer", 12)),
             n_head=n_head,
-            n_inner=n_inner,
         )
         problems.expect("model_type", raw.get("model_type", "gpt_bigcode"), "gpt_bigcode")
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
@@ -84,8 +81,7 @@ class Config:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if n_embd % n_head:
             problems.append(f"n_head does not divide n_embd: {(n_embd, n_head)!r}")
-        if n_inner is None:
-            problems.append("n_inner is None; this code was compiled for a value")
+        problems.expect("n_inner", raw.get("n_inner"), None)
         problems.expect("multi_query", raw.get("multi_query", True), True)
         problems.expect("scale_attn_weights", raw.get("scale_attn_weights", True), True)
         problems.expect("scale_attention_softmax_in_fp32", raw.get("scale_attention_softmax_in_fp32", True), True)
@@ -124,15 +120,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -31,14 +31,14 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of gpt_neo."""
 
-    vocab_size: int = 131  # V
-    max_position_embeddings: int = 72  # P
-    hidden_size: int = 48  # D
-    num_layers: int = 4  # L
-    num_heads: int = 4  # N
-    window_size: int = 6
-    layer_norm_epsilon: float = 0.001
-    attention_layers: tuple[str, ...] = ("global", "local") * 2
+    vocab_size: int = 50257  # V
+    max_position_embeddings: int = 2048  # P
+    hidden_size: int = 2048  # D
+    num_layers: int = 24  # L
+    num_heads: int = 16  # N
+    window_size: int = 256
+    layer_norm_epsilon: float = 1e-05
+    attention_layers: tuple[str, ...] = ("global", "local") * 12
     tie_word_embeddings: bool = True
 
     @property
@@ -68,7 +68,37 @@ class Config:
         hidden_size = raw.get("hidden_size", 2048)
         num_layers = raw.get("num_hidden_layers", raw.get("num_layers", 24))
         num_heads = raw.get("num_attention_heads", raw.get("num_heads", 16))
-        attention_layers = raw["attention_layers"] if "attention_layers" in raw else ("global", "local") * 2
+        if "attention_layers" in raw:
+            attention_layers = raw["attention_layers"]
+        elif raw.get("attention_types") is None:
+            attention_layers = ("global", "local") * 12
+        else:
+            attention_layers = [
+                ((raw["attention_types"][0] or {})[0] or {})[0],
+                ((raw["attention_types"][0] or {})[0] or {})[1],
+                ((raw["attention_types"][0] or {})[0] or {})[0],
+                ((raw["attention_types"][0] or {})[0] or {})[1],
+                ((raw["attention_types"][0] or {})[0] or {})[0],
+                ((raw["attention_types"][0] or {})[0] or {})[1],
+                ((raw["attention_types"][0] or {})[0] or {})[0],
+                ((raw["attention_types"][0] or {})[0] or {})[1],
+                ((raw["attention_types"][0] or {})[0] or {})[0],
+                ((raw["attention_types"][0] or {})[0] or {})[1],
+                ((raw["attention_types"][0] or {})[0] or {})[0],
+                ((raw["attention_types"][0] or {})[0] or {})[1],
+                ((raw["attention_types"][0] or {})[0] or {})[0],
+                ((raw["attention_types"][0] or {})[0] or {})[1],
+                ((raw["attention_types"][0] or {})[0] or {})[0],
+                ((raw["attention_types"][0] or {})[0] or {})[1],
+                ((raw["attention_types"][0] or {})[0] or {})[0],
+                ((raw["attention_types"][0] or {})[0] or {})[1],
+                ((raw["attention_types"][0] or {})[0] or {})[0],
+                ((raw["attention_types"][0] or {})[0] or {})[1],
+                ((raw["attention_types"][0] or {})[0] or {})[0],
+                ((raw["attention_types"][0] or {})[0] or {})[1],
+                ((raw["attention_types"][0] or {})[0] or {})[0],
+                ((raw["attention_types"][0] or {})[0] or {})[1],
+            ]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 50257),
             max_position_embeddings=raw.get("max_position_embeddings", 2048),
@@ -78,7 +108,6 @@ class Config:
             window_size=raw.get("window_size", 256),
         )
         problems.expect("model_type", raw.get("model_type", "gpt_neo"), "gpt_neo")
-        problems.expect("attention_types", raw.get("attention_types"), [[["global", "local"], 2]])
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
@@ -127,15 +156,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -53,16 +53,21 @@ class Linear(nnx.Module):
 
 
 def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
+    """Attention [B, N, T, H] of q over k and v [B, N, S, H]. The mask is True where a token attends; None is causal."""
+    T, S = q.shape[2], k.shape[2]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
+    scores = jnp.einsum("BNTH,BNSH->BNTS", q, k, preferred_element_type=wide) * scale
+    if mask is None:
+        mask = jnp.tril(jnp.ones((T, S), bool))
     scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BNTS,BNSH->BNTH", probs, v)
+
+
+def tril(x, diagonal):
+    """Zero above the diagonal, which may be traced."""
+    rows, columns = jnp.arange(x.shape[-2])[:, None], jnp.arange(x.shape[-1])
+    return jnp.where(columns <= rows + diagonal, x, jnp.zeros((), x.dtype))
 
 
 def bias(cfg: Config) -> Array:
@@ -77,7 +82,7 @@ def new_gelu_activation(x: Array) -> Array:
 def bias2(cfg: Config) -> Array:
     bias = jnp.ones((cfg.max_position_embeddings, cfg.max_position_embeddings), dtype=jnp.bool_)
     bias = jnp.tril(bias).reshape(1, 1, cfg.max_position_embeddings, cfg.max_position_embeddings)  # [1, 1, P, P]
-    return bias ^ jnp.tril(bias, k=-cfg.window_size)
+    return bias ^ tril(bias, -cfg.window_size)
 
 
 class MLP(nnx.Module):

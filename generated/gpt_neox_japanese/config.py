@@ -37,14 +37,14 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of gpt_neox_japanese."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 64  # D
-    num_hidden_layers: int = 2  # L
-    num_attention_heads: int = 4  # N
-    intermediate_multiple_size: int = 3
-    rope_theta: float = 10000.0
-    layer_norm_eps: float = 0.001
+    vocab_size: int = 32000  # V
+    hidden_size: int = 2560  # D
+    num_hidden_layers: int = 32  # L
+    num_attention_heads: int = 32  # N
+    intermediate_multiple_size: int = 4
+    layer_norm_eps: float = 1e-05
     partial_rotary_factor: float = 1.0
+    rope_theta: float = 10000.0
     tie_word_embeddings: bool = True
 
     @property
@@ -74,19 +74,7 @@ class Config:
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
         hidden_size = raw.get("hidden_size", 2560)
         num_attention_heads = raw.get("num_attention_heads", 32)
-        partial_rotary_factor = (
-            (
-                raw["rope_scaling"].get("partial_rotary_factor", 1.0)
-                if raw.get("rope_scaling")
-                else raw["rope_parameters"].get("partial_rotary_factor", 1.0)
-                if raw.get("rope_parameters")
-                else 1.0
-            )
-            if "rope_scaling" in raw
-            else raw["rope_parameters"].get("partial_rotary_factor", raw.get("rotary_pct", 1.0))
-            if raw.get("rope_parameters")
-            else raw.get("rotary_pct", 1.0)
-        )
+        partial_rotary_factor = rope_parameters.get("partial_rotary_factor", raw.get("rotary_pct", 1.0))
         sizes = dict(
             vocab_size=raw.get("vocab_size", 32000),
             hidden_size=hidden_size,
@@ -128,19 +116,9 @@ class Config:
         _refuse(problems)
         return cls(
             **sizes,
-            rope_theta=(
-                raw["rope_scaling"].get("rope_theta", 10000.0)
-                if raw.get("rope_scaling")
-                else raw["rope_parameters"].get("rope_theta", 10000.0)
-                if raw.get("rope_parameters")
-                else 10000.0
-            )
-            if "rope_scaling" in raw
-            else raw["rope_parameters"].get("rope_theta", raw.get("rotary_emb_base", 10000.0))
-            if raw.get("rope_parameters")
-            else raw.get("rotary_emb_base", 10000.0),
             layer_norm_eps=raw.get("layer_norm_eps", 1e-05),
             partial_rotary_factor=partial_rotary_factor,
+            rope_theta=rope_parameters.get("rope_theta", raw.get("rotary_emb_base", 10000.0)),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
 
@@ -167,15 +145,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -70,8 +70,8 @@ class Attention(nnx.Module):
         self.dense = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         qkv = self.query_key_value(x).reshape(B, T, self.num_attention_heads, 3 * self.head_dim)
         q = apply_rope_partial(qkv[..., : self.head_dim].transpose(0, 2, 1, 3), cos, sin)
@@ -95,8 +95,8 @@ class Layer(nnx.Module):
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         out, kv = self.attention(self.input_layernorm(x), mask, cos, sin, kv, start)
         out = x + out
         return out + self.mlp(self.post_attention_layernorm(out)), kv
@@ -111,8 +111,8 @@ class Attention2(nnx.Module):
         self.dense = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         qkv = self.query_key_value(x).reshape(B, T, self.num_attention_heads, 3 * self.head_dim)
         q = apply_rope_partial(qkv[..., : self.head_dim].transpose(0, 2, 1, 3), cos, sin)
@@ -137,8 +137,8 @@ class Layer2(nnx.Module):
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         out, kv = self.attention(self.input_layernorm(x), mask, cos, sin, kv, start)
         out = bias_dropout_add(out, jnp.broadcast_to(self.attention.dense_bias[...], (B, T, self.hidden_size)), x)

@@ -34,12 +34,12 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of gpt-sw3."""
 
-    vocab_size: int = 131  # V
-    n_positions: int = 72  # P
-    n_embd: int = 48  # D
-    n_layer: int = 3  # L
-    n_head: int = 4  # N
-    layer_norm_epsilon: float = 0.001
+    vocab_size: int = 50257  # V
+    n_positions: int = 1024  # P
+    n_embd: int = 768  # D
+    n_layer: int = 12  # L
+    n_head: int = 12  # N
+    layer_norm_epsilon: float = 1e-05
     tie_word_embeddings: bool = True
 
     @property
@@ -118,15 +118,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

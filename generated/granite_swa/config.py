@@ -44,20 +44,20 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of granite_swa."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    sliding_window: int = 6
-    rms_norm_eps: float = 0.001
-    embedding_multiplier: float = 3.0
-    logits_scaling: float = 2.0
-    residual_multiplier: float = 0.6
-    attention_multiplier: float = 0.11
+    vocab_size: int = 100352  # V
+    hidden_size: int = 2560  # D
+    intermediate_size: int = 8192  # F
+    num_hidden_layers: int = 24  # L
+    num_attention_heads: int = 20  # N
+    num_key_value_heads: int = 4  # K
+    sliding_window: int = 128
+    rms_norm_eps: float = 1e-05
+    embedding_multiplier: float = 1.0
+    logits_scaling: float = 1.0
+    residual_multiplier: float = 1.0
+    attention_multiplier: float = 1.0
     layer_rope_theta_0: float = 10000.0
-    layer_types: tuple[str, ...] = ("full_attention", "sliding_attention", "sliding_attention", "full_attention")
+    layer_types: tuple[str, ...] = ("full_attention", "sliding_attention", "sliding_attention", "sliding_attention") * 6
     tie_word_embeddings: bool = True
 
     @property
@@ -88,16 +88,17 @@ class Config:
         hidden_size = raw.get("hidden_size", 2560)
         num_hidden_layers = raw.get("num_hidden_layers", 24)
         num_attention_heads = raw.get("num_attention_heads", 20)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 4) is None else raw.get("num_key_value_heads", 4)
-        )
-        layer_types = (
-            tuple("full_attention" if layer % 4 == 0 else "sliding_attention" for layer in range(num_hidden_layers))
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
-        layer_rope_theta = (
-            (
+        num_key_value_heads = raw.get("num_key_value_heads", 4)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
+                "full_attention" if layer % 4 == 0 else "sliding_attention" for layer in range(num_hidden_layers)
+            )
+        else:
+            layer_types = raw["layer_types"]
+        if "rope_scaling" in raw:
+            layer_rope_theta = (
                 tuple(
                     raw["rope_scaling"].get("rope_theta", raw.get("rope_theta", 10000.0))
                     for layer in range(num_hidden_layers)
@@ -107,8 +108,8 @@ class Config:
                 if raw.get("rope_parameters")
                 else (10000.0,) * num_hidden_layers
             )
-            if "rope_scaling" in raw
-            else (
+        elif "rope_theta" in raw:
+            layer_rope_theta = (
                 tuple(
                     raw["rope_parameters"]["rope_theta"]
                     if "rope_theta" in raw["rope_parameters"]
@@ -118,11 +119,12 @@ class Config:
                 if raw.get("rope_parameters")
                 else tuple(raw["rope_theta"] for layer in range(num_hidden_layers))
             )
-            if "rope_theta" in raw
-            else tuple(raw["rope_parameters"].get("rope_theta", 10000.0) for layer in range(num_hidden_layers))
-            if raw.get("rope_parameters")
-            else (10000.0,) * num_hidden_layers
-        )
+        elif raw.get("rope_parameters"):
+            layer_rope_theta = tuple(
+                raw["rope_parameters"].get("rope_theta", 10000.0) for layer in range(num_hidden_layers)
+            )
+        else:
+            layer_rope_theta = (10000.0,) * num_hidden_layers
         sizes = dict(
             vocab_size=raw.get("vocab_size", 100352),
             hidden_size=hidden_size,
@@ -170,6 +172,46 @@ class Config:
             problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[2]`")
         if not layer_rope_theta[3]:
             problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[3]`")
+        if not layer_rope_theta[4]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[4]`")
+        if not layer_rope_theta[5]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[5]`")
+        if not layer_rope_theta[6]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[6]`")
+        if not layer_rope_theta[7]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[7]`")
+        if not layer_rope_theta[8]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[8]`")
+        if not layer_rope_theta[9]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[9]`")
+        if not layer_rope_theta[10]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[10]`")
+        if not layer_rope_theta[11]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[11]`")
+        if not layer_rope_theta[12]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[12]`")
+        if not layer_rope_theta[13]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[13]`")
+        if not layer_rope_theta[14]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[14]`")
+        if not layer_rope_theta[15]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[15]`")
+        if not layer_rope_theta[16]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[16]`")
+        if not layer_rope_theta[17]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[17]`")
+        if not layer_rope_theta[18]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[18]`")
+        if not layer_rope_theta[19]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[19]`")
+        if not layer_rope_theta[20]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[20]`")
+        if not layer_rope_theta[21]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[21]`")
+        if not layer_rope_theta[22]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[22]`")
+        if not layer_rope_theta[23]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[23]`")
         if layer_rope_theta[0] != 10000.0:
             problems.append(
                 f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[0]` being 10000.0"
@@ -236,15 +278,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

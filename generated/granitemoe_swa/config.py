@@ -46,23 +46,22 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of granitemoe_swa."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    num_local_experts: int = 6  # E
+    vocab_size: int = 32000  # V
+    hidden_size: int = 4096  # D
+    intermediate_size: int = 11008  # F
+    num_hidden_layers: int = 32  # L
+    num_attention_heads: int = 32  # N
+    num_key_value_heads: int = 32  # K
+    num_local_experts: int = 8  # E
     num_experts_per_tok: int = 2
-    shared_intermediate_size: int = 36  # J
-    sliding_window: int = 6
-    rms_norm_eps: float = 0.001
-    embedding_multiplier: float = 3.0
-    logits_scaling: float = 2.0
-    residual_multiplier: float = 0.6
-    attention_multiplier: float = 0.11
+    sliding_window: int = 128
+    rms_norm_eps: float = 1e-06
+    embedding_multiplier: float = 1.0
+    logits_scaling: float = 1.0
+    residual_multiplier: float = 1.0
+    attention_multiplier: float = 1.0
     layer_rope_theta_0: float = 10000.0
-    layer_types: tuple[str, ...] = ("full_attention", "sliding_attention", "sliding_attention", "full_attention")
+    layer_types: tuple[str, ...] = ("full_attention", "sliding_attention", "sliding_attention", "sliding_attention") * 8
     tie_word_embeddings: bool = False
 
     @property
@@ -94,16 +93,18 @@ class Config:
         num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
         shared_intermediate_size = raw.get("shared_intermediate_size", 0)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
-        )
-        layer_types = (
-            tuple("full_attention" if layer % 4 == 0 else "sliding_attention" for layer in range(num_hidden_layers))
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
-        layer_rope_theta = (
-            (
+        if raw.get("num_key_value_heads") is None:
+            num_key_value_heads = num_attention_heads
+        else:
+            num_key_value_heads = raw["num_key_value_heads"]
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
+                "full_attention" if layer % 4 == 0 else "sliding_attention" for layer in range(num_hidden_layers)
+            )
+        else:
+            layer_types = raw["layer_types"]
+        if "rope_scaling" in raw:
+            layer_rope_theta = (
                 tuple(
                     raw["rope_scaling"].get("rope_theta", raw.get("rope_theta", 10000.0))
                     for layer in range(num_hidden_layers)
@@ -113,8 +114,8 @@ class Config:
                 if raw.get("rope_parameters")
                 else (10000.0,) * num_hidden_layers
             )
-            if "rope_scaling" in raw
-            else (
+        elif "rope_theta" in raw:
+            layer_rope_theta = (
                 tuple(
                     raw["rope_parameters"]["rope_theta"]
                     if "rope_theta" in raw["rope_parameters"]
@@ -124,11 +125,12 @@ class Config:
                 if raw.get("rope_parameters")
                 else tuple(raw["rope_theta"] for layer in range(num_hidden_layers))
             )
-            if "rope_theta" in raw
-            else tuple(raw["rope_parameters"].get("rope_theta", 10000.0) for layer in range(num_hidden_layers))
-            if raw.get("rope_parameters")
-            else (10000.0,) * num_hidden_layers
-        )
+        elif raw.get("rope_parameters"):
+            layer_rope_theta = tuple(
+                raw["rope_parameters"].get("rope_theta", 10000.0) for layer in range(num_hidden_layers)
+            )
+        else:
+            layer_rope_theta = (10000.0,) * num_hidden_layers
         sizes = dict(
             vocab_size=raw.get("vocab_size", 32000),
             hidden_size=hidden_size,
@@ -138,7 +140,6 @@ class Config:
             num_key_value_heads=num_key_value_heads,
             num_local_experts=raw.get("num_local_experts", 8),
             num_experts_per_tok=raw.get("num_experts_per_tok", 2),
-            shared_intermediate_size=shared_intermediate_size,
         )
         problems.expect("model_type", raw.get("model_type", "granitemoe_swa"), "granitemoe_swa")
         problems.expect("layer_rope_theta", raw.get("layer_rope_theta"), None)
@@ -167,10 +168,10 @@ class Config:
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
         problems.expect_each("layer_types", layer_types, "full_attention", "sliding_attention")
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
-        if shared_intermediate_size == 0:
+        if shared_intermediate_size != 0:
             problems.append(
                 f"shared_intermediate_size={shared_intermediate_size!r}; "
-                "this code was compiled for `shared_intermediate_size != 0`"
+                "this code was compiled for `shared_intermediate_size == 0`"
             )
         problems.expect(
             "rope_parameters.rope_type",
@@ -183,6 +184,62 @@ class Config:
             problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[2]`")
         if not layer_rope_theta[3]:
             problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[3]`")
+        if not layer_rope_theta[4]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[4]`")
+        if not layer_rope_theta[5]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[5]`")
+        if not layer_rope_theta[6]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[6]`")
+        if not layer_rope_theta[7]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[7]`")
+        if not layer_rope_theta[8]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[8]`")
+        if not layer_rope_theta[9]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[9]`")
+        if not layer_rope_theta[10]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[10]`")
+        if not layer_rope_theta[11]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[11]`")
+        if not layer_rope_theta[12]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[12]`")
+        if not layer_rope_theta[13]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[13]`")
+        if not layer_rope_theta[14]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[14]`")
+        if not layer_rope_theta[15]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[15]`")
+        if not layer_rope_theta[16]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[16]`")
+        if not layer_rope_theta[17]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[17]`")
+        if not layer_rope_theta[18]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[18]`")
+        if not layer_rope_theta[19]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[19]`")
+        if not layer_rope_theta[20]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[20]`")
+        if not layer_rope_theta[21]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[21]`")
+        if not layer_rope_theta[22]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[22]`")
+        if not layer_rope_theta[23]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[23]`")
+        if not layer_rope_theta[24]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[24]`")
+        if not layer_rope_theta[25]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[25]`")
+        if not layer_rope_theta[26]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[26]`")
+        if not layer_rope_theta[27]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[27]`")
+        if not layer_rope_theta[28]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[28]`")
+        if not layer_rope_theta[29]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[29]`")
+        if not layer_rope_theta[30]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[30]`")
+        if not layer_rope_theta[31]:
+            problems.append(f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[31]`")
         if layer_rope_theta[0] != 10000.0:
             problems.append(
                 f"layer_rope_theta={layer_rope_theta!r}; this code was compiled for `layer_rope_theta[0]` being 10000.0"
@@ -249,15 +306,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import Config
@@ -28,8 +27,8 @@ def attend_with_sinks(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scal
     scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     column = sinks[:, None, None].to(scores.dtype).expand(B, N, T, 1)
     wide = torch.promote_types(q.dtype, torch.float32)
-    weights = torch.cat((scores, column), dim=-1).softmax(-1, dtype=wide)[..., :-1].to(q.dtype)
-    return (weights.reshape(B, K, -1, S) @ v).view(B, N, T, -1)
+    probs = torch.cat((scores, column), dim=-1).softmax(-1, dtype=wide)[..., :-1].to(q.dtype)
+    return (probs.reshape(B, K, -1, S) @ v).view(B, N, T, -1)
 
 
 def inv_freq(cfg: Config) -> Tensor:
@@ -58,14 +57,3 @@ class RotaryEmbedding(nn.Module):
         angles = positions[:, None, :, None].float() * self.inv_freq
         emb = torch.cat((-angles, angles), dim=-1)
         return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
-
-
-class MLP(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.input_linear = nn.Linear(cfg.hidden_size, cfg.shared_intermediate_size * 2, bias=False)
-        self.output_linear = nn.Linear(cfg.shared_intermediate_size, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x, h = self.input_linear(x).chunk(2, dim=-1)
-        return self.output_linear(F.silu(x) * h)

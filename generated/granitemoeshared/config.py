@@ -43,21 +43,20 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of granitemoeshared."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 3  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    num_local_experts: int = 6  # E
+    vocab_size: int = 32000  # V
+    hidden_size: int = 4096  # D
+    intermediate_size: int = 11008  # F
+    num_hidden_layers: int = 32  # L
+    num_attention_heads: int = 32  # N
+    num_key_value_heads: int = 32  # K
+    num_local_experts: int = 8  # E
     num_experts_per_tok: int = 2
-    shared_intermediate_size: int = 36  # J
-    rms_norm_eps: float = 0.001
+    rms_norm_eps: float = 1e-06
     rope_theta: float = 10000.0
-    embedding_multiplier: float = 3.0
-    logits_scaling: float = 2.0
-    residual_multiplier: float = 0.6
-    attention_multiplier: float = 0.11
+    embedding_multiplier: float = 1.0
+    logits_scaling: float = 1.0
+    residual_multiplier: float = 1.0
+    attention_multiplier: float = 1.0
     tie_word_embeddings: bool = False
 
     @property
@@ -88,9 +87,10 @@ class Config:
         hidden_size = raw.get("hidden_size", 4096)
         num_attention_heads = raw.get("num_attention_heads", 32)
         shared_intermediate_size = raw.get("shared_intermediate_size", 0)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
-        )
+        if raw.get("num_key_value_heads") is None:
+            num_key_value_heads = num_attention_heads
+        else:
+            num_key_value_heads = raw["num_key_value_heads"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 32000),
             hidden_size=hidden_size,
@@ -100,7 +100,6 @@ class Config:
             num_key_value_heads=num_key_value_heads,
             num_local_experts=raw.get("num_local_experts", 8),
             num_experts_per_tok=raw.get("num_experts_per_tok", 2),
-            shared_intermediate_size=shared_intermediate_size,
         )
         problems.expect("model_type", raw.get("model_type", "granitemoeshared"), "granitemoeshared")
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
@@ -127,10 +126,10 @@ class Config:
             )
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
-        if shared_intermediate_size == 0:
+        if shared_intermediate_size != 0:
             problems.append(
                 f"shared_intermediate_size={shared_intermediate_size!r}; "
-                "this code was compiled for `shared_intermediate_size != 0`"
+                "this code was compiled for `shared_intermediate_size == 0`"
             )
         problems.expect(
             "rope_parameters.rope_type",
@@ -173,15 +172,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -41,12 +41,12 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
     B, N, T, H = q.shape
     K, S = k.shape[1:3]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
+    grouped = q.reshape(B, K, N // K, T, H)  # G query heads to one of keys and values
     scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
     mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
     scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", probs, v).reshape(B, N, T, -1)
 
 
 def inv_freq(cfg: Config) -> Array:
@@ -72,13 +72,3 @@ class RotaryEmbedding(nnx.Module):
         angles = positions[:, None, :, None].astype(jnp.float32) * inv_freq(self.cfg)
         emb = jnp.concatenate((-angles, angles), axis=-1)
         return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
-
-
-class MLP(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.input_linear = Linear(cfg.hidden_size, cfg.shared_intermediate_size * 2, dtype=dtype, rngs=rngs)
-        self.output_linear = Linear(cfg.shared_intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        x, h = jnp.split(self.input_linear(x), 2, axis=-1)
-        return self.output_linear(jax.nn.silu(x) * h)

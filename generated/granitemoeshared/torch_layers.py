@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import Config
@@ -40,14 +39,3 @@ class RotaryEmbedding(nn.Module):
         angles = positions[:, None, :, None].float() * self.inv_freq
         emb = torch.cat((-angles, angles), dim=-1)
         return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
-
-
-class MLP(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.input_linear = nn.Linear(cfg.hidden_size, cfg.shared_intermediate_size * 2, bias=False)
-        self.output_linear = nn.Linear(cfg.shared_intermediate_size, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x, h = self.input_linear(x).chunk(2, dim=-1)
-        return self.output_linear(F.silu(x) * h)

@@ -43,14 +43,14 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of hrm_text."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_attention_heads: int = 4  # N
-    head_dim: int = 16  # H
+    vocab_size: int = 151808  # V
+    hidden_size: int = 1536  # D
+    intermediate_size: int = 4096  # F
+    num_attention_heads: int = 12  # N
+    head_dim: int = 128  # H
     L_cycles: int = 3
-    num_layers_per_stack: int = 2  # L
-    rms_norm_eps: float = 0.001
+    num_layers_per_stack: int = 16  # L
+    rms_norm_eps: float = 1e-06
     rope_theta: float = 10000.0
     embedding_scale: float = 50.0
     tie_word_embeddings: bool = False
@@ -163,15 +163,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -52,8 +52,8 @@ class Attention(nnx.Module):
         self.gate_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
@@ -68,8 +68,8 @@ class Attention(nnx.Module):
         return self.o_proj(out.reshape(B, T, -1)), kv
 
     def forward2(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
@@ -84,8 +84,8 @@ class Attention(nnx.Module):
         return self.o_proj(out.reshape(B, T, -1)), kv
 
     def forward3(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
@@ -100,8 +100,8 @@ class Attention(nnx.Module):
         return self.o_proj(out.reshape(B, T, -1)), kv
 
     def forward4(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
@@ -116,8 +116,8 @@ class Attention(nnx.Module):
         return self.o_proj(out.reshape(B, T, -1)), kv
 
     def forward5(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
@@ -132,8 +132,8 @@ class Attention(nnx.Module):
         return self.o_proj(out.reshape(B, T, -1)), kv
 
     def forward6(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
@@ -158,8 +158,8 @@ class Attention2(nnx.Module):
         self.gate_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
@@ -174,8 +174,8 @@ class Attention2(nnx.Module):
         return self.o_proj(out.reshape(B, T, -1)), kv
 
     def forward2(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]

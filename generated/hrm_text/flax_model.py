@@ -21,7 +21,7 @@ from jax import Array
 from . import flax_generation, sharding, weights
 from .config import Config
 from .flax_layers import MLP, Embed, Linear, RotaryEmbedding, hrm_text_rms_norm
-from .flax_mixers import Attention, Attention2, Cache, causal_mask
+from .flax_mixers import KV, Attention, Attention2, Cache, causal_mask
 from .flax_stack import run_layers, stack_layers
 
 
@@ -32,43 +32,43 @@ class DecoderLayer(nnx.Module):
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         out, kv = self.self_attn(hrm_text_rms_norm(x, self.rms_norm_eps), mask, cos, sin, kv, start)
         x = x + out
         return x + self.mlp(hrm_text_rms_norm(x, self.rms_norm_eps)), kv
 
     def forward2(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         out, kv = self.self_attn.forward2(hrm_text_rms_norm(x, self.rms_norm_eps), mask, cos, sin, kv, start)
         x = x + out
         return x + self.mlp(hrm_text_rms_norm(x, self.rms_norm_eps)), kv
 
     def forward3(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         out, kv = self.self_attn.forward3(hrm_text_rms_norm(x, self.rms_norm_eps), mask, cos, sin, kv, start)
         x = x + out
         return x + self.mlp(hrm_text_rms_norm(x, self.rms_norm_eps)), kv
 
     def forward4(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         out, kv = self.self_attn.forward4(hrm_text_rms_norm(x, self.rms_norm_eps), mask, cos, sin, kv, start)
         x = x + out
         return x + self.mlp(hrm_text_rms_norm(x, self.rms_norm_eps)), kv
 
     def forward5(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         out, kv = self.self_attn.forward5(hrm_text_rms_norm(x, self.rms_norm_eps), mask, cos, sin, kv, start)
         x = x + out
         return x + self.mlp(hrm_text_rms_norm(x, self.rms_norm_eps)), kv
 
     def forward6(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         out, kv = self.self_attn.forward6(hrm_text_rms_norm(x, self.rms_norm_eps), mask, cos, sin, kv, start)
         x = x + out
         return x + self.mlp(hrm_text_rms_norm(x, self.rms_norm_eps)), kv
@@ -77,9 +77,7 @@ class DecoderLayer(nnx.Module):
 class LHrmTextStack(nnx.Module):
     def __init__(self, cfg: Config, *, scan_layers: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.rms_norm_eps = cfg.rms_norm_eps
-        self.layers = stack_layers(
-            lambda _layer, rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
-        )
+        self.layers = stack_layers(lambda rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
 
     def __call__(
         self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
@@ -125,15 +123,15 @@ class DecoderLayer2(nnx.Module):
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         out, kv = self.self_attn(hrm_text_rms_norm(x, self.rms_norm_eps), mask, cos, sin, kv, start)
         x = x + out
         return x + self.mlp(hrm_text_rms_norm(x, self.rms_norm_eps)), kv
 
     def forward2(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         out, kv = self.self_attn.forward2(hrm_text_rms_norm(x, self.rms_norm_eps), mask, cos, sin, kv, start)
         x = x + out
         return x + self.mlp(hrm_text_rms_norm(x, self.rms_norm_eps)), kv
@@ -142,9 +140,7 @@ class DecoderLayer2(nnx.Module):
 class HHrmTextStack(nnx.Module):
     def __init__(self, cfg: Config, *, scan_layers: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.rms_norm_eps = cfg.rms_norm_eps
-        self.layers = stack_layers(
-            lambda _layer, rngs: DecoderLayer2(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
-        )
+        self.layers = stack_layers(lambda rngs: DecoderLayer2(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
 
     def __call__(
         self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int

@@ -11,11 +11,9 @@ from flax import nnx
 from .config import Config
 
 
-def stack_layers(
-    build: Callable[[int, nnx.Rngs], nnx.Module], cfg: Config, scan_layers: bool, rngs: nnx.Rngs
-) -> nnx.List:
+def stack_layers(build: Callable[[nnx.Rngs], nnx.Module], cfg: Config, scan_layers: bool, rngs: nnx.Rngs) -> nnx.List:
     """All layers. They differ, so `scan_layers` changes nothing."""
-    return nnx.List(build(layer, rngs) for layer in range(cfg.num_layers_per_stack))
+    return nnx.List(build(rngs) for _ in range(cfg.num_layers_per_stack))
 
 
 def run_layers(layers: nnx.List, call: Callable, x: Any, kv: list[Any] | None) -> tuple[Any, list[Any] | None]:

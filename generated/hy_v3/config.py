@@ -46,21 +46,102 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of hy_v3."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 3  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    head_dim: int = 16  # H
-    num_experts: int = 6  # E
-    num_experts_per_tok: int = 2
+    vocab_size: int = 120832  # V
+    hidden_size: int = 4096  # D
+    intermediate_size: int = 13312  # F
+    num_hidden_layers: int = 80  # L
+    num_attention_heads: int = 64  # N
+    num_key_value_heads: int = 8  # K
+    head_dim: int = 128  # H
+    num_experts: int = 192  # E
+    num_experts_per_tok: int = 8
     num_shared_experts: int = 1
-    moe_intermediate_size: int = 28  # I
-    rms_norm_eps: float = 0.001
-    router_scaling_factor: float = 1.8
+    moe_intermediate_size: int = 1536  # I
+    rms_norm_eps: float = 1e-05
+    router_scaling_factor: float = 2.826
     rope_theta: float = 11158840.0
-    mlp_layer_types: tuple[str, ...] = ("dense", "sparse", "sparse")
+    mlp_layer_types: tuple[str, ...] = (
+        "dense",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+    )
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -86,10 +167,92 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 64)
         num_key_value_heads = raw.get("num_key_value_heads", 8)
         head_dim = raw.get("head_dim", 128)
-        num_hidden_layers = 3
-        mlp_layer_types = (
-            ["dense", "sparse", "sparse"] if raw.get("mlp_layer_types") is None else raw["mlp_layer_types"]
-        )
+        num_hidden_layers = 80
+        if raw.get("mlp_layer_types") is None:
+            mlp_layer_types = (
+                "dense",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+            )
+        else:
+            mlp_layer_types = raw["mlp_layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 120832),
             hidden_size=raw.get("hidden_size", 4096),
@@ -104,7 +267,7 @@ class Config:
             moe_intermediate_size=raw.get("moe_intermediate_size", 1536),
         )
         problems.expect("model_type", raw.get("model_type", "hy_v3"), "hy_v3")
-        problems.expect("num_hidden_layers", raw.get("num_hidden_layers", 80), 3)
+        problems.expect("num_hidden_layers", raw.get("num_hidden_layers", 80), 80)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -173,15 +336,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -60,36 +60,106 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of hy_v4."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    moe_intermediate_size: int = 28  # O
-    num_hidden_layers: int = 3  # L
-    num_attention_heads: int = 4  # N
-    head_dim: int = 8
-    n_routed_experts: int = 6  # E
+    vocab_size: int = 120832  # V
+    hidden_size: int = 2816  # D
+    intermediate_size: int = 6912  # F
+    moe_intermediate_size: int = 768  # O
+    num_hidden_layers: int = 34  # L
+    num_attention_heads: int = 32  # N
+    head_dim: int = 64
+    n_routed_experts: int = 256  # E
     n_shared_experts: int = 1
-    num_experts_per_tok: int = 2
+    num_experts_per_tok: int = 8
     n_group: int = 1
     topk_group: int = 1
-    q_lora_rank: int = 20  # Q
-    kv_lora_rank: int = 14  # J
-    qk_nope_head_dim: int = 10
-    qk_rope_head_dim: int = 8
-    v_head_dim: int = 12
-    index_topk: int = 6
-    index_head_dim: int = 12  # Y
+    q_lora_rank: int = 1536  # Q
+    kv_lora_rank: int = 512  # J
+    qk_nope_head_dim: int = 192
+    qk_rope_head_dim: int = 64
+    v_head_dim: int = 256
+    index_topk: int = 2048
+    index_head_dim: int = 128  # Y
     index_n_heads: int = 16  # Z
-    hc_mult: int = 3  # L
-    rms_norm_eps: float = 0.001
+    hc_mult: int = 4  # L
+    rms_norm_eps: float = 1e-05
     routed_scaling_factor: float = 2.827
     hc_magnitude: float = 2.0
     hc_eps: float = 1e-06
     learnable_sink_init: float = 0.0
-    swiglu_limit: float = 1.5
+    swiglu_limit: float = 10.0
     rope_theta: float = 10000.0
-    mlp_layer_types: tuple[str, ...] = ("dense", "sparse", "sparse")
-    indexer_types: tuple[str, ...] = ("full", "full", "shared")
+    mlp_layer_types: tuple[str, ...] = (
+        "dense",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+    )
+    indexer_types: tuple[str, ...] = (
+        "full",
+        "full",
+        "shared",
+        "shared",
+        "shared",
+        "full",
+        "shared",
+        "shared",
+        "shared",
+        "full",
+        "shared",
+        "shared",
+        "shared",
+        "full",
+        "shared",
+        "shared",
+        "shared",
+        "full",
+        "shared",
+        "shared",
+        "shared",
+        "full",
+        "shared",
+        "shared",
+        "shared",
+        "full",
+        "shared",
+        "shared",
+        "shared",
+        "full",
+        "shared",
+        "shared",
+        "shared",
+        "full",
+    )
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -117,23 +187,94 @@ class Config:
         n_group = raw.get("n_group", 1)
         qk_rope_head_dim = head_dim
         num_key_value_heads = num_attention_heads
-        num_hidden_layers = 3
+        num_hidden_layers = 34
         n_routed_experts = raw.get("num_local_experts", raw.get("n_routed_experts", 256))
-        mlp_layer_types = (
-            (
-                tuple("dense" if layer == 0 else "sparse" for layer in range(raw.get("num_hidden_layers", 34)))
-                if raw.get("indexer_types") is None
-                else ["dense", "sparse", "sparse"]
+        if raw.get("mlp_layer_types") is not None:
+            mlp_layer_types = raw["mlp_layer_types"]
+        elif raw.get("indexer_types") is None:
+            mlp_layer_types = tuple(
+                "dense" if layer == 0 else "sparse" for layer in range(raw.get("num_hidden_layers", 34))
             )
-            if raw.get("mlp_layer_types") is None
-            else raw["mlp_layer_types"]
-        )
-        indexer_types = ["full", "full", "shared"] if raw.get("indexer_types") is None else raw["indexer_types"]
-        layer_types = (
-            ("indexed_attention",) * raw.get("num_hidden_layers", 34)
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
+        else:
+            mlp_layer_types = (
+                "dense",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+            )
+        if raw.get("indexer_types") is None:
+            indexer_types = (
+                "full",
+                "full",
+                "shared",
+                "shared",
+                "shared",
+                "full",
+                "shared",
+                "shared",
+                "shared",
+                "full",
+                "shared",
+                "shared",
+                "shared",
+                "full",
+                "shared",
+                "shared",
+                "shared",
+                "full",
+                "shared",
+                "shared",
+                "shared",
+                "full",
+                "shared",
+                "shared",
+                "shared",
+                "full",
+                "shared",
+                "shared",
+                "shared",
+                "full",
+                "shared",
+                "shared",
+                "shared",
+                "full",
+            )
+        else:
+            indexer_types = raw["indexer_types"]
+        if raw.get("layer_types") is None:
+            layer_types = ("indexed_attention",) * raw.get("num_hidden_layers", 34)
+        else:
+            layer_types = raw["layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 120832),
             hidden_size=raw.get("hidden_size", 2816),
@@ -156,7 +297,7 @@ class Config:
             hc_mult=raw.get("hc_mult", 4),
         )
         problems.expect("model_type", raw.get("model_type", "hy_v4"), "hy_v4")
-        problems.expect("num_hidden_layers", raw.get("num_hidden_layers", 34), 3)
+        problems.expect("num_hidden_layers", raw.get("num_hidden_layers", 34), 34)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -201,10 +342,8 @@ class Config:
             problems.append(
                 f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
             )
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         problems.expect_each(
             "layers", zip(mlp_layer_types, indexer_types), ("dense", "full"), ("sparse", "full"), ("sparse", "shared")
         )
@@ -254,15 +393,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -107,7 +107,6 @@ class MLP(nnx.Module):
 class HyperConnection(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.rms_norm_eps = cfg.rms_norm_eps
-        self.hc_mult = cfg.hc_mult
         self.hc_eps = cfg.hc_eps
         self.hc_magnitude = cfg.hc_magnitude
         self.fn = nnx.Param(

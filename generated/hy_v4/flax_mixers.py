@@ -63,8 +63,8 @@ class Indexer(nnx.Module):
         self.weights_proj = Linear(cfg.hidden_size, cfg.index_n_heads, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, q_resid: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, q_resid: Array, mask: Array, cos: Array, sin: Array, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         S = mask.shape[2]
         q_pass, q_rot = jnp.split(
@@ -121,8 +121,15 @@ class SharedAttention(nnx.Module):
         self.gate_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.v_head_dim, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array, prev_topk_indices: Array, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self,
+        x: Array,
+        mask: Array,
+        prev_topk_indices: Array,
+        cos: Array,
+        sin: Array,
+        kv: State | None,
+        start: Array | int,
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         S = mask.shape[3]
         q_states = self.q_b_proj(self.q_a_layernorm(self.q_a_proj(x))).reshape(

@@ -65,8 +65,8 @@ class FullAttention(nnx.Module):
         self.gate_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.v_head_dim, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Array, Any]:
+        self, x: Array, mask: Array, cos: Array, sin: Array, kv: State | None, start: Array | int
+    ) -> tuple[Array, Array, State | None]:
         B, T = x.shape[:2]
         S = mask.shape[3]
         q_resid = self.q_a_layernorm(self.q_a_proj(x))
@@ -128,8 +128,8 @@ class FullDecoderLayer(nnx.Module):
         self.ffn_hc = HyperConnection(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Array, Any]:
+        self, x: Array, mask: Array, cos: Array, sin: Array, kv: State | None, start: Array | int
+    ) -> tuple[Array, Array, State | None]:
         post, h = self.attn_hc(x)
         h, topk_indices, kv = self.self_attn(self.input_layernorm(h), mask, cos, sin, kv, start)
         residual = post.astype(jnp.float32)[..., None] * h.astype(jnp.float32)[:, :, None]
@@ -152,8 +152,15 @@ class SharedDecoderLayer(nnx.Module):
         self.ffn_hc = HyperConnection(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array, prev_topk_indices: Array, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self,
+        x: Array,
+        mask: Array,
+        prev_topk_indices: Array,
+        cos: Array,
+        sin: Array,
+        kv: State | None,
+        start: Array | int,
+    ) -> tuple[Array, State | None]:
         post, h = self.attn_hc(x)
         h, kv = self.self_attn(self.input_layernorm(h), mask, prev_topk_indices, cos, sin, kv, start)
         residual = post.astype(jnp.float32)[..., None] * h.astype(jnp.float32)[:, :, None]

@@ -51,33 +51,41 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of inkling2_text."""
 
-    vocab_size: int = 131  # V
-    unpadded_vocab_size: int = 127
-    hidden_size: int = 48  # D
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2
-    head_dim: int = 16  # H
-    swa_num_attention_heads: int = 6  # X
-    swa_num_key_value_heads: int = 3
-    swa_head_dim: int = 12  # Y
-    sliding_window_size: int = 6  # W
-    d_rel: int = 7  # R
-    rel_extent: int = 9  # F
-    log_scaling_n_floor: int = 8
+    vocab_size: int = 201024  # V
+    unpadded_vocab_size: int = 200058
+    hidden_size: int = 4608  # D
+    num_hidden_layers: int = 48  # L
+    num_attention_heads: int = 48  # N
+    num_key_value_heads: int = 8
+    head_dim: int = 128  # H
+    swa_num_attention_heads: int = 48  # X
+    swa_num_key_value_heads: int = 8
+    swa_head_dim: int = 128  # Y
+    sliding_window_size: int = 1024  # W
+    d_rel: int = 16  # R
+    rel_extent: int = 1024  # F
+    log_scaling_n_floor: int = 128000
     conv_kernel_size: int = 4  # C
-    moe_intermediate_size: int = 28  # U
-    n_routed_experts: int = 6  # E
-    num_experts_per_tok: int = 2
+    moe_intermediate_size: int = 2304  # U
+    n_routed_experts: int = 384  # E
+    num_experts_per_tok: int = 8
+    n_layers_per_attn_res_block: int = 6
     log_scaling_alpha: float = 0.1
-    rms_norm_eps: float = 0.001
-    route_scale: float = 1.8
-    qk_l2_clip_threshold: float = 2.5
-    rel_l2_clip_threshold: float = 1.1
-    mlp_gate_softcap: float = 1.5
-    mlp_up_softcap: float = 2.5
-    final_logit_softcapping: float = 6.0
-    layer_types: tuple[str, ...] = ("hybrid_sliding", "hybrid") * 2
+    rms_norm_eps: float = 1e-06
+    route_scale: float = 8.0
+    qk_l2_clip_threshold: float = 22.627416997969522
+    rel_l2_clip_threshold: float = 8.0
+    mlp_gate_softcap: float = 4.0
+    mlp_up_softcap: float = 25.0
+    final_logit_softcapping: float = 30.0
+    layer_types: tuple[str, ...] = (
+        "hybrid_sliding",
+        "hybrid_sliding",
+        "hybrid_sliding",
+        "hybrid_sliding",
+        "hybrid_sliding",
+        "hybrid",
+    ) * 8
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -103,11 +111,13 @@ class Config:
         num_key_value_heads = raw.get("num_key_value_heads", 8)
         swa_num_attention_heads = raw.get("swa_num_attention_heads", 48)
         swa_num_key_value_heads = raw.get("swa_num_key_value_heads", 8)
-        layer_types = (
-            tuple("hybrid" if (layer + 1) % 6 == 0 else "hybrid_sliding" for layer in range(num_hidden_layers))
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
+        n_layers_per_attn_res_block = raw.get("n_layers_per_attn_res_block", 6)
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
+                "hybrid" if (layer + 1) % 6 == 0 else "hybrid_sliding" for layer in range(num_hidden_layers)
+            )
+        else:
+            layer_types = raw["layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 201024),
             unpadded_vocab_size=raw.get("unpadded_vocab_size", 200058),
@@ -161,17 +171,19 @@ class Config:
         problems.expect_each(
             "layers",
             [
-                (layer_types[layer], layer > 0, layer % raw.get("n_layers_per_attn_res_block", 6) == 0)
+                (layer % n_layers_per_attn_res_block == 0, layer > 0, layer_types[layer])
                 for layer in range(num_hidden_layers)
             ],
-            ("hybrid_sliding", False, True),
-            ("hybrid", True, False),
-            ("hybrid_sliding", True, True),
+            (True, False, "hybrid_sliding"),
+            (False, True, "hybrid_sliding"),
+            (False, True, "hybrid"),
+            (True, True, "hybrid_sliding"),
         )
         _refuse(problems)
         return cls(
             **sizes,
             log_scaling_n_floor=raw.get("log_scaling_n_floor", 128000),
+            n_layers_per_attn_res_block=n_layers_per_attn_res_block,
             log_scaling_alpha=raw.get("log_scaling_alpha", 0.1),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             route_scale=raw.get("routed_scaling_factor", raw.get("route_scale", 8.0)),
@@ -212,15 +224,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

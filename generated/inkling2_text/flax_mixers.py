@@ -89,7 +89,7 @@ class KSconvShortConvolution(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, x: Array, conv_mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, conv_mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         residual = x.astype(jnp.float32)
         conv_state = (
@@ -140,7 +140,7 @@ class VSconvShortConvolution(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, x: Array, conv_mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, conv_mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         residual = x.astype(jnp.float32)
         conv_state = (
@@ -190,7 +190,7 @@ class PostAttentionShortConvolution(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, x: Array, conv_mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, conv_mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         residual = x.astype(jnp.float32)
         conv_state = (
@@ -233,7 +233,7 @@ class PostMlpShortConvolution(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, x: Array, conv_mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, conv_mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         residual = x.astype(jnp.float32)
         conv_state = (
@@ -274,7 +274,9 @@ class KSconvDynamicShortConvolution(nnx.Module):
             cfg.hidden_size, cfg.num_key_value_heads * cfg.conv_kernel_size, dtype=dtype, rngs=rngs
         )
 
-    def __call__(self, x: Array, dynamic_input: Array, conv_mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, dynamic_input: Array, conv_mask: Array, kv: State | None
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         dynamic_weights = (
             self.weight_proj(dynamic_input)
@@ -315,7 +317,9 @@ class VSconvDynamicShortConvolution(nnx.Module):
             cfg.hidden_size, cfg.num_key_value_heads * cfg.conv_kernel_size, dtype=dtype, rngs=rngs
         )
 
-    def __call__(self, x: Array, dynamic_input: Array, conv_mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, dynamic_input: Array, conv_mask: Array, kv: State | None
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         dynamic_weights = (
             self.weight_proj(dynamic_input)

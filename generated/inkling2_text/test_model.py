@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from pathlib import Path
@@ -15,44 +16,33 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
     "architectures": ["Inkling2ForCausalLM"],
-    "bos_token_id": 1,
-    "conv_kernel_size": 4,
-    "d_rel": 7,
-    "dtype": "float32",
-    "eos_token_id": 2,
-    "final_logit_softcapping": 6.0,
-    "head_dim": 16,
-    "hidden_size": 48,
-    "layer_types": ["hybrid_sliding", "hybrid", "hybrid_sliding"],
-    "log_scaling_n_floor": 8,
-    "max_position_embeddings": 72,
-    "mlp_gate_softcap": 1.5,
-    "mlp_up_softcap": 2.5,
+    "conv_kernel_size": 1,
+    "d_rel": 4,
+    "head_dim": 32,
+    "hidden_size": 1152,
+    "log_scaling_n_floor": 128000,
+    "max_position_embeddings": 1048576,
     "model_type": "inkling2_text",
-    "moe_intermediate_size": 28,
-    "n_layers_per_attn_res_block": 2,
-    "n_routed_experts": 6,
-    "num_attention_heads": 4,
-    "num_experts_per_tok": 2,
-    "num_hidden_layers": 3,
-    "num_key_value_heads": 2,
-    "pad_token_id": 0,
-    "qk_l2_clip_threshold": 2.5,
-    "rel_extent": 9,
-    "rel_l2_clip_threshold": 1.1,
-    "rms_norm_eps": 0.001,
-    "route_scale": 1.8,
+    "moe_intermediate_size": 576,
+    "n_layers_per_attn_res_block": 6,
+    "n_routed_experts": 384,
+    "num_attention_heads": 48,
+    "num_experts_per_tok": 8,
+    "num_hidden_layers": 7,
+    "num_key_value_heads": 8,
+    "rel_extent": 256,
     "sliding_window_size": 4,
-    "swa_head_dim": 12,
-    "swa_num_attention_heads": 6,
-    "swa_num_key_value_heads": 3,
-    "unpadded_vocab_size": 127,
-    "vocab_size": 131,
+    "swa_head_dim": 32,
+    "swa_num_attention_heads": 48,
+    "swa_num_key_value_heads": 8,
+    "unpadded_vocab_size": 200058,
+    "vocab_size": 134,
 }
 REFUSED: list[dict[str, Any]] = [  # each of these changes asks for a network that this code was not compiled for
     {"model_type": "another model_type"},
+    {"scoring_func": "another scoring_func"},
 ]
-TOLERANCE = 5e-6  # of float64 runs, in which norms and rotary tables stay float32 as in the original
+TOLERANCE = 5e-6  # of runs in float64, where what the original computes in float32 stays float32
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")  # a mesh on a CPU, if JAX is not up yet
 
@@ -78,6 +68,11 @@ class Torch:
             distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
         mesh = distributed.device_mesh.init_device_mesh("cpu", (1,), mesh_dim_names=("tp",))
         return module("sharding").parallelize(self.load(folder), mesh)
+
+    def split(self, model: Any) -> set[str]:
+        """The paths of the parameters that are split."""
+        placed = {path: getattr(p, "placements", ()) for path, p in model.named_parameters(remove_duplicate=False)}
+        return {path for path, placements in placed.items() if any(each.is_shard() for each in placements)}
 
     def array(self, x: Any) -> Any:
         return self.torch.tensor(x)
@@ -129,14 +124,14 @@ def backend(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny checkpoint with random tensors: no norm weight is one, no bias zero."""
-    import json
-
     from safetensors.numpy import save_file
 
     weights, cfg = module("weights"), module("config").Config.from_hf(TINY)
     random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("tiny")
     shapes = weights.tensors(cfg)
-    spread = {name: 0.3 / max(1, shape[-1]) ** 0.5 * len(shape) for name, shape in shapes.items()}
+    spread = {  # matrices keep the scale of what they multiply, about, and vectors are narrow
+        name: 0.3 / max(1, shape[-1]) ** 0.5 * len(shape) for name, shape in shapes.items()
+    }
     shift = {name: 1.0 if name.endswith("weight") and len(shape) == 1 else 0.0 for name, shape in shapes.items()}
     tensors = {
         name: random.normal(shift[name], spread[name], shape).astype(np.float32) for name, shape in shapes.items()
@@ -148,7 +143,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ids() -> np.ndarray:
-    return np.random.default_rng(1).integers(5, 131, (2, 13))
+    return np.random.default_rng(1).integers(5, 134, (2, 13))
 
 
 def error(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -159,13 +154,13 @@ def error(ours: np.ndarray, theirs: np.ndarray) -> float:
 def test_shapes(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
     model = backend.load(checkpoint)
     logits = backend.logits(model, ids)
-    assert logits.shape == (2, 13, 131)
+    assert logits.shape == (2, 13, 134)
     assert error(backend.logits(model, ids, last_only=True), logits[:, -1:]) < TOLERANCE
 
 
 def test_half_precision_is_finite(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
     logits = backend.logits(backend.load(checkpoint, "bfloat16"), ids)
-    assert logits.shape == (2, 13, 131) and np.isfinite(logits).all()
+    assert logits.shape == (2, 13, 134) and np.isfinite(logits).all()
 
 
 def test_checkpoint_comes_back_bit_for_bit(backend: Any, checkpoint: Path) -> None:

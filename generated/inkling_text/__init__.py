@@ -2,7 +2,7 @@
 """Inkling.
 
 A causal language model: grouped-query attention with norms on queries and keys in all layers, a short convolution
-in all layers, RMSNorm (pre-norm), gated experts (silu), 3 kinds of layers.
+in all layers, RMSNorm (pre-norm), gated experts (silu), 2 kinds of layers.
 
 from inkling_text.torch_model import Model      # needs torch
 from inkling_text.flax_model import Model       # needs jax and flax

@@ -11,7 +11,7 @@ from typing import Any
 
 KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the types it may have
     "vocab_size": (int,),
-    "unpadded_vocab_size": (int,),
+    "unpadded_vocab_size": (int, type(None)),
     "hidden_size": (int,),
     "num_hidden_layers": (int,),
     "num_attention_heads": (int,),
@@ -23,8 +23,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "sliding_window_size": (int,),
     "d_rel": (int,),
     "rel_extent": (int,),
-    "log_scaling_n_floor": (int,),
-    "log_scaling_alpha": (float, int),
+    "log_scaling_n_floor": (int, type(None)),
     "local_layer_ids": (list, type(None)),
     "layer_types": (list, type(None)),
     "rms_norm_eps": (float, int),
@@ -38,7 +37,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "n_shared_experts": (int,),
     "route_scale": (float, int),
     "logits_mup_width_multiplier": (float, int),
-    "dense_intermediate_size": (int, type(None)),
     "embedding_multiplier": (float, int),
     "num_local_experts": (int,),
     "sconv_kernel_size": (int,),
@@ -50,32 +48,34 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of inkling_text."""
 
-    vocab_size: int = 131  # V
-    unpadded_vocab_size: int = 127
-    hidden_size: int = 48  # D
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    head_dim: int = 16  # H
-    swa_num_attention_heads: int = 6  # N
-    swa_num_key_value_heads: int = 3  # K
-    swa_head_dim: int = 12  # R
-    sliding_window_size: int = 6  # X
-    d_rel: int = 7  # W
-    rel_extent: int = 9  # U
-    log_scaling_n_floor: int = 8
+    vocab_size: int = 201024  # V
+    hidden_size: int = 6144  # D
+    num_hidden_layers: int = 66  # L
+    num_attention_heads: int = 64  # N
+    num_key_value_heads: int = 8  # K
+    head_dim: int = 128  # H
+    swa_num_attention_heads: int = 64  # N
+    swa_num_key_value_heads: int = 16  # K
+    swa_head_dim: int = 128  # R
+    sliding_window_size: int = 512  # X
+    d_rel: int = 16  # W
+    rel_extent: int = 1024  # P
     conv_kernel_size: int = 4  # C
-    intermediate_size: int = 80  # F
-    moe_intermediate_size: int = 28  # O
-    n_routed_experts: int = 6  # E
-    num_experts_per_tok: int = 2
-    n_shared_experts: int = 2  # P
-    log_scaling_alpha: float = 0.1
-    rms_norm_eps: float = 0.001
-    route_scale: float = 1.8
-    logits_mup_width_multiplier: float = 3.0
-    layer_types: tuple[str, ...] = ("hybrid_sliding", "hybrid") * 2
-    mlp_layer_types: tuple[str, ...] = ("dense", "sparse", "sparse", "sparse")
+    moe_intermediate_size: int = 3072  # U
+    n_routed_experts: int = 256  # E
+    num_experts_per_tok: int = 6
+    n_shared_experts: int = 2  # G
+    rms_norm_eps: float = 1e-06
+    route_scale: float = 8.0
+    logits_mup_width_multiplier: float = 24.0
+    layer_types: tuple[str, ...] = (
+        "hybrid_sliding",
+        "hybrid_sliding",
+        "hybrid_sliding",
+        "hybrid_sliding",
+        "hybrid_sliding",
+        "hybrid",
+    ) * 11
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -96,38 +96,30 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        vocab_size = raw.get("vocab_size", 201024)
-        unpadded_vocab_size = raw.get("unpadded_vocab_size")
         num_hidden_layers = raw.get("num_hidden_layers", 66)
         num_attention_heads = raw.get("num_attention_heads", 64)
         num_key_value_heads = raw.get("num_key_value_heads", 8)
         swa_num_attention_heads = raw.get("swa_num_attention_heads", 64)
         swa_num_key_value_heads = raw.get("swa_num_key_value_heads", 16)
-        log_scaling_n_floor = raw.get("log_scaling_n_floor")
-        layer_types = (
-            (
-                tuple("hybrid_sliding" if (layer + 1) % 6 else "hybrid" for layer in range(num_hidden_layers))
-                if raw.get("local_layer_ids") is None
-                else tuple(
-                    "hybrid_sliding" if layer in [raw["local_layer_ids"][0]] else "hybrid"
-                    for layer in range(num_hidden_layers)
-                )
+        if raw.get("layer_types") is not None:
+            layer_types = raw["layer_types"]
+        elif raw.get("local_layer_ids") is None:
+            layer_types = tuple("hybrid_sliding" if (layer + 1) % 6 else "hybrid" for layer in range(num_hidden_layers))
+        else:
+            layer_types = tuple(
+                "hybrid_sliding" if layer in [raw["local_layer_ids"][0]] else "hybrid"
+                for layer in range(num_hidden_layers)
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
-        mlp_layer_types = (
-            (
-                tuple("dense" if layer < raw["dense_mlp_idx"] else "sparse" for layer in range(num_hidden_layers))
-                if "dense_mlp_idx" in raw
-                else ("sparse",) * num_hidden_layers
+        if raw.get("mlp_layer_types") is not None:
+            mlp_layer_types = raw["mlp_layer_types"]
+        elif "dense_mlp_idx" in raw:
+            mlp_layer_types = tuple(
+                "dense" if layer < raw["dense_mlp_idx"] else "sparse" for layer in range(num_hidden_layers)
             )
-            if raw.get("mlp_layer_types") is None
-            else raw["mlp_layer_types"]
-        )
+        else:
+            mlp_layer_types = ("sparse",) * num_hidden_layers
         sizes = dict(
-            vocab_size=vocab_size,
-            unpadded_vocab_size=unpadded_vocab_size,
+            vocab_size=raw.get("vocab_size", 201024),
             hidden_size=raw.get("hidden_size", 6144),
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
@@ -140,9 +132,6 @@ class Config:
             d_rel=raw.get("d_rel", 16),
             rel_extent=raw.get("rel_extent", 1024),
             conv_kernel_size=raw.get("sconv_kernel_size", raw.get("conv_kernel_size", 4)),
-            intermediate_size=raw.get("intermediate_size", 24576)
-            if raw.get("dense_intermediate_size") is None
-            else raw["dense_intermediate_size"],
             moe_intermediate_size=raw.get("moe_intermediate_size", 3072)
             if raw.get("dense_intermediate_size") is None
             else raw.get("intermediate_size", 24576),
@@ -165,41 +154,24 @@ class Config:
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
         problems.expect_each("layer_types", layer_types, "hybrid_sliding", "hybrid")
-        problems.expect_each("mlp_layer_types", mlp_layer_types, "dense", "sparse")
+        problems.expect_each("mlp_layer_types", mlp_layer_types, "sparse")
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if log_scaling_n_floor is None:
-            problems.append("log_scaling_n_floor is None; this code was compiled for a value")
-        if unpadded_vocab_size is None:
-            problems.append("unpadded_vocab_size is None; this code was compiled for a value")
-        if unpadded_vocab_size >= vocab_size:
-            problems.append(
-                f"unpadded_vocab_size={unpadded_vocab_size!r}, vocab_size={vocab_size!r}; "
-                "this code was compiled for `unpadded_vocab_size < vocab_size`"
-            )
+        problems.expect("log_scaling_n_floor", raw.get("log_scaling_n_floor"), None)
+        problems.expect("unpadded_vocab_size", raw.get("unpadded_vocab_size"), None)
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if len(mlp_layer_types) != num_hidden_layers:
             problems.append(
                 f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
             )
-        problems.expect_each(
-            "layers",
-            zip(layer_types, mlp_layer_types),
-            ("hybrid_sliding", "dense"),
-            ("hybrid", "sparse"),
-            ("hybrid_sliding", "sparse"),
-        )
         _refuse(problems)
         return cls(
             **sizes,
-            log_scaling_n_floor=log_scaling_n_floor,
-            log_scaling_alpha=raw.get("log_scaling_alpha", 0.1),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             route_scale=raw.get("route_scale", 8.0),
             logits_mup_width_multiplier=raw.get("embedding_multiplier", raw.get("logits_mup_width_multiplier", 24.0)),
             layer_types=tuple(layer_types),
-            mlp_layer_types=tuple(mlp_layer_types),
         )
 
 
@@ -231,15 +203,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -64,11 +64,11 @@ def attend_additive(q: Array, k: Array, v: Array, mask: Array, scale: float) -> 
     B, N, T, H = q.shape
     K, S = k.shape[1:3]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
+    grouped = q.reshape(B, K, N // K, T, H)  # G query heads to one of keys and values
     scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
     mask = jnp.broadcast_to(mask, (mask.shape[0], N, T, S)).reshape(-1, K, N // K, T, S)
-    weights = jax.nn.softmax(scores + mask, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+    probs = jax.nn.softmax(scores + mask, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", probs, v).reshape(B, N, T, -1)
 
 
 def apply_mask_to_padding_states(x: Array, mask: Array) -> Array:
@@ -194,15 +194,3 @@ class RelativeLogits(nnx.Module):
         )  # [B, N, T, S]
         position_bias = jnp.take_along_axis((relative_states @ self.proj[...]).swapaxes(1, 2), gather_index, axis=-1)
         return jnp.where((distance < 0) | (distance >= self.columns), 0.0, position_bias)
-
-
-class MLP(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.global_scale = nnx.Param(jnp.ones((1,), dtype))
-        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        x = self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
-        return x * self.global_scale[...]

@@ -82,7 +82,7 @@ class KSconvShortConvolution(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, x: Array, conv_mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, conv_mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         residual = x.astype(jnp.float32)
         conv_state = (
@@ -128,7 +128,7 @@ class VSconvShortConvolution(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, x: Array, conv_mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, conv_mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         residual = x.astype(jnp.float32)
         conv_state = (
@@ -172,7 +172,7 @@ class AttnSconvShortConvolution(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, x: Array, conv_mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, conv_mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         residual = x.astype(jnp.float32)
         conv_state = (
@@ -214,7 +214,7 @@ class MlpSconvShortConvolution(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, x: Array, conv_mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, conv_mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         residual = x.astype(jnp.float32)
         conv_state = (

@@ -2,11 +2,11 @@
 """Inkling in Flax NNX.
 
 A causal language model: grouped-query attention with norms on queries and keys in all layers, a short convolution
-in all layers, RMSNorm (pre-norm), gated experts (silu), 3 kinds of layers.
+in all layers, RMSNorm (pre-norm), gated experts (silu), 2 kinds of layers.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, V vocab_size, D hidden_size,
-F intermediate_size, H head_dim, E n_routed_experts, C conv_kernel_size, R swa_head_dim, W d_rel,
-X sliding_window_size, U rel_extent, O moe_intermediate_size, P n_shared_experts.
+E n_routed_experts, H head_dim, C conv_kernel_size, R swa_head_dim, W d_rel, X sliding_window_size,
+U moe_intermediate_size, G n_shared_experts, P rel_extent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jax import Array
 from . import flax_generation, sharding, weights
 from .config import Config
 from .flax_experts import MoE
-from .flax_layers import MLP, Linear, NormedEmbedding, RelativeLogits, RMSNorm, attend_additive
+from .flax_layers import Linear, NormedEmbedding, RelativeLogits, RMSNorm, attend_additive
 from .flax_mixers import (
     AttnSconvShortConvolution,
     Cache,
@@ -37,116 +37,97 @@ from .flax_mixers import (
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
-class HybridSlidingAttention(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.swa_head_dim = cfg.swa_head_dim
-        self.swa_num_attention_heads = cfg.swa_num_attention_heads
-        self.q_proj = Linear(cfg.hidden_size, cfg.swa_num_attention_heads * cfg.swa_head_dim, dtype=dtype, rngs=rngs)
-        self.k_proj = Linear(cfg.hidden_size, cfg.swa_num_key_value_heads * cfg.swa_head_dim, dtype=dtype, rngs=rngs)
-        self.v_proj = Linear(cfg.hidden_size, cfg.swa_num_key_value_heads * cfg.swa_head_dim, dtype=dtype, rngs=rngs)
-        self.r_proj = Linear(cfg.hidden_size, cfg.swa_num_attention_heads * cfg.d_rel, dtype=dtype, rngs=rngs)
-        self.o_proj = Linear(cfg.swa_num_attention_heads * cfg.swa_head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.k_sconv = KSconvShortConvolution(
-            cfg, layer, cfg.swa_num_key_value_heads * cfg.swa_head_dim, dtype=dtype, rngs=rngs
-        )
-        self.v_sconv = VSconvShortConvolution(
-            cfg, layer, cfg.swa_num_key_value_heads * cfg.swa_head_dim, dtype=dtype, rngs=rngs
-        )
-        self.q_norm = RMSNorm(cfg.swa_head_dim, cfg.rms_norm_eps, dtype=dtype)
-        self.k_norm = RMSNorm(cfg.swa_head_dim, cfg.rms_norm_eps, dtype=dtype)
-        self.rel_logits_proj = RelativeLogits(
-            cfg,
-            cfg.sliding_window_size,
-            cfg.sliding_window_size - 1,
-            cfg.swa_num_attention_heads,
-            dtype=dtype,
-            rngs=rngs,
-        )
+class Attention(nnx.Module):
+    def __init__(
+        self,
+        cfg: Config,
+        layer: int,
+        out_features: int,
+        out_features2: int,
+        out_features3: int,
+        size: int,
+        swa_num_attention_heads: int,
+        size2: float,
+        columns: int,
+        size3: int,
+        *,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        self.size = size
+        self.swa_num_attention_heads = swa_num_attention_heads
+        self.size2 = size2
+        self.q_proj = Linear(cfg.hidden_size, out_features, dtype=dtype, rngs=rngs)
+        self.k_proj = Linear(cfg.hidden_size, out_features2, dtype=dtype, rngs=rngs)
+        self.v_proj = Linear(cfg.hidden_size, out_features2, dtype=dtype, rngs=rngs)
+        self.r_proj = Linear(cfg.hidden_size, out_features3, dtype=dtype, rngs=rngs)
+        self.o_proj = Linear(out_features, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.k_sconv = KSconvShortConvolution(cfg, layer, out_features2, dtype=dtype, rngs=rngs)
+        self.v_sconv = VSconvShortConvolution(cfg, layer, out_features2, dtype=dtype, rngs=rngs)
+        self.q_norm = RMSNorm(size, cfg.rms_norm_eps, dtype=dtype)
+        self.k_norm = RMSNorm(size, cfg.rms_norm_eps, dtype=dtype)
+        self.rel_logits_proj = RelativeLogits(cfg, columns, size3, swa_num_attention_heads, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, conv_mask: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array, conv_mask: Array, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         S = mask.shape[3]
         k, kv = self.k_sconv(self.k_proj(x), conv_mask, kv)
         v, kv = self.v_sconv(self.v_proj(x), conv_mask, kv)
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.swa_head_dim)).swapaxes(1, 2)  # [B, N, T, R]
-        k = self.k_norm(k.reshape(B, T, -1, self.swa_head_dim)).swapaxes(1, 2)  # [B, K, T, R]
-        v = v.reshape(B, T, -1, self.swa_head_dim).swapaxes(1, 2)  # [B, K, T, R]
+        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.size)).swapaxes(1, 2)  # [B, N, T, R]
+        k = self.k_norm(k.reshape(B, T, -1, self.size)).swapaxes(1, 2)  # [B, K, T, R]
+        v = v.reshape(B, T, -1, self.size).swapaxes(1, 2)  # [B, K, T, R]
         if kv is not None:
             kv = update(kv, k, v, start)
             k, v = (kv.k, kv.v)
         relative_states = self.r_proj(x).reshape(B, T, self.swa_num_attention_heads, -1)  # [B, T, N, W]
         position_bias = self.rel_logits_proj(relative_states, jnp.arange(T) + start, jnp.arange(S) + 0)
-        out = attend_additive(q, k, v, position_bias + mask, 1.0 / self.swa_head_dim).swapaxes(1, 2)  # [B, T, N, R]
-        return self.o_proj(out.reshape(B, T, -1)), kv
-
-
-class HybridAttention(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.head_dim = cfg.head_dim
-        self.num_attention_heads = cfg.num_attention_heads
-        self.log_scaling_n_floor = cfg.log_scaling_n_floor
-        self.log_scaling_alpha = cfg.log_scaling_alpha
-        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.r_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.d_rel, dtype=dtype, rngs=rngs)
-        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.k_sconv = KSconvShortConvolution(
-            cfg, layer, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs
-        )
-        self.v_sconv = VSconvShortConvolution(
-            cfg, layer, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs
-        )
-        self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
-        self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
-        self.rel_logits_proj = RelativeLogits(
-            cfg, cfg.rel_extent, cfg.rel_extent - 1, cfg.num_attention_heads, dtype=dtype, rngs=rngs
-        )
-
-    def __call__(self, x: Array, mask: Array, conv_mask: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
-        B, T = x.shape[:2]
-        S = mask.shape[3]
-        k, kv = self.k_sconv(self.k_proj(x), conv_mask, kv)
-        v, kv = self.v_sconv(self.v_proj(x), conv_mask, kv)
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, N, T, H]
-        k = self.k_norm(k.reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, K, T, H]
-        v = v.reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = (kv.k, kv.v)
-        q_positions = jnp.arange(T) + start
-        position_bias = self.rel_logits_proj(
-            self.r_proj(x).reshape(B, T, self.num_attention_heads, -1), q_positions, jnp.arange(S) + 0
-        )
-        h = self.log_scaling_alpha * jnp.log(
-            jnp.clip((q_positions + 1).astype(jnp.float32) / self.log_scaling_n_floor, min=1.0)
-        )
-        tau = (1.0 + h).reshape(1, 1, -1, 1)  # [1, 1, T, 1]
-        q = (q.astype(jnp.float32) * tau).astype(k.dtype)
-        position_bias = (position_bias.astype(jnp.float32) * tau).astype(q.dtype)
-        out = attend_additive(q, k, v, position_bias + mask, 1.0 / self.head_dim).swapaxes(1, 2)  # [B, T, N, H]
+        out = attend_additive(q, k, v, position_bias + mask, self.size2).swapaxes(1, 2)  # [B, T, N, R]
         return self.o_proj(out.reshape(B, T, -1)), kv
 
 
 class DecoderLayer(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        cfg: Config,
+        layer: int,
+        out_features: int,
+        out_features2: int,
+        out_features3: int,
+        size: int,
+        swa_num_attention_heads: int,
+        size2: float,
+        columns: int,
+        size3: int,
+        *,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
         self.kind = cfg.layer_types[layer]
-        self.self_attn = (
-            HybridSlidingAttention(cfg, layer, dtype=dtype, rngs=rngs)
-            if cfg.layer_types[layer] == "hybrid_sliding"
-            else HybridAttention(cfg, layer, dtype=dtype, rngs=rngs)
+        self.self_attn = Attention(
+            cfg,
+            layer,
+            out_features,
+            out_features2,
+            out_features3,
+            size,
+            swa_num_attention_heads,
+            size2,
+            columns,
+            size3,
+            dtype=dtype,
+            rngs=rngs,
         )
-        self.mlp = (
-            MLP(cfg, dtype=dtype, rngs=rngs)
-            if cfg.mlp_layer_types[layer] == "dense"
-            else MoE(cfg, dtype=dtype, rngs=rngs)
-        )
+        self.mlp = MoE(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.attn_sconv = AttnSconvShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
         self.mlp_sconv = MlpSconvShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, conv_mask: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array, conv_mask: Array, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         out, kv = self.self_attn(self.input_layernorm(x), mask, conv_mask, kv, start)
         h, kv = self.attn_sconv(out, conv_mask, kv)
         x = x + h
@@ -158,7 +139,40 @@ class Text(nnx.Module):
     def __init__(self, cfg: Config, *, scan_layers: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.embed_tokens = NormedEmbedding(cfg, dtype=dtype, rngs=rngs)
         self.layers = stack_layers(
-            lambda layer, rngs: DecoderLayer(cfg, layer, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
+            lambda layer, rngs: (
+                DecoderLayer(
+                    cfg,
+                    layer,
+                    cfg.swa_num_attention_heads * cfg.swa_head_dim,
+                    cfg.swa_num_key_value_heads * cfg.swa_head_dim,
+                    cfg.swa_num_attention_heads * cfg.d_rel,
+                    cfg.swa_head_dim,
+                    cfg.swa_num_attention_heads,
+                    1.0 / cfg.swa_head_dim,
+                    cfg.sliding_window_size,
+                    cfg.sliding_window_size - 1,
+                    dtype=dtype,
+                    rngs=rngs,
+                )
+                if cfg.layer_types[layer] == "hybrid_sliding"
+                else DecoderLayer(
+                    cfg,
+                    layer,
+                    cfg.num_attention_heads * cfg.head_dim,
+                    cfg.num_key_value_heads * cfg.head_dim,
+                    cfg.num_attention_heads * cfg.d_rel,
+                    cfg.head_dim,
+                    cfg.num_attention_heads,
+                    1.0 / cfg.head_dim,
+                    cfg.rel_extent,
+                    cfg.rel_extent - 1,
+                    dtype=dtype,
+                    rngs=rngs,
+                )
+            ),
+            cfg,
+            scan_layers,
+            rngs,
         )
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
@@ -288,4 +302,4 @@ class Model(nnx.Module):
         x = x / self.cfg.logits_mup_width_multiplier
         if last_only:
             x = x[:, -1:]
-        return self.lm_head(x)[..., : self.cfg.unpadded_vocab_size], kv
+        return self.lm_head(x), kv

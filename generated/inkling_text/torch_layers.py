@@ -58,16 +58,3 @@ class RelativeLogits(nn.Module):
         )  # [B, N, T, S]
         position_bias = (relative_states @ self.proj).transpose(1, 2).gather(-1, gather_index)
         return position_bias.masked_fill((distance < 0) | (distance >= self.columns), 0.0)
-
-
-class MLP(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.global_scale = nn.Parameter(torch.ones(1))
-        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
-        return x * self.global_scale

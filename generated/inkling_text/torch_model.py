@@ -2,11 +2,11 @@
 """Inkling in PyTorch.
 
 A causal language model: grouped-query attention with norms on queries and keys in all layers, a short convolution
-in all layers, RMSNorm (pre-norm), gated experts (silu), 3 kinds of layers.
+in all layers, RMSNorm (pre-norm), gated experts (silu), 2 kinds of layers.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, V vocab_size, D hidden_size,
-F intermediate_size, H head_dim, E n_routed_experts, C conv_kernel_size, R swa_head_dim, W d_rel,
-X sliding_window_size, U rel_extent, O moe_intermediate_size, P n_shared_experts.
+E n_routed_experts, H head_dim, C conv_kernel_size, R swa_head_dim, W d_rel, X sliding_window_size,
+U moe_intermediate_size, G n_shared_experts, P rel_extent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from . import torch_generation, weights
 from .config import Config
 from .torch_experts import MoE
-from .torch_layers import MLP, NormedEmbedding, RelativeLogits, RMSNorm
+from .torch_layers import NormedEmbedding, RelativeLogits, RMSNorm
 from .torch_mixers import (
     AttnSconvShortConvolution,
     Cache,
@@ -33,103 +33,73 @@ from .torch_mixers import (
 )
 
 
-class HybridSlidingAttention(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
+class Attention(nn.Module):
+    def __init__(
+        self,
+        cfg: Config,
+        layer: int,
+        out_features: int,
+        out_features2: int,
+        out_features3: int,
+        size: int,
+        swa_num_attention_heads: int,
+        size2: float,
+        columns: int,
+        size3: int,
+    ):
         super().__init__()
-        self.swa_head_dim = cfg.swa_head_dim
+        self.size = size
         self.layer = layer
-        self.swa_num_attention_heads = cfg.swa_num_attention_heads
-        self.q_proj = nn.Linear(cfg.hidden_size, cfg.swa_num_attention_heads * cfg.swa_head_dim, bias=False)
-        self.k_proj = nn.Linear(cfg.hidden_size, cfg.swa_num_key_value_heads * cfg.swa_head_dim, bias=False)
-        self.v_proj = nn.Linear(cfg.hidden_size, cfg.swa_num_key_value_heads * cfg.swa_head_dim, bias=False)
-        self.r_proj = nn.Linear(cfg.hidden_size, cfg.swa_num_attention_heads * cfg.d_rel, bias=False)
-        self.o_proj = nn.Linear(cfg.swa_num_attention_heads * cfg.swa_head_dim, cfg.hidden_size, bias=False)
-        self.k_sconv = KSconvShortConvolution(cfg, layer, cfg.swa_num_key_value_heads * cfg.swa_head_dim)
-        self.v_sconv = VSconvShortConvolution(cfg, layer, cfg.swa_num_key_value_heads * cfg.swa_head_dim)
-        self.q_norm = RMSNorm(cfg.swa_head_dim, cfg.rms_norm_eps)
-        self.k_norm = RMSNorm(cfg.swa_head_dim, cfg.rms_norm_eps)
-        self.rel_logits_proj = RelativeLogits(
-            cfg, cfg.sliding_window_size, cfg.sliding_window_size - 1, cfg.swa_num_attention_heads
-        )
+        self.swa_num_attention_heads = swa_num_attention_heads
+        self.size2 = size2
+        self.q_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
+        self.k_proj = nn.Linear(cfg.hidden_size, out_features2, bias=False)
+        self.v_proj = nn.Linear(cfg.hidden_size, out_features2, bias=False)
+        self.r_proj = nn.Linear(cfg.hidden_size, out_features3, bias=False)
+        self.o_proj = nn.Linear(out_features, cfg.hidden_size, bias=False)
+        self.k_sconv = KSconvShortConvolution(cfg, layer, out_features2)
+        self.v_sconv = VSconvShortConvolution(cfg, layer, out_features2)
+        self.q_norm = RMSNorm(size, cfg.rms_norm_eps)
+        self.k_norm = RMSNorm(size, cfg.rms_norm_eps)
+        self.rel_logits_proj = RelativeLogits(cfg, columns, size3, swa_num_attention_heads)
 
     def forward(self, x: Tensor, mask: Tensor, conv_mask: Tensor, cache: Cache | None, start: int) -> Tensor:
         B, T = x.shape[:2]
         S = mask.shape[3]
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.swa_head_dim)).transpose(1, 2)  # [B, N, T, R]
-        h = self.k_sconv(self.k_proj(x), conv_mask, cache).reshape(B, T, -1, self.swa_head_dim)  # [B, T, K, R]
-        v = self.v_sconv(self.v_proj(x), conv_mask, cache).reshape(B, T, -1, self.swa_head_dim)  # [B, T, K, R]
-        k = self.k_norm(h).transpose(1, 2)  # [B, K, T, R]
-        v = v.transpose(1, 2)  # [B, K, T, R]
+        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.size)).transpose(1, 2)  # [B, N, T, R]
+        normed = self.k_norm(self.k_sconv(self.k_proj(x), conv_mask, cache).reshape(B, T, -1, self.size))
+        v = self.v_sconv(self.v_proj(x), conv_mask, cache).reshape(B, T, -1, self.size).transpose(1, 2)  # [B, K, T, R]
+        k = normed.transpose(1, 2)  # [B, K, T, R]
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
         relative_states = self.r_proj(x).reshape(B, T, self.swa_num_attention_heads, -1)  # [B, T, N, W]
         position_bias = self.rel_logits_proj(
             relative_states, torch.arange(T, device=x.device) + start, torch.arange(S, device=x.device) + 0
         )
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=position_bias + mask, scale=1.0 / self.swa_head_dim, enable_gqa=True
-        )
-        return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
-
-
-class HybridAttention(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
-        super().__init__()
-        self.head_dim = cfg.head_dim
-        self.layer = layer
-        self.num_attention_heads = cfg.num_attention_heads
-        self.log_scaling_n_floor = cfg.log_scaling_n_floor
-        self.log_scaling_alpha = cfg.log_scaling_alpha
-        self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
-        self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
-        self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
-        self.r_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.d_rel, bias=False)
-        self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False)
-        self.k_sconv = KSconvShortConvolution(cfg, layer, cfg.num_key_value_heads * cfg.head_dim)
-        self.v_sconv = VSconvShortConvolution(cfg, layer, cfg.num_key_value_heads * cfg.head_dim)
-        self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
-        self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
-        self.rel_logits_proj = RelativeLogits(cfg, cfg.rel_extent, cfg.rel_extent - 1, cfg.num_attention_heads)
-
-    def forward(self, x: Tensor, mask: Tensor, conv_mask: Tensor, cache: Cache | None, start: int) -> Tensor:
-        B, T = x.shape[:2]
-        S = mask.shape[3]
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).transpose(1, 2)  # [B, N, T, H]
-        normed = self.k_norm(self.k_sconv(self.k_proj(x), conv_mask, cache).reshape(B, T, -1, self.head_dim))
-        v = (
-            self.v_sconv(self.v_proj(x), conv_mask, cache).reshape(B, T, -1, self.head_dim).transpose(1, 2)
-        )  # [B, K, T, H]
-        k = normed.transpose(1, 2)  # [B, K, T, H]
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)
-        q_positions = torch.arange(T, device=x.device) + start
-        position_bias = self.rel_logits_proj(
-            self.r_proj(x).reshape(B, T, self.num_attention_heads, -1),
-            q_positions,
-            torch.arange(S, device=x.device) + 0,
-        )
-        h = self.log_scaling_alpha * torch.log(
-            torch.clamp((q_positions + 1).float() / self.log_scaling_n_floor, min=1.0)
-        )
-        tau = (1.0 + h).reshape(1, 1, -1, 1)  # [1, 1, T, 1]
-        q = (q.float() * tau).to(k.dtype)
-        position_bias = (position_bias.float() * tau).to(q.dtype)
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=position_bias + mask, scale=1.0 / self.head_dim, enable_gqa=True
-        )
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=position_bias + mask, scale=self.size2, enable_gqa=True)
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
 class DecoderLayer(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
+    def __init__(
+        self,
+        cfg: Config,
+        layer: int,
+        out_features: int,
+        out_features2: int,
+        out_features3: int,
+        size: int,
+        swa_num_attention_heads: int,
+        size2: float,
+        columns: int,
+        size3: int,
+    ):
         super().__init__()
         self.kind = cfg.layer_types[layer]
-        self.self_attn = (
-            HybridSlidingAttention(cfg, layer)
-            if cfg.layer_types[layer] == "hybrid_sliding"
-            else HybridAttention(cfg, layer)
+        self.self_attn = Attention(
+            cfg, layer, out_features, out_features2, out_features3, size, swa_num_attention_heads, size2, columns, size3
         )
-        self.mlp = MLP(cfg) if cfg.mlp_layer_types[layer] == "dense" else MoE(cfg)
+        self.mlp = MoE(cfg)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.attn_sconv = AttnSconvShortConvolution(cfg, layer)
@@ -146,7 +116,34 @@ class Text(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.embed_tokens = NormedEmbedding(cfg)
-        self.layers = nn.ModuleList(DecoderLayer(cfg, layer) for layer in range(cfg.num_hidden_layers))
+        self.layers = nn.ModuleList(
+            DecoderLayer(
+                cfg,
+                layer,
+                cfg.swa_num_attention_heads * cfg.swa_head_dim,
+                cfg.swa_num_key_value_heads * cfg.swa_head_dim,
+                cfg.swa_num_attention_heads * cfg.d_rel,
+                cfg.swa_head_dim,
+                cfg.swa_num_attention_heads,
+                1.0 / cfg.swa_head_dim,
+                cfg.sliding_window_size,
+                cfg.sliding_window_size - 1,
+            )
+            if kind == "hybrid_sliding"
+            else DecoderLayer(
+                cfg,
+                layer,
+                cfg.num_attention_heads * cfg.head_dim,
+                cfg.num_key_value_heads * cfg.head_dim,
+                cfg.num_attention_heads * cfg.d_rel,
+                cfg.head_dim,
+                cfg.num_attention_heads,
+                1.0 / cfg.head_dim,
+                cfg.rel_extent,
+                cfg.rel_extent - 1,
+            )
+            for layer, kind in enumerate(cfg.layer_types)
+        )
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
     def forward(
@@ -165,6 +162,11 @@ class Model(nn.Module):
         self.cfg = cfg
         self.model = Text(cfg)
         self.lm_head = nn.Linear(cfg.hidden_size, cfg.vocab_size, bias=False)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     @classmethod
     def from_pretrained(
@@ -264,4 +266,4 @@ class Model(nn.Module):
         x = self.model(ids, fresh, sliding_mask, full_mask, cache, start) / self.cfg.logits_mup_width_multiplier
         if last_only:
             x = x[:, -1:]
-        return self.lm_head(x)[..., : self.cfg.unpadded_vocab_size]
+        return self.lm_head(x)

@@ -17,11 +17,9 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "num_attention_heads": (int,),
     "num_key_value_heads": (int, type(None)),
     "hidden_act": (str,),
-    "max_position_embeddings": (int,),
     "rms_norm_eps": (float, int),
     "tie_word_embeddings": (bool,),
     "rope_parameters": (dict, type(None)),
-    "rope_parameters.factor": (float, int),
     "rope_parameters.rope_theta": (float, int),
     "rope_parameters.rope_type": (str,),
     "rope_parameters.type": (str,),
@@ -31,7 +29,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "bias": (bool,),
     "qkv_bias": (bool,),
     "rope_scaling": (dict, type(None)),
-    "rope_scaling.factor": (float, int),
     "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
     "rope_scaling.type": (str,),
@@ -43,17 +40,15 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of internlm3."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 3  # L
-    num_attention_heads: int = 4  # N
+    vocab_size: int = 128512  # V
+    hidden_size: int = 4096  # D
+    intermediate_size: int = 10240  # F
+    num_hidden_layers: int = 48  # L
+    num_attention_heads: int = 32  # N
     num_key_value_heads: int = 2  # K
-    max_position_embeddings: int = 72
-    rope_theta: float = 50000000.0
-    head_dim: int = 16  # H
-    rms_norm_eps: float = 0.001
-    factor: float = 6.0
+    head_dim: int = 128  # H
+    rms_norm_eps: float = 1e-05
+    rope_theta: float = 10000.0
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -78,10 +73,12 @@ class Config:
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
         hidden_size = raw.get("hidden_size", 4096)
         num_attention_heads = raw.get("num_attention_heads", 32)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 2) is None else raw.get("num_key_value_heads", 2)
-        )
-        head_dim = hidden_size // num_attention_heads if raw.get("head_dim", 128) is None else raw.get("head_dim", 128)
+        num_key_value_heads = raw.get("num_key_value_heads", 2)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
+        head_dim = raw.get("head_dim", 128)
+        if head_dim is None:
+            head_dim = hidden_size // num_attention_heads
         sizes = dict(
             vocab_size=raw.get("vocab_size", 128512),
             hidden_size=hidden_size,
@@ -114,20 +111,14 @@ class Config:
         problems.expect(
             "rope_parameters.rope_type",
             rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
-            "dynamic",
+            "default",
         )
-        if "partial_rotary_factor" in rope_parameters or raw.get("partial_rotary_factor") is not None:
-            problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if "factor" not in rope_parameters:
-            problems.append("rope_parameters.factor is missing")
         _refuse(problems)
         return cls(
             **sizes,
-            max_position_embeddings=raw.get("max_position_embeddings", 32768),
-            rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
-            factor=rope_parameters.get("factor"),
+            rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
 
@@ -154,15 +145,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

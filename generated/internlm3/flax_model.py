@@ -80,29 +80,16 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
     B, N, T, H = q.shape
     K, S = k.shape[1:3]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
+    grouped = q.reshape(B, K, N // K, T, H)  # G query heads to one of keys and values
     scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
     mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
     scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def compute_dynamic_ntk_parameters(
-    seq_len: Array, max_position_embeddings: int, factor: float, head_dim: int, base: int
-) -> Array:
-    h = (factor * jnp.maximum(seq_len, jnp.array(max_position_embeddings, dtype=jnp.int32))).astype(jnp.float32)
-    base = base * (h / max_position_embeddings - (factor - 1)) ** (head_dim / (head_dim - 2))
-    return 1.0 / base ** (jnp.arange(0, head_dim, 2).astype(jnp.float32) / head_dim)
+    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", probs, v).reshape(B, N, T, -1)
 
 
 def inv_freq(cfg: Config) -> Array:
-    h = (
-        cfg.rope_theta
-        * (cfg.factor * cfg.max_position_embeddings / cfg.max_position_embeddings - (cfg.factor - 1))
-        ** (cfg.head_dim / (cfg.head_dim - 2))
-    ) ** (jnp.arange(0, cfg.head_dim, 2).astype(jnp.float32) / cfg.head_dim)
-    return 1.0 / h
+    return 1.0 / cfg.rope_theta ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
 
 
 class RMSNorm(nnx.Module):
@@ -118,20 +105,10 @@ class RMSNorm(nnx.Module):
 
 class RotaryEmbedding(nnx.Module):
     def __init__(self, cfg: Config):
-        self.max_position_embeddings = cfg.max_position_embeddings
-        self.factor = cfg.factor
-        self.head_dim = cfg.head_dim
-        self.rope_theta = cfg.rope_theta
         self.cfg = cfg
 
     def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        seq_len = positions.max() + 1
-        inv_freq2 = compute_dynamic_ntk_parameters(
-            seq_len, self.max_position_embeddings, self.factor, self.head_dim, self.rope_theta
-        )
-        angles = positions[:, None, :, None].astype(jnp.float32) * jnp.where(
-            seq_len > self.max_position_embeddings, inv_freq2, inv_freq(self.cfg)
-        )
+        angles = positions[:, None, :, None].astype(jnp.float32) * inv_freq(self.cfg)
         emb = jnp.concatenate((-angles, angles), axis=-1)
         return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
 
@@ -145,8 +122,8 @@ class Attention(nnx.Module):
         self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
@@ -178,8 +155,8 @@ class DecoderLayer(nnx.Module):
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         out, kv = self.self_attn(self.input_layernorm(x), mask, cos, sin, kv, start)
         x = x + out
         return x + self.mlp(self.post_attention_layernorm(x)), kv
@@ -188,9 +165,7 @@ class DecoderLayer(nnx.Module):
 class Decoder(nnx.Module):
     def __init__(self, cfg: Config, *, scan_layers: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.layers = stack_layers(
-            lambda _layer, rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
-        )
+        self.layers = stack_layers(lambda rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.rotary_emb = RotaryEmbedding(cfg)
 

@@ -66,22 +66,9 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
-def compute_dynamic_ntk_parameters(
-    seq_len: Tensor, max_position_embeddings: int, factor: float, head_dim: int, base: int
-) -> Tensor:
-    seq_len = torch.maximum(seq_len, torch.tensor(max_position_embeddings, dtype=torch.int64, device=seq_len.device))
-    base = base * (factor * seq_len / max_position_embeddings - (factor - 1)) ** (head_dim / (head_dim - 2))
-    return 1.0 / base ** (torch.arange(0, head_dim, 2, device=seq_len.device).float() / head_dim)
-
-
 def inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = (
-            cfg.rope_theta
-            * (cfg.factor * cfg.max_position_embeddings / cfg.max_position_embeddings - (cfg.factor - 1))
-            ** (cfg.head_dim / (cfg.head_dim - 2))
-        ) ** (torch.arange(0, cfg.head_dim, 2).float() / cfg.head_dim)
-        return 1.0 / h
+        return 1.0 / cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
 
 
 class RMSNorm(nn.Module):
@@ -98,20 +85,10 @@ class RMSNorm(nn.Module):
 class RotaryEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.max_position_embeddings = cfg.max_position_embeddings
-        self.factor = cfg.factor
-        self.head_dim = cfg.head_dim
-        self.rope_theta = cfg.rope_theta
         self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        seq_len = positions.amax() + 1
-        inv_freq = compute_dynamic_ntk_parameters(
-            seq_len, self.max_position_embeddings, self.factor, self.head_dim, self.rope_theta
-        )
-        angles = positions[:, None, :, None].float() * torch.where(
-            seq_len > self.max_position_embeddings, inv_freq, self.inv_freq
-        )
+        angles = positions[:, None, :, None].float() * self.inv_freq
         emb = torch.cat((-angles, angles), dim=-1)
         return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
 
@@ -190,6 +167,11 @@ class Model(nn.Module):
         if cfg.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     @classmethod
     def from_pretrained(

@@ -38,16 +38,16 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of jetmoe."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    num_hidden_layers: int = 2  # L
-    num_key_value_heads: int = 2
-    kv_channels: int = 16  # H
-    intermediate_size: int = 80  # F
-    num_local_experts: int = 6  # E
+    vocab_size: int = 32000  # V
+    hidden_size: int = 2048  # D
+    num_hidden_layers: int = 12  # L
+    num_key_value_heads: int = 16
+    kv_channels: int = 128  # H
+    intermediate_size: int = 5632  # F
+    num_local_experts: int = 8  # E
     num_experts_per_tok: int = 2
     rope_theta: float = 10000.0
-    rms_norm_eps: float = 0.001
+    rms_norm_eps: float = 1e-06
     tie_word_embeddings: bool = True
 
     @classmethod
@@ -100,7 +100,7 @@ class Config:
             "default",
         )
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        problems.expect("num_local_experts", num_local_experts, 6)
+        problems.expect("num_local_experts", num_local_experts, 8)
         if num_experts_per_tok > num_local_experts:
             problems.append(
                 f"the configuration class refuses num_experts_per_tok={num_experts_per_tok!r}, "
@@ -137,15 +137,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -60,8 +60,8 @@ class Attention(nnx.Module):
         self.kv_proj = Linear(cfg.hidden_size, cfg.kv_channels * cfg.num_key_value_heads * 2, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         q, index_sorted_experts, batch_index, batch_gates, expert_size = self.experts.map(x)
         k, v = jnp.split(self.kv_proj(x), 2, axis=-1)
@@ -95,8 +95,8 @@ class DecoderLayer(nnx.Module):
         self.self_attention = Attention(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         out, kv = self.self_attention(self.input_layernorm(x), mask, cos, sin, kv, start)
         x = x + out
         return x + self.mlp(self.post_attention_layernorm(x)), kv
@@ -105,9 +105,7 @@ class DecoderLayer(nnx.Module):
 class Decoder(nnx.Module):
     def __init__(self, cfg: Config, *, scan_layers: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.layers = stack_layers(
-            lambda _layer, rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
-        )
+        self.layers = stack_layers(lambda rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.rotary_emb = RotaryEmbedding(cfg)
 

@@ -43,20 +43,26 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of kolibri1."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    sliding_window: int = 6
-    moe_intermediate_size: int = 28  # I
-    num_experts_per_tok: int = 2
-    head_dim: int = 16  # H
-    shared_expert_intermediate_size: int = 36  # J
-    num_local_experts: int = 6  # E
-    rms_norm_eps: float = 0.001
+    vocab_size: int = 128000  # V
+    hidden_size: int = 2560  # D
+    num_hidden_layers: int = 50  # L
+    num_attention_heads: int = 48  # N
+    num_key_value_heads: int = 4  # K
+    sliding_window: int = 513
+    moe_intermediate_size: int = 512  # I
+    num_experts_per_tok: int = 6
+    head_dim: int = 128  # H
+    shared_expert_intermediate_size: int = 512  # J
+    num_local_experts: int = 384  # E
+    rms_norm_eps: float = 1e-06
     rope_theta: float = 10000.0
-    layer_types: tuple[str, ...] = ("sliding_attention", "full_attention") * 2
+    layer_types: tuple[str, ...] = (
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+    ) * 10
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -84,14 +90,12 @@ class Config:
         num_key_value_heads = raw.get("num_key_value_heads", 4)
         sliding_window = raw.get("sliding_window", 513)
         head_dim = raw.get("head_dim", 128)
-        shared_expert_intermediate_size = raw.get("shared_expert_intermediate_size", 512)
-        layer_types = (
-            tuple(
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
                 "full_attention" if (layer + 1) % 5 == 0 else "sliding_attention" for layer in range(num_hidden_layers)
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
+        else:
+            layer_types = raw["layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 128000),
             hidden_size=raw.get("hidden_size", 2560),
@@ -101,7 +105,7 @@ class Config:
             moe_intermediate_size=raw.get("moe_intermediate_size", 512),
             num_experts_per_tok=raw.get("num_experts_per_tok", 6),
             head_dim=head_dim,
-            shared_expert_intermediate_size=shared_expert_intermediate_size,
+            shared_expert_intermediate_size=raw.get("shared_expert_intermediate_size", 512),
             num_local_experts=raw.get("num_local_experts", raw.get("num_experts", 384)),
         )
         problems.expect("model_type", raw.get("model_type", "kolibri1"), "kolibri1")
@@ -120,8 +124,6 @@ class Config:
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
-        if shared_expert_intermediate_size is None:
-            problems.append("shared_expert_intermediate_size is None; this code was compiled for a value")
         problems.expect(
             "rope_parameters.rope_type",
             rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
@@ -129,8 +131,6 @@ class Config:
         )
         problems.expect("is_causal", raw.get("is_causal", True), True)
         problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
-        if sliding_window is None:
-            problems.append("sliding_window is None; this code was compiled for a value")
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", False), False)
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
@@ -175,15 +175,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -2,7 +2,7 @@
 """Laguna.
 
 A causal language model: grouped-query attention with norms on queries and keys, rotary positions, RMSNorm
-(pre-norm), gated MLP (silu), gated experts (silu), 3 kinds of layers.
+(pre-norm), gated MLP (silu), gated experts (silu), 2 kinds of layers.
 
 from laguna.torch_model import Model      # needs torch
 from laguna.flax_model import Model       # needs jax and flax

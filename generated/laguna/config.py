@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,19 +21,9 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "tie_word_embeddings": (bool,),
     "rope_parameters": (dict, type(None)),
     "rope_parameters.full_attention": (dict,),
-    "rope_parameters.full_attention.attention_factor": (float, int),
-    "rope_parameters.full_attention.beta_fast": (float, int),
-    "rope_parameters.full_attention.beta_slow": (float, int),
-    "rope_parameters.full_attention.factor": (float, int),
-    "rope_parameters.full_attention.original_max_position_embeddings": (float, int),
     "rope_parameters.full_attention.partial_rotary_factor": (float, int),
     "rope_parameters.full_attention.rope_theta": (float, int),
     "rope_parameters.full_attention.rope_type": (str,),
-    "rope_parameters.sliding_attention": (dict,),
-    "rope_parameters.sliding_attention.partial_rotary_factor": (float, int),
-    "rope_parameters.sliding_attention.rope_theta": (float, int),
-    "rope_parameters.sliding_attention.rope_type": (str,),
-    "sliding_window": (int,),
     "moe_intermediate_size": (int,),
     "shared_expert_intermediate_size": (int,),
     "num_experts_per_tok": (int,),
@@ -55,31 +44,63 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of laguna."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 4  # L
-    num_key_value_heads: int = 2  # K
-    original_max_position_embeddings_full_attention: float = 16.0
-    sliding_window: int = 6
-    moe_intermediate_size: int = 28  # R
-    shared_expert_intermediate_size: int = 36  # W
-    num_experts_per_tok: int = 2
-    num_experts: int = 6  # E
-    head_dim: int = 16  # H
-    rms_norm_eps: float = 0.001
-    attention_factor_full_attention: float = 1.0
-    beta_fast_full_attention: float = 64.0
-    beta_slow_full_attention: float = 1.0
-    factor_full_attention: float = 32.0
+    vocab_size: int = 100352  # V
+    hidden_size: int = 2048  # D
+    intermediate_size: int = 8192  # F
+    num_hidden_layers: int = 40  # L
+    num_key_value_heads: int = 8  # K
+    moe_intermediate_size: int = 512  # R
+    shared_expert_intermediate_size: int = 512  # W
+    num_experts_per_tok: int = 8
+    num_experts: int = 256  # E
+    head_dim: int = 128  # H
+    rms_norm_eps: float = 1e-06
     partial_rotary_factor_full_attention: float = 0.5
     rope_theta_full_attention: float = 500000.0
-    partial_rotary_factor_sliding_attention: float = 1.0
-    rope_theta_sliding_attention: float = 10000.0
-    moe_routed_scaling_factor: float = 1.6
-    layer_types: tuple[str, ...] = ("full_attention", "sliding_attention", "sliding_attention", "full_attention")
-    num_attention_heads_per_layer: tuple[int, ...] = (4, 6, 6, 4)
-    mlp_layer_types: tuple[str, ...] = ("dense", "sparse", "sparse", "sparse")
+    moe_routed_scaling_factor: float = 1.0
+    num_attention_heads_per_layer: tuple[int, ...] = (48,) * 40
+    mlp_layer_types: tuple[str, ...] = (
+        "dense",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+        "sparse",
+    )
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -101,244 +122,121 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        intermediate_size = raw.get("intermediate_size", 8192)
         num_key_value_heads = raw.get("num_key_value_heads", 8)
-        shared_expert_intermediate_size = raw.get("shared_expert_intermediate_size", 512)
         head_dim = raw.get("head_dim", 128)
         moe_router_logit_softcapping = raw.get("moe_router_logit_softcapping", 0.0)
-        num_hidden_layers = 4
-        original_max_position_embeddings_full_attention = (
-            (raw.get("rope_parameters") or {}).get("full_attention") or {}
-        ).get("original_max_position_embeddings")
-        attention_factor_full_attention = ((raw.get("rope_parameters") or {}).get("full_attention") or {}).get(
-            "attention_factor"
-        )
-        beta_fast_full_attention = ((raw.get("rope_parameters") or {}).get("full_attention") or {}).get("beta_fast")
-        beta_slow_full_attention = ((raw.get("rope_parameters") or {}).get("full_attention") or {}).get("beta_slow")
-        factor_full_attention = ((raw.get("rope_parameters") or {}).get("full_attention") or {}).get("factor")
-        partial_rotary_factor_full_attention = (
-            0.5
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("full_attention") or {}).get("partial_rotary_factor")
-        )
-        rope_theta_full_attention = (
-            500000.0
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("full_attention") or {}).get("rope_theta")
-        )
-        partial_rotary_factor_sliding_attention = (
-            1.0
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("sliding_attention") or {}).get("partial_rotary_factor")
-        )
-        layer_types = (
-            ("full_attention",) * raw.get("num_hidden_layers", 40)
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
-        num_attention_heads_per_layer = (
-            tuple(raw.get("num_attention_heads", 48) for layer in range(raw.get("num_hidden_layers", 40)))
-            if raw.get("num_attention_heads_per_layer") is None
-            else raw["num_attention_heads_per_layer"]
-        )
-        mlp_layer_types = (
-            ("dense", "sparse", "sparse", "sparse") if raw.get("mlp_layer_types") is None else raw["mlp_layer_types"]
-        )
-        rope_type = (
-            "default"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("full_attention") or {}).get("rope_type")
-        )
-        rope_parameters_sliding_attention_rope_type = (
-            "default"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("sliding_attention") or {}).get("rope_type")
-        )
+        num_hidden_layers = 40
+        if raw.get("num_attention_heads_per_layer") is None:
+            num_attention_heads_per_layer = tuple(
+                raw.get("num_attention_heads", 48) for layer in range(raw.get("num_hidden_layers", 40))
+            )
+        else:
+            num_attention_heads_per_layer = raw["num_attention_heads_per_layer"]
+        if raw.get("mlp_layer_types") is None:
+            mlp_layer_types = (
+                "dense",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+            )
+        else:
+            mlp_layer_types = raw["mlp_layer_types"]
+        if raw.get("layer_types") is None:
+            layer_types = ("full_attention",) * raw.get("num_hidden_layers", 40)
+        else:
+            layer_types = raw["layer_types"]
+        if raw.get("rope_parameters") is None:
+            rope_type = "default"
+        else:
+            rope_type = (raw["rope_parameters"].get("full_attention") or {}).get("rope_type")
         sizes = dict(
             vocab_size=raw.get("vocab_size", 100352),
             hidden_size=raw.get("hidden_size", 2048),
-            intermediate_size=intermediate_size,
+            intermediate_size=raw.get("intermediate_size", 8192),
             num_hidden_layers=num_hidden_layers,
             num_key_value_heads=num_key_value_heads,
             moe_intermediate_size=raw.get("moe_intermediate_size", 512),
-            shared_expert_intermediate_size=shared_expert_intermediate_size,
+            shared_expert_intermediate_size=raw.get("shared_expert_intermediate_size", 512),
             num_experts_per_tok=raw.get("num_experts_per_tok", 8),
             num_experts=raw.get("num_experts", 256),
             head_dim=head_dim,
         )
         problems.expect("model_type", raw.get("model_type", "laguna"), "laguna")
-        problems.expect("num_hidden_layers", raw.get("num_hidden_layers", 40), 4)
+        problems.expect("num_hidden_layers", raw.get("num_hidden_layers", 40), 40)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(
             isinstance(item, dict) for item in ((raw.get("rope_parameters") or {}).get("full_attention") or {}).values()
         ):
             problems.append("rope_parameters.full_attention holds objects that this code does not know")
         if any(
-            isinstance(item, dict)
-            for item in ((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).values()
-        ):
-            problems.append("rope_parameters.sliding_attention holds objects that this code does not know")
-        if any(
-            isinstance(item, dict) and name not in ["full_attention", "sliding_attention"]
+            isinstance(item, dict) and name not in ["full_attention"]
             for name, item in (raw.get("rope_parameters") or {}).items()
         ):
             problems.append("rope_parameters holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
-        if int(head_dim * partial_rotary_factor_full_attention) % 2:
-            problems.append(
-                "2 does not divide int(head_dim * partial_rotary_factor_full_attention): "
-                f"{int(head_dim * partial_rotary_factor_full_attention)!r}"
-            )
         if head_dim % 2:
             problems.append(f"2 does not divide head_dim: {head_dim!r}")
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
-        problems.expect_each("layer_types", layer_types, "full_attention", "sliding_attention")
+        problems.expect_each("layer_types", layer_types, "full_attention")
         problems.expect("gating", raw.get("gating", True), True)
         problems.expect_each("mlp_layer_types", mlp_layer_types, "dense", "sparse")
-        if intermediate_size is None:
-            problems.append("intermediate_size is None; this code was compiled for a value")
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
-        if shared_expert_intermediate_size is None:
-            problems.append("shared_expert_intermediate_size is None; this code was compiled for a value")
         if "full_attention" not in layer_types:
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `'full_attention' in layer_types`"
             )
-        if "sliding_attention" not in layer_types:
-            problems.append(
-                f"layer_types={layer_types!r}; this code was compiled for `'sliding_attention' in layer_types`"
-            )
-        if (
-            (raw.get("rope_parameters") or {})["full_attention"] is None
-            and (raw.get("rope_parameters") or {})["full_attention"] is None
-            if "full_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is not None and None
+        if raw.get("rope_parameters") is not None and (
+            raw["rope_parameters"]["full_attention"] is None and raw["rope_parameters"]["full_attention"] is None
+            if "full_attention" in raw["rope_parameters"]
+            else None
         ):
             problems.append("this code was compiled for `rope_parameters.full_attention is not None`")
-        problems.expect("rope_parameters.full_attention.rope_type", rope_type, "yarn")
-        if layer_types is None:
-            problems.append(f"the configuration class refuses layer_types={layer_types!r}")
-        if "full_attention" not in layer_types:
-            problems.append(f"the configuration class refuses layer_types={layer_types!r}")
-        problems.expect("rope_theta", raw.get("rope_theta"), None)
-        problems.expect("partial_rotary_factor", raw.get("partial_rotary_factor"), None)
-        if (
-            "full_attention" not in (raw.get("rope_parameters") or {})
-            and raw.get("rope_parameters") is not None
-            and None
-        ):
-            problems.append("rope_parameters.full_attention.type is given; this code was compiled without it")
-        if not (
-            (
-                "rope_type" in (raw.get("rope_parameters") or {})["full_attention"]
-                if (raw.get("rope_parameters") or {})["full_attention"] is None
-                else "rope_type" in (raw.get("rope_parameters") or {})["full_attention"]
-            )
-            if "full_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is None or None
-        ):
-            problems.append("rope_parameters.full_attention.rope_type is missing; this code was compiled with it")
-        if (
-            "sliding_attention" not in (raw.get("rope_parameters") or {})
-            and raw.get("rope_parameters") is not None
-            and None
-        ):
-            problems.append("rope_parameters.sliding_attention.type is given; this code was compiled without it")
-        if not (
-            (
-                "rope_type" in (raw.get("rope_parameters") or {})["sliding_attention"]
-                if (raw.get("rope_parameters") or {})["sliding_attention"] is None
-                else "rope_type" in (raw.get("rope_parameters") or {})["sliding_attention"]
-            )
-            if "sliding_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is None or None
-        ):
-            problems.append("rope_parameters.sliding_attention.rope_type is missing; this code was compiled with it")
-        problems.expect(
-            "rope_parameters.sliding_attention.rope_type", rope_parameters_sliding_attention_rope_type, "default"
-        )
-        if (
-            "full_attention" not in (raw.get("rope_parameters") or {})
-            and raw.get("rope_parameters") is not None
-            and None
-        ):
-            problems.append("rope_parameters.full_attention.mscale is given; this code was compiled without it")
-        if (
-            "full_attention" not in (raw.get("rope_parameters") or {})
-            and raw.get("rope_parameters") is not None
-            and None
-        ):
-            problems.append("rope_parameters.full_attention.mscale_all_dim is given; this code was compiled without it")
-        if factor_full_attention is None:
-            problems.append("factor_full_attention is None; this code was compiled for a value")
-        if attention_factor_full_attention is None:
-            problems.append("attention_factor_full_attention is None; this code was compiled for a value")
-        if not beta_fast_full_attention:
-            problems.append(
-                f"beta_fast_full_attention={beta_fast_full_attention!r}; "
-                "this code was compiled for `beta_fast_full_attention`"
-            )
-        if not beta_slow_full_attention:
-            problems.append(
-                f"beta_slow_full_attention={beta_slow_full_attention!r}; "
-                "this code was compiled for `beta_slow_full_attention`"
-            )
-        if "truncate" in (raw.get("rope_parameters") or {}):
-            problems.append("rope_parameters.truncate is given; this code was compiled without it")
-        if max(
-            math.floor(
-                int(head_dim * partial_rotary_factor_full_attention)
-                * math.log(
-                    original_max_position_embeddings_full_attention / (beta_fast_full_attention * 2 * 3.141592653589793)
-                )
-                / (2 * math.log(rope_theta_full_attention))
-            ),
-            0,
-        ) == min(
-            math.ceil(
-                int(head_dim * partial_rotary_factor_full_attention)
-                * math.log(
-                    original_max_position_embeddings_full_attention / (beta_slow_full_attention * 2 * 3.141592653589793)
-                )
-                / (2 * math.log(rope_theta_full_attention))
-            ),
-            int(head_dim * partial_rotary_factor_full_attention) - 1,
-        ):
-            problems.append(
-                f"the source does something else for head_dim={head_dim!r}, "
-                f"beta_fast_full_attention={beta_fast_full_attention!r}, "
-                f"beta_slow_full_attention={beta_slow_full_attention!r}, "
-                f"original_max_position_embeddings_full_attention={original_max_position_embeddings_full_attention!r}, "
-                f"partial_rotary_factor_full_attention={partial_rotary_factor_full_attention!r}, "
-                f"rope_theta_full_attention={rope_theta_full_attention!r}"
-            )
-        if (
-            (raw.get("rope_parameters") or {})["sliding_attention"] is None
-            and (raw.get("rope_parameters") or {})["sliding_attention"] is None
-            if "sliding_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is not None and None
-        ):
-            problems.append("this code was compiled for `rope_parameters.sliding_attention is not None`")
+        problems.expect("rope_parameters.full_attention.rope_type", rope_type, "default")
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        problems.expect_each("num_attention_heads_per_layer", num_attention_heads_per_layer, 4, 6)
-        problems.expect("num_key_value_heads", num_key_value_heads, 2)
+        problems.expect_each("num_attention_heads_per_layer", num_attention_heads_per_layer, 48)
+        problems.expect("num_key_value_heads", num_key_value_heads, 8)
         if moe_router_logit_softcapping > 0.0:
             problems.append(
                 f"moe_router_logit_softcapping={moe_router_logit_softcapping!r}; "
                 "this code was compiled for `moe_router_logit_softcapping <= 0.0`"
             )
-        if (
-            head_dim
-            != (int(head_dim * partial_rotary_factor_sliding_attention) + 1) // 2
-            + (int(head_dim * partial_rotary_factor_sliding_attention) + 1) // 2
-        ):
-            problems.append(
-                f"sizes that have to be equal are not for head_dim={head_dim!r}, "
-                f"partial_rotary_factor_sliding_attention={partial_rotary_factor_sliding_attention!r}"
-            )
-        if len(layer_types) != num_hidden_layers:
-            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if len(mlp_layer_types) != num_hidden_layers:
             problems.append(
                 f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
@@ -346,130 +244,43 @@ class Config:
         problems.expect("moe_apply_router_weight_on_input", raw.get("moe_apply_router_weight_on_input", False), False)
         if len(num_attention_heads_per_layer) != num_hidden_layers:
             problems.append(
-                "the configuration class refuses "
-                f"num_attention_heads_per_layer={num_attention_heads_per_layer!r}, "
-                f"num_hidden_layers={num_hidden_layers!r}"
+                "len(num_attention_heads_per_layer) is not num_hidden_layers: "
+                f"{(len(num_attention_heads_per_layer), num_hidden_layers)!r}"
             )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         problems.expect_each(
             "layers",
             [
                 (
-                    layer_types[layer],
                     mlp_layer_types[layer],
+                    layer_types[layer],
                     num_attention_heads_per_layer[layer] // num_key_value_heads == 1,
                     num_attention_heads_per_layer[layer]
                     == num_key_value_heads * (num_attention_heads_per_layer[layer] // num_key_value_heads),
                 )
                 for layer in range(num_hidden_layers)
             ],
-            ("full_attention", "dense", False, True),
-            ("sliding_attention", "sparse", False, True),
-            ("full_attention", "sparse", False, True),
+            ("dense", "full_attention", False, True),
+            ("sparse", "full_attention", False, True),
         )
-        if (
-            (raw.get("rope_parameters") is None)
-            or (
-                raw.get("rope_parameters") is not None
-                and "full_attention" in raw["rope_parameters"]
-                and ("original_max_position_embeddings" not in raw["rope_parameters"]["full_attention"])
-            )
-            or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"])
-        ):
-            problems.append("rope_parameters.full_attention.original_max_position_embeddings is missing")
-        if (
-            (raw.get("rope_parameters") is None)
-            or (
-                raw.get("rope_parameters") is not None
-                and "full_attention" in raw["rope_parameters"]
-                and ("attention_factor" not in raw["rope_parameters"]["full_attention"])
-            )
-            or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"])
-        ):
-            problems.append("rope_parameters.full_attention.attention_factor is missing")
-        if (
-            (raw.get("rope_parameters") is None)
-            or (
-                raw.get("rope_parameters") is not None
-                and "full_attention" in raw["rope_parameters"]
-                and ("beta_fast" not in raw["rope_parameters"]["full_attention"])
-            )
-            or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"])
-        ):
-            problems.append("rope_parameters.full_attention.beta_fast is missing")
-        if (
-            (raw.get("rope_parameters") is None)
-            or (
-                raw.get("rope_parameters") is not None
-                and "full_attention" in raw["rope_parameters"]
-                and ("beta_slow" not in raw["rope_parameters"]["full_attention"])
-            )
-            or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"])
-        ):
-            problems.append("rope_parameters.full_attention.beta_slow is missing")
-        if (
-            (raw.get("rope_parameters") is None)
-            or (
-                raw.get("rope_parameters") is not None
-                and "full_attention" in raw["rope_parameters"]
-                and ("factor" not in raw["rope_parameters"]["full_attention"])
-            )
-            or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"])
-        ):
-            problems.append("rope_parameters.full_attention.factor is missing")
-        if (
-            raw.get("rope_parameters") is not None
-            and "full_attention" in raw["rope_parameters"]
-            and ("partial_rotary_factor" not in raw["rope_parameters"]["full_attention"])
-        ) or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]):
+        if raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]:
             problems.append("rope_parameters.full_attention.partial_rotary_factor is missing")
-        if (
-            raw.get("rope_parameters") is not None
-            and "full_attention" in raw["rope_parameters"]
-            and ("rope_theta" not in raw["rope_parameters"]["full_attention"])
-        ) or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]):
+        if raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]:
             problems.append("rope_parameters.full_attention.rope_theta is missing")
-        if (
-            raw.get("rope_parameters") is not None
-            and "sliding_attention" in raw["rope_parameters"]
-            and ("partial_rotary_factor" not in raw["rope_parameters"]["sliding_attention"])
-        ) or (raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]):
-            problems.append("rope_parameters.sliding_attention.partial_rotary_factor is missing")
-        if (
-            raw.get("rope_parameters") is not None
-            and "sliding_attention" in raw["rope_parameters"]
-            and ("rope_theta" not in raw["rope_parameters"]["sliding_attention"])
-        ) or (raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]):
-            problems.append("rope_parameters.sliding_attention.rope_theta is missing")
-        if (
-            raw.get("rope_parameters") is not None
-            and "full_attention" in raw["rope_parameters"]
-            and ("rope_type" not in raw["rope_parameters"]["full_attention"])
-        ) or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]):
+        if raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]:
             problems.append("rope_parameters.full_attention.rope_type is missing")
-        if (
-            raw.get("rope_parameters") is not None
-            and "sliding_attention" in raw["rope_parameters"]
-            and ("rope_type" not in raw["rope_parameters"]["sliding_attention"])
-        ) or (raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]):
-            problems.append("rope_parameters.sliding_attention.rope_type is missing")
         _refuse(problems)
         return cls(
             **sizes,
-            original_max_position_embeddings_full_attention=original_max_position_embeddings_full_attention,
-            sliding_window=raw.get("sliding_window", 512),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
-            attention_factor_full_attention=attention_factor_full_attention,
-            beta_fast_full_attention=beta_fast_full_attention,
-            beta_slow_full_attention=beta_slow_full_attention,
-            factor_full_attention=factor_full_attention,
-            partial_rotary_factor_full_attention=partial_rotary_factor_full_attention,
-            rope_theta_full_attention=rope_theta_full_attention,
-            partial_rotary_factor_sliding_attention=partial_rotary_factor_sliding_attention,
-            rope_theta_sliding_attention=10000.0
+            partial_rotary_factor_full_attention=0.5
             if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("sliding_attention") or {}).get("rope_theta"),
+            else (raw["rope_parameters"].get("full_attention") or {}).get("partial_rotary_factor"),
+            rope_theta_full_attention=500000.0
+            if raw.get("rope_parameters") is None
+            else (raw["rope_parameters"].get("full_attention") or {}).get("rope_theta"),
             moe_routed_scaling_factor=raw.get("moe_routed_scaling_factor", 1.0),
-            layer_types=tuple(layer_types),
             num_attention_heads_per_layer=tuple(num_attention_heads_per_layer),
             mlp_layer_types=tuple(mlp_layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
@@ -504,15 +315,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

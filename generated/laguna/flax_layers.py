@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -45,49 +43,17 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
     B, N, T, H = q.shape
     K, S = k.shape[1:3]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
+    grouped = q.reshape(B, K, N // K, T, H)  # G query heads to one of keys and values
     scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
     mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
     scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", probs, v).reshape(B, N, T, -1)
 
 
 def full_attention_inv_freq(cfg: Config) -> Array:
-    steps = jnp.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor_full_attention), 2).astype(jnp.float32)
-    pos_freqs = cfg.rope_theta_full_attention ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor_full_attention))
-    linear_func = jnp.arange(int(cfg.head_dim * cfg.partial_rotary_factor_full_attention) // 2, dtype=jnp.float32)
-    factor = max(
-        math.floor(
-            int(cfg.head_dim * cfg.partial_rotary_factor_full_attention)
-            * math.log(
-                cfg.original_max_position_embeddings_full_attention / (cfg.beta_fast_full_attention * 2 * math.pi)
-            )
-            / (2 * math.log(cfg.rope_theta_full_attention))
-        ),
-        0,
-    )
-    linear_func = (linear_func - factor) / (
-        min(
-            math.ceil(
-                int(cfg.head_dim * cfg.partial_rotary_factor_full_attention)
-                * math.log(
-                    cfg.original_max_position_embeddings_full_attention / (cfg.beta_slow_full_attention * 2 * math.pi)
-                )
-                / (2 * math.log(cfg.rope_theta_full_attention))
-            ),
-            int(cfg.head_dim * cfg.partial_rotary_factor_full_attention) - 1,
-        )
-        - factor
-    )
-    inv_freq_extrapolation_factor = 1 - jnp.clip(linear_func, min=0, max=1)
-    inv_freq = 1.0 / (cfg.factor_full_attention * pos_freqs) * (1 - inv_freq_extrapolation_factor)
-    return inv_freq + 1.0 / pos_freqs * inv_freq_extrapolation_factor
-
-
-def sliding_attention_inv_freq(cfg: Config) -> Array:
-    steps = jnp.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor_sliding_attention), 2, dtype=jnp.float32)
-    h = cfg.rope_theta_sliding_attention ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor_sliding_attention))
+    steps = jnp.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor_full_attention), 2, dtype=jnp.float32)
+    h = cfg.rope_theta_full_attention ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor_full_attention))
     return 1.0 / h
 
 
@@ -105,17 +71,9 @@ class RMSNorm(nnx.Module):
 class RotaryEmbedding(nnx.Module):
     def __init__(self, cfg: Config):
         self.cfg = cfg
-        self.attention_factor_full_attention = cfg.attention_factor_full_attention
 
     def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
         angles = positions[:, None, :, None].astype(jnp.float32) * full_attention_inv_freq(self.cfg)
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        return (jnp.cos(emb) * self.attention_factor_full_attention).astype(dtype), (
-            jnp.sin(emb) * self.attention_factor_full_attention
-        ).astype(dtype)
-
-    def forward2(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(jnp.float32) * sliding_attention_inv_freq(self.cfg)
         emb = jnp.concatenate((-angles, angles), axis=-1)
         return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
 

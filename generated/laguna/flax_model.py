@@ -2,7 +2,7 @@
 """Laguna in Flax NNX.
 
 A causal language model: grouped-query attention with norms on queries and keys, rotary positions, RMSNorm
-(pre-norm), gated MLP (silu), gated experts (silu), 3 kinds of layers.
+(pre-norm), gated MLP (silu), gated experts (silu), 2 kinds of layers.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, V vocab_size, D hidden_size,
 H head_dim, F intermediate_size, E num_experts, R moe_intermediate_size, W shared_expert_intermediate_size.
@@ -26,15 +26,12 @@ from .flax_layers import MLP, Embed, Linear, RMSNorm, RotaryEmbedding, apply_rop
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
-def causal_mask(here: Array, slots: Array, valid: Array | None, window: int | None = None) -> Array | None:
+def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
     """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it."""
-    if valid is None and (window is None or slots.shape[0] <= window):
+    if valid is None:
         return None
     mask = slots <= here[:, None]  # [T, S]
-    if window is not None:
-        mask = mask & (slots > here[:, None] - window)
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
+    mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
     return mask.reshape(-1, 1, *mask.shape[-2:])
 
 
@@ -72,8 +69,8 @@ class Attention(nnx.Module):
         self.g_proj = Linear(cfg.hidden_size, cfg.num_attention_heads_per_layer[layer], dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, I, T, H]
         k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, K, T, H]
@@ -91,7 +88,6 @@ class Attention(nnx.Module):
 
 class DecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.kind = cfg.layer_types[layer]
         self.self_attn = Attention(cfg, layer, dtype=dtype, rngs=rngs)
         self.mlp = (
             MLP(cfg, cfg.intermediate_size, dtype=dtype, rngs=rngs)
@@ -102,8 +98,8 @@ class DecoderLayer(nnx.Module):
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         out, kv = self.self_attn(self.input_layernorm(x), mask, cos, sin, kv, start)
         x = x + out
         return x + self.mlp(self.post_attention_layernorm(x)), kv
@@ -119,28 +115,11 @@ class Decoder(nnx.Module):
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def __call__(
-        self,
-        ids: Array,
-        positions: Array,
-        full_mask: Array | None,
-        sliding_mask: Array | None,
-        kv: Any,
-        start: Array | int,
+        self, ids: Array, positions: Array, mask: Array | None, kv: Any, start: Array | int
     ) -> tuple[Array, Any]:
         x = self.embed_tokens(ids)
         cos, sin = self.rotary_emb(positions, x.dtype)
-        cos2, sin2 = self.rotary_emb.forward2(positions, cos.dtype)
-        mask_by_kind = {"full_attention": full_mask, "sliding_attention": sliding_mask}
-        cos_by_kind = {"full_attention": cos, "sliding_attention": cos2}
-        sin_by_kind = {"full_attention": sin, "sliding_attention": sin2}
-        x, kv = run_layers(
-            self.layers,
-            lambda layer, x, kv: layer(
-                x, mask_by_kind[layer.kind], cos_by_kind[layer.kind], sin_by_kind[layer.kind], kv, start
-            ),
-            x,
-            kv,
-        )
+        x, kv = run_layers(self.layers, lambda layer, x, kv: layer(x, mask, cos, sin, kv, start), x, kv)
         return self.norm(x), kv
 
 
@@ -183,9 +162,8 @@ class Model(nnx.Module):
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
         positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        full_mask = causal_mask(here, here, valid)
-        sliding_mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
-        return self._run(ids, positions, full_mask, sliding_mask, None, 0, last_only)[0]
+        mask = causal_mask(here, here, valid)
+        return self._run(ids, positions, mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
         """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
@@ -211,25 +189,17 @@ class Model(nnx.Module):
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
         positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
-        full_mask = causal_mask(here, slots, valid)
-        sliding_mask = causal_mask(here, slots, valid, window=self.cfg.sliding_window)
+        mask = causal_mask(here, slots, valid)
         cache = cache._replace(valid=valid, count=seen[:, -1])
-        logits, kv = self._run(ids, positions, full_mask, sliding_mask, cache.kv, cache.length, last_only)
+        logits, kv = self._run(ids, positions, mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
 
     generate = flax_generation.generate
 
     def _run(
-        self,
-        ids: Array,
-        positions: Array,
-        full_mask: Array | None,
-        sliding_mask: Array | None,
-        kv: Any,
-        start: Array | int,
-        last_only: bool,
+        self, ids: Array, positions: Array, mask: Array | None, kv: Any, start: Array | int, last_only: bool
     ) -> tuple[Array, Any]:
-        x, kv = self.model(ids, positions, full_mask, sliding_mask, kv, start)
+        x, kv = self.model(ids, positions, mask, kv, start)
         if last_only:
             x = x[:, -1:]
         return self.lm_head(x), kv

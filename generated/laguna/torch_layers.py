@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,48 +19,8 @@ def apply_rope_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def full_attention_inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        steps = torch.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor_full_attention), 2)
-        pos_freqs = cfg.rope_theta_full_attention ** (
-            steps.float() / int(cfg.head_dim * cfg.partial_rotary_factor_full_attention)
-        )
-        linear_func = torch.arange(
-            int(cfg.head_dim * cfg.partial_rotary_factor_full_attention) // 2, dtype=torch.float32
-        )
-        factor = max(
-            math.floor(
-                int(cfg.head_dim * cfg.partial_rotary_factor_full_attention)
-                * math.log(
-                    cfg.original_max_position_embeddings_full_attention / (cfg.beta_fast_full_attention * 2 * math.pi)
-                )
-                / (2 * math.log(cfg.rope_theta_full_attention))
-            ),
-            0,
-        )
-        linear_func = (linear_func - factor) / (
-            min(
-                math.ceil(
-                    int(cfg.head_dim * cfg.partial_rotary_factor_full_attention)
-                    * math.log(
-                        cfg.original_max_position_embeddings_full_attention
-                        / (cfg.beta_slow_full_attention * 2 * math.pi)
-                    )
-                    / (2 * math.log(cfg.rope_theta_full_attention))
-                ),
-                int(cfg.head_dim * cfg.partial_rotary_factor_full_attention) - 1,
-            )
-            - factor
-        )
-        inv_freq_extrapolation_factor = 1 - torch.clamp(linear_func, min=0, max=1)
-        inv_freq = 1.0 / (cfg.factor_full_attention * pos_freqs) * (1 - inv_freq_extrapolation_factor)
-        return inv_freq + 1.0 / pos_freqs * inv_freq_extrapolation_factor
-
-
-def sliding_attention_inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        steps = torch.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor_sliding_attention), 2, dtype=torch.float32)
-        h = cfg.rope_theta_sliding_attention ** (
-            steps / int(cfg.head_dim * cfg.partial_rotary_factor_sliding_attention)
-        )
+        steps = torch.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor_full_attention), 2, dtype=torch.float32)
+        h = cfg.rope_theta_full_attention ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor_full_attention))
         return 1.0 / h
 
 
@@ -80,19 +38,10 @@ class RMSNorm(nn.Module):
 class RotaryEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.attention_factor_full_attention = cfg.attention_factor_full_attention
         self.register_buffer("full_attention_inv_freq", full_attention_inv_freq(cfg), persistent=False)
-        self.register_buffer("sliding_attention_inv_freq", sliding_attention_inv_freq(cfg), persistent=False)
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         angles = positions[:, None, :, None].float() * self.full_attention_inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        return (torch.cos(emb) * self.attention_factor_full_attention).to(dtype), (
-            torch.sin(emb) * self.attention_factor_full_attention
-        ).to(dtype)
-
-    def forward2(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.sliding_attention_inv_freq
         emb = torch.cat((-angles, angles), dim=-1)
         return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
 

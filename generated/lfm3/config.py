@@ -56,20 +56,45 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of lfm3."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 5  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    conv_L_cache: int = 4  # C
-    head_dim: int = 16  # H
-    sliding_window: int = 6
-    norm_eps: float = 0.001
+    vocab_size: int = 128000  # V
+    hidden_size: int = 2048  # D
+    intermediate_size: int = 7680  # F
+    num_hidden_layers: int = 24  # L
+    num_attention_heads: int = 16  # N
+    num_key_value_heads: int = 4  # K
+    conv_L_cache: int = 7  # C
+    head_dim: int = 128  # H
+    sliding_window: int = 256
+    norm_eps: float = 1e-05
     partial_rotary_factor_full_attention: float = 0.5
     rope_theta_full_attention: float = 1000000.0
     rope_theta_sliding_attention: float = 10000.0
-    layer_types: tuple[str, ...] = ("conv", "conv", "full_attention", "conv", "sliding_attention")
+    layer_types: tuple[str, ...] = (
+        "conv",
+        "conv",
+        "full_attention",
+        "conv",
+        "sliding_attention",
+        "conv",
+        "full_attention",
+        "conv",
+        "sliding_attention",
+        "conv",
+        "full_attention",
+        "conv",
+        "sliding_attention",
+        "conv",
+        "full_attention",
+        "conv",
+        "sliding_attention",
+        "conv",
+        "full_attention",
+        "conv",
+        "sliding_attention",
+        "conv",
+        "full_attention",
+        "conv",
+    )
     tie_word_embeddings: bool = True
 
     @classmethod
@@ -94,9 +119,9 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 16)
         num_key_value_heads = raw.get("num_key_value_heads", 4)
         head_dim = raw.get("head_dim", 128)
-        num_hidden_layers = 5
-        partial_rotary_factor_full_attention = (
-            (
+        num_hidden_layers = 24
+        if raw.get("rope_scaling") is None:
+            partial_rotary_factor_full_attention = (
                 0.5
                 if raw.get("rope_parameters") is None
                 else (
@@ -107,8 +132,8 @@ class Config:
                 if "partial_rotary_factor" in raw
                 else (raw["rope_parameters"].get("full_attention") or {}).get("partial_rotary_factor")
             )
-            if raw.get("rope_scaling") is None
-            else (
+        elif "partial_rotary_factor" in raw:
+            partial_rotary_factor_full_attention = (
                 (
                     (raw["rope_scaling"].get("full_attention") or {})["partial_rotary_factor"]
                     if "partial_rotary_factor" in (raw["rope_scaling"].get("full_attention") or {})
@@ -121,40 +146,65 @@ class Config:
                 if "partial_rotary_factor" in (raw["rope_parameters"].get("full_attention") or {})
                 else raw["partial_rotary_factor"]
             )
-            if "partial_rotary_factor" in raw
-            else (raw["rope_scaling"].get("full_attention") or {}).get("partial_rotary_factor")
-            if raw["rope_scaling"]
-            else 0.5
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("full_attention") or {}).get("partial_rotary_factor")
-        )
-        layer_types = (
-            ("conv", "conv", "full_attention", "conv", "sliding_attention")
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
-        rope_type = (
-            (raw["rope_scaling"].get("full_attention") or {}).get(
+        elif raw["rope_scaling"]:
+            partial_rotary_factor_full_attention = (raw["rope_scaling"].get("full_attention") or {}).get(
+                "partial_rotary_factor"
+            )
+        elif raw.get("rope_parameters") is None:
+            partial_rotary_factor_full_attention = 0.5
+        else:
+            partial_rotary_factor_full_attention = (raw["rope_parameters"].get("full_attention") or {}).get(
+                "partial_rotary_factor"
+            )
+        if raw.get("layer_types") is None:
+            layer_types = (
+                "conv",
+                "conv",
+                "full_attention",
+                "conv",
+                "sliding_attention",
+                "conv",
+                "full_attention",
+                "conv",
+                "sliding_attention",
+                "conv",
+                "full_attention",
+                "conv",
+                "sliding_attention",
+                "conv",
+                "full_attention",
+                "conv",
+                "sliding_attention",
+                "conv",
+                "full_attention",
+                "conv",
+                "sliding_attention",
+                "conv",
+                "full_attention",
+                "conv",
+            )
+        else:
+            layer_types = raw["layer_types"]
+        if raw.get("rope_scaling"):
+            rope_type = (raw["rope_scaling"].get("full_attention") or {}).get(
                 "rope_type", (raw["rope_scaling"].get("full_attention") or {}).get("type", "default")
             )
-            if raw.get("rope_scaling")
-            else "proportional"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("full_attention") or {}).get(
+        elif raw.get("rope_parameters") is None:
+            rope_type = "proportional"
+        else:
+            rope_type = (raw["rope_parameters"].get("full_attention") or {}).get(
                 "rope_type", (raw["rope_parameters"].get("full_attention") or {}).get("type", "default")
             )
-        )
-        rope_parameters_sliding_attention_rope_type = (
-            (raw["rope_scaling"].get("sliding_attention") or {}).get(
+        if raw.get("rope_scaling"):
+            rope_parameters_sliding_attention_rope_type = (raw["rope_scaling"].get("sliding_attention") or {}).get(
                 "rope_type", (raw["rope_scaling"].get("sliding_attention") or {}).get("type", "default")
             )
-            if raw.get("rope_scaling")
-            else "default"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("sliding_attention") or {}).get(
+        elif raw.get("rope_parameters") is None:
+            rope_parameters_sliding_attention_rope_type = "default"
+        else:
+            rope_parameters_sliding_attention_rope_type = (raw["rope_parameters"].get("sliding_attention") or {}).get(
                 "rope_type", (raw["rope_parameters"].get("sliding_attention") or {}).get("type", "default")
             )
-        )
         sizes = dict(
             vocab_size=raw.get("vocab_size", 128000),
             hidden_size=raw.get("hidden_size", 2048),
@@ -166,7 +216,7 @@ class Config:
             head_dim=head_dim,
         )
         problems.expect("model_type", raw.get("model_type", "lfm3"), "lfm3")
-        problems.expect("num_hidden_layers", raw.get("num_hidden_layers", 24), 5)
+        problems.expect("num_hidden_layers", raw.get("num_hidden_layers", 24), 24)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(
             isinstance(item, dict) for item in ((raw.get("rope_parameters") or {}).get("full_attention") or {}).values()
@@ -222,54 +272,6 @@ class Config:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
         if "full_attention" not in layer_types:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
-        if (
-            (
-                (
-                    "type" in (raw.get("rope_scaling") or {})["full_attention"]
-                    if (raw.get("rope_scaling") or {})["full_attention"] is None
-                    else "type" in (raw.get("rope_scaling") or {})["full_attention"]
-                )
-                if "full_attention" in (raw.get("rope_scaling") or {})
-                else None
-            )
-            if "rope_scaling" in raw
-            else raw.get("rope_parameters") is not None
-            and (
-                (
-                    (
-                        "type" in raw["rope_parameters"]["full_attention"]
-                        if "full_attention" in raw["rope_parameters"]
-                        else None
-                    )
-                    if raw["rope_parameters"].get("full_attention") is None
-                    else "type" in raw["rope_parameters"]["full_attention"]
-                )
-                if raw["rope_parameters"]
-                else None
-            )
-        ):
-            problems.append("rope_parameters.full_attention.type is given; this code was compiled without it")
-        if not (
-            (
-                (raw.get("rope_scaling") or {})["full_attention"] is not None
-                or "rope_type" in (raw.get("rope_scaling") or {})["full_attention"]
-                if "full_attention" in (raw.get("rope_scaling") or {})
-                else None
-            )
-            if "rope_scaling" in raw
-            else raw.get("rope_parameters") is None
-            or (
-                raw["rope_parameters"].get("full_attention") is not None
-                or (
-                    "rope_type" in raw["rope_parameters"]["full_attention"]
-                    if "full_attention" in raw["rope_parameters"]
-                    else None
-                )
-                if raw["rope_parameters"]
-                else None
-            )
-        ):
-            problems.append("rope_parameters.full_attention.rope_type is missing; this code was compiled with it")
         if (
             (
                 (
@@ -352,6 +354,54 @@ class Config:
         problems.expect(
             "rope_parameters.sliding_attention.rope_type", rope_parameters_sliding_attention_rope_type, "default"
         )
+        if (
+            (
+                (
+                    "type" in (raw.get("rope_scaling") or {})["full_attention"]
+                    if (raw.get("rope_scaling") or {})["full_attention"] is None
+                    else "type" in (raw.get("rope_scaling") or {})["full_attention"]
+                )
+                if "full_attention" in (raw.get("rope_scaling") or {})
+                else None
+            )
+            if "rope_scaling" in raw
+            else raw.get("rope_parameters") is not None
+            and (
+                (
+                    (
+                        "type" in raw["rope_parameters"]["full_attention"]
+                        if "full_attention" in raw["rope_parameters"]
+                        else None
+                    )
+                    if raw["rope_parameters"].get("full_attention") is None
+                    else "type" in raw["rope_parameters"]["full_attention"]
+                )
+                if raw["rope_parameters"]
+                else None
+            )
+        ):
+            problems.append("rope_parameters.full_attention.type is given; this code was compiled without it")
+        if not (
+            (
+                (raw.get("rope_scaling") or {})["full_attention"] is not None
+                or "rope_type" in (raw.get("rope_scaling") or {})["full_attention"]
+                if "full_attention" in (raw.get("rope_scaling") or {})
+                else None
+            )
+            if "rope_scaling" in raw
+            else raw.get("rope_parameters") is None
+            or (
+                raw["rope_parameters"].get("full_attention") is not None
+                or (
+                    "rope_type" in raw["rope_parameters"]["full_attention"]
+                    if "full_attention" in raw["rope_parameters"]
+                    else None
+                )
+                if raw["rope_parameters"]
+                else None
+            )
+        ):
+            problems.append("rope_parameters.full_attention.rope_type is missing; this code was compiled with it")
         if (
             (
                 (raw.get("rope_scaling") or {})["full_attention"] is None
@@ -541,15 +591,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -77,7 +77,7 @@ class ShortConv(nnx.Module):
         self.in_proj = Linear(cfg.hidden_size, 3 * cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.out_proj = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         batch, T = x.shape[:2]
         BCx = self.in_proj(apply_mask_to_padding_states(x, mask)).swapaxes(1, 2)
         B, C, h = jnp.split(BCx, 3, axis=1)
@@ -108,8 +108,8 @@ class Attention(nnx.Module):
         self.g_proj = Linear(cfg.hidden_size, cfg.num_attention_heads, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, K, T, H]

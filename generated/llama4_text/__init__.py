@@ -2,7 +2,7 @@
 """Llama4.
 
 A causal language model: grouped-query attention with norms on queries and keys, grouped-query attention, RMSNorm
-(pre-norm), gated MLP (silu), 3 kinds of layers.
+(pre-norm), gated MLP (silu), 2 kinds of layers.
 
 from llama4_text.torch_model import Model      # needs torch
 from llama4_text.flax_model import Model       # needs jax and flax

@@ -13,7 +13,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "vocab_size": (int,),
     "hidden_size": (int,),
     "intermediate_size": (int,),
-    "intermediate_size_mlp": (int,),
     "num_hidden_layers": (int,),
     "num_attention_heads": (int,),
     "num_key_value_heads": (int,),
@@ -50,23 +49,21 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of llama4_text."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 28  # F
-    intermediate_size_mlp: int = 68  # I
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    head_dim: int = 16  # H
+    vocab_size: int = 202048  # V
+    hidden_size: int = 5120  # D
+    intermediate_size: int = 8192  # F
+    num_hidden_layers: int = 48  # L
+    num_attention_heads: int = 40  # N
+    num_key_value_heads: int = 8  # K
+    head_dim: int = 128  # H
     num_experts_per_tok: int = 1
-    num_local_experts: int = 6  # E
-    attention_chunk_size: int = 6
-    floor_scale: int = 4
-    rms_norm_eps: float = 0.001
+    num_local_experts: int = 16  # E
+    attention_chunk_size: int = 8192
+    floor_scale: int = 8192
+    rms_norm_eps: float = 1e-05
     rope_theta: float = 500000.0
     attn_scale: float = 0.1
-    moe_layers: tuple[int, ...] = (1, 3)
-    no_rope_layers: tuple[int, ...] = (1, 1, 1, 0)
+    no_rope_layers: tuple[int, ...] = (1, 1, 1, 0) * 12
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -90,93 +87,40 @@ class Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
         hidden_size = raw.get("hidden_size", 5120)
-        intermediate_size_mlp = raw.get("intermediate_size_mlp", 16384)
         num_hidden_layers = raw.get("num_hidden_layers", 48)
         num_attention_heads = raw.get("num_attention_heads", 40)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 8) is None else raw.get("num_key_value_heads", 8)
-        )
-        head_dim = hidden_size // num_attention_heads if raw.get("head_dim", 128) is None else raw.get("head_dim", 128)
-        moe_layers = (
-            tuple(
-                raw.get("interleave_moe_layer_step", 1) - 1 + raw.get("interleave_moe_layer_step", 1) * layer
-                for layer in range(num_hidden_layers // raw.get("interleave_moe_layer_step", 1))
-            )
-            if raw.get("moe_layers") is None
-            else raw["moe_layers"]
-        )
-        no_rope_layers = (
-            raw["no_rope_layers"]
-            if raw.get("no_rope_layers")
-            else tuple(
+        num_key_value_heads = raw.get("num_key_value_heads", 8)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
+        head_dim = raw.get("head_dim", 128)
+        if head_dim is None:
+            head_dim = hidden_size // num_attention_heads
+        if raw.get("no_rope_layers"):
+            no_rope_layers = raw["no_rope_layers"]
+        else:
+            no_rope_layers = tuple(
                 int((layer + 1) % raw.get("no_rope_layer_interval", 4) != 0) for layer in range(num_hidden_layers)
             )
-        )
-        layer_types = (
-            (
-                (
-                    (
-                        (
-                            (
-                                ("chunked_attention",) * num_hidden_layers
-                                if raw["no_rope_layers"][3]
-                                else ("chunked_attention", "chunked_attention", "chunked_attention", "full_attention")
-                            )
-                            if raw["no_rope_layers"][2]
-                            else ("chunked_attention", "chunked_attention", "full_attention", "chunked_attention")
-                            if raw["no_rope_layers"][3]
-                            else ("chunked_attention", "chunked_attention", "full_attention", "full_attention")
-                        )
-                        if raw["no_rope_layers"][1]
-                        else (
-                            ("chunked_attention", "full_attention", "chunked_attention", "chunked_attention")
-                            if raw["no_rope_layers"][3]
-                            else ("chunked_attention", "full_attention") * 2
-                        )
-                        if raw["no_rope_layers"][2]
-                        else ("chunked_attention", "full_attention", "full_attention", "chunked_attention")
-                        if raw["no_rope_layers"][3]
-                        else ("chunked_attention", "full_attention", "full_attention", "full_attention")
-                    )
-                    if raw["no_rope_layers"][0]
-                    else (
-                        (
-                            ("full_attention", "chunked_attention", "chunked_attention", "chunked_attention")
-                            if raw["no_rope_layers"][3]
-                            else ("full_attention", "chunked_attention", "chunked_attention", "full_attention")
-                        )
-                        if raw["no_rope_layers"][2]
-                        else ("full_attention", "chunked_attention") * 2
-                        if raw["no_rope_layers"][3]
-                        else ("full_attention", "chunked_attention", "full_attention", "full_attention")
-                    )
-                    if raw["no_rope_layers"][1]
-                    else (
-                        ("full_attention", "full_attention", "chunked_attention", "chunked_attention")
-                        if raw["no_rope_layers"][3]
-                        else ("full_attention", "full_attention", "chunked_attention", "full_attention")
-                    )
-                    if raw["no_rope_layers"][2]
-                    else ("full_attention", "full_attention", "full_attention", "chunked_attention")
-                    if raw["no_rope_layers"][3]
-                    else ("full_attention",) * num_hidden_layers
-                )
-                if raw.get("no_rope_layers")
-                else tuple(
-                    "chunked_attention"
-                    if int((layer + 1) % raw.get("no_rope_layer_interval", 4) != 0)
-                    else "full_attention"
-                    for layer in range(num_hidden_layers)
-                )
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
+                "chunked_attention"
+                if int((layer + 1) % raw.get("no_rope_layer_interval", 4) != 0)
+                else "full_attention"
+                for layer in range(num_hidden_layers)
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
+        else:
+            layer_types = raw["layer_types"]
+        if raw.get("moe_layers") is None:
+            moe_layers = tuple(
+                raw.get("interleave_moe_layer_step", 1) - 1 + raw.get("interleave_moe_layer_step", 1) * layer
+                for layer in range(num_hidden_layers)
+            )
+        else:
+            moe_layers = raw["moe_layers"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 202048),
             hidden_size=hidden_size,
             intermediate_size=raw.get("intermediate_size", 8192),
-            intermediate_size_mlp=intermediate_size_mlp,
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
@@ -185,6 +129,7 @@ class Config:
             num_local_experts=raw.get("num_local_experts", 16),
         )
         problems.expect("model_type", raw.get("model_type", "llama4_text"), "llama4_text")
+        problems.expect("interleave_moe_layer_step", raw.get("interleave_moe_layer_step", 1), 1)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -202,8 +147,6 @@ class Config:
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
         problems.expect("use_qk_norm", raw.get("use_qk_norm", True), True)
         problems.expect_each("no_rope_layers", no_rope_layers, 1, 0)
-        if intermediate_size_mlp is None:
-            problems.append("intermediate_size_mlp is None; this code was compiled for a value")
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
         problems.expect(
             "rope_parameters.rope_type",
@@ -217,17 +160,16 @@ class Config:
             problems.append(
                 f"len(no_rope_layers) is not num_hidden_layers: {(len(no_rope_layers), num_hidden_layers)!r}"
             )
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         problems.expect_each(
             "layers",
             [(no_rope_layers[layer], layer in moe_layers, layer_types[layer]) for layer in range(num_hidden_layers)],
-            (1, False, "chunked_attention"),
             (1, True, "chunked_attention"),
             (0, True, "full_attention"),
         )
+        if raw.get("no_rope_layers"):
+            problems.append("layer_types cannot be known: the configuration class asks more than was followed here")
         _refuse(problems)
         return cls(
             **sizes,
@@ -236,7 +178,6 @@ class Config:
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 500000.0)),
             attn_scale=raw.get("attn_scale", 0.1),
-            moe_layers=tuple(moe_layers),
             no_rope_layers=tuple(no_rope_layers),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
@@ -270,15 +211,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -36,12 +36,12 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
     B, N, T, H = q.shape
     K, S = k.shape[1:3]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
+    grouped = q.reshape(B, K, N // K, T, H)  # G query heads to one of keys and values
     scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
     mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
     scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", probs, v).reshape(B, N, T, -1)
 
 
 def inv_freq(cfg: Config) -> Array:
@@ -90,17 +90,6 @@ class TextRotaryEmbedding(nnx.Module):
         return jax.lax.complex(freqs_cis * jnp.cos(freqs), freqs_cis * jnp.sin(freqs))
 
 
-class TextMLP(nnx.Module):
-    def __init__(self, cfg: Config, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gate_proj = Linear(cfg.hidden_size, out_features, dtype=dtype, rngs=rngs)
-        self.up_proj = Linear(cfg.hidden_size, out_features, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(out_features, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        down_proj = jax.nn.silu(self.gate_proj(x)) * self.up_proj(x)
-        return self.down_proj(down_proj)
-
-
 class TextExperts(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_local_experts = cfg.num_local_experts
@@ -139,13 +128,24 @@ class Router(nnx.Module):
         return jax.nn.sigmoid(router_scores.astype(jnp.float32)).astype(router_scores.dtype)
 
 
+class TextMLP(nnx.Module):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        down_proj = jax.nn.silu(self.gate_proj(x)) * self.up_proj(x)
+        return self.down_proj(down_proj)
+
+
 class TextMoe(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
         self.num_local_experts = cfg.num_local_experts
         self.experts = TextExperts(cfg, dtype=dtype, rngs=rngs)
         self.router = Router(cfg, dtype=dtype, rngs=rngs)
-        self.shared_expert = TextMLP(cfg, cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.shared_expert = TextMLP(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         x = x.reshape(-1, self.hidden_size)

@@ -2,16 +2,17 @@
 """Llama4 in Flax NNX.
 
 A causal language model: grouped-query attention with norms on queries and keys, grouped-query attention, RMSNorm
-(pre-norm), gated MLP (silu), 3 kinds of layers.
+(pre-norm), gated MLP (silu), 2 kinds of layers.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, H head size, V vocab_size,
-D hidden_size, E num_local_experts, F intermediate_size, I intermediate_size_mlp.
+D hidden_size, E num_local_experts, F intermediate_size.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,28 +21,80 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
-from .flax_layers import Embed, Linear, TextMLP, TextMoe, TextRMSNorm, TextRotaryEmbedding
-from .flax_mixers import Cache, ChunkedTextAttention, FullTextAttention, causal_mask
+from .flax_layers import (
+    Embed,
+    Linear,
+    TextMoe,
+    TextRMSNorm,
+    TextRotaryEmbedding,
+    apply_rotary_emb,
+    attend,
+    llama4_text_l2_norm,
+)
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
-class TextDecoderLayer(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.kind = cfg.no_rope_layers[layer]
-        self.self_attn = ChunkedTextAttention(cfg, dtype=dtype, rngs=rngs)
-        self.feed_forward = TextMLP(cfg, cfg.intermediate_size_mlp, dtype=dtype, rngs=rngs)
-        self.input_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
-        self.post_attention_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
+def causal_mask(
+    here: Array, slots: Array, valid: Array | None, new_order: Array, order: Array, chunk: int | None = None
+) -> Array | None:
+    """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it."""
+    if valid is None and (chunk is None or slots.shape[0] <= chunk):
+        return None
+    mask = slots <= here[:, None]  # [T, S]
+    if chunk is not None:
+        mask = mask & (order[:, None] // chunk == new_order[:, :, None] // chunk)
+    if valid is not None:
+        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
+    return mask.reshape(-1, 1, *mask.shape[-2:])
+
+
+KV = tuple[Array, Array]  # keys and values of one layer, each [B, K, S, H]
+
+
+class Cache(NamedTuple):
+    """What the tokens seen so far left behind; slots from `length` on are free."""
+
+    kv: Any  # of each layer, stacked where the layers are
+    valid: Array  # [B, S], False where the batch is padded
+    count: Array  # [B], valid tokens so far
+    length: Array  # []
+
+
+def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
+    """The keys and values of all tokens, with those of the new ones written from slot `start` on."""
+    write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=2)
+    return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
+
+
+class ChunkedTextAttention(nnx.Module):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.head_dim = cfg.head_dim
+        self.rms_norm_eps = cfg.rms_norm_eps
+        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, position_embeddings: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
-        attention_states, kv = self.self_attn(self.input_layernorm(x), position_embeddings, mask, kv, start)
-        x = x + attention_states
-        return x + self.feed_forward(self.post_attention_layernorm(x)), kv
+        self, x: Array, position_embeddings: Array, mask: Array | None, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
+        B, T = x.shape[:2]
+        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
+        q, k = apply_rotary_emb(
+            self.q_proj(x).reshape(B, T, -1, self.head_dim),
+            self.k_proj(x).reshape(B, T, -1, self.head_dim),
+            position_embeddings,
+        )
+        k = llama4_text_l2_norm(k, self.rms_norm_eps).swapaxes(1, 2)  # [B, K, T, H]
+        if kv is not None:
+            kv = update(kv, k, v, start)
+            k, v = kv
+        q = llama4_text_l2_norm(q, self.rms_norm_eps).swapaxes(1, 2)  # [B, N, T, H]
+        out = attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2).reshape(B, T, -1)
+        return self.o_proj(out), kv
 
 
-class TextDecoderLayer2(nnx.Module):
+class ChunkedAttentionTextDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.no_rope_layers[layer]
         self.hidden_size = cfg.hidden_size
@@ -51,15 +104,42 @@ class TextDecoderLayer2(nnx.Module):
         self.post_attention_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
-        self, x: Array, mask: Array | None, position_embeddings: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, position_embeddings: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         attention_states, kv = self.self_attn(self.input_layernorm(x), position_embeddings, mask, kv, start)
         x = x + attention_states
         return x + self.feed_forward(self.post_attention_layernorm(x)).reshape(B, T, self.hidden_size), kv
 
 
-class TextDecoderLayer3(nnx.Module):
+class FullTextAttention(nnx.Module):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.head_dim = cfg.head_dim
+        self.floor_scale = cfg.floor_scale
+        self.attn_scale = cfg.attn_scale
+        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
+        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Array, mask: Array | None, kv: KV | None, start: Array | int) -> tuple[Array, KV | None]:
+        B, T = x.shape[:2]
+        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
+        attn_scales = ((jnp.arange(T) + start).astype(jnp.float32) + 1.0) / self.floor_scale
+        attn_scales = jnp.log1p(jnp.floor(attn_scales)) * self.attn_scale + 1.0
+        q = self.q_proj(x).reshape(B, T, -1, self.head_dim) * jnp.broadcast_to(
+            attn_scales.reshape(1, T, 1, 1), (B, T, 1, 1)
+        )
+        k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
+        q = q.astype(v.dtype).swapaxes(1, 2)  # [B, N, T, H]
+        if kv is not None:
+            kv = update(kv, k, v, start)
+            k, v = kv
+        out = attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2).reshape(B, T, -1)
+        return self.o_proj(out), kv
+
+
+class FullAttentionTextDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.no_rope_layers[layer]
         self.hidden_size = cfg.hidden_size
@@ -68,7 +148,7 @@ class TextDecoderLayer3(nnx.Module):
         self.input_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
-    def __call__(self, x: Array, mask: Array | None, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array | None, kv: KV | None, start: Array | int) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         attention_states, kv = self.self_attn(self.input_layernorm(x), mask, kv, start)
         x = x + attention_states
@@ -80,13 +160,9 @@ class Text(nnx.Module):
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.layers = stack_layers(
             lambda layer, rngs: (
-                (
-                    TextDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
-                    if layer not in cfg.moe_layers
-                    else TextDecoderLayer2(cfg, layer, dtype=dtype, rngs=rngs)
-                )
+                ChunkedAttentionTextDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
                 if cfg.no_rope_layers[layer] == 1
-                else TextDecoderLayer3(cfg, layer, dtype=dtype, rngs=rngs)
+                else FullAttentionTextDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
             ),
             cfg,
             scan_layers,
@@ -104,8 +180,8 @@ class Text(nnx.Module):
         kv: Any,
         start: Array | int,
     ) -> tuple[Array, Any]:
-        freq_cis = self.rotary_emb(positions)
         x = self.embed_tokens(ids)
+        freq_cis = self.rotary_emb(positions)
 
         def apply(layer, x, kv):
             if layer.kind == 1:

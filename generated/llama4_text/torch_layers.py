@@ -56,18 +56,6 @@ class TextRotaryEmbedding(nn.Module):
         return torch.polar(torch.ones_like(freqs), freqs)
 
 
-class TextMLP(nn.Module):
-    def __init__(self, cfg: Config, out_features: int):
-        super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.down_proj = nn.Linear(out_features, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        down_proj = F.silu(self.gate_proj(x)) * self.up_proj(x)
-        return self.down_proj(down_proj)
-
-
 class TextExperts(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
@@ -99,6 +87,18 @@ class Router(nn.Module):
         return torch.sigmoid(router_scores.float()).to(router_scores.dtype)
 
 
+class TextMLP(nn.Module):
+    def __init__(self, cfg: Config):
+        super().__init__()
+        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        down_proj = F.silu(self.gate_proj(x)) * self.up_proj(x)
+        return self.down_proj(down_proj)
+
+
 class TextMoe(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
@@ -106,7 +106,7 @@ class TextMoe(nn.Module):
         self.num_local_experts = cfg.num_local_experts
         self.experts = TextExperts(cfg)
         self.router = Router(cfg)
-        self.shared_expert = TextMLP(cfg, cfg.intermediate_size)
+        self.shared_expert = TextMLP(cfg)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.reshape(-1, self.hidden_size)

@@ -52,25 +52,25 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of longcat_flash."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    num_layers: int = 2  # L
-    num_attention_heads: int = 4  # N
-    ffn_hidden_size: int = 80  # F
-    q_lora_rank: int = 20  # Q
-    kv_lora_rank: int = 14  # X
-    qk_nope_head_dim: int = 10
-    qk_rope_head_dim: int = 8
-    head_dim: int = 8
-    v_head_dim: int = 12
-    qk_head_dim: int = 18
-    moe_topk: int = 2
-    n_routed_experts: int = 6  # E
-    zero_expert_num: int = 3
-    expert_ffn_hidden_size: int = 28  # J
-    rms_norm_eps: float = 0.001
+    vocab_size: int = 131072  # V
+    hidden_size: int = 6144  # D
+    num_layers: int = 28  # L
+    num_attention_heads: int = 64  # N
+    ffn_hidden_size: int = 12288  # F
+    q_lora_rank: int = 1536  # Q
+    kv_lora_rank: int = 512  # X
+    qk_nope_head_dim: int = 128
+    qk_rope_head_dim: int = 64
+    head_dim: int = 64
+    v_head_dim: int = 128
+    qk_head_dim: int = 192
+    moe_topk: int = 12
+    n_routed_experts: int = 512  # E
+    zero_expert_num: int = 256
+    expert_ffn_hidden_size: int = 2048  # J
+    rms_norm_eps: float = 1e-05
     rope_theta: float = 10000000.0
-    routed_scaling_factor: float = 1.8
+    routed_scaling_factor: float = 6.0
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -101,9 +101,10 @@ class Config:
         qk_head_dim = qk_nope_head_dim + qk_rope_head_dim if raw.get("qk_head_dim") is None else raw["qk_head_dim"]
         moe_topk = raw.get("num_experts_per_tok", raw.get("moe_topk", 12))
         n_routed_experts = raw.get("num_local_experts", raw.get("n_routed_experts", 512))
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
-        )
+        if raw.get("num_key_value_heads") is None:
+            num_key_value_heads = num_attention_heads
+        else:
+            num_key_value_heads = raw["num_key_value_heads"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 131072),
             hidden_size=raw.get("hidden_size", 6144),
@@ -166,8 +167,8 @@ class Config:
                 "(qk_rope_head_dim + 1) // 2 is not (head_dim + 1) // 2: "
                 f"{((qk_rope_head_dim + 1) // 2, (head_dim + 1) // 2)!r}"
             )
-        if moe_topk != 2:
-            problems.append(f"moe_topk is not 2: {(moe_topk, 2)!r}")
+        if moe_topk != 12:
+            problems.append(f"moe_topk is not 12: {(moe_topk, 12)!r}")
         _refuse(problems)
         return cls(
             **sizes,
@@ -202,15 +203,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

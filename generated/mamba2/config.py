@@ -35,17 +35,17 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of mamba2."""
 
-    num_heads: int = 6  # N
-    head_dim: int = 16
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    state_size: int = 10
-    num_hidden_layers: int = 2  # L
+    num_heads: int = 128  # N
+    head_dim: int = 64
+    vocab_size: int = 32768  # V
+    hidden_size: int = 4096  # D
+    state_size: int = 128
+    num_hidden_layers: int = 64  # L
     expand: int = 2
     conv_kernel: int = 4  # C
-    n_groups: int = 2
-    chunk_size: int = 8
-    layer_norm_epsilon: float = 0.001
+    n_groups: int = 8
+    chunk_size: int = 256
+    layer_norm_epsilon: float = 1e-05
     time_step_limit_0: float = 0.0
     time_step_limit_1: float = inf
     tie_word_embeddings: bool = False
@@ -154,15 +154,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

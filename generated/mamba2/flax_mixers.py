@@ -72,7 +72,7 @@ class Mixer(nnx.Module):
         self.norm = MambaRMSNormGated(cfg, dtype=dtype)
         self.out_proj = Linear(cfg.expand * cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         conv_state = (
             jnp.zeros(

@@ -28,13 +28,13 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of marian."""
 
-    vocab_size: int = 131  # V
-    decoder_vocab_size: int = 131  # M
-    max_position_embeddings: int = 72  # P
-    decoder_layers: int = 2  # L
-    decoder_ffn_dim: int = 80  # I
-    decoder_attention_heads: int = 4  # N
-    d_model: int = 48  # D
+    vocab_size: int = 58101  # V
+    decoder_vocab_size: int = 58101  # M
+    max_position_embeddings: int = 1024  # P
+    decoder_layers: int = 12  # L
+    decoder_ffn_dim: int = 4096  # I
+    decoder_attention_heads: int = 16  # N
+    d_model: int = 1024  # D
     tie_word_embeddings: bool = True
 
     @property
@@ -79,7 +79,7 @@ class Config:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if d_model % decoder_attention_heads:
             problems.append(f"decoder_attention_heads does not divide d_model: {(d_model, decoder_attention_heads)!r}")
-        problems.expect("scale_embedding", raw.get("scale_embedding", False), True)
+        problems.expect("scale_embedding", raw.get("scale_embedding", False), False)
         problems.expect("activation_function", raw.get("activation_function", "gelu"), "gelu")
         problems.expect("is_causal", raw.get("is_causal", True), True)
         _refuse(problems)
@@ -111,15 +111,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

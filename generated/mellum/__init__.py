@@ -2,7 +2,7 @@
 """Mellum.
 
 A causal language model: grouped-query attention with norms on queries and keys, rotary positions, RMSNorm
-(pre-norm), gated MLP (silu), gated experts (silu), 3 kinds of layers.
+(pre-norm), gated experts (silu).
 
 from mellum.torch_model import Model      # needs torch
 from mellum.flax_model import Model       # needs jax and flax

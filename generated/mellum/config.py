@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the types it may have
     "vocab_size": (int,),
     "hidden_size": (int,),
-    "intermediate_size": (int,),
     "num_hidden_layers": (int,),
     "num_attention_heads": (int,),
     "num_key_value_heads": (int,),
@@ -22,15 +20,9 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "tie_word_embeddings": (bool,),
     "rope_parameters": (dict, type(None)),
     "rope_parameters.full_attention": (dict,),
-    "rope_parameters.full_attention.factor": (float, int),
-    "rope_parameters.full_attention.original_max_position_embeddings": (float, int),
     "rope_parameters.full_attention.rope_theta": (float, int),
     "rope_parameters.full_attention.rope_type": (str,),
-    "rope_parameters.sliding_attention": (dict,),
-    "rope_parameters.sliding_attention.rope_theta": (float, int),
-    "rope_parameters.sliding_attention.rope_type": (str,),
     "attention_bias": (bool,),
-    "sliding_window": (int,),
     "moe_intermediate_size": (int,),
     "num_experts_per_tok": (int,),
     "num_experts": (int,),
@@ -47,24 +39,17 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of mellum."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    original_max_position_embeddings_full_attention: float = 16.0
-    sliding_window: int = 6
-    moe_intermediate_size: int = 28  # I
-    num_experts_per_tok: int = 2
-    head_dim: int = 16  # H
-    num_local_experts: int = 6  # E
-    rms_norm_eps: float = 0.001
-    factor_full_attention: float = 8.0
+    vocab_size: int = 98304  # V
+    hidden_size: int = 2304  # D
+    num_hidden_layers: int = 28  # L
+    num_attention_heads: int = 32  # N
+    num_key_value_heads: int = 4  # K
+    moe_intermediate_size: int = 896  # I
+    num_experts_per_tok: int = 8
+    head_dim: int = 128  # H
+    num_local_experts: int = 64  # E
+    rms_norm_eps: float = 1e-06
     rope_theta_full_attention: float = 500000.0
-    rope_theta_sliding_attention: float = 10000.0
-    layer_types: tuple[str, ...] = ("sliding_attention", "full_attention") * 2
-    mlp_layer_types: tuple[str, ...] = ("dense", "sparse", "sparse", "sparse")
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -86,39 +71,26 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        intermediate_size = raw.get("intermediate_size", 7168)
         num_hidden_layers = raw.get("num_hidden_layers", 28)
         num_attention_heads = raw.get("num_attention_heads", 32)
         num_key_value_heads = raw.get("num_key_value_heads", 4)
         head_dim = raw.get("head_dim", 128)
-        original_max_position_embeddings_full_attention = (
-            (raw.get("rope_parameters") or {}).get("full_attention") or {}
-        ).get("original_max_position_embeddings")
-        factor_full_attention = ((raw.get("rope_parameters") or {}).get("full_attention") or {}).get("factor")
-        rope_theta_full_attention = (
-            500000.0
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("full_attention") or {}).get("rope_theta")
-        )
-        layer_types = ("full_attention",) * num_hidden_layers if raw.get("layer_types") is None else raw["layer_types"]
-        mlp_layer_types = (
-            ("sparse",) * num_hidden_layers if raw.get("mlp_layer_types") is None else raw["mlp_layer_types"]
-        )
-        rope_type = (
-            "default"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("full_attention") or {}).get("rope_type")
-        )
-        rope_parameters_sliding_attention_rope_type = (
-            "default"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("sliding_attention") or {}).get("rope_type")
-        )
+        if raw.get("layer_types") is None:
+            layer_types = ("full_attention",) * num_hidden_layers
+        else:
+            layer_types = raw["layer_types"]
+        if raw.get("mlp_layer_types") is None:
+            mlp_layer_types = ("sparse",) * num_hidden_layers
+        else:
+            mlp_layer_types = raw["mlp_layer_types"]
+        if raw.get("rope_parameters") is None:
+            rope_type = "default"
+        else:
+            rope_type = (raw["rope_parameters"].get("full_attention") or {}).get("rope_type")
         num_nextn_predict_layers = raw.get("num_nextn_predict_layers", raw.get("num_mtp_layers"))
         sizes = dict(
             vocab_size=raw.get("vocab_size", 98304),
             hidden_size=raw.get("hidden_size", 2304),
-            intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
@@ -134,12 +106,7 @@ class Config:
         ):
             problems.append("rope_parameters.full_attention holds objects that this code does not know")
         if any(
-            isinstance(item, dict)
-            for item in ((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).values()
-        ):
-            problems.append("rope_parameters.sliding_attention holds objects that this code does not know")
-        if any(
-            isinstance(item, dict) and name not in ["full_attention", "sliding_attention"]
+            isinstance(item, dict) and name not in ["full_attention"]
             for name, item in (raw.get("rope_parameters") or {}).items()
         ):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -153,226 +120,45 @@ class Config:
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
-        problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
-        problems.expect_each("mlp_layer_types", mlp_layer_types, "dense", "sparse")
-        if intermediate_size is None:
-            problems.append("intermediate_size is None; this code was compiled for a value")
+        problems.expect_each("layer_types", layer_types, "full_attention")
+        problems.expect_each("mlp_layer_types", mlp_layer_types, "sparse")
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
-        if "sliding_attention" not in layer_types:
-            problems.append(
-                f"layer_types={layer_types!r}; this code was compiled for `'sliding_attention' in layer_types`"
-            )
         if "full_attention" not in layer_types:
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `'full_attention' in layer_types`"
             )
-        if (
-            (raw.get("rope_parameters") or {})["full_attention"] is None
-            and (raw.get("rope_parameters") or {})["full_attention"] is None
-            if "full_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is not None and None
+        if raw.get("rope_parameters") is not None and (
+            raw["rope_parameters"]["full_attention"] is None and raw["rope_parameters"]["full_attention"] is None
+            if "full_attention" in raw["rope_parameters"]
+            else None
         ):
             problems.append("this code was compiled for `rope_parameters.full_attention is not None`")
-        problems.expect("rope_parameters.full_attention.rope_type", rope_type, "yarn")
-        if layer_types is None:
-            problems.append(f"the configuration class refuses layer_types={layer_types!r}")
-        if "full_attention" not in layer_types:
-            problems.append(f"the configuration class refuses layer_types={layer_types!r}")
-        problems.expect("rope_theta", raw.get("rope_theta"), None)
-        problems.expect("partial_rotary_factor", raw.get("partial_rotary_factor"), None)
-        if (
-            "full_attention" not in (raw.get("rope_parameters") or {})
-            and raw.get("rope_parameters") is not None
-            and None
-        ):
-            problems.append("rope_parameters.full_attention.type is given; this code was compiled without it")
-        if not (
-            (
-                "rope_type" in (raw.get("rope_parameters") or {})["full_attention"]
-                if (raw.get("rope_parameters") or {})["full_attention"] is None
-                else "rope_type" in (raw.get("rope_parameters") or {})["full_attention"]
-            )
-            if "full_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is None or None
-        ):
-            problems.append("rope_parameters.full_attention.rope_type is missing; this code was compiled with it")
-        if (
-            "sliding_attention" not in (raw.get("rope_parameters") or {})
-            and raw.get("rope_parameters") is not None
-            and None
-        ):
-            problems.append("rope_parameters.sliding_attention.type is given; this code was compiled without it")
-        if not (
-            (
-                "rope_type" in (raw.get("rope_parameters") or {})["sliding_attention"]
-                if (raw.get("rope_parameters") or {})["sliding_attention"] is None
-                else "rope_type" in (raw.get("rope_parameters") or {})["sliding_attention"]
-            )
-            if "sliding_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is None or None
-        ):
-            problems.append("rope_parameters.sliding_attention.rope_type is missing; this code was compiled with it")
-        problems.expect(
-            "rope_parameters.sliding_attention.rope_type", rope_parameters_sliding_attention_rope_type, "default"
-        )
-        if (
-            "full_attention" not in (raw.get("rope_parameters") or {})
-            and raw.get("rope_parameters") is not None
-            and None
-        ):
+        problems.expect("rope_parameters.full_attention.rope_type", rope_type, "default")
+        if raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"] and None:
             problems.append(
                 "rope_parameters.full_attention.partial_rotary_factor is given; this code was compiled without it"
             )
-        if (
-            "full_attention" not in (raw.get("rope_parameters") or {})
-            and raw.get("rope_parameters") is not None
-            and None
-        ):
-            problems.append(
-                "rope_parameters.full_attention.attention_factor is given; this code was compiled without it"
-            )
-        if (
-            "full_attention" not in (raw.get("rope_parameters") or {})
-            and raw.get("rope_parameters") is not None
-            and None
-        ):
-            problems.append("rope_parameters.full_attention.mscale is given; this code was compiled without it")
-        if (
-            "full_attention" not in (raw.get("rope_parameters") or {})
-            and raw.get("rope_parameters") is not None
-            and None
-        ):
-            problems.append("rope_parameters.full_attention.mscale_all_dim is given; this code was compiled without it")
-        if factor_full_attention is None:
-            problems.append("factor_full_attention is None; this code was compiled for a value")
-        if factor_full_attention <= 1:
-            problems.append(
-                f"factor_full_attention={factor_full_attention!r}; "
-                "this code was compiled for `factor_full_attention > 1`"
-            )
-        if (
-            "full_attention" not in (raw.get("rope_parameters") or {})
-            and raw.get("rope_parameters") is not None
-            and None
-        ):
-            problems.append("rope_parameters.full_attention.beta_fast is given; this code was compiled without it")
-        if (
-            "full_attention" not in (raw.get("rope_parameters") or {})
-            and raw.get("rope_parameters") is not None
-            and None
-        ):
-            problems.append("rope_parameters.full_attention.beta_slow is given; this code was compiled without it")
-        if "truncate" in (raw.get("rope_parameters") or {}):
-            problems.append("rope_parameters.truncate is given; this code was compiled without it")
-        if max(
-            math.floor(
-                head_dim
-                * math.log(original_max_position_embeddings_full_attention / 201.06192982974676)
-                / (2 * math.log(rope_theta_full_attention))
-            ),
-            0,
-        ) == min(
-            math.ceil(
-                head_dim
-                * math.log(original_max_position_embeddings_full_attention / 6.283185307179586)
-                / (2 * math.log(rope_theta_full_attention))
-            ),
-            head_dim - 1,
-        ):
-            problems.append(
-                f"the source does something else for head_dim={head_dim!r}, "
-                f"original_max_position_embeddings_full_attention={original_max_position_embeddings_full_attention!r}, "
-                f"rope_theta_full_attention={rope_theta_full_attention!r}"
-            )
-        if (
-            (raw.get("rope_parameters") or {})["sliding_attention"] is None
-            and (raw.get("rope_parameters") or {})["sliding_attention"] is None
-            if "sliding_attention" in (raw.get("rope_parameters") or {})
-            else raw.get("rope_parameters") is not None and None
-        ):
-            problems.append("this code was compiled for `rope_parameters.sliding_attention is not None`")
-        if (
-            "sliding_attention" not in (raw.get("rope_parameters") or {})
-            and raw.get("rope_parameters") is not None
-            and None
-        ):
-            problems.append(
-                "rope_parameters.sliding_attention.partial_rotary_factor is given; this code was compiled without it"
-            )
         problems.expect("is_causal", raw.get("is_causal", True), True)
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
+        if num_nextn_predict_layers is not None:
+            problems.append(f"the configuration class refuses num_nextn_predict_layers={num_nextn_predict_layers!r}")
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if len(mlp_layer_types) != num_hidden_layers:
             problems.append(
                 f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
             )
-        if num_nextn_predict_layers is not None:
-            problems.append(f"the configuration class refuses num_nextn_predict_layers={num_nextn_predict_layers!r}")
-        problems.expect_each(
-            "layers",
-            zip(layer_types, mlp_layer_types),
-            ("sliding_attention", "dense"),
-            ("full_attention", "sparse"),
-            ("sliding_attention", "sparse"),
-        )
-        if (
-            (raw.get("rope_parameters") is None)
-            or (
-                raw.get("rope_parameters") is not None
-                and "full_attention" in raw["rope_parameters"]
-                and ("original_max_position_embeddings" not in raw["rope_parameters"]["full_attention"])
-            )
-            or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"])
-        ):
-            problems.append("rope_parameters.full_attention.original_max_position_embeddings is missing")
-        if (
-            (raw.get("rope_parameters") is None)
-            or (
-                raw.get("rope_parameters") is not None
-                and "full_attention" in raw["rope_parameters"]
-                and ("factor" not in raw["rope_parameters"]["full_attention"])
-            )
-            or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"])
-        ):
-            problems.append("rope_parameters.full_attention.factor is missing")
-        if (
-            raw.get("rope_parameters") is not None
-            and "full_attention" in raw["rope_parameters"]
-            and ("rope_theta" not in raw["rope_parameters"]["full_attention"])
-        ) or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]):
+        if raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]:
             problems.append("rope_parameters.full_attention.rope_theta is missing")
-        if (
-            raw.get("rope_parameters") is not None
-            and "sliding_attention" in raw["rope_parameters"]
-            and ("rope_theta" not in raw["rope_parameters"]["sliding_attention"])
-        ) or (raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]):
-            problems.append("rope_parameters.sliding_attention.rope_theta is missing")
-        if (
-            raw.get("rope_parameters") is not None
-            and "full_attention" in raw["rope_parameters"]
-            and ("rope_type" not in raw["rope_parameters"]["full_attention"])
-        ) or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]):
+        if raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]:
             problems.append("rope_parameters.full_attention.rope_type is missing")
-        if (
-            raw.get("rope_parameters") is not None
-            and "sliding_attention" in raw["rope_parameters"]
-            and ("rope_type" not in raw["rope_parameters"]["sliding_attention"])
-        ) or (raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]):
-            problems.append("rope_parameters.sliding_attention.rope_type is missing")
         _refuse(problems)
         return cls(
             **sizes,
-            original_max_position_embeddings_full_attention=original_max_position_embeddings_full_attention,
-            sliding_window=raw.get("sliding_window", 1024),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
-            factor_full_attention=factor_full_attention,
-            rope_theta_full_attention=rope_theta_full_attention,
-            rope_theta_sliding_attention=10000.0
+            rope_theta_full_attention=500000.0
             if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("sliding_attention") or {}).get("rope_theta"),
-            layer_types=tuple(layer_types),
-            mlp_layer_types=tuple(mlp_layer_types),
+            else (raw["rope_parameters"].get("full_attention") or {}).get("rope_theta"),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
 
@@ -405,15 +191,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

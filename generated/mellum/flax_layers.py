@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -43,43 +41,17 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
     B, N, T, H = q.shape
     K, S = k.shape[1:3]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
+    grouped = q.reshape(B, K, N // K, T, H)  # G query heads to one of keys and values
     scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
     mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
     scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def sliding_attention_inv_freq(cfg: Config) -> Array:
-    h = cfg.rope_theta_sliding_attention ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
-    return 1.0 / h
+    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", probs, v).reshape(B, N, T, -1)
 
 
 def full_attention_inv_freq(cfg: Config) -> Array:
-    pos_freqs = cfg.rope_theta_full_attention ** (jnp.arange(0, cfg.head_dim, 2).astype(jnp.float32) / cfg.head_dim)
-    factor = max(
-        math.floor(
-            cfg.head_dim
-            * math.log(cfg.original_max_position_embeddings_full_attention / 201.06192982974676)
-            / (2 * math.log(cfg.rope_theta_full_attention))
-        ),
-        0,
-    )
-    linear_func = (jnp.arange(cfg.head_dim // 2, dtype=jnp.float32) - factor) / (
-        min(
-            math.ceil(
-                cfg.head_dim
-                * math.log(cfg.original_max_position_embeddings_full_attention / (2 * math.pi))
-                / (2 * math.log(cfg.rope_theta_full_attention))
-            ),
-            cfg.head_dim - 1,
-        )
-        - factor
-    )
-    inv_freq_extrapolation_factor = 1 - jnp.clip(linear_func, min=0, max=1)
-    inv_freq = 1.0 / (cfg.factor_full_attention * pos_freqs) * (1 - inv_freq_extrapolation_factor)
-    return inv_freq + 1.0 / pos_freqs * inv_freq_extrapolation_factor
+    h = cfg.rope_theta_full_attention ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
+    return 1.0 / h
 
 
 class RMSNorm(nnx.Module):
@@ -96,26 +68,8 @@ class RMSNorm(nnx.Module):
 class RotaryEmbedding(nnx.Module):
     def __init__(self, cfg: Config):
         self.cfg = cfg
-        self.factor_full_attention = cfg.factor_full_attention
 
     def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(jnp.float32) * sliding_attention_inv_freq(self.cfg)
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
-
-    def forward2(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
         angles = positions[:, None, :, None].astype(jnp.float32) * full_attention_inv_freq(self.cfg)
         emb = jnp.concatenate((-angles, angles), axis=-1)
-        return (jnp.cos(emb) * (0.1 * math.log(self.factor_full_attention) + 1.0)).astype(dtype), (
-            jnp.sin(emb) * (0.1 * math.log(self.factor_full_attention) + 1.0)
-        ).astype(dtype)
-
-
-class MLP(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
+        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)

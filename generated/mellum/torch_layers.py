@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import Config
@@ -19,34 +16,7 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def full_attention_inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        pos_freqs = cfg.rope_theta_full_attention ** (torch.arange(0, cfg.head_dim, 2).float() / cfg.head_dim)
-        factor = max(
-            math.floor(
-                cfg.head_dim
-                * math.log(cfg.original_max_position_embeddings_full_attention / 201.06192982974676)
-                / (2 * math.log(cfg.rope_theta_full_attention))
-            ),
-            0,
-        )
-        linear_func = (torch.arange(cfg.head_dim // 2, dtype=torch.float32) - factor) / (
-            min(
-                math.ceil(
-                    cfg.head_dim
-                    * math.log(cfg.original_max_position_embeddings_full_attention / (2 * math.pi))
-                    / (2 * math.log(cfg.rope_theta_full_attention))
-                ),
-                cfg.head_dim - 1,
-            )
-            - factor
-        )
-        inv_freq_extrapolation_factor = 1 - torch.clamp(linear_func, min=0, max=1)
-        inv_freq = 1.0 / (cfg.factor_full_attention * pos_freqs) * (1 - inv_freq_extrapolation_factor)
-        return inv_freq + 1.0 / pos_freqs * inv_freq_extrapolation_factor
-
-
-def sliding_attention_inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = cfg.rope_theta_sliding_attention ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
+        h = cfg.rope_theta_full_attention ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
         return 1.0 / h
 
 
@@ -64,29 +34,9 @@ class RMSNorm(nn.Module):
 class RotaryEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.factor_full_attention = cfg.factor_full_attention
         self.register_buffer("full_attention_inv_freq", full_attention_inv_freq(cfg), persistent=False)
-        self.register_buffer("sliding_attention_inv_freq", sliding_attention_inv_freq(cfg), persistent=False)
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.sliding_attention_inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
-
-    def forward2(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         angles = positions[:, None, :, None].float() * self.full_attention_inv_freq
         emb = torch.cat((-angles, angles), dim=-1)
-        return (torch.cos(emb) * (0.1 * math.log(self.factor_full_attention) + 1.0)).to(dtype), (
-            torch.sin(emb) * (0.1 * math.log(self.factor_full_attention) + 1.0)
-        ).to(dtype)
-
-
-class MLP(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)

@@ -2,10 +2,10 @@
 """Mellum in PyTorch.
 
 A causal language model: grouped-query attention with norms on queries and keys, rotary positions, RMSNorm
-(pre-norm), gated MLP (silu), gated experts (silu), 3 kinds of layers.
+(pre-norm), gated experts (silu).
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, V vocab_size, D hidden_size,
-H head_dim, F intermediate_size, E num_local_experts, I moe_intermediate_size.
+H head_dim, E num_local_experts, I moe_intermediate_size.
 """
 
 from __future__ import annotations
@@ -21,17 +21,15 @@ from torch import Tensor, nn
 from . import torch_generation, weights
 from .config import Config
 from .torch_experts import SparseMoeBlock
-from .torch_layers import MLP, RMSNorm, RotaryEmbedding, apply_rope
+from .torch_layers import RMSNorm, RotaryEmbedding, apply_rope
 
 
-def causal_mask(slots: Tensor, start: int, seen: Tensor | None, window: int | None = None) -> Tensor | None:
+def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
     """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it."""
-    if seen is None and (start == 0 or start + 1 == slots.shape[0]) and (window is None or slots.shape[0] <= window):
+    if seen is None and (start == 0 or start + 1 == slots.shape[0]):
         return None
     new = slots[start:, None]
     mask = slots <= new  # [T, S]
-    if window is not None:
-        mask = mask & (slots > new - window)
     if seen is not None:
         mask = (mask & seen[:, None]) | (slots == new)  # padding attends to itself: no softmax is empty
     return mask.view(-1, 1, *mask.shape[-2:])
@@ -96,9 +94,8 @@ class Attention(nn.Module):
 class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
-        self.kind = cfg.layer_types[layer]
         self.self_attn = Attention(cfg, layer)
-        self.mlp = MLP(cfg) if cfg.mlp_layer_types[layer] == "dense" else SparseMoeBlock(cfg)
+        self.mlp = SparseMoeBlock(cfg)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
@@ -115,17 +112,11 @@ class Decoder(nn.Module):
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
-    def forward(
-        self, ids: Tensor, positions: Tensor, sliding_mask: Tensor | None, full_mask: Tensor | None, cache: Cache | None
-    ) -> Tensor:
+    def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
         x = self.embed_tokens(ids)
         cos, sin = self.rotary_emb(positions, x.dtype)
-        cos2, sin2 = self.rotary_emb.forward2(positions, cos.dtype)
-        mask_by_kind = {"sliding_attention": sliding_mask, "full_attention": full_mask}
-        cos_by_kind = {"sliding_attention": cos, "full_attention": cos2}
-        sin_by_kind = {"sliding_attention": sin, "full_attention": sin2}
         for layer in self.layers:
-            x = layer(x, mask_by_kind[layer.kind], cos_by_kind[layer.kind], sin_by_kind[layer.kind], cache)
+            x = layer(x, mask, cos, sin, cache)
         return self.norm(x)
 
 
@@ -138,6 +129,11 @@ class Model(nn.Module):
         if cfg.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     @classmethod
     def from_pretrained(
@@ -187,9 +183,8 @@ class Model(nn.Module):
         slots = torch.arange(start + ids.shape[1], device=ids.device)
         order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
         positions = order[:, start:]  # [B, T]
-        sliding_mask = causal_mask(slots, start, seen, window=self.cfg.sliding_window)
-        full_mask = causal_mask(slots, start, seen)
-        x = self.model(ids, positions, sliding_mask, full_mask, cache)
+        mask = causal_mask(slots, start, seen)
+        x = self.model(ids, positions, mask, cache)
         if last_only:
             x = x[:, -1:]
         return self.lm_head(x)

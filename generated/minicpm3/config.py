@@ -18,15 +18,11 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "num_attention_heads": (int,),
     "num_key_value_heads": (int, type(None)),
     "hidden_act": (str,),
-    "max_position_embeddings": (int,),
     "rms_norm_eps": (float, int),
     "tie_word_embeddings": (bool,),
     "rope_parameters": (dict, type(None)),
-    "rope_parameters.long_factor": (list,),
-    "rope_parameters.original_max_position_embeddings": (float, int),
     "rope_parameters.rope_theta": (float, int),
     "rope_parameters.rope_type": (str,),
-    "rope_parameters.short_factor": (list,),
     "rope_parameters.type": (str,),
     "attention_bias": (bool,),
     "mlp_bias": (bool,),
@@ -39,11 +35,8 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "scale_depth": (int, float, type(None)),
     "dim_model_base": (int, type(None)),
     "rope_scaling": (dict, type(None)),
-    "rope_scaling.long_factor": (list,),
-    "rope_scaling.original_max_position_embeddings": (float, int),
     "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
-    "rope_scaling.short_factor": (list,),
     "rope_scaling.type": (str,),
     "rope_theta": (float, int),
 }
@@ -53,26 +46,22 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of minicpm3."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 3  # L
-    num_attention_heads: int = 4
-    max_position_embeddings: int = 64
-    original_max_position_embeddings: float = 32.0
-    head_dim: int = 8
-    kv_lora_rank: int = 14  # J
-    q_lora_rank: int = 20  # Q
-    qk_nope_head_dim: int = 10
-    qk_rope_head_dim: int = 8
-    v_head_dim: int = 12
+    vocab_size: int = 73448  # V
+    hidden_size: int = 2560  # D
+    intermediate_size: int = 6400  # F
+    num_hidden_layers: int = 62  # L
+    num_attention_heads: int = 40
+    head_dim: int = 32
+    kv_lora_rank: int = 256  # J
+    q_lora_rank: int = 768  # Q
+    qk_nope_head_dim: int = 64
+    qk_rope_head_dim: int = 32
+    v_head_dim: int = 64
     scale_emb: float = 12.0
-    dim_model_base: int = 32
-    rms_norm_eps: float = 0.001
+    dim_model_base: int = 256
+    rms_norm_eps: float = 1e-05
     rope_theta: float = 10000.0
     scale_depth: float = 1.4
-    long_factor: tuple[float, ...] = (1.1, 1.5, 2.5, 4.0)
-    short_factor: tuple[float, ...] = (1.0, 1.05, 1.1, 1.2)
     tie_word_embeddings: bool = True
 
     @classmethod
@@ -98,18 +87,11 @@ class Config:
         hidden_size = raw.get("hidden_size", 2560)
         num_hidden_layers = raw.get("num_hidden_layers", 62)
         num_attention_heads = raw.get("num_attention_heads", 40)
-        max_position_embeddings = raw.get("max_position_embeddings", 32768)
         head_dim = raw.get("qk_rope_head_dim", 32)
-        q_lora_rank = raw.get("q_lora_rank", 768)
         qk_rope_head_dim = head_dim
-        original_max_position_embeddings = (
-            raw["rope_scaling"].get("original_max_position_embeddings", max_position_embeddings)
-            if raw.get("rope_scaling")
-            else (raw.get("rope_parameters") or {}).get("original_max_position_embeddings", max_position_embeddings)
-        )
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 40) is None else raw.get("num_key_value_heads", 40)
-        )
+        num_key_value_heads = raw.get("num_key_value_heads", 40)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
         sizes = dict(
             vocab_size=raw.get("vocab_size", 73448),
             hidden_size=hidden_size,
@@ -118,7 +100,7 @@ class Config:
             num_attention_heads=num_attention_heads,
             head_dim=head_dim,
             kv_lora_rank=raw.get("kv_lora_rank", 256),
-            q_lora_rank=q_lora_rank,
+            q_lora_rank=raw.get("q_lora_rank", 768),
             qk_nope_head_dim=raw.get("qk_nope_head_dim", 64),
             qk_rope_head_dim=qk_rope_head_dim,
             v_head_dim=hidden_size // num_attention_heads if raw.get("v_head_dim") is None else raw["v_head_dim"],
@@ -144,30 +126,14 @@ class Config:
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        if q_lora_rank is None:
-            problems.append("q_lora_rank is None; this code was compiled for a value")
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
         problems.expect(
             "rope_parameters.rope_type",
             rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
-            "longrope",
+            "default",
         )
-        if "mscale_all_dim" in rope_parameters:
-            problems.append("rope_parameters.mscale_all_dim is given; this code was compiled without it")
         problems.expect("mlp_bias", raw.get("mlp_bias", False), False)
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
-        if "partial_rotary_factor" in rope_parameters or raw.get("partial_rotary_factor") is not None:
-            problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
-        if "factor" in rope_parameters:
-            problems.append("rope_parameters.factor is given; this code was compiled without it")
-        if "attention_factor" in rope_parameters:
-            problems.append("rope_parameters.attention_factor is given; this code was compiled without it")
-        if max_position_embeddings / original_max_position_embeddings <= 1.0:
-            problems.append(
-                f"max_position_embeddings={max_position_embeddings!r}, "
-                f"original_max_position_embeddings={original_max_position_embeddings!r}; "
-                "this code was compiled for `max_position_embeddings / original_max_position_embeddings > 1.0`"
-            )
         problems.expect("is_causal", raw.get("is_causal", True), True)
         if num_attention_heads // num_key_value_heads != 1:
             problems.append(
@@ -175,37 +141,14 @@ class Config:
                 f"num_key_value_heads={num_key_value_heads!r}; "
                 "this code was compiled for `num_attention_heads // num_key_value_heads == 1`"
             )
-        if 4 != (head_dim + 1) // 2:
-            problems.append(f"4 is not (head_dim + 1) // 2: {(4, (head_dim + 1) // 2)!r}")
         if qk_rope_head_dim != (head_dim + 1) // 2 + (head_dim + 1) // 2:
             problems.append(
                 "qk_rope_head_dim is not (head_dim + 1) // 2 + (head_dim + 1) // 2: "
                 f"{(qk_rope_head_dim, (head_dim + 1) // 2 + (head_dim + 1) // 2)!r}"
             )
-        if (
-            (
-                raw.get("rope_scaling")
-                and "original_max_position_embeddings" not in raw["rope_scaling"]
-                and (raw["rope_scaling"].get("rope_type") not in ["llama3", "yarn", "longrope"])
-            )
-            or (
-                not raw.get("rope_scaling")
-                and raw.get("rope_parameters")
-                and ("original_max_position_embeddings" not in raw["rope_parameters"])
-                and (raw["rope_parameters"].get("rope_type") not in ["llama3", "yarn", "longrope"])
-            )
-            or (not raw.get("rope_scaling") and (not raw.get("rope_parameters")))
-        ):
-            problems.append("rope_parameters.original_max_position_embeddings is missing")
-        if "long_factor" not in rope_parameters:
-            problems.append("rope_parameters.long_factor is missing")
-        if "short_factor" not in rope_parameters:
-            problems.append("rope_parameters.short_factor is missing")
         _refuse(problems)
         return cls(
             **sizes,
-            max_position_embeddings=max_position_embeddings,
-            original_max_position_embeddings=original_max_position_embeddings,
             scale_emb=raw.get("scale_emb", 12),
             dim_model_base=hidden_size if raw.get("dim_model_base", 256) is None else raw.get("dim_model_base", 256),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
@@ -213,8 +156,6 @@ class Config:
             scale_depth=math.sqrt(num_hidden_layers)
             if raw.get("scale_depth", 1.4) is None
             else raw.get("scale_depth", 1.4),
-            long_factor=tuple(rope_parameters.get("long_factor")),
-            short_factor=tuple(rope_parameters.get("short_factor")),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
 
@@ -241,15 +182,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

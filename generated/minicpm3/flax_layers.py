@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -34,22 +32,16 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
     B, N, T, H = q.shape
     K, S = k.shape[1:3]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
+    grouped = q.reshape(B, K, N // K, T, H)  # G query heads to one of keys and values
     scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
     mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
     scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def long_inv_freq(cfg: Config) -> Array:
-    inv_freq_shape = jnp.arange(0, cfg.head_dim, 2).astype(jnp.float32) / cfg.head_dim
-    return 1.0 / (jnp.array(cfg.long_factor, dtype=jnp.float32) * cfg.rope_theta**inv_freq_shape)
+    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", probs, v).reshape(B, N, T, -1)
 
 
 def inv_freq(cfg: Config) -> Array:
-    inv_freq_shape = jnp.arange(0, cfg.head_dim, 2).astype(jnp.float32) / cfg.head_dim
-    return 1.0 / (jnp.array(cfg.short_factor, dtype=jnp.float32) * cfg.rope_theta**inv_freq_shape)
+    return 1.0 / cfg.rope_theta ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
 
 
 def embed_scale(cfg: Config) -> Array:
@@ -69,22 +61,12 @@ class RMSNorm(nnx.Module):
 
 class RotaryEmbedding(nnx.Module):
     def __init__(self, cfg: Config):
-        self.original_max_position_embeddings = cfg.original_max_position_embeddings
         self.cfg = cfg
-        self.max_position_embeddings = cfg.max_position_embeddings
 
     def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        h = jnp.where(
-            positions.max() + 1 > self.original_max_position_embeddings, long_inv_freq(self.cfg), inv_freq(self.cfg)
-        )
-        angles = positions[:, None, :, None].astype(jnp.float32) * h
+        angles = positions[:, None, :, None].astype(jnp.float32) * inv_freq(self.cfg)
         emb = jnp.concatenate((-angles, angles), axis=-1)
-        factor = math.sqrt(
-            1
-            + math.log(self.max_position_embeddings / self.original_max_position_embeddings)
-            / math.log(self.original_max_position_embeddings)
-        )
-        return (jnp.cos(emb) * factor).astype(dtype), (jnp.sin(emb) * factor).astype(dtype)
+        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
 
 
 class ScaledWordEmbedding(nnx.Module):

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,14 +17,7 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        inv_freq_shape = torch.arange(0, cfg.head_dim, 2).float() / cfg.head_dim
-        return 1.0 / (torch.tensor(cfg.short_factor, dtype=torch.float32) * cfg.rope_theta**inv_freq_shape)
-
-
-def long_inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        inv_freq_shape = torch.arange(0, cfg.head_dim, 2).float() / cfg.head_dim
-        return 1.0 / (torch.tensor(cfg.long_factor, dtype=torch.float32) * cfg.rope_theta**inv_freq_shape)
+        return 1.0 / cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
 
 
 def embed_scale(cfg: Config) -> Tensor:
@@ -48,21 +39,12 @@ class RMSNorm(nn.Module):
 class RotaryEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.original_max_position_embeddings = cfg.original_max_position_embeddings
-        self.max_position_embeddings = cfg.max_position_embeddings
         self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
-        self.register_buffer("long_inv_freq", long_inv_freq(cfg), persistent=False)
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        h = torch.where(positions.amax() + 1 > self.original_max_position_embeddings, self.long_inv_freq, self.inv_freq)
-        angles = positions[:, None, :, None].float() * h
+        angles = positions[:, None, :, None].float() * self.inv_freq
         emb = torch.cat((-angles, angles), dim=-1)
-        factor = math.sqrt(
-            1
-            + math.log(self.max_position_embeddings / self.original_max_position_embeddings)
-            / math.log(self.original_max_position_embeddings)
-        )
-        return (torch.cos(emb) * factor).to(dtype), (torch.sin(emb) * factor).to(dtype)
+        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
 
 
 class ScaledWordEmbedding(nn.Module):

@@ -2,7 +2,7 @@
 """MiniMaxM3VL.
 
 A causal language model: grouped-query attention with norms on queries and keys, rotary positions, RMSNorm
-(pre-norm), gated experts (sigmoid), 2 kinds of layers.
+(pre-norm), gated experts (sigmoid).
 
 from minimax_m3_vl_text.torch_model import Model      # needs torch
 from minimax_m3_vl_text.flax_model import Model       # needs jax and flax

@@ -22,26 +22,18 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "num_experts_per_tok": (int,),
     "num_local_experts": (int,),
     "rope_parameters": (dict, type(None)),
-    "rope_parameters.partial_rotary_factor": (float, int),
     "rope_parameters.rope_theta": (float, int),
     "rope_parameters.rope_type": (str,),
     "rope_parameters.type": (str,),
-    "dense_intermediate_size": (int,),
     "shared_intermediate_size": (int,),
     "routed_scaling_factor": (float, int),
     "swiglu_alpha": (float, int),
     "swiglu_limit": (float, int),
     "mlp_layer_types": (list, type(None)),
-    "index_n_heads": (int,),
-    "index_head_dim": (int,),
-    "index_block_size": (int,),
-    "index_topk_blocks": (int,),
-    "index_local_blocks": (int,),
     "layer_types": (list, type(None)),
+    "moe_layer_freq": (dict, type(None)),
     "num_experts": (int,),
-    "partial_rotary_factor": (float, int),
     "rope_scaling": (dict, type(None)),
-    "rope_scaling.partial_rotary_factor": (float, int),
     "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
     "rope_scaling.type": (str,),
@@ -53,29 +45,21 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of minimax_m3_vl_text."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 28  # F
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    head_dim: int = 16  # H
-    num_experts_per_tok: int = 2
-    num_local_experts: int = 6  # E
-    dense_intermediate_size: int = 68  # I
-    shared_intermediate_size: int = 36  # Y
-    index_n_heads: int = 2
-    index_head_dim: int = 12  # R
-    index_block_size: int = 3
-    index_topk_blocks: int = 2
-    index_local_blocks: int = 1
-    rms_norm_eps: float = 0.001
-    partial_rotary_factor: float = 0.5
+    vocab_size: int = 200064  # V
+    hidden_size: int = 6144  # D
+    intermediate_size: int = 3072  # F
+    num_hidden_layers: int = 60  # L
+    num_attention_heads: int = 64  # N
+    num_key_value_heads: int = 4  # K
+    head_dim: int = 128  # H
+    num_experts_per_tok: int = 4
+    num_local_experts: int = 128  # E
+    shared_intermediate_size: int = 3072  # J
+    rms_norm_eps: float = 1e-06
     rope_theta: float = 5000000.0
     routed_scaling_factor: float = 2.0
     swiglu_alpha: float = 1.702
-    swiglu_limit: float = 1.5
-    mlp_layer_types: tuple[str, ...] = ("dense", "sparse", "sparse", "sparse")
+    swiglu_limit: float = 7.0
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -102,16 +86,21 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 64)
         num_key_value_heads = raw.get("num_key_value_heads", 4)
         head_dim = raw.get("head_dim", 128)
-        dense_intermediate_size = raw.get("dense_intermediate_size", 12288)
-        shared_intermediate_size = raw.get("shared_intermediate_size", 3072)
-        index_n_heads = raw.get("index_n_heads", 4)
-        index_local_blocks = raw.get("index_local_blocks", 1)
-        mlp_layer_types = (
-            (("sparse",) * num_hidden_layers if raw.get("moe_layer_freq") is None else ["sparse", "sparse", "sparse"])
-            if raw.get("mlp_layer_types") is None
-            else raw["mlp_layer_types"]
-        )
         layer_types = raw["layer_types"] if raw.get("layer_types") else ("full_attention",) * num_hidden_layers
+        if raw.get("mlp_layer_types") is not None:
+            mlp_layer_types = raw["mlp_layer_types"]
+        elif raw.get("moe_layer_freq") is None:
+            mlp_layer_types = ("sparse",) * num_hidden_layers
+        elif "moe_layer_freq" not in raw:
+            mlp_layer_types = ["sparse", "sparse"]
+        elif "is_causal" in raw["moe_layer_freq"] or "partial_rotary_factor" in raw["moe_layer_freq"]:
+            mlp_layer_types = ["sparse", "sparse", "sparse"]
+        elif "rope_theta" not in raw["moe_layer_freq"]:
+            mlp_layer_types = ["sparse"]
+        elif "rope_type" in raw["moe_layer_freq"]:
+            mlp_layer_types = ["sparse", "sparse"]
+        else:
+            mlp_layer_types = ["sparse"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 200064),
             hidden_size=raw.get("hidden_size", 6144),
@@ -122,73 +111,50 @@ class Config:
             head_dim=head_dim,
             num_experts_per_tok=raw.get("num_experts_per_tok", 4),
             num_local_experts=raw.get("num_experts", raw.get("num_local_experts", 128)),
-            dense_intermediate_size=dense_intermediate_size,
-            shared_intermediate_size=shared_intermediate_size,
-            index_n_heads=index_n_heads,
-            index_head_dim=raw.get("index_head_dim", 128),
-            index_block_size=raw.get("index_block_size", 128),
+            shared_intermediate_size=raw.get("shared_intermediate_size", 3072),
         )
         problems.expect("model_type", raw.get("model_type", "minimax_m3_vl_text"), "minimax_m3_vl_text")
         problems.expect("sparse_attention_config", raw.get("sparse_attention_config"), None)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
+        if any(isinstance(item, dict) for item in (raw.get("moe_layer_freq") or {}).values()):
+            problems.append("moe_layer_freq holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
         if any(isinstance(item, dict) for item in (raw.get("rope_scaling") or {}).values()):
             problems.append("rope_scaling holds objects that this code does not know")
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
+        if head_dim % 2:
+            problems.append(f"2 does not divide head_dim: {head_dim!r}")
         if num_attention_heads % num_key_value_heads:
             problems.append(
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        if num_attention_heads % index_n_heads:
-            problems.append(
-                f"index_n_heads does not divide num_attention_heads: {(num_attention_heads, index_n_heads)!r}"
-            )
-        if head_dim % 2:
-            problems.append(f"2 does not divide head_dim: {head_dim!r}")
-        problems.expect_each("layer_types", layer_types, "full_attention", "minimax_m3_sparse")
-        problems.expect_each("mlp_layer_types", mlp_layer_types, "dense", "sparse")
-        if dense_intermediate_size is None:
-            problems.append("dense_intermediate_size is None; this code was compiled for a value")
-        if shared_intermediate_size is None:
-            problems.append("shared_intermediate_size is None; this code was compiled for a value")
+        problems.expect_each("layer_types", layer_types, "full_attention")
+        problems.expect_each("mlp_layer_types", mlp_layer_types, "sparse")
         problems.expect(
             "rope_parameters.rope_type",
             rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
             "default",
         )
+        if "partial_rotary_factor" in rope_parameters or raw.get("partial_rotary_factor") is not None:
+            problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if index_local_blocks <= 0:
-            problems.append(
-                f"index_local_blocks={index_local_blocks!r}; this code was compiled for `index_local_blocks > 0`"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if len(mlp_layer_types) != num_hidden_layers:
             problems.append(
                 f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
             )
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
-        problems.expect_each(
-            "layers", zip(mlp_layer_types, layer_types), ("dense", "full_attention"), ("sparse", "minimax_m3_sparse")
-        )
-        if "partial_rotary_factor" not in rope_parameters and "partial_rotary_factor" not in raw:
-            problems.append("rope_parameters.partial_rotary_factor is missing")
         _refuse(problems)
         return cls(
             **sizes,
-            index_topk_blocks=raw.get("index_topk_blocks", 16),
-            index_local_blocks=index_local_blocks,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
-            partial_rotary_factor=rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor")),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 5000000.0)),
             routed_scaling_factor=raw.get("routed_scaling_factor", 2.0),
             swiglu_alpha=raw.get("swiglu_alpha", 1.702),
             swiglu_limit=raw.get("swiglu_limit", 7.0),
-            mlp_layer_types=tuple(mlp_layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
 
@@ -221,15 +187,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

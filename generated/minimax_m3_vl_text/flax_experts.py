@@ -9,7 +9,7 @@ from flax import nnx
 from jax import Array
 
 from .config import Config
-from .flax_layers import DenseMLP
+from .flax_layers import Linear
 
 
 def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
@@ -94,15 +94,27 @@ class Experts(nnx.Module):
         return (jnp.clip(up, min=-self.swiglu_limit, max=self.swiglu_limit) + 1.0) * glu
 
 
+class DenseMLP(nnx.Module):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.swiglu_limit = cfg.swiglu_limit
+        self.swiglu_alpha = cfg.swiglu_alpha
+        self.gate_up_proj = Linear(cfg.hidden_size, 2 * cfg.shared_intermediate_size, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(cfg.shared_intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        gate, up = jnp.split(self.gate_up_proj(x), 2, axis=-1)
+        gate = jnp.clip(gate, max=self.swiglu_limit)
+        glu = gate * jax.nn.sigmoid(gate * self.swiglu_alpha)
+        return self.down_proj((jnp.clip(up, min=-self.swiglu_limit, max=self.swiglu_limit) + 1.0) * glu)
+
+
 class SparseMoeBlock(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
         self.routed_scaling_factor = cfg.routed_scaling_factor
         self.gate = TopKRouter(cfg, dtype=dtype, rngs=rngs)
         self.experts = Experts(cfg, dtype=dtype, rngs=rngs)
-        self.shared_experts = DenseMLP(
-            cfg, 2 * cfg.shared_intermediate_size, cfg.shared_intermediate_size, dtype=dtype, rngs=rngs
-        )
+        self.shared_experts = DenseMLP(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         B, T = x.shape[:2]

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -33,43 +31,28 @@ class Linear(nnx.Module):
         return jnp.einsum("...D,FD->...F", x, self.kernel[...])
 
 
-def apply_rope_full_partial(x: Array, cos: Array, sin: Array) -> Array:
-    """The first R elements of a head turn, i with i + R/2."""
+def apply_rope_partial(x: Array, cos: Array, sin: Array) -> Array:
+    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
     R = cos.shape[-1]
     x, rest = x[..., :R], x[..., R:]
-    x1, x2 = jnp.split(x, 2, axis=-1)
-    return jnp.concatenate((x * cos + jnp.concatenate((-x2, x1), axis=-1) * sin, rest), axis=-1)
+    return jnp.concatenate((x * cos + jnp.roll(x, R // 2, axis=-1) * sin, rest), axis=-1)
 
 
-def attend_additive(q: Array, k: Array, v: Array, mask: Array, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask [B or 1, N or 1, T, S] is added to the scores."""
+def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
+    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
     B, N, T, H = q.shape
     K, S = k.shape[1:3]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
+    grouped = q.reshape(B, K, N // K, T, H)  # G query heads to one of keys and values
     scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.broadcast_to(mask, (mask.shape[0], N, T, S)).reshape(-1, K, N // K, T, S)
-    weights = jax.nn.softmax(scores + mask, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
-
-
-def pad(x, widths, value=0):
-    """(before, after) for every axis; negative widths remove."""
-    return jax.lax.pad(x, jnp.asarray(value, x.dtype), [(before, after, 0) for before, after in widths])
+    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
+    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
+    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", probs, v).reshape(B, N, T, -1)
 
 
 def inv_freq(cfg: Config) -> Array:
-    steps = jnp.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2, dtype=jnp.float32)
-    return 1.0 / cfg.rope_theta ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor))
-
-
-def update_index(idx_k: Array, layer: int, kv: Any, start: Array | int) -> tuple[Array, Any]:
-    if kv is not None:
-        kv = kv._replace(
-            idx_keys=jax.lax.dynamic_update_slice_in_dim(kv.idx_keys, idx_k.astype(kv.idx_keys.dtype), start, axis=2)
-        )
-        idx_k = kv.idx_keys
-    return idx_k, kv
+    return 1.0 / cfg.rope_theta ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
 
 
 class RMSNorm(nnx.Module):
@@ -90,20 +73,6 @@ class RotaryEmbedding(nnx.Module):
         self.cfg = cfg
 
     def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        freqs = positions[..., None].astype(jnp.float32) * inv_freq(self.cfg)
-        emb = jnp.concatenate((freqs, freqs), axis=-1)
+        angles = positions[:, None, :, None].astype(jnp.float32) * inv_freq(self.cfg)
+        emb = jnp.concatenate((-angles, angles), axis=-1)
         return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
-
-
-class DenseMLP(nnx.Module):
-    def __init__(self, cfg: Config, out_features: int, in_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.swiglu_limit = cfg.swiglu_limit
-        self.swiglu_alpha = cfg.swiglu_alpha
-        self.gate_up_proj = Linear(cfg.hidden_size, out_features, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(in_features, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        gate, up = jnp.split(self.gate_up_proj(x), 2, axis=-1)
-        gate = jnp.clip(gate, max=self.swiglu_limit)
-        glu = gate * jax.nn.sigmoid(gate * self.swiglu_alpha)
-        return self.down_proj((jnp.clip(up, min=-self.swiglu_limit, max=self.swiglu_limit) + 1.0) * glu)

@@ -2,17 +2,17 @@
 """MiniMaxM3VL in Flax NNX.
 
 A causal language model: grouped-query attention with norms on queries and keys, rotary positions, RMSNorm
-(pre-norm), gated experts (sigmoid), 2 kinds of layers.
+(pre-norm), gated experts (sigmoid).
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, V vocab_size, D hidden_size,
-H head_dim, E num_local_experts, F intermediate_size, I dense_intermediate_size, R index_head_dim,
-Y shared_intermediate_size.
+H head_dim, E num_local_experts, F intermediate_size, J shared_intermediate_size.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,27 +22,39 @@ from jax import Array
 from . import flax_generation, sharding, weights
 from .config import Config
 from .flax_experts import SparseMoeBlock
-from .flax_layers import DenseMLP, Embed, Linear, RMSNorm, RotaryEmbedding, apply_rope_full_partial, attend_additive
-from .flax_mixers import Cache, DenseAttention, Indexer, State, additive, causal_mask, update
+from .flax_layers import Embed, Linear, RMSNorm, RotaryEmbedding, apply_rope_partial, attend
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
-class DenseDecoderLayer(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.kind = cfg.mlp_layer_types[layer]
-        self.self_attn = DenseAttention(cfg, dtype=dtype, rngs=rngs)
-        self.mlp = DenseMLP(cfg, 2 * cfg.dense_intermediate_size, cfg.dense_intermediate_size, dtype=dtype, rngs=rngs)
-        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
-        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
-
-    def __call__(self, x: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
-        h, kv = self.self_attn(self.input_layernorm(x), mask, cos, sin, kv, start)
-        x = x + h
-        return x + self.mlp(self.post_attention_layernorm(x)), kv
+def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
+    """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it."""
+    if valid is None:
+        return None
+    mask = slots <= here[:, None]  # [T, S]
+    mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
+    return mask.reshape(-1, 1, *mask.shape[-2:])
 
 
-class SparseAttention(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+KV = tuple[Array, Array]  # keys and values of one layer, each [B, K, S, H]
+
+
+class Cache(NamedTuple):
+    """What the tokens seen so far left behind; slots from `length` on are free."""
+
+    kv: Any  # of each layer, stacked where the layers are
+    valid: Array  # [B, S], False where the batch is padded
+    count: Array  # [B], valid tokens so far
+    length: Array  # []
+
+
+def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
+    """The keys and values of all tokens, with those of the new ones written from slot `start` on."""
+    write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=2)
+    return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
+
+
+class Attention(nnx.Module):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
         self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
         self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
@@ -50,39 +62,34 @@ class SparseAttention(nnx.Module):
         self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
         self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
-        self.indexer = Indexer(cfg, layer, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array, cos: Array, sin: Array, positions: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, K, T, H]
         v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
-        cos2 = cos[:, None]
-        sin2 = sin[:, None]
-        q = apply_rope_full_partial(q, cos2, sin2)
-        k = apply_rope_full_partial(k, cos2, sin2)
+        q = apply_rope_partial(q, cos, sin)
+        k = apply_rope_partial(k, cos, sin)
         if kv is not None:
             kv = update(kv, k, v, start)
-            k, v = (kv.k, kv.v)
-        block_indices, kv = self.indexer(x, positions, cos, sin, kv, start)
-        out = attend_additive(q, k, v, self.indexer.build_block_mask(block_indices, mask, k.dtype), self.head_dim**-0.5)
-        return self.o_proj(out.swapaxes(1, 2).reshape(B, T, -1)), kv
+            k, v = kv
+        out = attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2).reshape(B, T, -1)
+        return self.o_proj(out), kv
 
 
-class SparseDecoderLayer(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.kind = cfg.mlp_layer_types[layer]
-        self.self_attn = SparseAttention(cfg, layer, dtype=dtype, rngs=rngs)
+class DecoderLayer(nnx.Module):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = SparseMoeBlock(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
-        self, x: Array, mask: Array, positions: Array, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
-        h, kv = self.self_attn(self.input_layernorm(x), mask, cos, sin, positions, kv, start)
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
+        h, kv = self.self_attn(self.input_layernorm(x), mask, cos, sin, kv, start)
         x = x + h
         return x + self.mlp(self.post_attention_layernorm(x)), kv
 
@@ -90,36 +97,21 @@ class SparseDecoderLayer(nnx.Module):
 class Text(nnx.Module):
     def __init__(self, cfg: Config, *, scan_layers: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.layers = stack_layers(
-            lambda layer, rngs: (
-                DenseDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
-                if cfg.mlp_layer_types[layer] == "dense"
-                else SparseDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
-            ),
-            cfg,
-            scan_layers,
-            rngs,
-        )
+        self.layers = stack_layers(lambda rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.rotary_emb = RotaryEmbedding(cfg)
 
-    def __call__(self, ids: Array, positions: Array, mask: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, ids: Array, positions: Array, mask: Array | None, kv: Any, start: Array | int
+    ) -> tuple[Array, Any]:
         x = self.embed_tokens(ids)
         cos, sin = self.rotary_emb(positions, x.dtype)
-
-        def apply(layer, x, kv):
-            if layer.kind == "dense":
-                x, kv = layer(x, mask, cos, sin, kv, start)
-            else:
-                x, kv = layer(x, mask, positions, cos, sin, kv, start)
-            return (x, kv)
-
-        x, kv = run_layers(self.layers, apply, x, kv)
+        x, kv = run_layers(self.layers, lambda layer, x, kv: layer(x, mask, cos, sin, kv, start), x, kv)
         return self.norm(x), kv
 
 
 class Model(nnx.Module):
-    """`scan_layers` stacks the parameters of equal layers and compiles one cycle of them, as training wants."""
+    """`scan_layers` stacks the parameters of the layers and compiles one layer instead of all, as training wants."""
 
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
@@ -157,26 +149,16 @@ class Model(nnx.Module):
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
         positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        mask = additive(causal_mask(here, here, valid), self.model.embed_tokens.embedding[...].dtype)
+        mask = causal_mask(here, here, valid)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
         """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
         cfg, dtype = self.cfg, self.model.embed_tokens.embedding[...].dtype
-        kv: Any = [
-            State(
-                k=jnp.zeros((batch_size, cfg.num_key_value_heads, max_length, cfg.head_dim), dtype),
-                v=jnp.zeros((batch_size, cfg.num_key_value_heads, max_length, cfg.head_dim), dtype),
-            )
-            if kind == "dense"
-            else State(
-                k=jnp.zeros((batch_size, cfg.num_key_value_heads, max_length, cfg.head_dim), dtype),
-                v=jnp.zeros((batch_size, cfg.num_key_value_heads, max_length, cfg.head_dim), dtype),
-                idx_keys=jnp.zeros((batch_size, 1, max_length, cfg.index_head_dim), dtype),
-            )
-            for kind in cfg.mlp_layer_types
-        ]
-        kv = stack_kv(kv, cfg) if self.scan_layers else kv
+        layers = range(cfg.num_hidden_layers)
+        shape = (batch_size, cfg.num_key_value_heads, max_length, cfg.head_dim)
+        kv: Any = [(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in layers]
+        kv = stack_kv(kv) if self.scan_layers else kv
         valid = jnp.zeros((batch_size, max_length), bool)
         return Cache(kv, valid, jnp.zeros(batch_size, jnp.int32), jnp.int32(0))
 
@@ -194,7 +176,7 @@ class Model(nnx.Module):
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
         positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
-        mask = additive(causal_mask(here, slots, valid), self.model.embed_tokens.embedding[...].dtype)
+        mask = causal_mask(here, slots, valid)
         cache = cache._replace(valid=valid, count=seen[:, -1])
         logits, kv = self._run(ids, positions, mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
@@ -202,7 +184,7 @@ class Model(nnx.Module):
     generate = flax_generation.generate
 
     def _run(
-        self, ids: Array, positions: Array, mask: Array, kv: Any, start: Array | int, last_only: bool
+        self, ids: Array, positions: Array, mask: Array | None, kv: Any, start: Array | int, last_only: bool
     ) -> tuple[Array, Any]:
         x, kv = self.model(ids, positions, mask, kv, start)
         if last_only:

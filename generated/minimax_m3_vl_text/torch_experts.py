@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import Config
-from .torch_layers import DenseMLP
 
 
 def grouped_linear(x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
@@ -66,6 +65,21 @@ class Experts(nn.Module):
         return (torch.clamp(up, min=-self.swiglu_limit, max=self.swiglu_limit) + 1.0) * glu
 
 
+class DenseMLP(nn.Module):
+    def __init__(self, cfg: Config):
+        super().__init__()
+        self.swiglu_limit = cfg.swiglu_limit
+        self.swiglu_alpha = cfg.swiglu_alpha
+        self.gate_up_proj = nn.Linear(cfg.hidden_size, 2 * cfg.shared_intermediate_size, bias=False)
+        self.down_proj = nn.Linear(cfg.shared_intermediate_size, cfg.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
+        gate = torch.clamp(gate, max=self.swiglu_limit)
+        glu = gate * torch.sigmoid(gate * self.swiglu_alpha)
+        return self.down_proj((torch.clamp(up, min=-self.swiglu_limit, max=self.swiglu_limit) + 1.0) * glu)
+
+
 class SparseMoeBlock(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
@@ -73,7 +87,7 @@ class SparseMoeBlock(nn.Module):
         self.routed_scaling_factor = cfg.routed_scaling_factor
         self.gate = TopKRouter(cfg)
         self.experts = Experts(cfg)
-        self.shared_experts = DenseMLP(cfg, 2 * cfg.shared_intermediate_size, cfg.shared_intermediate_size)
+        self.shared_experts = DenseMLP(cfg)
 
     def forward(self, x: Tensor) -> Tensor:
         B, T = x.shape[:2]

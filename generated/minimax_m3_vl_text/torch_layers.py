@@ -9,18 +9,16 @@ from torch import Tensor, nn
 from .config import Config
 
 
-def apply_rope_full_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """The first R elements of a head turn, i with i + R/2."""
+def apply_rope_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
     R = cos.shape[-1]
     x, rest = x[..., :R], x[..., R:]
-    x1, x2 = x.chunk(2, dim=-1)
-    return torch.cat((x * cos + torch.cat((-x2, x1), dim=-1) * sin, rest), dim=-1)
+    return torch.cat((torch.addcmul(x * cos, x.roll(R // 2, -1), sin), rest), dim=-1)
 
 
 def inv_freq(cfg: Config) -> Tensor:
     with torch.device("cpu"):  # real even while the parameters are on the meta device
-        steps = torch.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2, dtype=torch.float32)
-        return 1.0 / cfg.rope_theta ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor))
+        return 1.0 / cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
 
 
 class RMSNorm(nn.Module):
@@ -43,21 +41,6 @@ class RotaryEmbedding(nn.Module):
         self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        freqs = positions[..., None].float() * self.inv_freq
-        emb = torch.cat((freqs, freqs), dim=-1)
+        angles = positions[:, None, :, None].float() * self.inv_freq
+        emb = torch.cat((-angles, angles), dim=-1)
         return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
-
-
-class DenseMLP(nn.Module):
-    def __init__(self, cfg: Config, out_features: int, in_features: int):
-        super().__init__()
-        self.swiglu_limit = cfg.swiglu_limit
-        self.swiglu_alpha = cfg.swiglu_alpha
-        self.gate_up_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.down_proj = nn.Linear(in_features, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
-        gate = torch.clamp(gate, max=self.swiglu_limit)
-        glu = gate * torch.sigmoid(gate * self.swiglu_alpha)
-        return self.down_proj((torch.clamp(up, min=-self.swiglu_limit, max=self.swiglu_limit) + 1.0) * glu)

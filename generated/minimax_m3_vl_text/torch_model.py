@@ -2,16 +2,16 @@
 """MiniMaxM3VL in PyTorch.
 
 A causal language model: grouped-query attention with norms on queries and keys, rotary positions, RMSNorm
-(pre-norm), gated experts (sigmoid), 2 kinds of layers.
+(pre-norm), gated experts (sigmoid).
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, V vocab_size, D hidden_size,
-H head_dim, E num_local_experts, F intermediate_size, I dense_intermediate_size, R index_head_dim,
-Y shared_intermediate_size.
+H head_dim, E num_local_experts, F intermediate_size, J shared_intermediate_size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -21,25 +21,50 @@ from torch import Tensor, nn
 from . import torch_generation, weights
 from .config import Config
 from .torch_experts import SparseMoeBlock
-from .torch_layers import DenseMLP, RMSNorm, RotaryEmbedding, apply_rope_full_partial
-from .torch_mixers import Cache, DenseAttention, Indexer, additive, causal_mask
+from .torch_layers import RMSNorm, RotaryEmbedding, apply_rope_partial
 
 
-class DenseDecoderLayer(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
-        super().__init__()
-        self.kind = cfg.mlp_layer_types[layer]
-        self.self_attn = DenseAttention(cfg, layer)
-        self.mlp = DenseMLP(cfg, 2 * cfg.dense_intermediate_size, cfg.dense_intermediate_size)
-        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
-        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
-
-    def forward(self, x: Tensor, mask: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), mask, cos, sin, cache)
-        return x + self.mlp(self.post_attention_layernorm(x))
+def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
+    """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it."""
+    if seen is None and (start == 0 or start + 1 == slots.shape[0]):
+        return None
+    new = slots[start:, None]
+    mask = slots <= new  # [T, S]
+    if seen is not None:
+        mask = (mask & seen[:, None]) | (slots == new)  # padding attends to itself: no softmax is empty
+    return mask.view(-1, 1, *mask.shape[-2:])
 
 
-class SparseAttention(nn.Module):
+@dataclass
+class Cache:
+    """Keys and values of the tokens seen so far; slots from `length` on are free."""
+
+    valid: Tensor  # [B, S], False where the batch is padded
+    k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, K, S, H]
+    v: dict[int, Tensor] = field(default_factory=dict)
+    length: int = 0
+    padded: bool = False
+
+    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store what the new tokens bring; the keys and values of all tokens so far."""
+        if layer not in self.k:
+            room = (*k.shape[:2], self.valid.shape[1])
+            self.k[layer], self.v[layer] = k.new_empty(*room, k.shape[3]), v.new_empty(*room, v.shape[3])
+        new, end = k.shape[2], self.length + k.shape[2]
+        self.k[layer].narrow(2, self.length, new).copy_(k)
+        self.v[layer].narrow(2, self.length, new).copy_(v)
+        return self.k[layer].narrow(2, 0, end), self.v[layer].narrow(2, 0, end)
+
+    def mark(self, new: int, attention_mask: Tensor | None) -> Tensor | None:
+        """Which of all tokens are valid, [B, S], with the new ones; None while nothing was padded."""
+        end = self.length + new
+        if attention_mask is not None:
+            self.valid[:, self.length : end] = attention_mask.bool()
+            self.padded = True
+        return self.valid[:, :end] if self.padded else None
+
+
+class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
         self.head_dim = cfg.head_dim
@@ -50,39 +75,32 @@ class SparseAttention(nn.Module):
         self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False)
         self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
         self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
-        self.indexer = Indexer(cfg, layer)
 
-    def forward(
-        self, x: Tensor, mask: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, cache: Cache | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
         q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).transpose(1, 2)  # [B, N, T, H]
         k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim)).transpose(1, 2)  # [B, K, T, H]
         v = self.v_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)  # [B, K, T, H]
-        cos2 = cos[:, None]
-        sin2 = sin[:, None]
-        q = apply_rope_full_partial(q, cos2, sin2)
-        k = apply_rope_full_partial(k, cos2, sin2)
+        q = apply_rope_partial(q, cos, sin)
+        k = apply_rope_partial(k, cos, sin)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
-        mask = self.indexer.build_block_mask(self.indexer(x, positions, cos, sin, cache), mask, k.dtype)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.head_dim**-0.5, enable_gqa=True)
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=self.head_dim**-0.5, enable_gqa=True
+        )
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
-class SparseDecoderLayer(nn.Module):
+class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
-        self.kind = cfg.mlp_layer_types[layer]
-        self.self_attn = SparseAttention(cfg, layer)
+        self.self_attn = Attention(cfg, layer)
         self.mlp = SparseMoeBlock(cfg)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
-    def forward(
-        self, x: Tensor, mask: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None
-    ) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), mask, cos, sin, positions, cache)
+    def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), mask, cos, sin, cache)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -90,21 +108,15 @@ class Text(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
-        self.layers = nn.ModuleList(
-            DenseDecoderLayer(cfg, layer) if kind == "dense" else SparseDecoderLayer(cfg, layer)
-            for layer, kind in enumerate(cfg.mlp_layer_types)
-        )
+        self.layers = nn.ModuleList(DecoderLayer(cfg, layer) for layer in range(cfg.num_hidden_layers))
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.rotary_emb = RotaryEmbedding(cfg)
 
-    def forward(self, ids: Tensor, positions: Tensor, mask: Tensor, cache: Cache | None) -> Tensor:
+    def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
         x = self.embed_tokens(ids)
         cos, sin = self.rotary_emb(positions, x.dtype)
         for layer in self.layers:
-            if layer.kind == "dense":
-                x = layer(x, mask, cos, sin, cache)
-            else:
-                x = layer(x, mask, positions, cos, sin, cache)
+            x = layer(x, mask, cos, sin, cache)
         return self.norm(x)
 
 
@@ -117,6 +129,11 @@ class Model(nn.Module):
         if cfg.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     @classmethod
     def from_pretrained(
@@ -144,15 +161,7 @@ class Model(nn.Module):
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
         """Room for `max_length` tokens. A step beyond is refused."""
-        cfg, x = self.cfg, self.model.embed_tokens.weight
-        return Cache(
-            torch.ones(batch_size, max_length, dtype=torch.bool, device=x.device),
-            idx_keys={
-                layer: x.new_zeros(batch_size, 1, max_length, cfg.index_head_dim)
-                for layer, kind in enumerate(cfg.mlp_layer_types)
-                if kind == "sparse"
-            },
-        )
+        return Cache(torch.ones(batch_size, max_length, dtype=torch.bool, device=self.model.embed_tokens.weight.device))
 
     def step(
         self, ids: Tensor, cache: Cache, *, attention_mask: Tensor | None = None, last_only: bool = False
@@ -175,7 +184,7 @@ class Model(nn.Module):
         slots = torch.arange(start + ids.shape[1], device=ids.device)
         order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
         positions = order[:, start:]  # [B, T]
-        mask = additive(causal_mask(slots, start, seen), self.model.embed_tokens.weight.dtype)
+        mask = causal_mask(slots, start, seen)
         x = self.model(ids, positions, mask, cache)
         if last_only:
             x = x[:, -1:]

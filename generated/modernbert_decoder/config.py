@@ -35,7 +35,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rope_parameters.sliding_attention.rope_theta": (float, int),
     "rope_parameters.sliding_attention.rope_type": (str,),
     "rope_parameters.sliding_attention.type": (str,),
-    "global_attn_every_n_layers": (int,),
     "global_rope_theta": (float, int),
     "local_rope_theta": (float, int),
     "rope_scaling": (dict, type(None)),
@@ -49,16 +48,18 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of modernbert-decoder."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
-    sliding_window: float = 4.0
-    norm_eps: float = 0.001
+    vocab_size: int = 50368  # V
+    hidden_size: int = 768  # D
+    intermediate_size: int = 1152  # F
+    num_hidden_layers: int = 22  # L
+    num_attention_heads: int = 12  # N
+    sliding_window: float = 64.0
+    norm_eps: float = 1e-05
     rope_theta_full_attention: float = 160000.0
     rope_theta_sliding_attention: float = 10000.0
-    layer_types: tuple[str, ...] = ("full_attention", "sliding_attention", "sliding_attention", "full_attention")
+    layer_types: tuple[str, ...] = ("full_attention", "sliding_attention", "sliding_attention") * 7 + (
+        "full_attention",
+    )
     tie_word_embeddings: bool = True
 
     @property
@@ -88,16 +89,15 @@ class Config:
         hidden_size = raw.get("hidden_size", 768)
         num_hidden_layers = raw.get("num_hidden_layers", 22)
         num_attention_heads = raw.get("num_attention_heads", 12)
-        layer_types = (
-            tuple(
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
                 "sliding_attention" if layer % raw.get("global_attn_every_n_layers", 3) != 0 else "full_attention"
                 for layer in range(num_hidden_layers)
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
-        rope_type = (
-            (
+        else:
+            layer_types = raw["layer_types"]
+        if raw.get("rope_scaling") is None:
+            rope_type = (
                 (
                     "default"
                     if raw["rope_parameters"].get("full_attention") is None
@@ -108,17 +108,16 @@ class Config:
                 if raw.get("rope_parameters")
                 else "default"
             )
-            if raw.get("rope_scaling") is None
-            else raw["rope_scaling"]["rope_type"]
-            if "rope_type" in raw["rope_scaling"]
-            else "default"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("full_attention") or {}).get(
+        elif "rope_type" in raw["rope_scaling"]:
+            rope_type = raw["rope_scaling"]["rope_type"]
+        elif raw.get("rope_parameters") is None:
+            rope_type = "default"
+        else:
+            rope_type = (raw["rope_parameters"].get("full_attention") or {}).get(
                 "rope_type", (raw["rope_parameters"].get("full_attention") or {}).get("type", "default")
             )
-        )
-        rope_parameters_sliding_attention_rope_type = (
-            (
+        if raw.get("rope_scaling") is None:
+            rope_parameters_sliding_attention_rope_type = (
                 (
                     "default"
                     if raw["rope_parameters"].get("sliding_attention") is None
@@ -129,15 +128,14 @@ class Config:
                 if raw.get("rope_parameters")
                 else "default"
             )
-            if raw.get("rope_scaling") is None
-            else raw["rope_scaling"]["rope_type"]
-            if "rope_type" in raw["rope_scaling"]
-            else "default"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("sliding_attention") or {}).get(
+        elif "rope_type" in raw["rope_scaling"]:
+            rope_parameters_sliding_attention_rope_type = raw["rope_scaling"]["rope_type"]
+        elif raw.get("rope_parameters") is None:
+            rope_parameters_sliding_attention_rope_type = "default"
+        else:
+            rope_parameters_sliding_attention_rope_type = (raw["rope_parameters"].get("sliding_attention") or {}).get(
                 "rope_type", (raw["rope_parameters"].get("sliding_attention") or {}).get("type", "default")
             )
-        )
         sizes = dict(
             vocab_size=raw.get("vocab_size", 50368),
             hidden_size=hidden_size,
@@ -317,15 +315,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -2,7 +2,7 @@
 """NanoChat.
 
 A causal language model: grouped-query attention with norms on queries and keys, RMSNorm (pre-norm), MLP (squared
-ReLU).
+ReLU), capped logits.
 
 from nanochat.torch_model import Model      # needs torch
 from nanochat.flax_model import Model       # needs jax and flax

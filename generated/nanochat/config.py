@@ -37,15 +37,15 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of nanochat."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 3  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    rms_norm_eps: float = 0.001
+    vocab_size: int = 50304  # V
+    hidden_size: int = 768  # D
+    intermediate_size: int = 8192  # F
+    num_hidden_layers: int = 12  # L
+    num_attention_heads: int = 6  # N
+    num_key_value_heads: int = 6  # K
+    rms_norm_eps: float = 1e-06
     rope_theta: float = 10000.0
-    final_logit_softcapping: float = 6.0
+    final_logit_softcapping: float = 15.0
     tie_word_embeddings: bool = False
 
     @property
@@ -76,9 +76,10 @@ class Config:
         hidden_size = raw.get("hidden_size", 768)
         num_attention_heads = raw.get("num_attention_heads", 6)
         final_logit_softcapping = raw.get("final_logit_softcapping", 15.0)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
-        )
+        if raw.get("num_key_value_heads") is None:
+            num_key_value_heads = num_attention_heads
+        else:
+            num_key_value_heads = raw["num_key_value_heads"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 50304),
             hidden_size=hidden_size,
@@ -118,8 +119,6 @@ class Config:
             "default",
         )
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if final_logit_softcapping is None:
-            problems.append("final_logit_softcapping is None; this code was compiled for a value")
         _refuse(problems)
         return cls(
             **sizes,
@@ -152,15 +151,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

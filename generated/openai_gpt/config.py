@@ -29,12 +29,12 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of openai-gpt."""
 
-    vocab_size: int = 131  # V
-    n_positions: int = 72  # P
-    n_embd: int = 48  # D
-    n_layer: int = 3  # L
-    n_head: int = 4
-    layer_norm_epsilon: float = 0.001
+    vocab_size: int = 40478  # V
+    n_positions: int = 512  # P
+    n_embd: int = 768  # D
+    n_layer: int = 12  # L
+    n_head: int = 12
+    layer_norm_epsilon: float = 1e-05
     tie_word_embeddings: bool = True
 
     @classmethod
@@ -102,15 +102,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 
@@ -123,7 +119,4 @@ def _refuse(problems: list[str]) -> None:
 
 CHECKPOINTS = {
     "openai-gpt": Config(),
-    "openai-community/openai-gpt": Config(
-        vocab_size=40478, n_positions=512, n_embd=768, n_layer=12, n_head=12, layer_norm_epsilon=1e-05
-    ),
 }

@@ -30,15 +30,15 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of prophetnet."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    decoder_ffn_dim: int = 80  # J
-    num_decoder_layers: int = 2  # L
-    num_decoder_attention_heads: int = 4  # N
-    max_position_embeddings: int = 72  # P
+    vocab_size: int = 30522  # V
+    hidden_size: int = 1024  # D
+    decoder_ffn_dim: int = 4096  # J
+    num_decoder_layers: int = 12  # L
+    num_decoder_attention_heads: int = 16  # N
+    max_position_embeddings: int = 512  # P
     ngram: int = 2  # M
-    num_buckets: int = 6
-    relative_max_distance: int = 12
+    num_buckets: int = 32
+    relative_max_distance: int = 128
     pad_token_id: int = 0
     tie_word_embeddings: bool = True
 
@@ -88,7 +88,7 @@ class Config:
                 "num_decoder_attention_heads does not divide hidden_size: "
                 f"{(hidden_size, num_decoder_attention_heads)!r}"
             )
-        problems.expect("add_cross_attention", raw.get("add_cross_attention", True), False)
+        problems.expect("add_cross_attention", raw.get("add_cross_attention", True), True)
         problems.expect("activation_function", raw.get("activation_function", "gelu"), "gelu")
         problems.expect("ngram", ngram, 2)
         _refuse(problems)
@@ -122,15 +122,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

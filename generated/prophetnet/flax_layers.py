@@ -53,15 +53,11 @@ class Linear(nnx.Module):
 
 
 def attend_additive(q: Array, k: Array, v: Array, mask: Array, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask [B or 1, N or 1, T, S] is added to the scores."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
+    """Attention [B, N, T, H] of q over k and v [B, N, S, H]. The mask [B or 1, N or 1, T, S] is added to the scores."""
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.broadcast_to(mask, (mask.shape[0], N, T, S)).reshape(-1, K, N // K, T, S)
-    weights = jax.nn.softmax(scores + mask, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+    scores = jnp.einsum("BNTH,BNSH->BNTS", q, k, preferred_element_type=wide) * scale
+    probs = jax.nn.softmax(scores + mask, axis=-1).astype(v.dtype)
+    return jnp.einsum("BNTS,BNSH->BNTH", probs, v)
 
 
 def compute_relative_buckets(relative_positions: Array, max_exact: int, max_distance: int, num_buckets: int) -> Array:
@@ -119,6 +115,16 @@ class PositionalEmbeddings(nnx.Module):
 
     def _forward(self, positions: Array) -> Array:
         return self.weight[...][positions]
+
+
+class Attention(nnx.Module):
+    """What a checkpoint holds, and text alone does not run through."""
+
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.key_proj = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.value_proj = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.query_proj = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.out_proj = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
 
 class FeedForward(nnx.Module):

@@ -71,6 +71,17 @@ class PositionalEmbeddings(nn.Module):
         return F.embedding(positions, self.weight)
 
 
+class Attention(nn.Module):
+    """What a checkpoint holds, and text alone does not run through."""
+
+    def __init__(self, cfg: Config):
+        super().__init__()
+        self.key_proj = nn.Linear(cfg.hidden_size, cfg.hidden_size)
+        self.value_proj = nn.Linear(cfg.hidden_size, cfg.hidden_size)
+        self.query_proj = nn.Linear(cfg.hidden_size, cfg.hidden_size)
+        self.out_proj = nn.Linear(cfg.hidden_size, cfg.hidden_size)
+
+
 class FeedForward(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()

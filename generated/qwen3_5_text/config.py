@@ -20,7 +20,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rms_norm_eps": (float, int),
     "tie_word_embeddings": (bool,),
     "rope_parameters": (dict, type(None)),
-    "rope_parameters.mrope_section": (list, type(None)),
     "rope_parameters.partial_rotary_factor": (float, int),
     "rope_parameters.rope_theta": (float, int),
     "rope_parameters.rope_type": (str,),
@@ -47,24 +46,22 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of qwen3_5_text."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    mrope_section: int = 1
-    rope_parameters_mrope_section_2: int = 1
-    head_dim: int = 16  # H
+    vocab_size: int = 248320  # V
+    hidden_size: int = 4096  # D
+    intermediate_size: int = 12288  # F
+    num_hidden_layers: int = 32  # L
+    num_attention_heads: int = 16  # N
+    num_key_value_heads: int = 4  # K
+    head_dim: int = 256  # H
     linear_conv_kernel_dim: int = 4  # I
-    linear_key_head_dim: int = 10
-    linear_value_head_dim: int = 14  # J
-    linear_num_key_heads: int = 2
-    linear_num_value_heads: int = 4  # L
-    rms_norm_eps: float = 0.001
-    partial_rotary_factor: float = 0.5
-    rope_theta: float = 10000000.0
-    layer_types: tuple[str, ...] = ("linear_attention", "linear_attention", "linear_attention", "full_attention")
+    linear_key_head_dim: int = 128
+    linear_value_head_dim: int = 128  # J
+    linear_num_key_heads: int = 16
+    linear_num_value_heads: int = 32  # L
+    rms_norm_eps: float = 1e-06
+    partial_rotary_factor: float = 0.25
+    rope_theta: float = 10000.0
+    layer_types: tuple[str, ...] = ("linear_attention", "linear_attention", "linear_attention", "full_attention") * 8
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -86,25 +83,20 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
+        rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
         num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 16)
         num_key_value_heads = raw.get("num_key_value_heads", 4)
         head_dim = raw.get("head_dim", 256)
         linear_num_key_heads = raw.get("linear_num_key_heads", 16)
         linear_num_value_heads = raw.get("linear_num_value_heads", 32)
-        layer_types = (
-            tuple(
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
                 "linear_attention" if (layer + 1) % raw.get("full_attention_interval", 4) else "full_attention"
                 for layer in range(num_hidden_layers)
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
-        rope_type = (
-            raw["rope_scaling"].get("rope_type", raw["rope_scaling"].get("type", "default"))
-            if raw.get("rope_scaling")
-            else "default"
-        )
+        else:
+            layer_types = raw["layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 248320),
             hidden_size=raw.get("hidden_size", 4096),
@@ -120,17 +112,6 @@ class Config:
             linear_num_value_heads=linear_num_value_heads,
         )
         problems.expect("model_type", raw.get("model_type", "qwen3_5_text"), "qwen3_5_text")
-        problems.expect(
-            "rope_parameters",
-            raw.get("rope_parameters"),
-            {
-                "mrope_interleaved": True,
-                "mrope_section": [2, 1, 1],
-                "partial_rotary_factor": 0.5,
-                "rope_theta": 10000000.0,
-                "rope_type": "default",
-            },
-        )
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -153,13 +134,13 @@ class Config:
         problems.expect_each("layer_types", layer_types, "linear_attention", "full_attention")
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu")
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
-        problems.expect("rope_parameters.rope_type", rope_type, "default")
-        if not (
-            "mrope_section" in raw["rope_scaling"]
-            if raw.get("rope_scaling")
-            else raw.get("rope_parameters") and "mrope_section" in raw["rope_parameters"]
-        ):
-            problems.append("rope_parameters.mrope_section is missing; this code was compiled with it")
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
+        if "mrope_section" in rope_parameters:
+            problems.append("rope_parameters.mrope_section is given; this code was compiled without it")
         problems.expect("is_causal", raw.get("is_causal", True), True)
         if linear_num_key_heads == linear_num_value_heads:
             problems.append(
@@ -169,26 +150,12 @@ class Config:
             )
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
-        if raw.get("rope_scaling") and "mrope_section" not in raw["rope_scaling"]:
-            problems.append("rope_parameters.mrope_section.1 is missing")
-        if raw.get("rope_scaling") and "mrope_section" not in raw["rope_scaling"]:
-            problems.append("rope_parameters.mrope_section.2 is missing")
         _refuse(problems)
         return cls(
             **sizes,
-            mrope_section=(raw["rope_scaling"].get("mrope_section") or {})[1] if raw.get("rope_scaling") else 1,
-            rope_parameters_mrope_section_2=(raw["rope_scaling"].get("mrope_section") or {})[2]
-            if raw.get("rope_scaling")
-            else 1,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
-            partial_rotary_factor=raw["rope_scaling"].get(
-                "partial_rotary_factor", raw.get("partial_rotary_factor", 0.25)
-            )
-            if raw.get("rope_scaling")
-            else 0.5,
-            rope_theta=raw["rope_scaling"].get("rope_theta", raw.get("rope_theta", 10000.0))
-            if raw.get("rope_scaling")
-            else 10000000.0,
+            partial_rotary_factor=rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 0.25)),
+            rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
@@ -222,15 +189,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -81,12 +81,12 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
     B, N, T, H = q.shape
     K, S = k.shape[1:3]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
+    grouped = q.reshape(B, K, N // K, T, H)  # G query heads to one of keys and values
     scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
     mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
     scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", probs, v).reshape(B, N, T, -1)
 
 
 def pad(x, widths, value=0):
@@ -254,8 +254,6 @@ class RMSNorm(nnx.Module):
 class TextRotaryEmbedding(nnx.Module):
     def __init__(self, cfg: Config):
         self.cfg = cfg
-        self.mrope_section = cfg.mrope_section
-        self.rope_parameters_mrope_section_2 = cfg.rope_parameters_mrope_section_2
 
     def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
         freqs = positions[..., None].astype(jnp.float32) * inv_freq(self.cfg)
@@ -264,10 +262,8 @@ class TextRotaryEmbedding(nnx.Module):
         ).astype(dtype)
 
     def recomposition_frequencies(self, freq: Array) -> Array:
-        h = freq[0].at[..., 1 : self.mrope_section * 3 : 3].set(freq[1, ..., 1 : self.mrope_section * 3 : 3])
-        h = h.at[..., 2 : self.rope_parameters_mrope_section_2 * 3 : 3].set(
-            freq.at[0].set(h)[2, ..., 2 : self.rope_parameters_mrope_section_2 * 3 : 3]
-        )
+        h = freq[0].at[..., 1:33:3].set(freq[1, ..., 1:33:3])
+        h = h.at[..., 2:30:3].set(freq.at[0].set(h)[2, ..., 2:30:3])
         return jnp.concatenate((h, h), axis=-1)
 
 

@@ -148,8 +148,6 @@ class RMSNorm(nn.Module):
 class TextRotaryEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.mrope_section = cfg.mrope_section
-        self.rope_parameters_mrope_section_2 = cfg.rope_parameters_mrope_section_2
         self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -160,13 +158,11 @@ class TextRotaryEmbedding(nn.Module):
 
     def recomposition_frequencies(self, freq: Tensor) -> Tensor:
         h = freq[0].clone()
-        h[..., 1 : self.mrope_section * 3 : 3] = freq[1, ..., 1 : self.mrope_section * 3 : 3]
+        h[..., 1:33:3] = freq[1, ..., 1:33:3]
         h2 = freq.clone()
         h2[0] = h
         h = h.clone()
-        h[..., 2 : self.rope_parameters_mrope_section_2 * 3 : 3] = h2[
-            2, ..., 2 : self.rope_parameters_mrope_section_2 * 3 : 3
-        ]
+        h[..., 2:30:3] = h2[2, ..., 2:30:3]
         return torch.cat((h, h), dim=-1)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the types it may have
     "vocab_size": (int,),
     "hidden_size": (int,),
-    "intermediate_size": (int,),
     "num_hidden_layers": (int,),
     "num_attention_heads": (int,),
     "num_key_value_heads": (int,),
@@ -37,7 +36,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "num_experts_per_tok": (int,),
     "num_experts": (int,),
     "norm_topk_prob": (bool,),
-    "mlp_only_layers": (list, type(None)),
     "layer_types": (list, type(None)),
     "partial_rotary_factor": (float, int),
     "rope_scaling": (dict, type(None)),
@@ -53,27 +51,25 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of qwen3_next."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
+    vocab_size: int = 151936  # V
+    hidden_size: int = 2048  # D
+    num_hidden_layers: int = 48  # L
+    num_attention_heads: int = 16  # N
     num_key_value_heads: int = 2  # K
-    rope_theta: float = 10000000.0
-    head_dim: int = 16  # H
+    head_dim: int = 256  # H
     linear_conv_kernel_dim: int = 4  # I
-    linear_key_head_dim: int = 10
-    linear_value_head_dim: int = 14  # W
-    linear_num_key_heads: int = 2
-    linear_num_value_heads: int = 4  # L
-    moe_intermediate_size: int = 28  # Z
-    shared_expert_intermediate_size: int = 36  # U
-    num_experts_per_tok: int = 2
-    num_experts: int = 6  # E
-    rms_norm_eps: float = 0.001
+    linear_key_head_dim: int = 128
+    linear_value_head_dim: int = 128  # W
+    linear_num_key_heads: int = 16
+    linear_num_value_heads: int = 32  # L
+    moe_intermediate_size: int = 512  # Z
+    shared_expert_intermediate_size: int = 512  # U
+    num_experts_per_tok: int = 10
+    num_experts: int = 512  # E
+    rms_norm_eps: float = 1e-06
     partial_rotary_factor: float = 0.25
-    mlp_only_layers: tuple[int, ...] = (1,)
-    layer_types: tuple[str, ...] = ("linear_attention", "linear_attention", "linear_attention", "full_attention")
+    rope_theta: float = 10000.0
+    layer_types: tuple[str, ...] = ("linear_attention", "linear_attention", "linear_attention", "full_attention") * 12
     tie_word_embeddings: bool = False
 
     @classmethod
@@ -96,7 +92,6 @@ class Config:
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-        intermediate_size = raw.get("intermediate_size", 5632)
         num_hidden_layers = raw.get("num_hidden_layers", 48)
         num_attention_heads = raw.get("num_attention_heads", 16)
         num_key_value_heads = raw.get("num_key_value_heads", 2)
@@ -104,21 +99,17 @@ class Config:
         linear_value_head_dim = raw.get("linear_value_head_dim", 128)
         linear_num_key_heads = raw.get("linear_num_key_heads", 16)
         linear_num_value_heads = raw.get("linear_num_value_heads", 32)
-        shared_expert_intermediate_size = raw.get("shared_expert_intermediate_size", 512)
         num_experts = raw.get("num_experts", 512)
-        mlp_only_layers = [] if raw.get("mlp_only_layers") is None else raw["mlp_only_layers"]
-        layer_types = (
-            tuple(
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
                 "linear_attention" if (layer + 1) % raw.get("full_attention_interval", 4) else "full_attention"
                 for layer in range(num_hidden_layers)
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
+        else:
+            layer_types = raw["layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 151936),
             hidden_size=raw.get("hidden_size", 2048),
-            intermediate_size=intermediate_size,
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
@@ -129,11 +120,12 @@ class Config:
             linear_num_key_heads=linear_num_key_heads,
             linear_num_value_heads=linear_num_value_heads,
             moe_intermediate_size=raw.get("moe_intermediate_size", 512),
-            shared_expert_intermediate_size=shared_expert_intermediate_size,
+            shared_expert_intermediate_size=raw.get("shared_expert_intermediate_size", 512),
             num_experts_per_tok=raw.get("num_experts_per_tok", 10),
             num_experts=num_experts,
         )
         problems.expect("model_type", raw.get("model_type", "qwen3_next"), "qwen3_next")
+        problems.expect("mlp_only_layers", raw.get("mlp_only_layers"), None)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -168,10 +160,6 @@ class Config:
             problems.append(f"num_experts={num_experts!r}; this code was compiled for `num_experts > 0`")
         problems.expect("decoder_sparse_step", raw.get("decoder_sparse_step", 1), 1)
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu")
-        if shared_expert_intermediate_size is None:
-            problems.append("shared_expert_intermediate_size is None; this code was compiled for a value")
-        if intermediate_size is None:
-            problems.append("intermediate_size is None; this code was compiled for a value")
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
         problems.expect(
             "rope_parameters.rope_type",
@@ -188,20 +176,12 @@ class Config:
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
-        problems.expect_each(
-            "layers",
-            [(layer_types[layer], layer not in mlp_only_layers) for layer in range(num_hidden_layers)],
-            ("linear_attention", True),
-            ("linear_attention", False),
-            ("full_attention", True),
-        )
         _refuse(problems)
         return cls(
             **sizes,
-            rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             partial_rotary_factor=rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 0.25)),
-            mlp_only_layers=tuple(mlp_only_layers),
+            rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
@@ -235,15 +215,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -9,7 +9,7 @@ from flax import nnx
 from jax import Array
 
 from .config import Config
-from .flax_layers import MLP, Linear
+from .flax_layers import Linear
 
 
 def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
@@ -81,12 +81,22 @@ class Experts(nnx.Module):
         return jnp.zeros_like(x).at[token_idx].add(h)
 
 
+class MLP(nnx.Module):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.gate_proj = Linear(cfg.hidden_size, cfg.shared_expert_intermediate_size, dtype=dtype, rngs=rngs)
+        self.up_proj = Linear(cfg.hidden_size, cfg.shared_expert_intermediate_size, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(cfg.shared_expert_intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
 class SparseMoeBlock(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
         self.gate = TopKRouter(cfg, dtype=dtype, rngs=rngs)
         self.experts = Experts(cfg, dtype=dtype, rngs=rngs)
-        self.shared_expert = MLP(cfg, cfg.shared_expert_intermediate_size, dtype=dtype, rngs=rngs)
+        self.shared_expert = MLP(cfg, dtype=dtype, rngs=rngs)
         self.shared_expert_gate = Linear(cfg.hidden_size, 1, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:

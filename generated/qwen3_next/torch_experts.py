@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import Config
-from .torch_layers import MLP
 
 
 def grouped_linear(x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
@@ -56,13 +55,24 @@ class Experts(nn.Module):
         return torch.zeros_like(x).index_add(0, token_idx, h)
 
 
+class MLP(nn.Module):
+    def __init__(self, cfg: Config):
+        super().__init__()
+        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.shared_expert_intermediate_size, bias=False)
+        self.up_proj = nn.Linear(cfg.hidden_size, cfg.shared_expert_intermediate_size, bias=False)
+        self.down_proj = nn.Linear(cfg.shared_expert_intermediate_size, cfg.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
 class SparseMoeBlock(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.hidden_size = cfg.hidden_size
         self.gate = TopKRouter(cfg)
         self.experts = Experts(cfg)
-        self.shared_expert = MLP(cfg, cfg.shared_expert_intermediate_size)
+        self.shared_expert = MLP(cfg)
         self.shared_expert_gate = nn.Linear(cfg.hidden_size, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

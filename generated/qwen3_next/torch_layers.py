@@ -153,14 +153,3 @@ class RotaryEmbedding(nn.Module):
         angles = positions[:, None, :, None].float() * self.inv_freq
         emb = torch.cat((-angles, angles), dim=-1)
         return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
-
-
-class MLP(nn.Module):
-    def __init__(self, cfg: Config, out_features: int):
-        super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, out_features, bias=False)
-        self.down_proj = nn.Linear(out_features, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))

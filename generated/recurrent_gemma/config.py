@@ -46,21 +46,20 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of recurrent_gemma."""
 
-    num_hidden_layers: int = 3  # L
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80
-    num_attention_heads: int = 4  # N
-    lru_width: int = 48  # L
-    attention_window_size: int = 6
+    num_hidden_layers: int = 26  # L
+    vocab_size: int = 256000  # V
+    hidden_size: int = 2560  # D
+    intermediate_size: int = 7680
+    num_attention_heads: int = 10  # N
+    lru_width: int = 2560  # L
+    attention_window_size: int = 2048
     conv1d_width: int = 4  # C
-    num_key_value_heads: int = 1  # K
-    head_dim: int = 12  # H
-    logits_soft_cap: float = 6.0
-    rms_norm_eps: float = 0.001
+    num_key_value_heads: int = 10  # K
+    head_dim: int = 256  # H
+    logits_soft_cap: float = 30.0
+    rms_norm_eps: float = 1e-06
     partial_rotary_factor: float = 0.5
     rope_theta: float = 10000.0
-    block_types: tuple[str, ...] = ("recurrent", "recurrent", "attention")
     tie_word_embeddings: bool = True
 
     @classmethod
@@ -89,9 +88,10 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 10)
         block_types = raw.get("block_types", ["recurrent", "recurrent", "attention"])
         lru_width = hidden_size if raw.get("lru_width") is None else raw["lru_width"]
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
-        )
+        if raw.get("num_key_value_heads") is None:
+            num_key_value_heads = num_attention_heads
+        else:
+            num_key_value_heads = raw["num_key_value_heads"]
         head_dim = raw["head_dim"] if "head_dim" in raw else hidden_size // num_attention_heads
         rope_type = rope_parameters.get("rope_type", rope_parameters.get("type", "default"))
         sizes = dict(
@@ -129,8 +129,10 @@ class Config:
         if rope_type != "default":
             problems.append(f"the configuration class refuses rope_type={rope_type!r}")
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if len(block_types) != num_hidden_layers:
-            problems.append(f"len(block_types) is not num_hidden_layers: {(len(block_types), num_hidden_layers)!r}")
+        if num_hidden_layers != 26:
+            problems.append(
+                f"num_hidden_layers={num_hidden_layers!r}; this code was compiled for `num_hidden_layers == 26`"
+            )
         if num_key_value_heads > num_attention_heads:
             problems.append(
                 f"the configuration class refuses num_attention_heads={num_attention_heads!r}, "
@@ -148,7 +150,6 @@ class Config:
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             partial_rotary_factor=rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 0.5)),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
-            block_types=tuple(block_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
 
@@ -175,15 +176,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -84,7 +84,7 @@ class Rglru(nnx.Module):
             jnp.zeros((cfg.num_attention_heads, cfg.lru_width // cfg.num_attention_heads), dtype)
         )
 
-    def __call__(self, activations: Array, positions: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, activations: Array, positions: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = activations.shape[:2]
         reset = positions[:, :, None] == 0
         reshape_act = activations.reshape(B * T, self.num_attention_heads, self.lru_width // self.num_attention_heads)
@@ -144,8 +144,8 @@ class Attention(nnx.Module):
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def __call__(
-        self, x: Array, positions: Array, mask: Array | None, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, positions: Array, mask: Array | None, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the types it may have
+    "output_hidden_states": (bool,),
+    "return_dict": (bool,),
     "vocab_size": (int,),
     "embedding_size": (int, type(None)),
     "hidden_size": (int,),
@@ -31,15 +33,14 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of roformer."""
 
-    vocab_size: int = 131  # V
-    embedding_size: int = 20  # E
-    hidden_size: int = 48  # D
-    num_hidden_layers: int = 3  # L
-    num_attention_heads: int = 4  # N
-    intermediate_size: int = 80  # F
-    max_position_embeddings: int = 72  # P
+    vocab_size: int = 50000  # V
+    hidden_size: int = 768  # D
+    num_hidden_layers: int = 12  # L
+    num_attention_heads: int = 12  # N
+    intermediate_size: int = 3072  # F
+    max_position_embeddings: int = 1536  # P
     type_vocab_size: int = 2  # M
-    layer_norm_eps: float = 0.001
+    layer_norm_eps: float = 1e-12
     tie_word_embeddings: bool = True
 
     @property
@@ -71,7 +72,6 @@ class Config:
         embedding_size = hidden_size if raw.get("embedding_size") is None else raw["embedding_size"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 50000),
-            embedding_size=embedding_size,
             hidden_size=hidden_size,
             num_hidden_layers=raw.get("num_hidden_layers", 12),
             num_attention_heads=num_attention_heads,
@@ -94,14 +94,16 @@ class Config:
                 f"2 does not divide int(hidden_size / num_attention_heads): {int(hidden_size / num_attention_heads)!r}"
             )
         problems.expect("is_decoder", raw.get("is_decoder", False), True)
-        if embedding_size == hidden_size:
+        if embedding_size != hidden_size:
             problems.append(
                 f"embedding_size={embedding_size!r}, hidden_size={hidden_size!r}; "
-                "this code was compiled for `embedding_size != hidden_size`"
+                "this code was compiled for `embedding_size == hidden_size`"
             )
         problems.expect("add_cross_attention", raw.get("add_cross_attention", False), False)
         problems.expect("hidden_act", raw.get("hidden_act", "gelu"), "gelu")
+        problems.expect("return_dict", raw.get("return_dict", True), True)
         problems.expect("is_causal", raw.get("is_causal", True), True)
+        problems.expect("output_hidden_states", raw.get("output_hidden_states", False), False)
         problems.expect("rotary_value", raw.get("rotary_value", False), False)
         if int(hidden_size / num_attention_heads) != hidden_size // num_attention_heads:
             problems.append(
@@ -143,15 +145,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

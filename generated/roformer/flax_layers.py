@@ -50,16 +50,15 @@ class Linear(nnx.Module):
 
 
 def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
+    """Attention [B, N, T, H] of q over k and v [B, N, S, H]. The mask is True where a token attends; None is causal."""
+    T, S = q.shape[2], k.shape[2]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
+    scores = jnp.einsum("BNTH,BNSH->BNTS", q, k, preferred_element_type=wide) * scale
+    if mask is None:
+        mask = jnp.tril(jnp.ones((T, S), bool))
     scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BNTS,BNSH->BNTH", probs, v)
 
 
 def apply_rotary_position_embeddings(sinusoidal_pos: Array, q: Array, k: Array) -> tuple[Array, Array]:
@@ -79,9 +78,9 @@ def apply_rotary_position_embeddings(sinusoidal_pos: Array, q: Array, k: Array) 
 
 class Embeddings(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.word_embeddings = Embed(cfg.vocab_size, cfg.embedding_size, dtype=dtype, rngs=rngs)
-        self.token_type_embeddings = Embed(cfg.type_vocab_size, cfg.embedding_size, dtype=dtype, rngs=rngs)
-        self.LayerNorm = LayerNorm(cfg.embedding_size, eps=cfg.layer_norm_eps, dtype=dtype)
+        self.word_embeddings = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.token_type_embeddings = Embed(cfg.type_vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.LayerNorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype)
 
     def __call__(self, ids: Array, token_type_ids: Array) -> Array:
         embeddings = self.word_embeddings(ids) + self.token_type_embeddings(token_type_ids)
@@ -127,8 +126,8 @@ class Output(nnx.Module):
 
 class PredictionHeadTransform(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense = Linear(cfg.hidden_size, cfg.embedding_size, dtype=dtype, rngs=rngs)
-        self.LayerNorm = LayerNorm(cfg.embedding_size, eps=cfg.layer_norm_eps, dtype=dtype)
+        self.dense = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.LayerNorm = LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps, dtype=dtype)
 
     def __call__(self, x: Array) -> Array:
         return self.LayerNorm(jax.nn.gelu(self.dense(x), approximate=False))
@@ -138,7 +137,7 @@ class LMPredictionHead(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.bias = nnx.Param(jnp.zeros((cfg.vocab_size,), dtype))
         self.transform = PredictionHeadTransform(cfg, dtype=dtype, rngs=rngs)
-        self.decoder = Linear(cfg.embedding_size, cfg.vocab_size, dtype=dtype, rngs=rngs)
+        self.decoder = Linear(cfg.hidden_size, cfg.vocab_size, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return self.decoder(self.transform(x))

@@ -28,9 +28,9 @@ def apply_rotary_position_embeddings(sinusoidal_pos: Tensor, q: Tensor, k: Tenso
 class Embeddings(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.word_embeddings = nn.Embedding(cfg.vocab_size, cfg.embedding_size)
-        self.token_type_embeddings = nn.Embedding(cfg.type_vocab_size, cfg.embedding_size)
-        self.LayerNorm = nn.LayerNorm(cfg.embedding_size, eps=cfg.layer_norm_eps)
+        self.word_embeddings = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
+        self.token_type_embeddings = nn.Embedding(cfg.type_vocab_size, cfg.hidden_size)
+        self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
 
     def forward(self, ids: Tensor, token_type_ids: Tensor) -> Tensor:
         embeddings = self.word_embeddings(ids) + self.token_type_embeddings(token_type_ids)
@@ -81,8 +81,8 @@ class Output(nn.Module):
 class PredictionHeadTransform(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.dense = nn.Linear(cfg.hidden_size, cfg.embedding_size)
-        self.LayerNorm = nn.LayerNorm(cfg.embedding_size, eps=cfg.layer_norm_eps)
+        self.dense = nn.Linear(cfg.hidden_size, cfg.hidden_size)
+        self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=cfg.layer_norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.LayerNorm(F.gelu(self.dense(x)))
@@ -93,7 +93,7 @@ class LMPredictionHead(nn.Module):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(cfg.vocab_size))
         self.transform = PredictionHeadTransform(cfg)
-        self.decoder = nn.Linear(cfg.embedding_size, cfg.vocab_size)
+        self.decoder = nn.Linear(cfg.hidden_size, cfg.vocab_size)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decoder(self.transform(x))

@@ -42,20 +42,20 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of vaultgemma."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    intermediate_size: int = 80  # F
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
-    num_key_value_heads: int = 2  # K
-    head_dim: int = 16  # H
-    query_pre_attn_scalar: int = 10
-    sliding_window: int = 6
-    rms_norm_eps: float = 0.001
+    vocab_size: int = 256000  # V
+    hidden_size: int = 2304  # D
+    intermediate_size: int = 9216  # F
+    num_hidden_layers: int = 26  # L
+    num_attention_heads: int = 8  # N
+    num_key_value_heads: int = 4  # K
+    head_dim: int = 256  # H
+    query_pre_attn_scalar: int = 256
+    sliding_window: int = 4096
+    rms_norm_eps: float = 1e-06
     rope_theta: float = 10000.0
-    final_logit_softcapping: float = 5.0
-    attn_logit_softcapping: float = 3.0
-    layer_types: tuple[str, ...] = ("sliding_attention", "full_attention") * 2
+    final_logit_softcapping: float = 30.0
+    attn_logit_softcapping: float = 50.0
+    layer_types: tuple[str, ...] = ("sliding_attention", "full_attention") * 13
     tie_word_embeddings: bool = True
 
     @classmethod
@@ -85,11 +85,12 @@ class Config:
         head_dim = raw.get("head_dim", 256)
         final_logit_softcapping = raw.get("final_logit_softcapping", 30.0)
         attn_logit_softcapping = raw.get("attn_logit_softcapping", 50.0)
-        layer_types = (
-            tuple("sliding_attention" if (layer + 1) % 2 else "full_attention" for layer in range(num_hidden_layers))
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
+                "sliding_attention" if (layer + 1) % 2 else "full_attention" for layer in range(num_hidden_layers)
+            )
+        else:
+            layer_types = raw["layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 256000),
             hidden_size=hidden_size,
@@ -125,10 +126,6 @@ class Config:
             "default",
         )
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if attn_logit_softcapping is None:
-            problems.append("attn_logit_softcapping is None; this code was compiled for a value")
-        if final_logit_softcapping is None:
-            problems.append("final_logit_softcapping is None; this code was compiled for a value")
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         _refuse(problems)
@@ -173,15 +170,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -19,7 +19,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "causal": (bool,),
     "asm": (bool,),
     "n_langs": (int,),
-    "use_lang_emb": (bool,),
     "max_position_embeddings": (int,),
     "layer_norm_eps": (float, int),
     "is_encoder": (bool,),
@@ -35,13 +34,12 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of xlm."""
 
-    vocab_size: int = 131  # V
-    emb_dim: int = 48  # E
-    n_layers: int = 2  # L
-    n_heads: int = 4  # N
-    n_langs: int = 2  # M
-    max_position_embeddings: int = 72  # P
-    layer_norm_eps: float = 0.001
+    vocab_size: int = 30145  # V
+    emb_dim: int = 2048  # E
+    n_layers: int = 12  # L
+    n_heads: int = 16  # N
+    max_position_embeddings: int = 512  # P
+    layer_norm_eps: float = 1e-12
     tie_word_embeddings: bool = True
 
     @property
@@ -68,8 +66,8 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        n_langs = raw.get("n_langs", 1)
         is_encoder = raw.get("is_encoder", True)
+        n_langs = raw.get("n_langs", 1)
         emb_dim = raw.get("hidden_size", raw.get("emb_dim", 2048))
         n_layers = raw.get("num_hidden_layers", raw.get("n_layers", 12))
         n_heads = raw.get("num_attention_heads", raw.get("n_heads", 16))
@@ -78,7 +76,6 @@ class Config:
             emb_dim=emb_dim,
             n_layers=n_layers,
             n_heads=n_heads,
-            n_langs=n_langs,
             max_position_embeddings=raw.get("max_position_embeddings", 512),
         )
         problems.expect("model_type", raw.get("model_type", "xlm"), "xlm")
@@ -89,9 +86,8 @@ class Config:
             problems.append(f"n_heads does not divide emb_dim: {(emb_dim, n_heads)!r}")
         if not is_encoder:
             problems.append(f"the configuration class refuses is_encoder={is_encoder!r}")
-        if n_langs <= 1:
-            problems.append(f"n_langs={n_langs!r}; this code was compiled for `n_langs > 1`")
-        problems.expect("use_lang_emb", raw.get("use_lang_emb", True), True)
+        if n_langs > 1:
+            problems.append(f"n_langs={n_langs!r}; this code was compiled for `n_langs <= 1`")
         problems.expect("gelu_activation", raw.get("gelu_activation", True), True)
         problems.expect("asm", raw.get("asm", False), False)
         if "decoder" in raw:
@@ -108,10 +104,30 @@ class Config:
         problems.expect("attention_chunk_size", raw.get("attention_chunk_size"), None)
         if 1 >= n_layers:
             problems.append(f"the configuration class refuses n_layers={n_layers!r}")
+        if 2 >= n_layers:
+            problems.append(f"the configuration class refuses n_layers={n_layers!r}")
+        if 3 >= n_layers:
+            problems.append(f"the configuration class refuses n_layers={n_layers!r}")
+        if 4 >= n_layers:
+            problems.append(f"the configuration class refuses n_layers={n_layers!r}")
+        if 5 >= n_layers:
+            problems.append(f"the configuration class refuses n_layers={n_layers!r}")
+        if 6 >= n_layers:
+            problems.append(f"the configuration class refuses n_layers={n_layers!r}")
+        if 7 >= n_layers:
+            problems.append(f"the configuration class refuses n_layers={n_layers!r}")
+        if 8 >= n_layers:
+            problems.append(f"the configuration class refuses n_layers={n_layers!r}")
+        if 9 >= n_layers:
+            problems.append(f"the configuration class refuses n_layers={n_layers!r}")
+        if 10 >= n_layers:
+            problems.append(f"the configuration class refuses n_layers={n_layers!r}")
+        if 11 >= n_layers:
+            problems.append(f"the configuration class refuses n_layers={n_layers!r}")
         problems.expect("kv_sharing_modes", raw.get("kv_sharing_modes"), None)
-        problems.expect("causal", raw.get("causal", False), True)
-        if n_layers != 2:
-            problems.append(f"n_layers={n_layers!r}; this code was compiled for `n_layers == 2`")
+        problems.expect("causal", raw.get("causal", False), False)
+        if n_layers != 12:
+            problems.append(f"n_layers={n_layers!r}; this code was compiled for `n_layers == 12`")
         _refuse(problems)
         return cls(
             **sizes,
@@ -142,15 +158,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

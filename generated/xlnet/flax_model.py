@@ -175,7 +175,7 @@ class Decoder(nnx.Module):
             nnx.initializers.normal(0.02)(rngs.params(), (1, 1, cfg.d_model), jnp.promote_types(dtype, jnp.float32))
         )
         self.word_embedding = Embed(cfg.vocab_size, cfg.d_model, dtype=dtype, rngs=rngs)
-        self.layer = stack_layers(lambda _layer, rngs: Layer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
+        self.layer = stack_layers(lambda rngs: Layer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
 
     def __call__(self, ids: Array, mask: Array) -> Array:
         T = ids.shape[1]

@@ -68,32 +68,22 @@ class Linear(nnx.Module):
         return jnp.einsum("...D,FD->...F", x, self.kernel[...])
 
 
-def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return x * cos + jnp.roll(x, x.shape[-1] // 2, axis=-1) * sin
-
-
 def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
     """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
     B, N, T, H = q.shape
     K, S = k.shape[1:3]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
+    grouped = q.reshape(B, K, N // K, T, H)  # G query heads to one of keys and values
     scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
     mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
     scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", probs, v).reshape(B, N, T, -1)
 
 
 def pad(x, widths, value=0):
     """(before, after) for every axis; negative widths remove."""
     return jax.lax.pad(x, jnp.asarray(value, x.dtype), [(before, after, 0) for before, after in widths])
-
-
-def inv_freq(cfg: Config) -> Array:
-    h = cfg.rope_theta ** (jnp.arange(0, cfg.attention_head_dim, 2, dtype=jnp.float32) / cfg.attention_head_dim)
-    return 1.0 / h
 
 
 def apply_mask_to_padding_states(x: Array, mask: Array) -> Array:
@@ -253,30 +243,18 @@ class RMSNorm(nnx.Module):
         return self.weight[...] * h
 
 
-class RotaryEmbedding(nnx.Module):
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
-
-    def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(jnp.float32) * inv_freq(self.cfg)
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
-
-
 class MLP(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.gate_up_proj = Linear(cfg.hidden_size, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs)
         self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.gate_up_proj_adapter_list = nnx.List(
-            None
-            if kind == 3
-            else nnx.List(
+            nnx.List(
                 [
                     Linear(cfg.hidden_size, cfg.adapter_rank, dtype=dtype, rngs=rngs),
                     Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs),
                 ]
             )
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
+            for layer in range(len(cfg.hybrid_layer_ids))
         )
 
     def __call__(self, x: Array) -> Array:
@@ -298,9 +276,7 @@ class MLP2(nnx.Module):
                     Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs),
                 ]
             )
-            if kind == 3
-            else None
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
+            for layer in range(len(cfg.hybrid_layer_ids))
         )
 
     def __call__(self, x: Array) -> Array:
@@ -316,20 +292,150 @@ class MLP3(nnx.Module):
         self.gate_up_proj = Linear(cfg.hidden_size, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs)
         self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.gate_up_proj_adapter_list = nnx.List(
-            None
-            if kind == 3
-            else nnx.List(
+            nnx.List(
                 [
                     Linear(cfg.hidden_size, cfg.adapter_rank, dtype=dtype, rngs=rngs),
                     Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs),
                 ]
             )
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
+            for layer in range(len(cfg.hybrid_layer_ids))
         )
 
     def __call__(self, x: Array) -> Array:
         gate_up_state = self.gate_up_proj(x) + self.gate_up_proj_adapter_list[2][1](
             self.gate_up_proj_adapter_list[2][0](x)
+        )
+        x, h = jnp.split(gate_up_state, 2, axis=-1)
+        return self.down_proj(jax.nn.gelu(x, approximate=False) * h)
+
+
+class MLP4(nnx.Module):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.gate_up_proj = Linear(cfg.hidden_size, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.gate_up_proj_adapter_list = nnx.List(
+            nnx.List(
+                [
+                    Linear(cfg.hidden_size, cfg.adapter_rank, dtype=dtype, rngs=rngs),
+                    Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs),
+                ]
+            )
+            for layer in range(len(cfg.hybrid_layer_ids))
+        )
+
+    def __call__(self, x: Array) -> Array:
+        gate_up_state = self.gate_up_proj(x) + self.gate_up_proj_adapter_list[3][1](
+            self.gate_up_proj_adapter_list[3][0](x)
+        )
+        x, h = jnp.split(gate_up_state, 2, axis=-1)
+        return self.down_proj(jax.nn.gelu(x, approximate=False) * h)
+
+
+class MLP5(nnx.Module):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.gate_up_proj = Linear(cfg.hidden_size, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.gate_up_proj_adapter_list = nnx.List(
+            nnx.List(
+                [
+                    Linear(cfg.hidden_size, cfg.adapter_rank, dtype=dtype, rngs=rngs),
+                    Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs),
+                ]
+            )
+            for layer in range(len(cfg.hybrid_layer_ids))
+        )
+
+    def __call__(self, x: Array) -> Array:
+        gate_up_state = self.gate_up_proj(x) + self.gate_up_proj_adapter_list[4][1](
+            self.gate_up_proj_adapter_list[4][0](x)
+        )
+        x, h = jnp.split(gate_up_state, 2, axis=-1)
+        return self.down_proj(jax.nn.gelu(x, approximate=False) * h)
+
+
+class MLP6(nnx.Module):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.gate_up_proj = Linear(cfg.hidden_size, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.gate_up_proj_adapter_list = nnx.List(
+            nnx.List(
+                [
+                    Linear(cfg.hidden_size, cfg.adapter_rank, dtype=dtype, rngs=rngs),
+                    Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs),
+                ]
+            )
+            for layer in range(len(cfg.hybrid_layer_ids))
+        )
+
+    def __call__(self, x: Array) -> Array:
+        gate_up_state = self.gate_up_proj(x) + self.gate_up_proj_adapter_list[5][1](
+            self.gate_up_proj_adapter_list[5][0](x)
+        )
+        x, h = jnp.split(gate_up_state, 2, axis=-1)
+        return self.down_proj(jax.nn.gelu(x, approximate=False) * h)
+
+
+class MLP7(nnx.Module):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.gate_up_proj = Linear(cfg.hidden_size, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.gate_up_proj_adapter_list = nnx.List(
+            nnx.List(
+                [
+                    Linear(cfg.hidden_size, cfg.adapter_rank, dtype=dtype, rngs=rngs),
+                    Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs),
+                ]
+            )
+            for layer in range(len(cfg.hybrid_layer_ids))
+        )
+
+    def __call__(self, x: Array) -> Array:
+        gate_up_state = self.gate_up_proj(x) + self.gate_up_proj_adapter_list[6][1](
+            self.gate_up_proj_adapter_list[6][0](x)
+        )
+        x, h = jnp.split(gate_up_state, 2, axis=-1)
+        return self.down_proj(jax.nn.gelu(x, approximate=False) * h)
+
+
+class MLP8(nnx.Module):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.gate_up_proj = Linear(cfg.hidden_size, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.gate_up_proj_adapter_list = nnx.List(
+            nnx.List(
+                [
+                    Linear(cfg.hidden_size, cfg.adapter_rank, dtype=dtype, rngs=rngs),
+                    Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs),
+                ]
+            )
+            for layer in range(len(cfg.hybrid_layer_ids))
+        )
+
+    def __call__(self, x: Array) -> Array:
+        gate_up_state = self.gate_up_proj(x) + self.gate_up_proj_adapter_list[7][1](
+            self.gate_up_proj_adapter_list[7][0](x)
+        )
+        x, h = jnp.split(gate_up_state, 2, axis=-1)
+        return self.down_proj(jax.nn.gelu(x, approximate=False) * h)
+
+
+class MLP9(nnx.Module):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.gate_up_proj = Linear(cfg.hidden_size, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.gate_up_proj_adapter_list = nnx.List(
+            nnx.List(
+                [
+                    Linear(cfg.hidden_size, cfg.adapter_rank, dtype=dtype, rngs=rngs),
+                    Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, dtype=dtype, rngs=rngs),
+                ]
+            )
+            for layer in range(len(cfg.hybrid_layer_ids))
+        )
+
+    def __call__(self, x: Array) -> Array:
+        gate_up_state = self.gate_up_proj(x) + self.gate_up_proj_adapter_list[8][1](
+            self.gate_up_proj_adapter_list[8][0](x)
         )
         x, h = jnp.split(gate_up_state, 2, axis=-1)
         return self.down_proj(jax.nn.gelu(x, approximate=False) * h)

@@ -17,7 +17,6 @@ from .flax_layers import (
     Linear,
     RMSNormGated,
     apply_mask_to_padding_states,
-    apply_rope,
     attend,
     causal_conv1d_fn,
     causal_conv1d_update,
@@ -100,7 +99,7 @@ class MambaMixer(nnx.Module):
         self.norm = RMSNormGated(cfg, dtype=dtype)
         self.out_proj = Linear(cfg.mamba_expand * cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         conv_state = (
             jnp.zeros(
@@ -182,7 +181,7 @@ class MambaMixer(nnx.Module):
 
 
 class Attention(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.attention_head_dim = cfg.attention_head_dim
         self.q_proj = Linear(
             cfg.attention_hidden_size, cfg.num_attention_heads * cfg.attention_head_dim, dtype=dtype, rngs=rngs
@@ -194,178 +193,14 @@ class Attention(nnx.Module):
             cfg.attention_hidden_size, cfg.num_key_value_heads * cfg.attention_head_dim, dtype=dtype, rngs=rngs
         )
         self.o_proj = Linear(cfg.num_attention_heads * cfg.attention_head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.linear_q_adapter_list = nnx.List(
-            None
-            if kind == 3
-            else nnx.List(
-                [
-                    Linear(cfg.attention_hidden_size, cfg.adapter_rank, dtype=dtype, rngs=rngs),
-                    Linear(cfg.adapter_rank, cfg.attention_hidden_size, dtype=dtype, rngs=rngs),
-                ]
-            )
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
-        self.linear_k_adapter_list = nnx.List(
-            None
-            if kind == 3
-            else nnx.List(
-                [
-                    Linear(cfg.attention_hidden_size, cfg.adapter_rank, dtype=dtype, rngs=rngs),
-                    Linear(cfg.adapter_rank, cfg.attention_hidden_size, dtype=dtype, rngs=rngs),
-                ]
-            )
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
-        self.linear_v_adapter_list = nnx.List(
-            None
-            if kind == 3
-            else nnx.List(
-                [
-                    Linear(cfg.attention_hidden_size, cfg.adapter_rank, dtype=dtype, rngs=rngs),
-                    Linear(cfg.adapter_rank, cfg.attention_hidden_size, dtype=dtype, rngs=rngs),
-                ]
-            )
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
-        q = self.q_proj(x) + self.linear_q_adapter_list[0][1](self.linear_q_adapter_list[0][0](x))
-        k = self.k_proj(x) + self.linear_k_adapter_list[0][1](self.linear_k_adapter_list[0][0](x))
-        v = self.v_proj(x) + self.linear_v_adapter_list[0][1](self.linear_v_adapter_list[0][0](x))
-        q = apply_rope(q.reshape(B, T, -1, self.attention_head_dim).swapaxes(1, 2), cos, sin)
-        k = apply_rope(k.reshape(B, T, -1, self.attention_head_dim).swapaxes(1, 2), cos, sin)
-        v = v.reshape(B, T, -1, self.attention_head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = (kv.k, kv.v)
-        out = attend(q, k, v, mask, (self.attention_head_dim / 2) ** -0.5).swapaxes(1, 2).reshape(B, T, -1)
-        return self.o_proj(out), kv
-
-
-class Attention2(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.attention_head_dim = cfg.attention_head_dim
-        self.q_proj = Linear(
-            cfg.attention_hidden_size, cfg.num_attention_heads * cfg.attention_head_dim, dtype=dtype, rngs=rngs
-        )
-        self.k_proj = Linear(
-            cfg.attention_hidden_size, cfg.num_key_value_heads * cfg.attention_head_dim, dtype=dtype, rngs=rngs
-        )
-        self.v_proj = Linear(
-            cfg.attention_hidden_size, cfg.num_key_value_heads * cfg.attention_head_dim, dtype=dtype, rngs=rngs
-        )
-        self.o_proj = Linear(cfg.num_attention_heads * cfg.attention_head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.linear_q_adapter_list = nnx.List(
-            nnx.List(
-                [
-                    Linear(cfg.attention_hidden_size, cfg.adapter_rank, dtype=dtype, rngs=rngs),
-                    Linear(cfg.adapter_rank, cfg.attention_hidden_size, dtype=dtype, rngs=rngs),
-                ]
-            )
-            if kind == 3
-            else None
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
-        self.linear_k_adapter_list = nnx.List(
-            nnx.List(
-                [
-                    Linear(cfg.attention_hidden_size, cfg.adapter_rank, dtype=dtype, rngs=rngs),
-                    Linear(cfg.adapter_rank, cfg.attention_hidden_size, dtype=dtype, rngs=rngs),
-                ]
-            )
-            if kind == 3
-            else None
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
-        self.linear_v_adapter_list = nnx.List(
-            nnx.List(
-                [
-                    Linear(cfg.attention_hidden_size, cfg.adapter_rank, dtype=dtype, rngs=rngs),
-                    Linear(cfg.adapter_rank, cfg.attention_hidden_size, dtype=dtype, rngs=rngs),
-                ]
-            )
-            if kind == 3
-            else None
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
-
-    def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
-        B, T = x.shape[:2]
-        q = self.q_proj(x) + self.linear_q_adapter_list[1][1](self.linear_q_adapter_list[1][0](x))
-        k = self.k_proj(x) + self.linear_k_adapter_list[1][1](self.linear_k_adapter_list[1][0](x))
-        v = self.v_proj(x) + self.linear_v_adapter_list[1][1](self.linear_v_adapter_list[1][0](x))
-        q = apply_rope(q.reshape(B, T, -1, self.attention_head_dim).swapaxes(1, 2), cos, sin)
-        k = apply_rope(k.reshape(B, T, -1, self.attention_head_dim).swapaxes(1, 2), cos, sin)
-        v = v.reshape(B, T, -1, self.attention_head_dim).swapaxes(1, 2)  # [B, N, T, H]
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = (kv.k, kv.v)
-        out = attend(q, k, v, mask, (self.attention_head_dim / 2) ** -0.5).swapaxes(1, 2).reshape(B, T, -1)
-        return self.o_proj(out), kv
-
-
-class Attention3(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.attention_head_dim = cfg.attention_head_dim
-        self.q_proj = Linear(
-            cfg.attention_hidden_size, cfg.num_attention_heads * cfg.attention_head_dim, dtype=dtype, rngs=rngs
-        )
-        self.k_proj = Linear(
-            cfg.attention_hidden_size, cfg.num_key_value_heads * cfg.attention_head_dim, dtype=dtype, rngs=rngs
-        )
-        self.v_proj = Linear(
-            cfg.attention_hidden_size, cfg.num_key_value_heads * cfg.attention_head_dim, dtype=dtype, rngs=rngs
-        )
-        self.o_proj = Linear(cfg.num_attention_heads * cfg.attention_head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.linear_q_adapter_list = nnx.List(
-            None
-            if kind == 3
-            else nnx.List(
-                [
-                    Linear(cfg.attention_hidden_size, cfg.adapter_rank, dtype=dtype, rngs=rngs),
-                    Linear(cfg.adapter_rank, cfg.attention_hidden_size, dtype=dtype, rngs=rngs),
-                ]
-            )
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
-        self.linear_k_adapter_list = nnx.List(
-            None
-            if kind == 3
-            else nnx.List(
-                [
-                    Linear(cfg.attention_hidden_size, cfg.adapter_rank, dtype=dtype, rngs=rngs),
-                    Linear(cfg.adapter_rank, cfg.attention_hidden_size, dtype=dtype, rngs=rngs),
-                ]
-            )
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
-        self.linear_v_adapter_list = nnx.List(
-            None
-            if kind == 3
-            else nnx.List(
-                [
-                    Linear(cfg.attention_hidden_size, cfg.adapter_rank, dtype=dtype, rngs=rngs),
-                    Linear(cfg.adapter_rank, cfg.attention_hidden_size, dtype=dtype, rngs=rngs),
-                ]
-            )
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
-
-    def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
-        B, T = x.shape[:2]
-        q = self.q_proj(x) + self.linear_q_adapter_list[2][1](self.linear_q_adapter_list[2][0](x))
-        k = self.k_proj(x) + self.linear_k_adapter_list[2][1](self.linear_k_adapter_list[2][0](x))
-        v = self.v_proj(x) + self.linear_v_adapter_list[2][1](self.linear_v_adapter_list[2][0](x))
-        q = apply_rope(q.reshape(B, T, -1, self.attention_head_dim).swapaxes(1, 2), cos, sin)
-        k = apply_rope(k.reshape(B, T, -1, self.attention_head_dim).swapaxes(1, 2), cos, sin)
-        v = v.reshape(B, T, -1, self.attention_head_dim).swapaxes(1, 2)  # [B, N, T, H]
+        q = self.q_proj(x).reshape(B, T, -1, self.attention_head_dim).swapaxes(1, 2)  # [B, N, T, H]
+        k = self.k_proj(x).reshape(B, T, -1, self.attention_head_dim).swapaxes(1, 2)  # [B, K, T, H]
+        v = self.v_proj(x).reshape(B, T, -1, self.attention_head_dim).swapaxes(1, 2)  # [B, K, T, H]
         if kv is not None:
             kv = update(kv, k, v, start)
             k, v = (kv.k, kv.v)

@@ -10,17 +10,6 @@ from torch import Tensor, nn
 from .config import Config
 
 
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
-
-
-def inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        h = cfg.rope_theta ** (torch.arange(0, cfg.attention_head_dim, 2, dtype=torch.float32) / cfg.attention_head_dim)
-        return 1.0 / h
-
-
 def apply_mask_to_padding_states(x: Tensor, mask: Tensor) -> Tensor:
     return x * mask[:, :, None]
 
@@ -149,32 +138,19 @@ class RMSNorm(nn.Module):
         return self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype)
 
 
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
-
-
 class MLP(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.gate_up_proj = nn.Linear(cfg.hidden_size, 2 * cfg.intermediate_size, bias=False)
         self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
         self.gate_up_proj_adapter_list = nn.ModuleList(
-            nn.Identity()
-            if kind == 3
-            else nn.ModuleList(
+            nn.ModuleList(
                 [
                     nn.Linear(cfg.hidden_size, cfg.adapter_rank, bias=False),
                     nn.Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, bias=False),
                 ]
             )
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
+            for layer in range(len(cfg.hybrid_layer_ids))
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -197,9 +173,7 @@ class MLP2(nn.Module):
                     nn.Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, bias=False),
                 ]
             )
-            if kind == 3
-            else nn.Identity()
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
+            for layer in range(len(cfg.hybrid_layer_ids))
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -216,20 +190,156 @@ class MLP3(nn.Module):
         self.gate_up_proj = nn.Linear(cfg.hidden_size, 2 * cfg.intermediate_size, bias=False)
         self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
         self.gate_up_proj_adapter_list = nn.ModuleList(
-            nn.Identity()
-            if kind == 3
-            else nn.ModuleList(
+            nn.ModuleList(
                 [
                     nn.Linear(cfg.hidden_size, cfg.adapter_rank, bias=False),
                     nn.Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, bias=False),
                 ]
             )
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
+            for layer in range(len(cfg.hybrid_layer_ids))
         )
 
     def forward(self, x: Tensor) -> Tensor:
         gate_up_state = self.gate_up_proj(x) + self.gate_up_proj_adapter_list[2][1](
             self.gate_up_proj_adapter_list[2][0](x)
+        )
+        x, h = gate_up_state.chunk(2, dim=-1)
+        return self.down_proj(F.gelu(x) * h)
+
+
+class MLP4(nn.Module):
+    def __init__(self, cfg: Config):
+        super().__init__()
+        self.gate_up_proj = nn.Linear(cfg.hidden_size, 2 * cfg.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
+        self.gate_up_proj_adapter_list = nn.ModuleList(
+            nn.ModuleList(
+                [
+                    nn.Linear(cfg.hidden_size, cfg.adapter_rank, bias=False),
+                    nn.Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, bias=False),
+                ]
+            )
+            for layer in range(len(cfg.hybrid_layer_ids))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate_up_state = self.gate_up_proj(x) + self.gate_up_proj_adapter_list[3][1](
+            self.gate_up_proj_adapter_list[3][0](x)
+        )
+        x, h = gate_up_state.chunk(2, dim=-1)
+        return self.down_proj(F.gelu(x) * h)
+
+
+class MLP5(nn.Module):
+    def __init__(self, cfg: Config):
+        super().__init__()
+        self.gate_up_proj = nn.Linear(cfg.hidden_size, 2 * cfg.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
+        self.gate_up_proj_adapter_list = nn.ModuleList(
+            nn.ModuleList(
+                [
+                    nn.Linear(cfg.hidden_size, cfg.adapter_rank, bias=False),
+                    nn.Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, bias=False),
+                ]
+            )
+            for layer in range(len(cfg.hybrid_layer_ids))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate_up_state = self.gate_up_proj(x) + self.gate_up_proj_adapter_list[4][1](
+            self.gate_up_proj_adapter_list[4][0](x)
+        )
+        x, h = gate_up_state.chunk(2, dim=-1)
+        return self.down_proj(F.gelu(x) * h)
+
+
+class MLP6(nn.Module):
+    def __init__(self, cfg: Config):
+        super().__init__()
+        self.gate_up_proj = nn.Linear(cfg.hidden_size, 2 * cfg.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
+        self.gate_up_proj_adapter_list = nn.ModuleList(
+            nn.ModuleList(
+                [
+                    nn.Linear(cfg.hidden_size, cfg.adapter_rank, bias=False),
+                    nn.Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, bias=False),
+                ]
+            )
+            for layer in range(len(cfg.hybrid_layer_ids))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate_up_state = self.gate_up_proj(x) + self.gate_up_proj_adapter_list[5][1](
+            self.gate_up_proj_adapter_list[5][0](x)
+        )
+        x, h = gate_up_state.chunk(2, dim=-1)
+        return self.down_proj(F.gelu(x) * h)
+
+
+class MLP7(nn.Module):
+    def __init__(self, cfg: Config):
+        super().__init__()
+        self.gate_up_proj = nn.Linear(cfg.hidden_size, 2 * cfg.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
+        self.gate_up_proj_adapter_list = nn.ModuleList(
+            nn.ModuleList(
+                [
+                    nn.Linear(cfg.hidden_size, cfg.adapter_rank, bias=False),
+                    nn.Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, bias=False),
+                ]
+            )
+            for layer in range(len(cfg.hybrid_layer_ids))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate_up_state = self.gate_up_proj(x) + self.gate_up_proj_adapter_list[6][1](
+            self.gate_up_proj_adapter_list[6][0](x)
+        )
+        x, h = gate_up_state.chunk(2, dim=-1)
+        return self.down_proj(F.gelu(x) * h)
+
+
+class MLP8(nn.Module):
+    def __init__(self, cfg: Config):
+        super().__init__()
+        self.gate_up_proj = nn.Linear(cfg.hidden_size, 2 * cfg.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
+        self.gate_up_proj_adapter_list = nn.ModuleList(
+            nn.ModuleList(
+                [
+                    nn.Linear(cfg.hidden_size, cfg.adapter_rank, bias=False),
+                    nn.Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, bias=False),
+                ]
+            )
+            for layer in range(len(cfg.hybrid_layer_ids))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate_up_state = self.gate_up_proj(x) + self.gate_up_proj_adapter_list[7][1](
+            self.gate_up_proj_adapter_list[7][0](x)
+        )
+        x, h = gate_up_state.chunk(2, dim=-1)
+        return self.down_proj(F.gelu(x) * h)
+
+
+class MLP9(nn.Module):
+    def __init__(self, cfg: Config):
+        super().__init__()
+        self.gate_up_proj = nn.Linear(cfg.hidden_size, 2 * cfg.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
+        self.gate_up_proj_adapter_list = nn.ModuleList(
+            nn.ModuleList(
+                [
+                    nn.Linear(cfg.hidden_size, cfg.adapter_rank, bias=False),
+                    nn.Linear(cfg.adapter_rank, 2 * cfg.intermediate_size, bias=False),
+                ]
+            )
+            for layer in range(len(cfg.hybrid_layer_ids))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate_up_state = self.gate_up_proj(x) + self.gate_up_proj_adapter_list[8][1](
+            self.gate_up_proj_adapter_list[8][0](x)
         )
         x, h = gate_up_state.chunk(2, dim=-1)
         return self.down_proj(F.gelu(x) * h)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import Config
-from .torch_layers import RMSNormGated, apply_mask_to_padding_states, apply_rope, causal_conv1d_fn, mamba2_chunk_scan
+from .torch_layers import RMSNormGated, apply_mask_to_padding_states, causal_conv1d_fn, mamba2_chunk_scan
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -200,169 +200,21 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(cfg.attention_hidden_size, cfg.num_key_value_heads * cfg.attention_head_dim, bias=False)
         self.v_proj = nn.Linear(cfg.attention_hidden_size, cfg.num_key_value_heads * cfg.attention_head_dim, bias=False)
         self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.attention_head_dim, cfg.hidden_size, bias=False)
-        self.linear_q_adapter_list = nn.ModuleList(
-            nn.Identity()
-            if kind == 3
-            else nn.ModuleList(
-                [
-                    nn.Linear(cfg.attention_hidden_size, cfg.adapter_rank, bias=False),
-                    nn.Linear(cfg.adapter_rank, cfg.attention_hidden_size, bias=False),
-                ]
-            )
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
-        self.linear_k_adapter_list = nn.ModuleList(
-            nn.Identity()
-            if kind == 3
-            else nn.ModuleList(
-                [
-                    nn.Linear(cfg.attention_hidden_size, cfg.adapter_rank, bias=False),
-                    nn.Linear(cfg.adapter_rank, cfg.attention_hidden_size, bias=False),
-                ]
-            )
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
-        self.linear_v_adapter_list = nn.ModuleList(
-            nn.Identity()
-            if kind == 3
-            else nn.ModuleList(
-                [
-                    nn.Linear(cfg.attention_hidden_size, cfg.adapter_rank, bias=False),
-                    nn.Linear(cfg.adapter_rank, cfg.attention_hidden_size, bias=False),
-                ]
-            )
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
 
-    def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
         B, T = x.shape[:2]
-        q = self.q_proj(x) + self.linear_q_adapter_list[0][1](self.linear_q_adapter_list[0][0](x))
-        k = self.k_proj(x) + self.linear_k_adapter_list[0][1](self.linear_k_adapter_list[0][0](x))
-        v = self.v_proj(x) + self.linear_v_adapter_list[0][1](self.linear_v_adapter_list[0][0](x))
-        q = apply_rope(q.reshape(B, T, -1, self.attention_head_dim).transpose(1, 2), cos, sin)
-        k = apply_rope(k.reshape(B, T, -1, self.attention_head_dim).transpose(1, 2), cos, sin)
-        v = v.reshape(B, T, -1, self.attention_head_dim).transpose(1, 2)  # [B, N, T, H]
+        q = self.q_proj(x).reshape(B, T, -1, self.attention_head_dim).transpose(1, 2)  # [B, N, T, H]
+        k = self.k_proj(x).reshape(B, T, -1, self.attention_head_dim).transpose(1, 2)  # [B, K, T, H]
+        v = self.v_proj(x).reshape(B, T, -1, self.attention_head_dim).transpose(1, 2)  # [B, K, T, H]
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
         out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=(self.attention_head_dim / 2) ** -0.5
-        )
-        return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
-
-
-class Attention2(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
-        super().__init__()
-        self.attention_head_dim = cfg.attention_head_dim
-        self.layer = layer
-        self.q_proj = nn.Linear(cfg.attention_hidden_size, cfg.num_attention_heads * cfg.attention_head_dim, bias=False)
-        self.k_proj = nn.Linear(cfg.attention_hidden_size, cfg.num_key_value_heads * cfg.attention_head_dim, bias=False)
-        self.v_proj = nn.Linear(cfg.attention_hidden_size, cfg.num_key_value_heads * cfg.attention_head_dim, bias=False)
-        self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.attention_head_dim, cfg.hidden_size, bias=False)
-        self.linear_q_adapter_list = nn.ModuleList(
-            nn.ModuleList(
-                [
-                    nn.Linear(cfg.attention_hidden_size, cfg.adapter_rank, bias=False),
-                    nn.Linear(cfg.adapter_rank, cfg.attention_hidden_size, bias=False),
-                ]
-            )
-            if kind == 3
-            else nn.Identity()
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
-        self.linear_k_adapter_list = nn.ModuleList(
-            nn.ModuleList(
-                [
-                    nn.Linear(cfg.attention_hidden_size, cfg.adapter_rank, bias=False),
-                    nn.Linear(cfg.adapter_rank, cfg.attention_hidden_size, bias=False),
-                ]
-            )
-            if kind == 3
-            else nn.Identity()
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
-        self.linear_v_adapter_list = nn.ModuleList(
-            nn.ModuleList(
-                [
-                    nn.Linear(cfg.attention_hidden_size, cfg.adapter_rank, bias=False),
-                    nn.Linear(cfg.adapter_rank, cfg.attention_hidden_size, bias=False),
-                ]
-            )
-            if kind == 3
-            else nn.Identity()
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
-
-    def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        B, T = x.shape[:2]
-        q = self.q_proj(x) + self.linear_q_adapter_list[1][1](self.linear_q_adapter_list[1][0](x))
-        k = self.k_proj(x) + self.linear_k_adapter_list[1][1](self.linear_k_adapter_list[1][0](x))
-        v = self.v_proj(x) + self.linear_v_adapter_list[1][1](self.linear_v_adapter_list[1][0](x))
-        q = apply_rope(q.reshape(B, T, -1, self.attention_head_dim).transpose(1, 2), cos, sin)
-        k = apply_rope(k.reshape(B, T, -1, self.attention_head_dim).transpose(1, 2), cos, sin)
-        v = v.reshape(B, T, -1, self.attention_head_dim).transpose(1, 2)  # [B, N, T, H]
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=(self.attention_head_dim / 2) ** -0.5
-        )
-        return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
-
-
-class Attention3(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
-        super().__init__()
-        self.attention_head_dim = cfg.attention_head_dim
-        self.layer = layer
-        self.q_proj = nn.Linear(cfg.attention_hidden_size, cfg.num_attention_heads * cfg.attention_head_dim, bias=False)
-        self.k_proj = nn.Linear(cfg.attention_hidden_size, cfg.num_key_value_heads * cfg.attention_head_dim, bias=False)
-        self.v_proj = nn.Linear(cfg.attention_hidden_size, cfg.num_key_value_heads * cfg.attention_head_dim, bias=False)
-        self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.attention_head_dim, cfg.hidden_size, bias=False)
-        self.linear_q_adapter_list = nn.ModuleList(
-            nn.Identity()
-            if kind == 3
-            else nn.ModuleList(
-                [
-                    nn.Linear(cfg.attention_hidden_size, cfg.adapter_rank, bias=False),
-                    nn.Linear(cfg.adapter_rank, cfg.attention_hidden_size, bias=False),
-                ]
-            )
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
-        self.linear_k_adapter_list = nn.ModuleList(
-            nn.Identity()
-            if kind == 3
-            else nn.ModuleList(
-                [
-                    nn.Linear(cfg.attention_hidden_size, cfg.adapter_rank, bias=False),
-                    nn.Linear(cfg.adapter_rank, cfg.attention_hidden_size, bias=False),
-                ]
-            )
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
-        self.linear_v_adapter_list = nn.ModuleList(
-            nn.Identity()
-            if kind == 3
-            else nn.ModuleList(
-                [
-                    nn.Linear(cfg.attention_hidden_size, cfg.adapter_rank, bias=False),
-                    nn.Linear(cfg.adapter_rank, cfg.attention_hidden_size, bias=False),
-                ]
-            )
-            for layer, kind in enumerate(cfg.hybrid_layer_ids)
-        )
-
-    def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        B, T = x.shape[:2]
-        q = self.q_proj(x) + self.linear_q_adapter_list[2][1](self.linear_q_adapter_list[2][0](x))
-        k = self.k_proj(x) + self.linear_k_adapter_list[2][1](self.linear_k_adapter_list[2][0](x))
-        v = self.v_proj(x) + self.linear_v_adapter_list[2][1](self.linear_v_adapter_list[2][0](x))
-        q = apply_rope(q.reshape(B, T, -1, self.attention_head_dim).transpose(1, 2), cos, sin)
-        k = apply_rope(k.reshape(B, T, -1, self.attention_head_dim).transpose(1, 2), cos, sin)
-        v = v.reshape(B, T, -1, self.attention_head_dim).transpose(1, 2)  # [B, N, T, H]
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=(self.attention_head_dim / 2) ** -0.5
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            is_causal=mask is None and T > 1,
+            scale=(self.attention_head_dim / 2) ** -0.5,
+            enable_gqa=True,
         )
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))

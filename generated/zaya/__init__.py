@@ -2,7 +2,7 @@
 """Zaya.
 
 A causal language model: grouped-query attention in all layers, a recurrence with a short convolution in all layers,
-rotary positions, RMSNorm, gated experts (silu), 3 kinds of layers.
+rotary positions, RMSNorm, gated experts (silu), 2 kinds of layers.
 
 from zaya.torch_model import Model      # needs torch
 from zaya.flax_model import Model       # needs jax and flax

@@ -23,11 +23,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rope_parameters.hybrid.partial_rotary_factor": (float, int),
     "rope_parameters.hybrid.rope_theta": (float, int),
     "rope_parameters.hybrid.rope_type": (str,),
-    "rope_parameters.hybrid_sliding": (dict,),
-    "rope_parameters.hybrid_sliding.partial_rotary_factor": (float, int),
-    "rope_parameters.hybrid_sliding.rope_theta": (float, int),
-    "rope_parameters.hybrid_sliding.rope_type": (str,),
-    "sliding_window": (int,),
     "moe_intermediate_size": (int,),
     "num_experts_per_tok": (int,),
     "num_experts": (int,),
@@ -45,25 +40,21 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 class Config:
     """Sizes, with the letters of their axes, and constants; by default those of zaya."""
 
-    vocab_size: int = 131  # V
-    hidden_size: int = 48  # D
-    num_hidden_layers: int = 4  # L
-    num_attention_heads: int = 4  # N
+    vocab_size: int = 262272  # V
+    hidden_size: int = 2048  # D
+    num_hidden_layers: int = 40  # L
+    num_attention_heads: int = 8  # N
     num_key_value_heads: int = 2  # K
-    sliding_window: int = 6
-    moe_intermediate_size: int = 28  # U
+    moe_intermediate_size: int = 2048  # U
     num_experts_per_tok: int = 1
-    num_experts: int = 6  # E
-    head_dim: int = 16  # H
-    router_hidden_size: int = 14  # Y
+    num_experts: int = 16  # E
+    head_dim: int = 128  # H
+    router_hidden_size: int = 256  # Y
     cca_time0: int = 2  # J
-    cca_time1: int = 3  # W
-    rms_norm_eps: float = 0.001
+    cca_time1: int = 2  # W
+    rms_norm_eps: float = 1e-05
     partial_rotary_factor_hybrid: float = 0.5
     rope_theta_hybrid: float = 5000000.0
-    partial_rotary_factor_hybrid_sliding: float = 0.5
-    rope_theta_hybrid_sliding: float = 10000.0
-    layer_types: tuple[str, ...] = ("hybrid", "hybrid_sliding") * 2
     tie_word_embeddings: bool = True
 
     @classmethod
@@ -88,20 +79,13 @@ class Config:
         num_hidden_layers = raw.get("num_hidden_layers", 40)
         num_attention_heads = raw.get("num_attention_heads", 8)
         num_key_value_heads = raw.get("num_key_value_heads", 2)
-        sliding_window = raw.get("sliding_window")
         num_experts_per_tok = raw.get("num_experts_per_tok", 1)
         head_dim = raw.get("head_dim", 128)
         layer_types = ("hybrid",) * num_hidden_layers if raw.get("layer_types") is None else raw["layer_types"]
-        rope_type = (
-            "default"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("hybrid") or {}).get("rope_type")
-        )
-        rope_parameters_hybrid_sliding_rope_type = (
-            "default"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("hybrid_sliding") or {}).get("rope_type")
-        )
+        if raw.get("rope_parameters") is None:
+            rope_type = "default"
+        else:
+            rope_type = (raw["rope_parameters"].get("hybrid") or {}).get("rope_type")
         sizes = dict(
             vocab_size=raw.get("vocab_size", 262272),
             hidden_size=raw.get("hidden_size", 2048),
@@ -121,11 +105,7 @@ class Config:
         if any(isinstance(item, dict) for item in ((raw.get("rope_parameters") or {}).get("hybrid") or {}).values()):
             problems.append("rope_parameters.hybrid holds objects that this code does not know")
         if any(
-            isinstance(item, dict) for item in ((raw.get("rope_parameters") or {}).get("hybrid_sliding") or {}).values()
-        ):
-            problems.append("rope_parameters.hybrid_sliding holds objects that this code does not know")
-        if any(
-            isinstance(item, dict) and name not in ["hybrid", "hybrid_sliding"]
+            isinstance(item, dict) and name not in ["hybrid"]
             for name, item in (raw.get("rope_parameters") or {}).items()
         ):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -139,14 +119,10 @@ class Config:
         if head_dim % 2:
             problems.append(f"2 does not divide head_dim: {head_dim!r}")
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
-        problems.expect_each("layer_types", layer_types, "hybrid", "hybrid_sliding")
+        problems.expect_each("layer_types", layer_types, "hybrid")
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
         if "hybrid" not in layer_types:
             problems.append(f"layer_types={layer_types!r}; this code was compiled for `'hybrid' in layer_types`")
-        if "hybrid_sliding" not in layer_types:
-            problems.append(
-                f"layer_types={layer_types!r}; this code was compiled for `'hybrid_sliding' in layer_types`"
-            )
         if raw.get("rope_parameters") is not None and (
             raw["rope_parameters"]["hybrid"] is None and raw["rope_parameters"]["hybrid"] is None
             if "hybrid" in raw["rope_parameters"]
@@ -154,13 +130,6 @@ class Config:
         ):
             problems.append("this code was compiled for `rope_parameters.hybrid is not None`")
         problems.expect("rope_parameters.hybrid.rope_type", rope_type, "default")
-        if raw.get("rope_parameters") is not None and (
-            raw["rope_parameters"]["hybrid_sliding"] is None and raw["rope_parameters"]["hybrid_sliding"] is None
-            if "hybrid_sliding" in raw["rope_parameters"]
-            else None
-        ):
-            problems.append("this code was compiled for `rope_parameters.hybrid_sliding is not None`")
-        problems.expect("rope_parameters.hybrid_sliding.rope_type", rope_parameters_hybrid_sliding_rope_type, "default")
         problems.expect("lm_head_bias", raw.get("lm_head_bias", False), False)
         problems.expect("is_causal", raw.get("is_causal", True), True)
         if num_attention_heads // num_key_value_heads == 1:
@@ -169,35 +138,19 @@ class Config:
                 f"num_key_value_heads={num_key_value_heads!r}; "
                 "this code was compiled for `num_attention_heads // num_key_value_heads != 1`"
             )
-        if len(layer_types) != num_hidden_layers:
-            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if num_experts_per_tok != 1:
             problems.append(f"the configuration class refuses num_experts_per_tok={num_experts_per_tok!r}")
-        if sliding_window is None:
-            problems.append(f"the configuration class refuses sliding_window={sliding_window!r}")
-        problems.expect_each(
-            "layers",
-            [(layer_types[layer], layer != 0) for layer in range(num_hidden_layers)],
-            ("hybrid", False),
-            ("hybrid_sliding", True),
-            ("hybrid", True),
-        )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if raw.get("rope_parameters") is not None and "hybrid" not in raw["rope_parameters"]:
             problems.append("rope_parameters.hybrid.partial_rotary_factor is missing")
         if raw.get("rope_parameters") is not None and "hybrid" not in raw["rope_parameters"]:
             problems.append("rope_parameters.hybrid.rope_theta is missing")
-        if raw.get("rope_parameters") is not None and "hybrid_sliding" not in raw["rope_parameters"]:
-            problems.append("rope_parameters.hybrid_sliding.partial_rotary_factor is missing")
-        if raw.get("rope_parameters") is not None and "hybrid_sliding" not in raw["rope_parameters"]:
-            problems.append("rope_parameters.hybrid_sliding.rope_theta is missing")
         if raw.get("rope_parameters") is not None and "hybrid" not in raw["rope_parameters"]:
             problems.append("rope_parameters.hybrid.rope_type is missing")
-        if raw.get("rope_parameters") is not None and "hybrid_sliding" not in raw["rope_parameters"]:
-            problems.append("rope_parameters.hybrid_sliding.rope_type is missing")
         _refuse(problems)
         return cls(
             **sizes,
-            sliding_window=sliding_window,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
             partial_rotary_factor_hybrid=0.5
             if raw.get("rope_parameters") is None
@@ -205,13 +158,6 @@ class Config:
             rope_theta_hybrid=5000000.0
             if raw.get("rope_parameters") is None
             else (raw["rope_parameters"].get("hybrid") or {}).get("rope_theta"),
-            partial_rotary_factor_hybrid_sliding=0.5
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("hybrid_sliding") or {}).get("partial_rotary_factor"),
-            rope_theta_hybrid_sliding=10000.0
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("hybrid_sliding") or {}).get("rope_theta"),
-            layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
 
@@ -244,15 +190,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -80,23 +80,17 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
     B, N, T, H = q.shape
     K, S = k.shape[1:3]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
+    grouped = q.reshape(B, K, N // K, T, H)  # G query heads to one of keys and values
     scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
     mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
     scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", probs, v).reshape(B, N, T, -1)
 
 
 def hybrid_inv_freq(cfg: Config) -> Array:
     steps = jnp.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor_hybrid), 2, dtype=jnp.float32)
     return 1.0 / cfg.rope_theta_hybrid ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor_hybrid))
-
-
-def hybrid_sliding_inv_freq(cfg: Config) -> Array:
-    steps = jnp.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor_hybrid_sliding), 2, dtype=jnp.float32)
-    h = cfg.rope_theta_hybrid_sliding ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor_hybrid_sliding))
-    return 1.0 / h
 
 
 def repeat_kv(x: Array, num_key_value_heads: int, n_rep: int, head_dim: int) -> Array:
@@ -149,10 +143,5 @@ class RotaryEmbedding(nnx.Module):
 
     def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
         angles = positions[:, None, :, None].astype(jnp.float32) * hybrid_inv_freq(self.cfg)
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
-
-    def forward2(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(jnp.float32) * hybrid_sliding_inv_freq(self.cfg)
         emb = jnp.concatenate((-angles, angles), axis=-1)
         return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)

@@ -15,15 +15,12 @@ from .config import Config
 from .flax_layers import Conv1d, Linear, repeat_kv
 
 
-def causal_mask(here: Array, slots: Array, valid: Array | None, window: int | None = None) -> Array | None:
+def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
     """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it."""
-    if valid is None and (window is None or slots.shape[0] <= window):
+    if valid is None:
         return None
     mask = slots <= here[:, None]  # [T, S]
-    if window is not None:
-        mask = mask & (slots > here[:, None] - window)
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
+    mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
     return mask.reshape(-1, 1, *mask.shape[-2:])
 
 
@@ -87,7 +84,7 @@ class CCAProjection(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, x: Array, conv_mask: Array, kv: Any) -> tuple[Array, Array, Array, Any]:
+    def __call__(self, x: Array, conv_mask: Array, kv: State | None) -> tuple[Array, Array, Array, State | None]:
         B, T = x.shape[:2]
         h = x * conv_mask[:, :, None].astype(x.dtype)
         cached_qk_states = (

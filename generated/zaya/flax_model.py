@@ -2,7 +2,7 @@
 """Zaya in Flax NNX.
 
 A causal language model: grouped-query attention in all layers, a recurrence with a short convolution in all layers,
-rotary positions, RMSNorm, gated experts (silu), 3 kinds of layers.
+rotary positions, RMSNorm, gated experts (silu), 2 kinds of layers.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, H head size, D hidden_size, V vocab_size,
 K num_key_value_heads, E num_experts, J cca_time0, W cca_time1, Y router_hidden_size, U moe_intermediate_size.
@@ -36,8 +36,15 @@ class Attention(nnx.Module):
         self.qk_norm = QKNorm(cfg.num_key_value_heads, cfg.head_dim**0.5, dtype=dtype)
 
     def __call__(
-        self, x: Array, mask: Array | None, conv_mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self,
+        x: Array,
+        mask: Array | None,
+        conv_mask: Array,
+        cos: Array,
+        sin: Array,
+        kv: State | None,
+        start: Array | int,
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         q, k, v, kv = self.qkv_proj(x, conv_mask, kv)
         q, k = self.qk_norm(q, k)
@@ -53,7 +60,6 @@ class Attention(nnx.Module):
 
 class DecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.kind = cfg.layer_types[layer]
         self.use_eda = layer != 0
         self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = SparseMoeBlock(cfg, dtype=dtype, rngs=rngs)
@@ -63,9 +69,9 @@ class DecoderLayer(nnx.Module):
         self.post_mlp_residual_scale = ResidualScaling(cfg.hidden_size, dtype=dtype)
 
     def __call__(
-        self, x: Array, fresh: Array, cos: Array, sin: Array, full_mask: Array | None, kv: Any, start: Array | int
-    ) -> tuple[Array, Array, Any]:
-        out, kv = self.self_attn(self.input_layernorm(x.astype(cos.dtype)), full_mask, fresh, cos, sin, kv, start)
+        self, x: Array, fresh: Array, cos: Array, sin: Array, mask: Array | None, kv: State | None, start: Array | int
+    ) -> tuple[Array, Array, State | None]:
+        out, kv = self.self_attn(self.input_layernorm(x.astype(cos.dtype)), mask, fresh, cos, sin, kv, start)
         residual = self.post_attention_residual_scale(out, x)
         x, prev_router_hidden_states = self.mlp(self.post_attention_layernorm(residual.astype(out.dtype)))
         return self.post_mlp_residual_scale(x, residual), prev_router_hidden_states, kv
@@ -73,7 +79,6 @@ class DecoderLayer(nnx.Module):
 
 class DecoderLayer2(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.kind = cfg.layer_types[layer]
         self.use_eda = layer != 0
         self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = SparseMoeBlock2(cfg, dtype=dtype, rngs=rngs)
@@ -89,12 +94,12 @@ class DecoderLayer2(nnx.Module):
         fresh: Array,
         cos: Array,
         sin: Array,
-        sliding_mask: Array | None,
-        kv: Any,
+        mask: Array | None,
+        kv: State | None,
         start: Array | int,
-    ) -> tuple[Array, Array, Any]:
+    ) -> tuple[Array, Array, State | None]:
         out, kv = self.self_attn(
-            self.input_layernorm(x.astype(prev_router_hidden_states.dtype)), sliding_mask, fresh, cos, sin, kv, start
+            self.input_layernorm(x.astype(prev_router_hidden_states.dtype)), mask, fresh, cos, sin, kv, start
         )
         residual = self.post_attention_residual_scale(out, x)
         x, prev_router_hidden_states = self.mlp(
@@ -122,39 +127,21 @@ class Decoder(nnx.Module):
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def __call__(
-        self,
-        ids: Array,
-        positions: Array,
-        fresh: Array,
-        full_mask: Array | None,
-        sliding_mask: Array | None,
-        kv: Any,
-        start: Array | int,
+        self, ids: Array, positions: Array, fresh: Array, mask: Array | None, kv: Any, start: Array | int
     ) -> tuple[Array, Any]:
         x = self.embed_tokens(ids)
         cos, sin = self.rotary_emb(positions, x.dtype)
-        cos2, sin2 = self.rotary_emb.forward2(positions, cos.dtype)
         x = ((x + self.input_hidden_states_bias[...]) * self.input_hidden_states_scale[...]).astype(jnp.float32)
-        cos_by_kind = {"hybrid": cos, "hybrid_sliding": cos2}
-        sin_by_kind = {"hybrid": sin, "hybrid_sliding": sin2}
-        mask_by_kind = {"hybrid": full_mask, "hybrid_sliding": sliding_mask}
         shared_x = None
         prev_router_hidden_states = None
 
         def apply(layer, state, kv):
             shared_x, prev_router_hidden_states = state
             if not layer.use_eda:
-                shared_x, prev_router_hidden_states, kv = layer(x, fresh, cos, sin, full_mask, kv, start)
+                shared_x, prev_router_hidden_states, kv = layer(x, fresh, cos, sin, mask, kv, start)
             else:
                 shared_x, prev_router_hidden_states, kv = layer(
-                    shared_x,
-                    prev_router_hidden_states,
-                    fresh,
-                    cos_by_kind[layer.kind],
-                    sin_by_kind[layer.kind],
-                    mask_by_kind[layer.kind],
-                    kv,
-                    start,
+                    shared_x, prev_router_hidden_states, fresh, cos, sin, mask, kv, start
                 )
             return ((shared_x, prev_router_hidden_states), kv)
 
@@ -201,10 +188,9 @@ class Model(nnx.Module):
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
         positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        full_mask = causal_mask(here, here, valid)
-        sliding_mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
+        mask = causal_mask(here, here, valid)
         fresh = jnp.ones(ids.shape, ids.dtype) if attention_mask is None else attention_mask.astype(ids.dtype)
-        return self._run(ids, positions, full_mask, sliding_mask, fresh, None, 0, last_only)[0]
+        return self._run(ids, positions, mask, fresh, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
         """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
@@ -251,11 +237,10 @@ class Model(nnx.Module):
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
         positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
-        full_mask = causal_mask(here, slots, valid)
-        sliding_mask = causal_mask(here, slots, valid, window=self.cfg.sliding_window)
+        mask = causal_mask(here, slots, valid)
         cache = cache._replace(valid=valid, count=seen[:, -1])
         fresh = new.astype(ids.dtype)  # [B, T], 0 where a new token is padding
-        logits, kv = self._run(ids, positions, full_mask, sliding_mask, fresh, cache.kv, cache.length, last_only)
+        logits, kv = self._run(ids, positions, mask, fresh, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
 
     generate = flax_generation.generate
@@ -264,14 +249,13 @@ class Model(nnx.Module):
         self,
         ids: Array,
         positions: Array,
-        full_mask: Array | None,
-        sliding_mask: Array | None,
+        mask: Array | None,
         fresh: Array,
         kv: Any,
         start: Array | int,
         last_only: bool,
     ) -> tuple[Array, Any]:
-        x, kv = self.model(ids, positions, fresh, full_mask, sliding_mask, kv, start)
+        x, kv = self.model(ids, positions, fresh, mask, kv, start)
         if last_only:
             x = x[:, -1:]
         return self.lm_head(x), kv

@@ -22,13 +22,6 @@ def hybrid_inv_freq(cfg: Config) -> Tensor:
         return 1.0 / cfg.rope_theta_hybrid ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor_hybrid))
 
 
-def hybrid_sliding_inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        steps = torch.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor_hybrid_sliding), 2, dtype=torch.float32)
-        h = cfg.rope_theta_hybrid_sliding ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor_hybrid_sliding))
-        return 1.0 / h
-
-
 def repeat_kv(x: Tensor, num_key_value_heads: int, n_rep: int, head_dim: int) -> Tensor:
     B = x.shape[0]
     T = x.shape[2]
@@ -82,14 +75,8 @@ class RotaryEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.register_buffer("hybrid_inv_freq", hybrid_inv_freq(cfg), persistent=False)
-        self.register_buffer("hybrid_sliding_inv_freq", hybrid_sliding_inv_freq(cfg), persistent=False)
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         angles = positions[:, None, :, None].float() * self.hybrid_inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
-
-    def forward2(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.hybrid_sliding_inv_freq
         emb = torch.cat((-angles, angles), dim=-1)
         return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)

@@ -12,14 +12,12 @@ from .config import Config
 from .torch_layers import repeat_kv
 
 
-def causal_mask(slots: Tensor, start: int, seen: Tensor | None, window: int | None = None) -> Tensor | None:
+def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
     """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it."""
-    if seen is None and (start == 0 or start + 1 == slots.shape[0]) and (window is None or slots.shape[0] <= window):
+    if seen is None and (start == 0 or start + 1 == slots.shape[0]):
         return None
     new = slots[start:, None]
     mask = slots <= new  # [T, S]
-    if window is not None:
-        mask = mask & (slots > new - window)
     if seen is not None:
         mask = (mask & seen[:, None]) | (slots == new)  # padding attends to itself: no softmax is empty
     return mask.view(-1, 1, *mask.shape[-2:])

@@ -2,7 +2,7 @@
 """Zaya in PyTorch.
 
 A causal language model: grouped-query attention in all layers, a recurrence with a short convolution in all layers,
-rotary positions, RMSNorm, gated experts (silu), 3 kinds of layers.
+rotary positions, RMSNorm, gated experts (silu), 2 kinds of layers.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, H head size, D hidden_size, V vocab_size,
 K num_key_value_heads, E num_experts, J cca_time0, W cca_time1, Y router_hidden_size, U moe_intermediate_size.
@@ -53,7 +53,6 @@ class Attention(nn.Module):
 class DecoderLayer(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
-        self.kind = cfg.layer_types[layer]
         self.use_eda = layer != 0
         self.self_attn = Attention(cfg, layer)
         self.mlp = SparseMoeBlock(cfg)
@@ -63,9 +62,9 @@ class DecoderLayer(nn.Module):
         self.post_mlp_residual_scale = ResidualScaling(cfg.hidden_size)
 
     def forward(
-        self, x: Tensor, fresh: Tensor, cos: Tensor, sin: Tensor, full_mask: Tensor | None, cache: Cache | None
+        self, x: Tensor, fresh: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, cache: Cache | None
     ) -> tuple[Tensor, Tensor]:
-        out = self.self_attn(self.input_layernorm(x.to(cos.dtype)), full_mask, fresh, cos, sin, cache)
+        out = self.self_attn(self.input_layernorm(x.to(cos.dtype)), mask, fresh, cos, sin, cache)
         residual = self.post_attention_residual_scale(out, x)
         x, prev_router_hidden_states = self.mlp(self.post_attention_layernorm(residual.to(out.dtype)))
         return self.post_mlp_residual_scale(x, residual), prev_router_hidden_states
@@ -74,7 +73,6 @@ class DecoderLayer(nn.Module):
 class DecoderLayer2(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
-        self.kind = cfg.layer_types[layer]
         self.use_eda = layer != 0
         self.self_attn = Attention(cfg, layer)
         self.mlp = SparseMoeBlock2(cfg)
@@ -90,12 +88,10 @@ class DecoderLayer2(nn.Module):
         fresh: Tensor,
         cos: Tensor,
         sin: Tensor,
-        sliding_mask: Tensor | None,
+        mask: Tensor | None,
         cache: Cache | None,
     ) -> tuple[Tensor, Tensor]:
-        out = self.self_attn(
-            self.input_layernorm(x.to(prev_router_hidden_states.dtype)), sliding_mask, fresh, cos, sin, cache
-        )
+        out = self.self_attn(self.input_layernorm(x.to(prev_router_hidden_states.dtype)), mask, fresh, cos, sin, cache)
         residual = self.post_attention_residual_scale(out, x)
         x, prev_router_hidden_states = self.mlp(
             self.post_attention_layernorm(residual.to(out.dtype)), prev_router_hidden_states
@@ -117,35 +113,19 @@ class Decoder(nn.Module):
         self.rotary_emb = RotaryEmbedding(cfg)
 
     def forward(
-        self,
-        ids: Tensor,
-        positions: Tensor,
-        fresh: Tensor,
-        full_mask: Tensor | None,
-        sliding_mask: Tensor | None,
-        cache: Cache | None,
+        self, ids: Tensor, positions: Tensor, fresh: Tensor, mask: Tensor | None, cache: Cache | None
     ) -> Tensor:
         x = self.embed_tokens(ids)
         cos, sin = self.rotary_emb(positions, x.dtype)
-        cos2, sin2 = self.rotary_emb.forward2(positions, cos.dtype)
         x = ((x + self.input_hidden_states_bias) * self.input_hidden_states_scale).float()
-        cos_by_kind = {"hybrid": cos, "hybrid_sliding": cos2}
-        sin_by_kind = {"hybrid": sin, "hybrid_sliding": sin2}
-        mask_by_kind = {"hybrid": full_mask, "hybrid_sliding": sliding_mask}
         shared_x = None
         prev_router_hidden_states = None
         for layer in self.layers:
             if not layer.use_eda:
-                shared_x, prev_router_hidden_states = layer(x, fresh, cos, sin, full_mask, cache)
+                shared_x, prev_router_hidden_states = layer(x, fresh, cos, sin, mask, cache)
             else:
                 shared_x, prev_router_hidden_states = layer(
-                    shared_x,
-                    prev_router_hidden_states,
-                    fresh,
-                    cos_by_kind[layer.kind],
-                    sin_by_kind[layer.kind],
-                    mask_by_kind[layer.kind],
-                    cache,
+                    shared_x, prev_router_hidden_states, fresh, cos, sin, mask, cache
                 )
         return self.norm(shared_x.to(prev_router_hidden_states.dtype))
 
@@ -159,6 +139,11 @@ class Model(nn.Module):
         if cfg.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     @classmethod
     def from_pretrained(
@@ -233,10 +218,9 @@ class Model(nn.Module):
         slots = torch.arange(start + ids.shape[1], device=ids.device)
         order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
         positions = order[:, start:]  # [B, T]
-        full_mask = causal_mask(slots, start, seen)
-        sliding_mask = causal_mask(slots, start, seen, window=self.cfg.sliding_window)
+        mask = causal_mask(slots, start, seen)
         fresh = torch.ones_like(ids) if seen is None else seen[:, start:].long()  # [B, T], 0 where one is padding
-        x = self.model(ids, positions, fresh, full_mask, sliding_mask, cache)
+        x = self.model(ids, positions, fresh, mask, cache)
         if last_only:
             x = x[:, -1:]
         return self.lm_head(x)
