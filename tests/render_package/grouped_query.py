@@ -199,22 +199,25 @@ class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         D, N, K, H = cfg.hidden_size, cfg.num_attention_heads, cfg.num_key_value_heads, cfg.head_dim
         self.scale = H**-0.5
-        self.q_proj = nnx.Einsum("BTD,NHD->BTNH", (N, H, D), param_dtype=dtype, rngs=rngs)
-        self.k_proj = nnx.Einsum("BTD,KHD->BTKH", (K, H, D), param_dtype=dtype, rngs=rngs)
-        self.v_proj = nnx.Einsum("BTD,KHD->BTKH", (K, H, D), param_dtype=dtype, rngs=rngs)
-        self.o_proj = nnx.Einsum("BTNH,DNH->BTD", (D, N, H), param_dtype=dtype, rngs=rngs)
+        self.q_proj = nnx.Einsum("BTD,QD->BTQ", (N * H, D), param_dtype=dtype, rngs=rngs)
+        self.k_proj = nnx.Einsum("BTD,CD->BTC", (K * H, D), param_dtype=dtype, rngs=rngs)
+        self.v_proj = nnx.Einsum("BTD,CD->BTC", (K * H, D), param_dtype=dtype, rngs=rngs)
+        self.o_proj = nnx.Einsum("BTQ,DQ->BTD", (D, N * H), param_dtype=dtype, rngs=rngs)
+        self.head_dim = H
         self.q_norm = RMSNorm(H, cfg.rms_norm_eps, dtype=dtype)
         self.k_norm = RMSNorm(H, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
         self, x: Array, cos: Array, sin: Array, mask: Array | None, kv: KV | None, start: Array | int
     ) -> tuple[Array, KV | None]:
-        q = rotate(self.q_norm(self.q_proj(x)), cos, sin)  # [B, T, N, H]
-        k, v = rotate(self.k_norm(self.k_proj(x)), cos, sin), self.v_proj(x)  # [B, T, K, H]
+        heads = (*x.shape[:2], -1, self.head_dim)
+        q = rotate(self.q_norm(self.q_proj(x).reshape(heads)), cos, sin)  # [B, T, N, H]
+        k = rotate(self.k_norm(self.k_proj(x).reshape(heads)), cos, sin)  # [B, T, K, H]
+        v = self.v_proj(x).reshape(heads)  # [B, T, K, H]
         if kv is not None:
             k, v = kv = update(kv, k, v, start)  # [B, S, K, H]
         out = jax.nn.dot_product_attention(q, k, v, mask=mask, is_causal=mask is None, scale=self.scale)
-        return self.o_proj(out), kv
+        return self.o_proj(out.reshape(*x.shape[:2], -1)), kv
 
 
 class MLP(nnx.Module):
@@ -247,9 +250,7 @@ class Decoder(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, scan_layers: bool, rngs: nnx.Rngs):
         self.cfg = cfg
         self.embed_tokens = nnx.Embed(cfg.vocab_size, cfg.hidden_size, param_dtype=dtype, dtype=dtype, rngs=rngs)
-        self.layers = stack_layers(
-            lambda layer, rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
-        )
+        self.layers = stack_layers(lambda rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
@@ -320,8 +321,12 @@ AXES = (
     AxisView("V", "cfg.vocab_size", "vocabulary", "tp"),
     AxisView("D", "cfg.hidden_size", "hidden size", "fsdp"),
     AxisView("F", "cfg.intermediate_size", "hidden size of the MLP", "tp"),
-    AxisView("N", "cfg.num_attention_heads", "query heads", "tp"),
-    AxisView("K", "cfg.num_key_value_heads", "key/value heads", "tp"),
+    AxisView(
+        "Q", "cfg.num_attention_heads * cfg.head_dim", "query heads side by side", "tp", "cfg.num_attention_heads"
+    ),
+    AxisView(
+        "C", "cfg.num_key_value_heads * cfg.head_dim", "key/value heads side by side", "tp", "cfg.num_key_value_heads"
+    ),
     AxisView("H", "cfg.head_dim", "size of a head"),
 )
 WEIGHTS = WeightsView(
@@ -339,10 +344,10 @@ WEIGHTS = WeightsView(
             "LAYERS",
             (
                 layer_row("input_layernorm", "scale", "D"),
-                layer_row("self_attn.q_proj", "kernel", "(NH)D"),
-                layer_row("self_attn.k_proj", "kernel", "(KH)D"),
-                layer_row("self_attn.v_proj", "kernel", "(KH)D"),
-                layer_row("self_attn.o_proj", "kernel", "D(NH)"),
+                layer_row("self_attn.q_proj", "kernel", "QD"),
+                layer_row("self_attn.k_proj", "kernel", "CD"),
+                layer_row("self_attn.v_proj", "kernel", "CD"),
+                layer_row("self_attn.o_proj", "kernel", "DQ"),
                 layer_row("self_attn.q_norm", "scale", "H"),
                 layer_row("self_attn.k_norm", "scale", "H"),
                 layer_row("post_attention_layernorm", "scale", "D"),

@@ -82,7 +82,7 @@ FLAX = replace(
             "    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):\n"
             "        self.kind = cfg.layer_types[layer]",
         ),
-        ("DecoderLayer(cfg, dtype=dtype", "DecoderLayer(cfg, layer, dtype=dtype"),
+        ("lambda rngs: DecoderLayer(cfg, dtype=dtype", "lambda layer, rngs: DecoderLayer(cfg, layer, dtype=dtype"),
         (
             "positions: Array, mask: Array | None, kv: Any",
             "positions: Array, masks: dict[str, Array | None], kv: Any",

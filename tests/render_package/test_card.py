@@ -66,7 +66,7 @@ def test_the_diagram_lists_modules_with_axes_and_facts() -> None:
         ["model"],
         ["layers", "num_hidden_layers", "times,", "pre-norm"],
         "self_attn grouped-query attention with norms on queries, scale head_dim ** -0.5, softmax in float32".split(),
-        ["q_proj", "(NH)D"],
+        ["q_proj", "QD"],
         ["mlp", "gated", "MLP", "(silu)"],
     ]
     mixed = diagram(arch(*(LayerKind((i,), Wiring.OTHER, LAYER) for i in range(2))), tree(), WEIGHTS)
@@ -84,22 +84,22 @@ def test_a_configuration_shrinks_and_keeps_its_structure() -> None:
         "hidden_size": 2048,
         "head_dim": 128,
         "num_attention_heads": 12,
-        "n_layer": 6,
+        "n_layer": 12,
         "vocab_size": 50000,
         "eos_token_id": [40000, 3],
         "window": 512,
-        "kinds": ["a", "a", "b", "a", "a", "b"],
+        "kinds": ["a", "a", "b"] * 4,
         "act": "silu",
     }
     sizes = {"hidden_size", "head_dim", "num_attention_heads", "vocab_size"}
-    small = tiny_config(raw, sizes, "n_layer", (0, 0, 1, 0, 0, 1), {"window"})
+    small = tiny_config(raw, sizes, "n_layer", (0, 0, 1) * 4, {"window"})
     assert small == raw | {
         "hidden_size": 128,
         "head_dim": 8,
-        "n_layer": 3,
+        "n_layer": 7,  # a cycle twice, and one layer more
         "vocab_size": 134,
         "eos_token_id": [133, 3],
         "window": 4,
-        "kinds": ["a", "a", "b"],
+        "kinds": ["a", "a", "b", "a", "a", "b", "a"],
     }
-    assert tiny_config(small, sizes, "n_layer", (0, 0, 1), {"window"}) == small
+    assert tiny_config(small, sizes, "n_layer", (0, 0, 1, 0, 0, 1, 0), {"window"}) == small
