@@ -102,14 +102,13 @@ class Config:
         mamba_n_heads = raw.get("mamba_n_heads", 128)
         mamba_n_groups = raw.get("mamba_n_groups", 1)
         mamba_expand = raw.get("mamba_expand", 2)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 8) is None else raw.get("num_key_value_heads", 8)
-        )
-        mamba_d_head = (
-            mamba_expand * hidden_size // mamba_n_heads
-            if raw.get("mamba_d_head", "auto") == "auto"
-            else raw.get("mamba_d_head", "auto")
-        )
+        num_key_value_heads = raw.get("num_key_value_heads", 8)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
+        if raw.get("mamba_d_head", "auto") == "auto":
+            mamba_d_head = mamba_expand * hidden_size // mamba_n_heads
+        else:
+            mamba_d_head = raw.get("mamba_d_head", "auto")
         sizes = dict(
             vocab_size=raw.get("vocab_size", 128000),
             hidden_size=hidden_size,
@@ -227,15 +226,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -90,16 +90,15 @@ class Linear(nnx.Module):
 
 
 def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
+    """Attention [B, N, T, H] of q over k and v [B, N, S, H]. The mask is True where a token attends; None is causal."""
+    T, S = q.shape[2], k.shape[2]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
+    scores = jnp.einsum("BNTH,BNSH->BNTS", q, k, preferred_element_type=wide) * scale
+    if mask is None:
+        mask = jnp.tril(jnp.ones((T, S), bool))
     scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BNTS,BNSH->BNTH", probs, v)
 
 
 def pos_encoding(cfg: Config) -> Array:
@@ -117,7 +116,7 @@ class MultiHeadAttention(nnx.Module):
         self.Wv = Linear(cfg.n_embd, cfg.n_embd, dtype=dtype, rngs=rngs)
         self.dense = Linear(cfg.n_embd, cfg.n_embd, dtype=dtype, rngs=rngs)
 
-    def __call__(self, v: Array, mask: Array | None, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(self, v: Array, mask: Array | None, kv: KV | None, start: Array | int) -> tuple[Array, KV | None]:
         B, T = v.shape[:2]
         q = self.Wq(v).reshape(B, T, -1, int(self.n_embd / self.n_head)).swapaxes(1, 2)  # [B, N, T, H]
         k = self.Wk(v).reshape(B, T, -1, int(self.n_embd / self.n_head)).swapaxes(1, 2)  # [B, N, T, H]
@@ -142,7 +141,7 @@ class EncoderLayer(nnx.Module):
         self.layernorm1 = LayerNorm(cfg.n_embd, eps=1e-06, dtype=dtype)
         self.layernorm2 = LayerNorm(cfg.n_embd, eps=1e-06, dtype=dtype)
 
-    def __call__(self, x: Array, mask: Array | None, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array | None, kv: KV | None, start: Array | int) -> tuple[Array, KV | None]:
         out, kv = self.multi_head_attention(self.layernorm1(x), mask, kv, start)
         out1 = x + out
         x = jax.nn.relu(self.ffn[0](self.layernorm2(out1)))
@@ -154,7 +153,7 @@ class Decoder(nnx.Module):
         self.n_embd = cfg.n_embd
         self.cfg = cfg
         self.w = Embed(cfg.vocab_size, cfg.n_embd, dtype=dtype, rngs=rngs)
-        self.h = stack_layers(lambda _layer, rngs: EncoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
+        self.h = stack_layers(lambda rngs: EncoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
         self.layernorm = LayerNorm(cfg.n_embd, eps=cfg.layer_norm_epsilon, dtype=dtype)
 
     def __call__(

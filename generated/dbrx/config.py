@@ -90,18 +90,16 @@ class Config:
         n_heads = raw.get("num_attention_heads", raw.get("n_heads", 16))
         kv_n_heads = 1 if raw.get("attn_config") is None else raw["attn_config"].get("kv_n_heads", 1)
         clip_qkv = None if raw.get("attn_config") is None else raw["attn_config"].get("clip_qkv")
-        moe_normalize_expert_weights = (
-            1.0 if raw.get("ffn_config") is None else raw["ffn_config"].get("moe_normalize_expert_weights", 1.0)
-        )
-        name = (
-            "silu"
-            if raw.get("ffn_config") is None
-            else "silu"
-            if raw["ffn_config"].get("ffn_act_fn") is None
-            else raw["ffn_config"]["ffn_act_fn"].get("name")
-            if raw["ffn_config"]["ffn_act_fn"].get("name") is None
-            else raw["ffn_config"]["ffn_act_fn"]["name"]
-        )
+        if raw.get("ffn_config") is None:
+            moe_normalize_expert_weights = 1.0
+        else:
+            moe_normalize_expert_weights = raw["ffn_config"].get("moe_normalize_expert_weights", 1.0)
+        if raw.get("ffn_config") is None or raw["ffn_config"].get("ffn_act_fn") is None:
+            name = "silu"
+        elif raw["ffn_config"]["ffn_act_fn"].get("name") is None:
+            name = raw["ffn_config"]["ffn_act_fn"].get("name")
+        else:
+            name = raw["ffn_config"]["ffn_act_fn"]["name"]
         sizes = dict(
             d_model=d_model,
             n_heads=n_heads,
@@ -171,8 +169,6 @@ class Config:
                 f"kv_n_heads={kv_n_heads!r}, n_heads={n_heads!r}; "
                 "this code was compiled for `n_heads // kv_n_heads != 1`"
             )
-        if moe_normalize_expert_weights is None:
-            problems.append("moe_normalize_expert_weights is None; this code was compiled for a value")
         if d_model // (d_model // n_heads) != kv_n_heads * (n_heads // kv_n_heads):
             problems.append(
                 "d_model // (d_model // n_heads) is not kv_n_heads * (n_heads // kv_n_heads): "
@@ -221,15 +217,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

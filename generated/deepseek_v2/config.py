@@ -117,19 +117,21 @@ class Config:
         beta_fast = rope_parameters.get("beta_fast")
         beta_slow = rope_parameters.get("beta_slow")
         factor = rope_parameters.get("factor")
-        original_max_position_embeddings = (
-            raw["rope_scaling"].get("original_max_position_embeddings", raw.get("max_position_embeddings", 2048))
-            if raw.get("rope_scaling")
-            else (raw.get("rope_parameters") or {}).get(
+        if raw.get("rope_scaling"):
+            original_max_position_embeddings = raw["rope_scaling"].get(
                 "original_max_position_embeddings", raw.get("max_position_embeddings", 2048)
             )
-        )
+        else:
+            original_max_position_embeddings = (raw.get("rope_parameters") or {}).get(
+                "original_max_position_embeddings", raw.get("max_position_embeddings", 2048)
+            )
         rope_theta = rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0))
         mscale = rope_parameters.get("mscale")
         mscale_all_dim = rope_parameters.get("mscale_all_dim")
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
-        )
+        if raw.get("num_key_value_heads") is None:
+            num_key_value_heads = num_attention_heads
+        else:
+            num_key_value_heads = raw["num_key_value_heads"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 102400),
             hidden_size=hidden_size,
@@ -186,8 +188,6 @@ class Config:
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
         if "attention_factor" in rope_parameters:
             problems.append("rope_parameters.attention_factor is given; this code was compiled without it")
-        if factor is None:
-            problems.append("factor is None; this code was compiled for a value")
         if not mscale:
             problems.append(f"mscale={mscale!r}; this code was compiled for `mscale`")
         if not beta_fast:
@@ -291,15 +291,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -78,8 +78,8 @@ class Attention(nnx.Module):
         self.o_proj = Linear(cfg.num_attention_heads * cfg.v_head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, position_embeddings: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, position_embeddings: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         q = self.q_proj(x).reshape(B, T, -1, self.qk_nope_head_dim + self.qk_rope_head_dim).swapaxes(1, 2)
         q_nope, q_pe = jnp.split(q, (self.qk_nope_head_dim,), axis=-1)
@@ -117,8 +117,8 @@ class DecoderLayer(nnx.Module):
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
-        self, x: Array, position_embeddings: Array, mask: Array | None, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, position_embeddings: Array, mask: Array | None, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         out, kv = self.self_attn(self.input_layernorm(x), mask, position_embeddings, kv, start)
         x = x + out
         return x + self.mlp(self.post_attention_layernorm(x)), kv

@@ -117,27 +117,27 @@ class Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
         num_attention_heads = raw.get("num_attention_heads", 128)
-        q_lora_rank = raw.get("q_lora_rank", 1536)
         qk_rope_head_dim = raw.get("qk_rope_head_dim", 64)
         n_group = raw.get("n_group", 8)
         n_routed_experts = raw.get("num_local_experts", raw.get("n_routed_experts", 256))
         beta_fast = rope_parameters.get("beta_fast")
         beta_slow = rope_parameters.get("beta_slow")
         factor = rope_parameters.get("factor")
-        original_max_position_embeddings = (
-            raw["rope_scaling"].get("original_max_position_embeddings", raw.get("max_position_embeddings", 4096))
-            if raw.get("rope_scaling")
-            else (raw.get("rope_parameters") or {}).get(
+        if raw.get("rope_scaling"):
+            original_max_position_embeddings = raw["rope_scaling"].get(
                 "original_max_position_embeddings", raw.get("max_position_embeddings", 4096)
             )
-        )
+        else:
+            original_max_position_embeddings = (raw.get("rope_parameters") or {}).get(
+                "original_max_position_embeddings", raw.get("max_position_embeddings", 4096)
+            )
         rope_theta = rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0))
         head_dim = raw.get("head_dim", qk_rope_head_dim)
         mscale = rope_parameters.get("mscale")
         mscale_all_dim = rope_parameters.get("mscale_all_dim")
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 128) is None else raw.get("num_key_value_heads", 128)
-        )
+        num_key_value_heads = raw.get("num_key_value_heads", 128)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
         sizes = dict(
             vocab_size=raw.get("vocab_size", 129280),
             hidden_size=raw.get("hidden_size", 7168),
@@ -148,7 +148,7 @@ class Config:
             n_shared_experts=raw.get("n_shared_experts", 1),
             n_routed_experts=n_routed_experts,
             kv_lora_rank=raw.get("kv_lora_rank", 512),
-            q_lora_rank=q_lora_rank,
+            q_lora_rank=raw.get("q_lora_rank", 1536),
             qk_rope_head_dim=qk_rope_head_dim,
             v_head_dim=raw.get("v_head_dim", 128),
             qk_nope_head_dim=raw.get("qk_nope_head_dim", 128),
@@ -175,8 +175,6 @@ class Config:
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        if q_lora_rank is None:
-            problems.append("q_lora_rank is None; this code was compiled for a value")
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
         problems.expect(
             "rope_parameters.rope_type",
@@ -192,8 +190,6 @@ class Config:
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
         if "attention_factor" in rope_parameters:
             problems.append("rope_parameters.attention_factor is given; this code was compiled without it")
-        if factor is None:
-            problems.append("factor is None; this code was compiled for a value")
         if not mscale:
             problems.append(f"mscale={mscale!r}; this code was compiled for `mscale`")
         if not beta_fast:
@@ -303,15 +299,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

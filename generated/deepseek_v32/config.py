@@ -191,28 +191,28 @@ class Config:
         head_dim = qk_rope_head_dim
         num_key_value_heads = raw.get("num_key_value_heads", 128)
         num_hidden_layers = 61
-        n_routed_experts = (
-            raw["num_local_experts"]
-            if "num_local_experts" in raw
-            else raw.get("n_routed_experts", 256)
-            if raw.get("num_experts") is None
-            else raw["num_experts"]
-        )
+        if "num_local_experts" in raw:
+            n_routed_experts = raw["num_local_experts"]
+        elif raw.get("num_experts") is None:
+            n_routed_experts = raw.get("n_routed_experts", 256)
+        else:
+            n_routed_experts = raw["num_experts"]
         beta_fast = rope_parameters.get("beta_fast")
         beta_slow = rope_parameters.get("beta_slow")
         factor = rope_parameters.get("factor")
-        original_max_position_embeddings = (
-            raw["rope_scaling"].get("original_max_position_embeddings", raw.get("max_position_embeddings", 163840))
-            if raw.get("rope_scaling")
-            else (raw.get("rope_parameters") or {}).get(
+        if raw.get("rope_scaling"):
+            original_max_position_embeddings = raw["rope_scaling"].get(
                 "original_max_position_embeddings", raw.get("max_position_embeddings", 163840)
             )
-        )
+        else:
+            original_max_position_embeddings = (raw.get("rope_parameters") or {}).get(
+                "original_max_position_embeddings", raw.get("max_position_embeddings", 163840)
+            )
         rope_theta = rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0))
         mscale = rope_parameters.get("mscale")
         mscale_all_dim = rope_parameters.get("mscale_all_dim")
-        mlp_layer_types = (
-            (
+        if raw.get("mlp_layer_types") is None:
+            mlp_layer_types = (
                 "dense",
                 "dense",
                 "dense",
@@ -275,14 +275,12 @@ class Config:
                 "sparse",
                 "sparse",
             )
-            if raw.get("mlp_layer_types") is None
-            else raw["mlp_layer_types"]
-        )
-        layer_types = (
-            ("indexed_attention",) * raw.get("num_hidden_layers", 61)
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
+        else:
+            mlp_layer_types = raw["mlp_layer_types"]
+        if raw.get("layer_types") is None:
+            layer_types = ("indexed_attention",) * raw.get("num_hidden_layers", 61)
+        else:
+            layer_types = raw["layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 129280),
             hidden_size=raw.get("hidden_size", 7168),
@@ -340,8 +338,6 @@ class Config:
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
         if "attention_factor" in rope_parameters:
             problems.append("rope_parameters.attention_factor is given; this code was compiled without it")
-        if factor is None:
-            problems.append("factor is None; this code was compiled for a value")
         if not mscale:
             problems.append(f"mscale={mscale!r}; this code was compiled for `mscale`")
         if not beta_fast:
@@ -389,10 +385,8 @@ class Config:
             problems.append(
                 f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
             )
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if "beta_fast" not in rope_parameters:
             problems.append("rope_parameters.beta_fast is missing")
         if "beta_slow" not in rope_parameters:
@@ -465,15 +459,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -12,9 +12,8 @@ Z index_n_heads, G moe_intermediate_size.
 from __future__ import annotations
 
 import math
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,93 +23,9 @@ from jax import Array
 from . import flax_generation, sharding, weights
 from .config import Config
 from .flax_experts import MoE
-from .flax_layers import (
-    MLP,
-    Embed,
-    LayerNorm,
-    Linear,
-    RMSNorm,
-    RotaryEmbedding,
-    apply_rope_full,
-    apply_rotary_pos_emb_interleave,
-    attend_additive,
-)
+from .flax_layers import MLP, Embed, Linear, RMSNorm, RotaryEmbedding, apply_rotary_pos_emb_interleave, attend_additive
+from .flax_mixers import Cache, Indexer, State, additive, causal_mask, update
 from .flax_stack import run_layers, stack_kv, stack_layers
-
-
-def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array:
-    """What the tokens at `here` attend to, [B or 1, 1, T, S]."""
-    mask = slots <= here[:, None]  # [T, S]
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
-    return mask.reshape(-1, 1, *mask.shape[-2:])
-
-
-def additive(mask: Array, dtype: jnp.dtype) -> Array:
-    """What is added to the scores: 0 where `mask` attends, else the least number of the type."""
-    return jnp.where(mask, jnp.zeros((), dtype), jnp.finfo(dtype).min)
-
-
-class State(NamedTuple):
-    """What one layer keeps of the tokens seen so far."""
-
-    k: Array | None = None  # keys and values, each [B, K, S, H]
-    v: Array | None = None
-    indexer: Array | None = None  # the keys by which tokens are selected, [B, S, Y]
-
-
-class Cache(NamedTuple):
-    """What the tokens seen so far left behind; slots from `length` on are free."""
-
-    kv: Any  # of each layer, stacked where the layers are
-    valid: Array  # [B, S], False where the batch is padded
-    count: Array  # [B], valid tokens so far
-    length: Array  # []
-
-
-def update(kv: State, k: Array, v: Array, start: Array | int) -> State:
-    """The keys and values of all tokens, with those of the new ones written from slot `start` on."""
-    write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=2)
-    return kv._replace(k=write(kv.k, k.astype(kv.k.dtype)), v=write(kv.v, v.astype(kv.v.dtype)))
-
-
-class Indexer(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.index_n_heads = cfg.index_n_heads
-        self.index_head_dim = cfg.index_head_dim
-        self.qk_rope_head_dim = cfg.qk_rope_head_dim
-        self.index_topk = cfg.index_topk
-        self.wq_b = Linear(cfg.q_lora_rank, cfg.index_n_heads * cfg.index_head_dim, dtype=dtype, rngs=rngs)
-        self.wk = Linear(cfg.hidden_size, cfg.index_head_dim, dtype=dtype, rngs=rngs)
-        self.k_norm = LayerNorm(cfg.index_head_dim, eps=1e-06, dtype=dtype)
-        self.weights_proj = Linear(cfg.hidden_size, cfg.index_n_heads, dtype=dtype, rngs=rngs)
-
-    def __call__(
-        self, x: Array, q_resid: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
-        B, T = x.shape[:2]
-        S = mask.shape[2]
-        q_rot, q_pass = jnp.split(
-            self.wq_b(q_resid).reshape(B, T, self.index_n_heads, self.index_head_dim), (self.qk_rope_head_dim,), axis=-1
-        )
-        k = self.k_norm(self.wk(x))[:, :, None]  # [B, T, 1, Y]
-        k_rot, k_pass = jnp.split(k, (self.qk_rope_head_dim,), axis=-1)
-        cos = cos[:, :, None]
-        sin = sin[:, :, None]
-        q_rot = apply_rope_full(q_rot, cos, sin)
-        k_rot = apply_rope_full(k_rot, cos, sin)
-        k = jnp.concatenate((k_rot, k_pass), axis=-1).squeeze(2)
-        if kv is not None:
-            kv = kv._replace(
-                indexer=jax.lax.dynamic_update_slice_in_dim(kv.indexer, k.astype(kv.indexer.dtype), start, axis=1)
-            )
-            k = kv.indexer
-        scores = jnp.concatenate((q_rot, q_pass), axis=-1).astype(jnp.float32)
-        scores = scores @ k.swapaxes(1, 2).astype(jnp.float32)[:, None] * self.index_head_dim**-0.5
-        weights = self.weights_proj(x).astype(jnp.float32) * self.index_n_heads**-0.5
-        index_scores = (weights[:, :, None] @ jax.nn.relu(scores)).squeeze(2)
-        _, h = jax.lax.top_k(index_scores + mask, min(self.index_topk, S))
-        return h.astype(jnp.int32), kv
 
 
 class Attention(nnx.Module):
@@ -140,7 +55,9 @@ class Attention(nnx.Module):
         self.o_proj = Linear(cfg.num_attention_heads * cfg.v_head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.indexer = Indexer(cfg, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array, cos: Array, sin: Array, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         S = mask.shape[3]
         q_resid = self.q_a_layernorm(self.q_a_proj(x))
@@ -191,7 +108,9 @@ class DecoderLayer(nnx.Module):
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
-    def __call__(self, x: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array, cos: Array, sin: Array, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         out, kv = self.self_attn(self.input_layernorm(x), mask, cos, sin, kv, start)
         x = x + out
         return x + self.mlp(self.post_attention_layernorm(x)), kv

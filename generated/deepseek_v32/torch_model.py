@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,96 +22,8 @@ from torch import Tensor, nn
 from . import torch_generation, weights
 from .config import Config
 from .torch_experts import MoE
-from .torch_layers import MLP, RMSNorm, RotaryEmbedding, apply_rope_full, apply_rotary_pos_emb_interleave
-
-
-def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor:
-    """What tokens from `start` on attend to, [B or 1, 1, T, S]."""
-    new = slots[start:, None]
-    mask = slots <= new  # [T, S]
-    if seen is not None:
-        mask = (mask & seen[:, None]) | (slots == new)  # padding attends to itself: no softmax is empty
-    return mask.view(-1, 1, *mask.shape[-2:])
-
-
-def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to the scores: 0 where `mask` attends, else the least number of the type."""
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
-
-
-@dataclass
-class Cache:
-    """What the tokens seen so far left behind, by layer; slots from `length` on are free."""
-
-    valid: Tensor  # [B, S], False where the batch is padded
-    indexer: dict[int, Tensor]  # the keys by which tokens are selected, [B, S, Y]
-    k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, K, S, H]
-    v: dict[int, Tensor] = field(default_factory=dict)
-    length: int = 0
-    padded: bool = False
-
-    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store what the new tokens bring; the keys and values of all tokens so far."""
-        if layer not in self.k:
-            room = (*k.shape[:2], self.valid.shape[1])
-            self.k[layer], self.v[layer] = k.new_empty(*room, k.shape[3]), v.new_empty(*room, v.shape[3])
-        new, end = k.shape[2], self.length + k.shape[2]
-        self.k[layer].narrow(2, self.length, new).copy_(k)
-        self.v[layer].narrow(2, self.length, new).copy_(v)
-        return self.k[layer].narrow(2, 0, end), self.v[layer].narrow(2, 0, end)
-
-    def append(self, kept: Tensor, x: Tensor, axis: int = 1) -> Tensor:
-        """Store what the new tokens bring, along `axis`; that of all tokens so far."""
-        kept.narrow(axis, self.length, x.shape[axis]).copy_(x)
-        return kept.narrow(axis, 0, self.length + x.shape[axis])
-
-    def mark(self, new: int, attention_mask: Tensor | None) -> Tensor | None:
-        """Which of all tokens are valid, [B, S], with the new ones; None while nothing was padded."""
-        end = self.length + new
-        if attention_mask is not None:
-            self.valid[:, self.length : end] = attention_mask.bool()
-            self.padded = True
-        return self.valid[:, :end] if self.padded else None
-
-
-class Indexer(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
-        super().__init__()
-        self.index_n_heads = cfg.index_n_heads
-        self.index_head_dim = cfg.index_head_dim
-        self.qk_rope_head_dim = cfg.qk_rope_head_dim
-        self.layer = layer
-        self.index_topk = cfg.index_topk
-        self.wq_b = nn.Linear(cfg.q_lora_rank, cfg.index_n_heads * cfg.index_head_dim, bias=False)
-        self.wk = nn.Linear(cfg.hidden_size, cfg.index_head_dim, bias=False)
-        self.k_norm = nn.LayerNorm(cfg.index_head_dim, eps=1e-06)
-        self.weights_proj = nn.Linear(cfg.hidden_size, cfg.index_n_heads, bias=False)
-
-    def forward(
-        self, x: Tensor, q_resid: Tensor, mask: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None
-    ) -> Tensor:
-        B, T = x.shape[:2]
-        S = mask.shape[2]
-        q_rot, q_pass = (
-            self.wq_b(q_resid)
-            .reshape(B, T, self.index_n_heads, self.index_head_dim)
-            .split((self.qk_rope_head_dim, self.index_head_dim - self.qk_rope_head_dim), dim=-1)
-        )
-        k = self.k_norm(self.wk(x))[:, :, None]  # [B, T, 1, Y]
-        k_rot, k_pass = k.split((self.qk_rope_head_dim, self.index_head_dim - self.qk_rope_head_dim), dim=-1)
-        cos = cos[:, :, None]
-        sin = sin[:, :, None]
-        q_rot = apply_rope_full(q_rot, cos, sin)
-        k_rot = apply_rope_full(k_rot, cos, sin)
-        k = torch.cat((k_rot, k_pass), dim=-1).squeeze(2)
-        if cache is not None:
-            k = cache.append(cache.indexer[self.layer], k)
-        scores = torch.cat((q_rot, q_pass), dim=-1).float()
-        scores = scores @ k.transpose(1, 2).float()[:, None] * self.index_head_dim**-0.5
-        weights = self.weights_proj(x).float() * self.index_n_heads**-0.5
-        index_scores = (weights[:, :, None] @ F.relu(scores)).squeeze(2)
-        _, h = (index_scores + mask).topk(min(self.index_topk, S))
-        return h.int()
+from .torch_layers import MLP, RMSNorm, RotaryEmbedding, apply_rotary_pos_emb_interleave
+from .torch_mixers import Cache, Indexer, additive, causal_mask
 
 
 class Attention(nn.Module):
@@ -225,6 +136,11 @@ class Model(nn.Module):
         if cfg.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     @classmethod
     def from_pretrained(

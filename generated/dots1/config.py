@@ -100,22 +100,19 @@ class Config:
         n_group = raw.get("n_group", 1)
         first_k_dense_replace = raw.get("first_k_dense_replace", 0)
         sliding_window = raw.get("sliding_window", 4096)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 32) is None else raw.get("num_key_value_heads", 32)
-        )
+        num_key_value_heads = raw.get("num_key_value_heads", 32)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
         n_routed_experts = raw.get("num_local_experts", raw.get("n_routed_experts"))
-        layer_types = (
-            (
-                ("full_attention",) * num_hidden_layers
-                if sliding_window is None
-                else tuple(
-                    "sliding_attention" if layer >= raw.get("max_window_layers", 62) else "full_attention"
-                    for layer in range(num_hidden_layers)
-                )
+        if raw.get("layer_types") is not None:
+            layer_types = raw["layer_types"]
+        elif sliding_window is None:
+            layer_types = ("full_attention",) * num_hidden_layers
+        else:
+            layer_types = tuple(
+                "sliding_attention" if layer >= raw.get("max_window_layers", 62) else "full_attention"
+                for layer in range(num_hidden_layers)
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
         sizes = dict(
             vocab_size=raw.get("vocab_size", 152064),
             hidden_size=hidden_size,
@@ -223,15 +220,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

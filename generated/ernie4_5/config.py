@@ -70,10 +70,12 @@ class Config:
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
         hidden_size = raw.get("hidden_size", 1024)
         num_attention_heads = raw.get("num_attention_heads", 16)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 2) is None else raw.get("num_key_value_heads", 2)
-        )
-        head_dim = hidden_size // num_attention_heads if raw.get("head_dim", 128) is None else raw.get("head_dim", 128)
+        num_key_value_heads = raw.get("num_key_value_heads", 2)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
+        head_dim = raw.get("head_dim", 128)
+        if head_dim is None:
+            head_dim = hidden_size // num_attention_heads
         sizes = dict(
             vocab_size=raw.get("vocab_size", 103424),
             hidden_size=hidden_size,
@@ -137,15 +139,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

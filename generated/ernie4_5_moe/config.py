@@ -94,9 +94,10 @@ class Config:
         moe_num_shared_experts = raw.get("moe_num_shared_experts", 2)
         moe_layer_start_index = raw.get("moe_layer_start_index", 1)
         moe_num_experts = raw.get("num_experts", raw.get("moe_num_experts", 64))
-        moe_layer_end_index = (
-            num_hidden_layers - 1 if raw.get("moe_layer_end_index", -1) == -1 else raw.get("moe_layer_end_index", -1)
-        )
+        if raw.get("moe_layer_end_index", -1) == -1:
+            moe_layer_end_index = num_hidden_layers - 1
+        else:
+            moe_layer_end_index = raw.get("moe_layer_end_index", -1)
         sizes = dict(
             vocab_size=raw.get("vocab_size", 103424),
             hidden_size=hidden_size,
@@ -193,15 +194,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -43,9 +43,9 @@ class DecoderLayer(nnx.Module):
         mamba_attention_mask: Array,
         cos: Array,
         sin: Array,
-        kv: Any,
+        kv: State | None,
         start: Array | int,
-    ) -> tuple[Array, Any]:
+    ) -> tuple[Array, State | None]:
         normed = self.input_layernorm(x)
         mamba_hidden_states, kv = self.mamba(normed, mamba_attention_mask, kv)
         attention_hidden_states, kv = self.self_attn(normed * self.attention_in_multiplier, mask, cos, sin, kv, start)

@@ -66,7 +66,7 @@ class Mixer(nnx.Module):
         self.dt_proj = Linear(cfg.time_step_rank, cfg.intermediate_size, dtype=dtype, rngs=rngs)
         self.out_proj = Linear(cfg.intermediate_size, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         conv_state = jnp.zeros((B, self.intermediate_size, self.conv_kernel), dtype=x.dtype) if kv is None else kv.conv
         recurrent_state = (

@@ -29,7 +29,7 @@ class Block(nnx.Module):
         self.norm = RMSNorm(cfg.hidden_size, cfg.layer_norm_epsilon, dtype=dtype)
         self.mixer = Mixer(cfg, layer, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, dtype: jnp.dtype, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, dtype: jnp.dtype, kv: State | None) -> tuple[Array, State | None]:
         contextualized_states, kv = self.mixer(self.norm(x.astype(dtype)), mask, kv)
         return x.astype(jnp.float32) + contextualized_states, kv
 

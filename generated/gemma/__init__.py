@@ -2,7 +2,7 @@
 """Gemma.
 
 A causal language model: grouped-query attention, rotary positions, RMSNorm (pre-norm), gated MLP (tanh-approximated
-GELU).
+GELU), scaled embeddings.
 
 from gemma.torch_model import Model      # needs torch
 from gemma.flax_model import Model       # needs jax and flax

@@ -71,11 +71,10 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 16)
         num_key_value_heads = raw.get("num_key_value_heads", 16)
         head_dim = raw.get("head_dim", 256)
-        hidden_act = (
-            "gelu_pytorch_tanh"
-            if raw.get("hidden_act", "gelu_pytorch_tanh") == "gelu"
-            else raw.get("hidden_act", "gelu_pytorch_tanh")
-        )
+        if raw.get("hidden_act", "gelu_pytorch_tanh") == "gelu":
+            hidden_act = "gelu_pytorch_tanh"
+        else:
+            hidden_act = raw.get("hidden_act", "gelu_pytorch_tanh")
         sizes = dict(
             vocab_size=raw.get("vocab_size", 256000),
             hidden_size=raw.get("hidden_size", 3072),
@@ -139,15 +138,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -2,7 +2,7 @@
 """Gemma in PyTorch.
 
 A causal language model: grouped-query attention, rotary positions, RMSNorm (pre-norm), gated MLP (tanh-approximated
-GELU).
+GELU), scaled embeddings.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, H head size, V vocab_size,
 D hidden_size, F intermediate_size.
@@ -187,6 +187,11 @@ class Model(nn.Module):
         if cfg.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     @classmethod
     def from_pretrained(

@@ -85,11 +85,12 @@ class Config:
         head_dim = raw.get("head_dim", 256)
         final_logit_softcapping = raw.get("final_logit_softcapping", 30.0)
         attn_logit_softcapping = raw.get("attn_logit_softcapping", 50.0)
-        layer_types = (
-            tuple("sliding_attention" if (layer + 1) % 2 else "full_attention" for layer in range(num_hidden_layers))
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
+                "sliding_attention" if (layer + 1) % 2 else "full_attention" for layer in range(num_hidden_layers)
+            )
+        else:
+            layer_types = raw["layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 256000),
             hidden_size=hidden_size,
@@ -125,10 +126,6 @@ class Config:
             "default",
         )
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if attn_logit_softcapping is None:
-            problems.append("attn_logit_softcapping is None; this code was compiled for a value")
-        if final_logit_softcapping is None:
-            problems.append("final_logit_softcapping is None; this code was compiled for a value")
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         _refuse(problems)
@@ -173,15 +170,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -92,63 +92,55 @@ class Config:
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         head_dim = (raw.get("text_config") or {}).get("head_dim", 256)
-        num_attention_heads = 8 if raw.get("text_config") is None else raw["text_config"].get("num_attention_heads", 8)
+        if raw.get("text_config") is None:
+            num_attention_heads = 8
+        else:
+            num_attention_heads = raw["text_config"].get("num_attention_heads", 8)
         num_hidden_layers = 26 if raw.get("text_config") is None else raw["text_config"].get("num_hidden_layers", 26)
-        num_key_value_heads = 4 if raw.get("text_config") is None else raw["text_config"].get("num_key_value_heads", 4)
+        if raw.get("text_config") is None:
+            num_key_value_heads = 4
+        else:
+            num_key_value_heads = raw["text_config"].get("num_key_value_heads", 4)
         vocab_size = 262208 if raw.get("text_config") is None else raw["text_config"].get("vocab_size", 262208)
         image_token_index = raw.get("image_token_id", raw.get("image_token_index", 262144))
-        layer_types = (
-            (
+        if raw.get("text_config") is None:
+            layer_types = (
                 "sliding_attention",
                 "sliding_attention",
                 "sliding_attention",
                 "sliding_attention",
                 "sliding_attention",
                 "full_attention",
-            )
-            * 4
-            + ("sliding_attention", "sliding_attention")
-            if raw.get("text_config") is None
-            else tuple(
+            ) * 4 + ("sliding_attention", "sliding_attention")
+        elif raw["text_config"].get("layer_types") is None:
+            layer_types = tuple(
                 "sliding_attention"
                 if (inner1 + 1) % raw["text_config"].get("sliding_window_pattern")
                 else "full_attention"
                 for inner1 in range(raw["text_config"].get("num_hidden_layers"))
             )
-            if raw["text_config"].get("layer_types") is None
-            else raw["text_config"]["layer_types"]
-        )
-        hidden_activation = (
-            "gelu_pytorch_tanh"
-            if raw.get("text_config") is None
-            else raw["text_config"].get("hidden_activation", "gelu_pytorch_tanh")
-        )
-        rope_type = (
-            "default"
-            if raw.get("text_config") is None
-            else (
-                "default"
-                if raw["text_config"]["rope_parameters"].get("full_attention") is None
-                else raw["text_config"]["rope_parameters"]["full_attention"].get(
-                    "rope_type", raw["text_config"]["rope_parameters"]["full_attention"].get("type", "default")
-                )
+        else:
+            layer_types = raw["text_config"]["layer_types"]
+        if raw.get("text_config") is None:
+            hidden_activation = "gelu_pytorch_tanh"
+        else:
+            hidden_activation = raw["text_config"].get("hidden_activation", "gelu_pytorch_tanh")
+        if (raw.get("text_config") is None or not raw["text_config"].get("rope_parameters")) or raw["text_config"][
+            "rope_parameters"
+        ].get("full_attention") is None:
+            rope_type = "default"
+        else:
+            rope_type = raw["text_config"]["rope_parameters"]["full_attention"].get(
+                "rope_type", raw["text_config"]["rope_parameters"]["full_attention"].get("type", "default")
             )
-            if raw["text_config"].get("rope_parameters")
-            else "default"
-        )
-        text_config_rope_parameters_sliding_attention_rope_type = (
-            "default"
-            if raw.get("text_config") is None
-            else (
-                "default"
-                if raw["text_config"]["rope_parameters"].get("sliding_attention") is None
-                else raw["text_config"]["rope_parameters"]["sliding_attention"].get(
-                    "rope_type", raw["text_config"]["rope_parameters"]["sliding_attention"].get("type", "default")
-                )
-            )
-            if raw["text_config"].get("rope_parameters")
-            else "default"
-        )
+        if (raw.get("text_config") is None or not raw["text_config"].get("rope_parameters")) or raw["text_config"][
+            "rope_parameters"
+        ].get("sliding_attention") is None:
+            text_config_rope_parameters_sliding_attention_rope_type = "default"
+        else:
+            text_config_rope_parameters_sliding_attention_rope_type = raw["text_config"]["rope_parameters"][
+                "sliding_attention"
+            ].get("rope_type", raw["text_config"]["rope_parameters"]["sliding_attention"].get("type", "default"))
         sizes = dict(
             head_dim=head_dim,
             hidden_size=2304 if raw.get("text_config") is None else raw["text_config"].get("hidden_size", 2304),
@@ -332,15 +324,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

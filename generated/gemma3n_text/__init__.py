@@ -2,7 +2,8 @@
 """Gemma3n.
 
 A causal language model: grouped-query attention with norms on queries and keys, grouped-query attention with norms
-on queries, rotary positions, RMSNorm, gated MLP (tanh-approximated GELU), 6 kinds of layers.
+on queries, a sliding window in 28 of 35 layers, rotary positions, RMSNorm, gated MLP (tanh-approximated GELU),
+scaled embeddings, capped logits.
 
 from gemma3n_text.torch_model import Model      # needs torch
 from gemma3n_text.flax_model import Model       # needs jax and flax

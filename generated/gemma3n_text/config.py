@@ -145,15 +145,14 @@ class Config:
         num_kv_shared_layers = raw.get("num_kv_shared_layers", 15)
         final_logit_softcapping = raw.get("final_logit_softcapping", 30.0)
         activation_sparsity_pattern = raw.get("activation_sparsity_pattern")
-        layer_types = (
-            tuple(
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
                 "full_attention" if (layer + 1) % 5 == 0 else "sliding_attention" for layer in range(num_hidden_layers)
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
-        rope_type = (
-            (
+        else:
+            layer_types = raw["layer_types"]
+        if raw.get("rope_scaling") is None:
+            rope_type = (
                 (
                     "default"
                     if raw["rope_parameters"].get("full_attention") is None
@@ -164,26 +163,20 @@ class Config:
                 if raw.get("rope_parameters")
                 else "default"
             )
-            if raw.get("rope_scaling") is None
-            else raw["rope_scaling"]["rope_type"]
-            if "rope_type" in raw["rope_scaling"]
-            else "default"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("full_attention") or {}).get(
+        elif "rope_type" in raw["rope_scaling"]:
+            rope_type = raw["rope_scaling"]["rope_type"]
+        elif raw.get("rope_parameters") is None:
+            rope_type = "default"
+        else:
+            rope_type = (raw["rope_parameters"].get("full_attention") or {}).get(
                 "rope_type", (raw["rope_parameters"].get("full_attention") or {}).get("type", "default")
             )
-        )
-        rope_parameters_sliding_attention_rope_type = (
-            (
-                "default"
-                if raw["rope_parameters"].get("sliding_attention") is None
-                else raw["rope_parameters"]["sliding_attention"].get(
-                    "rope_type", raw["rope_parameters"]["sliding_attention"].get("type", "default")
-                )
+        if not raw.get("rope_parameters") or raw["rope_parameters"].get("sliding_attention") is None:
+            rope_parameters_sliding_attention_rope_type = "default"
+        else:
+            rope_parameters_sliding_attention_rope_type = raw["rope_parameters"]["sliding_attention"].get(
+                "rope_type", raw["rope_parameters"]["sliding_attention"].get("type", "default")
             )
-            if raw.get("rope_parameters")
-            else "default"
-        )
         sizes = dict(
             vocab_size=raw.get("vocab_size", 262400),
             hidden_size=hidden_size,
@@ -375,8 +368,6 @@ class Config:
         problems.expect("is_causal", raw.get("is_causal", True), True)
         problems.expect("altup_num_inputs", altup_num_inputs, 4)
         problems.expect("altup_correct_scale", raw.get("altup_correct_scale", True), True)
-        if final_logit_softcapping is None:
-            problems.append("final_logit_softcapping is None; this code was compiled for a value")
         if len(activation_sparsity_pattern) != num_hidden_layers:
             problems.append(
                 "len(activation_sparsity_pattern) is not num_hidden_layers: "
@@ -453,15 +444,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -2,7 +2,8 @@
 """Gemma3n in Flax NNX.
 
 A causal language model: grouped-query attention with norms on queries and keys, grouped-query attention with norms
-on queries, rotary positions, RMSNorm, gated MLP (tanh-approximated GELU), 6 kinds of layers.
+on queries, a sliding window in 28 of 35 layers, rotary positions, RMSNorm, gated MLP (tanh-approximated GELU),
+scaled embeddings, capped logits.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, V vocab_size, D hidden_size,
 H head_dim, A altup_num_inputs, L laurel_rank, J hidden_size_per_layer_input, R vocab_size_per_layer_input.
@@ -33,7 +34,7 @@ from .flax_layers import (
     per_layer_input_scale,
     per_layer_projection_scale,
 )
-from .flax_mixers import Cache, TextAttention, TextAttention2, causal_mask
+from .flax_mixers import KV, Cache, TextAttention, TextAttention2, causal_mask
 from .flax_stack import run_layers, stack_layers
 
 
@@ -59,8 +60,15 @@ class TextDecoderLayer(nnx.Module):
         self.post_per_layer_input_norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
-        self, x: Array, per_layer_input: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Array, Array, Any]:
+        self,
+        x: Array,
+        per_layer_input: Array,
+        mask: Array | None,
+        cos: Array,
+        sin: Array,
+        kv: KV | None,
+        start: Array | int,
+    ) -> tuple[Array, Array, Array, KV | None]:
         predictions = self.altup.predict(x)
         active_prediction = predictions[self.altup_active_idx]
         active_prediction_normed = self.input_layernorm(active_prediction)

@@ -2,7 +2,8 @@
 """Gemma3n in PyTorch.
 
 A causal language model: grouped-query attention with norms on queries and keys, grouped-query attention with norms
-on queries, rotary positions, RMSNorm, gated MLP (tanh-approximated GELU), 6 kinds of layers.
+on queries, a sliding window in 28 of 35 layers, rotary positions, RMSNorm, gated MLP (tanh-approximated GELU),
+scaled embeddings, capped logits.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, V vocab_size, D hidden_size,
 H head_dim, A altup_num_inputs, L laurel_rank, J hidden_size_per_layer_input, R vocab_size_per_layer_input.
@@ -238,6 +239,11 @@ class Model(nn.Module):
         if cfg.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     @classmethod
     def from_pretrained(

@@ -80,9 +80,9 @@ def heads(cfg: Config) -> dict[str, int]:
 def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str = "tp") -> dict[str, ParallelStyle]:
     """The tensor-parallel style of every module that `axis` splits, by its path.
 
-    Outside the layers embeddings and heads are split along their first axis. A block of a layer is split where its linear
-    layers lead into the split axes and out of them again, and nothing else in it has these. The rest stays whole: experts,
-    convolutions, matrices with queries, keys and values side by side.
+    Outside the layers embeddings and heads are split along their first axis. A block of a layer is split where its
+    linear layers lead into the split axes and out of them again, and nothing else in it has these. The rest stays
+    whole: experts, convolutions, matrices with queries, keys and values side by side.
     """
     from torch import nn
     from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel

@@ -190,15 +190,14 @@ class Config:
         head_dim = qk_rope_head_dim
         num_key_value_heads = raw.get("num_key_value_heads", 64)
         num_hidden_layers = 78
-        n_routed_experts = (
-            raw["num_local_experts"]
-            if "num_local_experts" in raw
-            else raw.get("n_routed_experts", 256)
-            if raw.get("num_experts") is None
-            else raw["num_experts"]
-        )
-        mlp_layer_types = (
-            (
+        if "num_local_experts" in raw:
+            n_routed_experts = raw["num_local_experts"]
+        elif raw.get("num_experts") is None:
+            n_routed_experts = raw.get("n_routed_experts", 256)
+        else:
+            n_routed_experts = raw["num_experts"]
+        if raw.get("mlp_layer_types") is None:
+            mlp_layer_types = (
                 "dense",
                 "dense",
                 "dense",
@@ -278,55 +277,48 @@ class Config:
                 "sparse",
                 "sparse",
             )
-            if raw.get("mlp_layer_types") is None
-            else raw["mlp_layer_types"]
-        )
-        indexer_types = (
-            (
+        else:
+            mlp_layer_types = raw["mlp_layer_types"]
+        if raw.get("indexer_types") is not None:
+            indexer_types = raw["indexer_types"]
+        elif "index_topk_pattern" in raw:
+            indexer_types = (
                 (
-                    (
-                        tuple(
-                            "full" if max(layer - 1, 0) % max(raw["index_topk_freq"], 1) == 0 else "shared"
-                            for layer in range(raw.get("num_hidden_layers", 78))
-                        )
-                        if "index_topk_freq" in raw
-                        else ("full",) * raw.get("num_hidden_layers", 78)
+                    tuple(
+                        "full" if max(layer - 1, 0) % max(raw["index_topk_freq"], 1) == 0 else "shared"
+                        for layer in range(raw.get("num_hidden_layers", 78))
                     )
-                    if raw.get("index_topk_pattern") is None
-                    else (["rope_theta", "rope_type"] if "rope_theta" in raw["index_topk_pattern"] else ["rope_type"])
-                    if raw["index_topk_pattern"].get("rope_theta") is None
-                    else ["rope_theta", "rope_type", "is_causal"]
-                    if "is_causal" in raw["index_topk_pattern"]
-                    else (
-                        ["rope_theta", "rope_type", "type"]
-                        if "type" in raw["index_topk_pattern"]
-                        else ["rope_theta", "rope_type"]
-                    )
-                    if "rope_type" in raw["index_topk_pattern"]
-                    else ["rope_theta"]
+                    if "index_topk_freq" in raw
+                    else ("full",) * raw.get("num_hidden_layers", 78)
                 )
-                if "index_topk_pattern" in raw
-                else tuple(
-                    "full"
-                    if max(
-                        layer - raw["index_skip_topk_offset"] + 1 if "index_skip_topk_offset" in raw else layer - 1, 0
-                    )
-                    % max(raw["index_topk_freq"], 1)
-                    == 0
-                    else "shared"
-                    for layer in range(raw.get("num_hidden_layers", 78))
+                if raw.get("index_topk_pattern") is None
+                else (["rope_theta", "rope_type"] if "rope_theta" in raw["index_topk_pattern"] else ["rope_type"])
+                if raw["index_topk_pattern"].get("rope_theta") is None
+                else ["rope_theta", "rope_type", "is_causal"]
+                if "is_causal" in raw["index_topk_pattern"]
+                else (
+                    ["rope_theta", "rope_type", "type"]
+                    if "type" in raw["index_topk_pattern"]
+                    else ["rope_theta", "rope_type"]
                 )
-                if "index_topk_freq" in raw
-                else ("full",) * raw.get("num_hidden_layers", 78)
+                if "rope_type" in raw["index_topk_pattern"]
+                else ["rope_theta"]
             )
-            if raw.get("indexer_types") is None
-            else raw["indexer_types"]
-        )
-        layer_types = (
-            ("indexed_attention",) * raw.get("num_hidden_layers", 78)
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
+        elif "index_topk_freq" in raw:
+            indexer_types = tuple(
+                "full"
+                if max(layer - raw["index_skip_topk_offset"] + 1 if "index_skip_topk_offset" in raw else layer - 1, 0)
+                % max(raw["index_topk_freq"], 1)
+                == 0
+                else "shared"
+                for layer in range(raw.get("num_hidden_layers", 78))
+            )
+        else:
+            indexer_types = ("full",) * raw.get("num_hidden_layers", 78)
+        if raw.get("layer_types") is None:
+            layer_types = ("indexed_attention",) * raw.get("num_hidden_layers", 78)
+        else:
+            layer_types = raw["layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 154880),
             hidden_size=raw.get("hidden_size", 6144),
@@ -396,10 +388,8 @@ class Config:
             problems.append(
                 f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
             )
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         _refuse(problems)
         return cls(
             **sizes,
@@ -441,15 +431,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -64,8 +64,8 @@ class Indexer(nnx.Module):
         self.weights_proj = Linear(cfg.hidden_size, cfg.index_n_heads, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, q_resid: Array, mask: Array, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, q_resid: Array, mask: Array, cos: Array, sin: Array, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         S = mask.shape[2]
         q_rot, q_pass = jnp.split(

@@ -100,61 +100,58 @@ class Config:
         hidden_size = raw.get("hidden_size", 2880)
         num_attention_heads = raw.get("num_attention_heads", 64)
         head_dim = hidden_size // num_attention_heads if raw.get("head_dim", 64) is None else raw.get("head_dim", 64)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 8) is None else raw.get("num_key_value_heads", 8)
-        )
-        original_max_position_embeddings = (
-            raw["rope_scaling"].get("original_max_position_embeddings", raw.get("max_position_embeddings", 131072))
-            if raw.get("rope_scaling")
-            else 4096
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get(
+        num_key_value_heads = raw.get("num_key_value_heads", 8)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
+        if raw.get("rope_scaling"):
+            original_max_position_embeddings = raw["rope_scaling"].get(
                 "original_max_position_embeddings", raw.get("max_position_embeddings", 131072)
             )
-        )
+        elif raw.get("rope_parameters") is None:
+            original_max_position_embeddings = 4096
+        else:
+            original_max_position_embeddings = raw["rope_parameters"].get(
+                "original_max_position_embeddings", raw.get("max_position_embeddings", 131072)
+            )
         rope_theta = rope_parameters.get("rope_theta", raw.get("rope_theta", 150000.0))
-        beta_fast = (
-            raw["rope_scaling"].get("beta_fast")
-            if raw.get("rope_scaling")
-            else 32.0
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("beta_fast")
-        )
-        beta_slow = (
-            raw["rope_scaling"].get("beta_slow")
-            if raw.get("rope_scaling")
-            else 1.0
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("beta_slow")
-        )
-        factor = (
-            raw["rope_scaling"].get("factor")
-            if raw.get("rope_scaling")
-            else 32.0
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("factor")
-        )
-        layer_types = (
-            tuple("sliding_attention" if (layer + 1) % 2 else "full_attention" for layer in range(num_hidden_layers))
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
-        rope_type = (
-            raw["rope_scaling"].get("rope_type", raw["rope_scaling"].get("type", "default"))
-            if raw.get("rope_scaling")
-            else "yarn"
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("rope_type", raw["rope_parameters"].get("type", "default"))
-            if raw["rope_parameters"]
-            else "default"
-        )
-        truncate = (
-            raw["rope_scaling"].get("truncate")
-            if raw.get("rope_scaling")
-            else False
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("truncate")
-        )
+        if raw.get("rope_scaling"):
+            beta_fast = raw["rope_scaling"].get("beta_fast")
+        elif raw.get("rope_parameters") is None:
+            beta_fast = 32.0
+        else:
+            beta_fast = raw["rope_parameters"].get("beta_fast")
+        if raw.get("rope_scaling"):
+            beta_slow = raw["rope_scaling"].get("beta_slow")
+        elif raw.get("rope_parameters") is None:
+            beta_slow = 1.0
+        else:
+            beta_slow = raw["rope_parameters"].get("beta_slow")
+        if raw.get("rope_scaling"):
+            factor = raw["rope_scaling"].get("factor")
+        elif raw.get("rope_parameters") is None:
+            factor = 32.0
+        else:
+            factor = raw["rope_parameters"].get("factor")
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
+                "sliding_attention" if (layer + 1) % 2 else "full_attention" for layer in range(num_hidden_layers)
+            )
+        else:
+            layer_types = raw["layer_types"]
+        if raw.get("rope_scaling"):
+            rope_type = raw["rope_scaling"].get("rope_type", raw["rope_scaling"].get("type", "default"))
+        elif raw.get("rope_parameters") is None:
+            rope_type = "yarn"
+        elif raw["rope_parameters"]:
+            rope_type = raw["rope_parameters"].get("rope_type", raw["rope_parameters"].get("type", "default"))
+        else:
+            rope_type = "default"
+        if raw.get("rope_scaling"):
+            truncate = raw["rope_scaling"].get("truncate")
+        elif raw.get("rope_parameters") is None:
+            truncate = False
+        else:
+            truncate = raw["rope_parameters"].get("truncate")
         sizes = dict(
             num_hidden_layers=num_hidden_layers,
             num_local_experts=raw.get("num_experts", raw.get("num_local_experts", 128)),
@@ -192,8 +189,6 @@ class Config:
             problems.append("rope_parameters.mscale is given; this code was compiled without it")
         if "mscale_all_dim" in rope_parameters:
             problems.append("rope_parameters.mscale_all_dim is given; this code was compiled without it")
-        if factor is None:
-            problems.append("factor is None; this code was compiled for a value")
         if factor <= 1:
             problems.append(f"factor={factor!r}; this code was compiled for `factor > 1`")
         if not beta_fast:
@@ -348,15 +343,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

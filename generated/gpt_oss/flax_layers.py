@@ -42,15 +42,15 @@ def attend_with_sinks(q: Array, k: Array, v: Array, mask: Array | None, scale: f
     """
     B, N, T, H = q.shape
     K, S = k.shape[1:3]
-    grouped = q.reshape(B, K, N // K, T, H)
+    grouped = q.reshape(B, K, N // K, T, H)  # G query heads to one of keys and values
     scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k) * scale
     mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
     scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
     column = jnp.broadcast_to(sinks.astype(scores.dtype).reshape(K, N // K, 1, 1), (B, K, N // K, T, 1))
     wide = jnp.promote_types(q.dtype, jnp.float32)
     every = jnp.concatenate((scores, column), axis=-1).astype(wide)
-    weights = jax.nn.softmax(every, axis=-1)[..., :-1].astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", weights, v).reshape(B, N, T, -1)
+    probs = jax.nn.softmax(every, axis=-1)[..., :-1].astype(v.dtype)
+    return jnp.einsum("BKGTS,BKSH->BKGTH", probs, v).reshape(B, N, T, -1)
 
 
 def inv_freq(cfg: Config) -> Array:

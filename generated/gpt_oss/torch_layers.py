@@ -24,8 +24,8 @@ def attend_with_sinks(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scal
     scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     column = sinks[:, None, None].to(scores.dtype).expand(B, N, T, 1)
     wide = torch.promote_types(q.dtype, torch.float32)
-    weights = torch.cat((scores, column), dim=-1).softmax(-1, dtype=wide)[..., :-1].to(q.dtype)
-    return (weights.reshape(B, K, -1, S) @ v).view(B, N, T, -1)
+    probs = torch.cat((scores, column), dim=-1).softmax(-1, dtype=wide)[..., :-1].to(q.dtype)
+    return (probs.reshape(B, K, -1, S) @ v).view(B, N, T, -1)
 
 
 def inv_freq(cfg: Config) -> Tensor:

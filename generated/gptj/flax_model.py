@@ -64,8 +64,8 @@ class Attention(nnx.Module):
         self.out_proj = Linear(cfg.n_embd, cfg.n_embd, bias=False, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, positions: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, positions: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         repeated_position_ids = jnp.tile(
             positions[..., None], (1, 1, (self.rotary_dim + 1) // 2 + (self.rotary_dim + 1) // 2)
         )
@@ -116,8 +116,8 @@ class Block(nnx.Module):
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, positions: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, positions: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         normed = self.ln_1(x)
         out, kv = self.attn(normed, mask, positions, kv, start)
         return out + self.mlp(normed) + x, kv
@@ -126,7 +126,7 @@ class Block(nnx.Module):
 class Decoder(nnx.Module):
     def __init__(self, cfg: Config, *, scan_layers: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.wte = Embed(cfg.vocab_size, cfg.n_embd, dtype=dtype, rngs=rngs)
-        self.h = stack_layers(lambda _layer, rngs: Block(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
+        self.h = stack_layers(lambda rngs: Block(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
         self.ln_f = LayerNorm(cfg.n_embd, eps=cfg.layer_norm_epsilon, dtype=dtype)
 
     def __call__(

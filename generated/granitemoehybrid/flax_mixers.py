@@ -92,7 +92,7 @@ class MambaLayer(nnx.Module):
         self.norm = RMSNormGated(cfg, dtype=dtype)
         self.out_proj = Linear(cfg.mamba_expand * cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         conv_state = (
             jnp.zeros(
@@ -207,7 +207,9 @@ class Attention(nnx.Module):
         self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
         self.o_proj = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array | None, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array | None, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]

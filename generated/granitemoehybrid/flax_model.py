@@ -37,7 +37,7 @@ class LinearAttentionDecoderLayer(nnx.Module):
         self.shared_mlp = MLP(cfg, dtype=dtype, rngs=rngs)
         self.mamba = MambaLayer(cfg, layer, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         contextualized_states, kv = self.mamba(self.input_layernorm(x), mask, kv)
         x = x + contextualized_states * self.residual_multiplier
         layer_input = self.post_attention_layernorm(x)
@@ -55,7 +55,9 @@ class FullAttentionDecoderLayer(nnx.Module):
         self.shared_mlp = MLP(cfg, dtype=dtype, rngs=rngs)
         self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array | None, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array | None, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         out, kv = self.self_attn(self.input_layernorm(x), mask, kv, start)
         x = x + out * self.residual_multiplier
         layer_input = self.post_attention_layernorm(x)

@@ -90,9 +90,9 @@ class Config:
         attn_layer_offset = raw.get("attn_layer_offset", 4)
         expert_layer_offset = raw.get("expert_layer_offset", 1)
         expert_layer_period = raw.get("expert_layer_period", 2)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 8) is None else raw.get("num_key_value_heads", 8)
-        )
+        num_key_value_heads = raw.get("num_key_value_heads", 8)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
         num_experts = raw.get("num_local_experts", raw.get("num_experts", 16))
         sizes = dict(
             vocab_size=raw.get("vocab_size", 65536),
@@ -377,15 +377,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

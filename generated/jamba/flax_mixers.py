@@ -95,7 +95,7 @@ class MambaMixer(nnx.Module):
         self.b_layernorm = RMSNorm(cfg.mamba_d_state, cfg.rms_norm_eps, dtype=dtype)
         self.c_layernorm = RMSNorm(cfg.mamba_d_state, cfg.rms_norm_eps, dtype=dtype)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         conv_state = (
             jnp.zeros((B, self.hidden_size * self.mamba_expand, self.mamba_d_conv), dtype=x.dtype)
@@ -189,7 +189,9 @@ class Attention(nnx.Module):
         )
         self.o_proj = Linear(cfg.hidden_size, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array | None, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array | None, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]

@@ -60,7 +60,7 @@ class MambaDecoderLayer(nnx.Module):
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.pre_ff_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         contextualized_states, kv = self.mamba(self.input_layernorm(x), mask, kv)
         x = x + contextualized_states
         return x + self.feed_forward(self.pre_ff_layernorm(x)), kv
@@ -74,7 +74,9 @@ class AttentionDecoderLayer(nnx.Module):
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.pre_ff_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
-    def __call__(self, x: Array, mask: Array | None, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array | None, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         out, kv = self.self_attn(self.input_layernorm(x), mask, kv, start)
         x = x + out
         return x + self.feed_forward(self.pre_ff_layernorm(x)), kv

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import json
 import os
 import sys
 from pathlib import Path
@@ -34,12 +36,18 @@ TINY: dict[str, Any] = {
     "num_hidden_layers": 32,
     "num_key_value_heads": 8,
     "sliding_window": None,
-    "vocab_size": 131,
+    "vocab_size": 134,
 }
 REFUSED: list[dict[str, Any]] = [  # each of these changes asks for a network that this code was not compiled for
     {"model_type": "another model_type"},
+    {"hidden_act": "another hidden_act"},
+    {"mamba_conv_bias": False},
+    {"mamba_dt_rank": "another mamba_dt_rank"},
+    {"mamba_proj_bias": True},
+    {"output_router_logits": True},
+    {"use_mamba_kernels": False},
 ]
-TOLERANCE = 5e-6  # of float64 runs, in which norms and rotary tables stay float32 as in the original
+TOLERANCE = 5e-6  # of runs in float64, where what the original computes in float32 stays float32
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")  # a mesh on a CPU, if JAX is not up yet
 
@@ -65,6 +73,15 @@ class Torch:
             distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
         mesh = distributed.device_mesh.init_device_mesh("cpu", (1,), mesh_dim_names=("tp",))
         return module("sharding").parallelize(self.load(folder), mesh)
+
+    def is_split(self, model: Any, row: Any) -> bool:
+        """Whether the parameter of a row is split along its first axis."""
+        return any(each.is_shard(0) for each in getattr(model.get_parameter(row.path), "placements", ()))
+
+    def split(self, model: Any) -> set[str]:
+        """The paths of the parameters that are split."""
+        placed = {path: getattr(p, "placements", ()) for path, p in model.named_parameters(remove_duplicate=False)}
+        return {path for path, placements in placed.items() if any(each.is_shard() for each in placements)}
 
     def array(self, x: Any) -> Any:
         return self.torch.tensor(x)
@@ -98,6 +115,11 @@ class Flax:
         """The model split over all devices."""
         return self.load(folder, mesh=self.jax.make_mesh((1, self.jax.device_count()), ("fsdp", "tp")))
 
+    def is_split(self, model: Any, row: Any) -> bool:
+        """Whether the parameter of a row is split along its first axis, if the devices divide that."""
+        value = functools.reduce(getattr, row.flax_path.split("."), model)[...]
+        return value.sharding.spec[0] == "tp" or value.shape[0] % self.jax.device_count() > 0
+
     def logits(self, model: Any, ids: np.ndarray, mask: np.ndarray | None = None, **options: Any) -> np.ndarray:
         options |= {} if mask is None else {"attention_mask": self.array(mask)}
         return np.asarray(self.compiled_call(model, self.array(ids), **options), np.float64)
@@ -116,14 +138,14 @@ def backend(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny checkpoint with random tensors: no norm weight is one, no bias zero."""
-    import json
-
     from safetensors.numpy import save_file
 
     weights, cfg = module("weights"), module("config").Config.from_hf(TINY)
     random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("tiny")
     shapes = weights.tensors(cfg)
-    spread = {name: 0.3 / max(1, shape[-1]) ** 0.5 * len(shape) for name, shape in shapes.items()}
+    spread = {  # matrices keep the scale of what they multiply, about, and vectors are narrow
+        name: 0.3 / max(1, shape[-1]) ** 0.5 * len(shape) for name, shape in shapes.items()
+    }
     shift = {name: 1.0 if name.endswith("weight") and len(shape) == 1 else 0.0 for name, shape in shapes.items()}
     tensors = {
         name: random.normal(shift[name], spread[name], shape).astype(np.float32) for name, shape in shapes.items()
@@ -135,7 +157,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ids() -> np.ndarray:
-    return np.random.default_rng(1).integers(5, 131, (2, 13))
+    return np.random.default_rng(1).integers(5, 134, (2, 13))
 
 
 def error(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -146,13 +168,13 @@ def error(ours: np.ndarray, theirs: np.ndarray) -> float:
 def test_shapes(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
     model = backend.load(checkpoint)
     logits = backend.logits(model, ids)
-    assert logits.shape == (2, 13, 131)
+    assert logits.shape == (2, 13, 134)
     assert error(backend.logits(model, ids, last_only=True), logits[:, -1:]) < TOLERANCE
 
 
 def test_half_precision_is_finite(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
     logits = backend.logits(backend.load(checkpoint, "bfloat16"), ids)
-    assert logits.shape == (2, 13, 131) and np.isfinite(logits).all()
+    assert logits.shape == (2, 13, 134) and np.isfinite(logits).all()
 
 
 def test_checkpoint_comes_back_bit_for_bit(backend: Any, checkpoint: Path) -> None:
@@ -241,6 +263,16 @@ def test_misfits_are_named(checkpoint: Path, tmp_path: Path) -> None:
 def test_sharding_changes_nothing(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
     whole = backend.logits(backend.load(checkpoint), ids)
     assert error(backend.logits(backend.sharded(checkpoint), ids), whole) < TOLERANCE
+
+
+def test_the_vocabulary_is_split(backend: Any, checkpoint: Path) -> None:
+    model = backend.sharded(checkpoint)
+    tables = [
+        row
+        for row in module("sharding").rows(model.cfg)
+        if row.layer is None and row.axes[:1] == "V" and len(row.axes) == 2
+    ]
+    assert tables and all(backend.is_split(model, row) for row in tables)
 
 
 @pytest.mark.parametrize("change", REFUSED, ids=str)

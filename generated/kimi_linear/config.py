@@ -151,22 +151,21 @@ class Config:
         num_hidden_layers = 27
         num_expert_group = raw.get("num_expert_group", raw.get("n_group", 1))
         num_experts = raw.get("num_experts", raw.get("num_local_experts", 256))
-        mlp_layer_types = (
-            (
-                tuple(
-                    "dense" if layer < raw["first_k_dense_replace"] else "sparse"
-                    for layer in range(raw.get("num_hidden_layers", 27))
-                )
-                if "first_k_dense_replace" in raw
-                else tuple("sparse" if layer else "dense" for layer in range(raw.get("num_hidden_layers", 27)))
-                if raw.get("layer_types") is None
-                else tuple("dense" if layer < 1 else "sparse" for layer in range(raw.get("num_hidden_layers", 27)))
+        if raw.get("mlp_layer_types") is not None:
+            mlp_layer_types = raw["mlp_layer_types"]
+        elif "first_k_dense_replace" in raw:
+            mlp_layer_types = tuple(
+                "dense" if layer < raw["first_k_dense_replace"] else "sparse"
+                for layer in range(raw.get("num_hidden_layers", 27))
             )
-            if raw.get("mlp_layer_types") is None
-            else raw["mlp_layer_types"]
-        )
-        layer_types = (
-            (
+        elif raw.get("layer_types") is None:
+            mlp_layer_types = tuple("sparse" if layer else "dense" for layer in range(raw.get("num_hidden_layers", 27)))
+        else:
+            mlp_layer_types = tuple(
+                "dense" if layer < 1 else "sparse" for layer in range(raw.get("num_hidden_layers", 27))
+            )
+        if raw.get("layer_types") is None:
+            layer_types = (
                 "linear_attention",
                 "linear_attention",
                 "linear_attention",
@@ -195,12 +194,11 @@ class Config:
                 "linear_attention",
                 "linear_attention",
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 32) is None else raw.get("num_key_value_heads", 32)
-        )
+        else:
+            layer_types = raw["layer_types"]
+        num_key_value_heads = raw.get("num_key_value_heads", 32)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
         sizes = dict(
             vocab_size=raw.get("vocab_size", 163840),
             hidden_size=raw.get("hidden_size", 2304),
@@ -298,15 +296,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

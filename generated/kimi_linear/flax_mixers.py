@@ -86,7 +86,7 @@ class DeltaAttention(nnx.Module):
         self.o_norm = RMSNormGated(cfg.linear_head_dim, cfg.rms_norm_eps, dtype=dtype)
         self.o_proj = Linear(cfg.linear_head_dim * cfg.linear_num_heads, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         h = apply_mask_to_padding_states(x, mask)
         mixed_qkv = jnp.concatenate((self.q_proj(h), self.k_proj(h), self.v_proj(h)), axis=-1).swapaxes(1, 2)
@@ -181,7 +181,9 @@ class Attention(nnx.Module):
         )
         self.o_proj = Linear(cfg.num_attention_heads * cfg.v_head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array | None, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array | None, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         q = (
             self.q_proj(x).reshape(B, T, -1, self.qk_nope_head_dim + self.qk_rope_head_dim).swapaxes(1, 2)

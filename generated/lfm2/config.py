@@ -104,17 +104,14 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 32)
         num_key_value_heads = raw.get("num_key_value_heads", 8)
         block_ffn_dim_multiplier = raw.get("block_ffn_dim_multiplier", 1.0)
-        layer_types = (
-            (
-                ("full_attention",) * num_hidden_layers
-                if raw.get("full_attn_idxs") is None
-                else tuple(
-                    "full_attention" if layer in raw["full_attn_idxs"] else "conv" for layer in range(num_hidden_layers)
-                )
+        if raw.get("layer_types") is not None:
+            layer_types = raw["layer_types"]
+        elif raw.get("full_attn_idxs") is None:
+            layer_types = ("full_attention",) * num_hidden_layers
+        else:
+            layer_types = tuple(
+                "full_attention" if layer in raw["full_attn_idxs"] else "conv" for layer in range(num_hidden_layers)
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
         sizes = dict(
             vocab_size=raw.get("vocab_size", 65536),
             hidden_size=hidden_size,
@@ -146,8 +143,6 @@ class Config:
         problems.expect_each("layer_types", layer_types, "conv", "full_attention")
         problems.expect("conv_bias", raw.get("conv_bias", False), False)
         problems.expect("block_auto_adjust_ff_dim", raw.get("block_auto_adjust_ff_dim", True), True)
-        if block_ffn_dim_multiplier is None:
-            problems.append("block_ffn_dim_multiplier is None; this code was compiled for a value")
         if raw.get("head_dim", hidden_size // num_attention_heads) != hidden_size // num_attention_heads:
             problems.append(
                 f"head_dim is {raw['head_dim']!r}; this code was compiled for `hidden_size // num_attention_heads`"
@@ -200,15 +195,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -87,7 +87,7 @@ class ShortConv(nnx.Module):
         self.in_proj = Linear(cfg.hidden_size, 3 * cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.out_proj = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         batch, T = x.shape[:2]
         BCx = self.in_proj(apply_mask_to_padding_states(x, mask)).swapaxes(1, 2)
         B, C, h = jnp.split(BCx, 3, axis=1)
@@ -114,7 +114,7 @@ class ConvDecoderLayer(nnx.Module):
         self.operator_norm = RMSNorm(cfg.hidden_size, cfg.norm_eps, dtype=dtype)
         self.ffn_norm = RMSNorm(cfg.hidden_size, cfg.norm_eps, dtype=dtype)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         y, kv = self.conv(self.operator_norm(x), mask, kv)
         x = y + x
         return x + self.feed_forward(self.ffn_norm(x)), kv
@@ -131,8 +131,8 @@ class Attention(nnx.Module):
         self.k_layernorm = RMSNorm(cfg.head_dim, cfg.norm_eps, dtype=dtype)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         q = self.q_layernorm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_layernorm(self.k_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, K, T, H]
@@ -155,8 +155,8 @@ class FullAttentionDecoderLayer(nnx.Module):
         self.ffn_norm = RMSNorm(cfg.hidden_size, cfg.norm_eps, dtype=dtype)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         output, kv = self.self_attn(self.operator_norm(x), mask, cos, sin, kv, start)
         x = output + x
         return x + self.feed_forward(self.ffn_norm(x)), kv

@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .config import Config
-from .weights import FLAX_TIED, flax_place, rows, sizes
+from .weights import FLAX_TIED, TIED, flax_place, rows, sizes
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh, PartitionSpec
     from torch import nn
     from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.tensor.parallel import ParallelStyle
 
 RULES: dict[str, str | None] = {
     "V": "tp",  # vocab_size
@@ -21,9 +21,6 @@ RULES: dict[str, str | None] = {
     "F": "tp",  # intermediate_size
     "Q": "tp",  # num_attention_heads * head_dim
     "C": "tp",  # num_key_value_heads * head_dim
-}
-TIED = {  # paths in PyTorch of parameters that are one, if cfg.tie_word_embeddings
-    "lm_head.weight": "model.embed_tokens.weight",
 }
 
 
@@ -35,9 +32,8 @@ def partition_specs(
 
     specs = {}
     for row in rows(cfg):
-        axes = [axis for axis in row.axes if axis.isalnum()]
-        split = [rules[axis] if len(axes) > 1 else None for axis in axes]
-        once = [name if name not in split[:i] else None for i, name in enumerate(split)]
+        split = [rules[axis] if len(row.axes) > 1 else None for axis in row.axes]
+        once = [name if name not in split[:i] else None for i, name in enumerate(split)]  # a mesh axis splits one axis
         path, index = flax_place(row, scan_layers)
         specs[path] = PartitionSpec(*once) if index is None else PartitionSpec(None, *once)
     tied = FLAX_TIED if cfg.tie_word_embeddings else {}
@@ -61,73 +57,93 @@ def placement(
     specs = partition_specs(cfg, rules, scan_layers=scan_layers)
 
     def place(path: str, value: Any) -> Any:
-        sizes = [mesh.shape.get(name, 0) for name in specs[path]]
-        fits = [size > 0 and length % size == 0 for length, size in zip(value.shape, sizes, strict=True)]
+        devices = [mesh.shape.get(name, 0) for name in specs[path]]
+        fits = [number > 0 and length % number == 0 for length, number in zip(value.shape, devices, strict=True)]
         spec = [name if fit else None for name, fit in zip(specs[path], fits, strict=True)]
         return jax.device_put(value, NamedSharding(auto, PartitionSpec(*spec)))
 
     return place
 
 
-def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str = "tp") -> dict[str, Any]:
+def heads(cfg: Config) -> dict[str, int]:
+    """How many heads the axes have that are made of heads. PyTorch puts whole ones on a device."""
+    return {
+        "Q": cfg.num_attention_heads,
+        "C": cfg.num_key_value_heads,
+    }
+
+
+def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str = "tp") -> dict[str, ParallelStyle]:
     """The tensor-parallel style of every module that `axis` splits, by its path.
 
-    A block is split where its linear layers lead into the split axes and out of them again, and nothing else has them.
+    Outside the layers embeddings and heads are split along their first axis. A block of a layer is split where its
+    linear layers lead into the split axes and out of them again, and nothing else in it has these. The rest stays
+    whole: experts, convolutions, matrices with queries, keys and values side by side.
     """
+    from torch import nn
+    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel
+
+    plan: dict[str, ParallelStyle] = {}
+    blocks: dict[str, dict[str, tuple[bool, bool]]] = {}  # which linear layers of a block take and give a split axis
+    whole: set[str] = set()  # what else computes with split axes
+    for row in rows(model.cfg):
+        path = row.path.rpartition(".")[0]
+        block, module = path.rpartition(".")[0], model.get_submodule(path)
+        split = [rules.get(a) == axis for a in row.axes]
+        if row.layer is None:
+            if split == [True, False] and (style := _first_axis(module)):
+                plan[path] = style
+        elif isinstance(module, nn.Linear):
+            if len(split) == 2:
+                blocks.setdefault(block, {})[path] = split[1], split[0]
+        elif any(split):
+            whole.add(f"{path}.")
+    for alias, target in TIED.items():
+        head, embedding = alias.rpartition(".")[0], target.rpartition(".")[0]
+        if embedding in plan and _is_one(model, alias, target):
+            if style := _first_axis(model.get_submodule(head)):
+                plan[head] = style
+            else:
+                del plan[embedding]
+    for block, layers in blocks.items():
+        ways = {path: way for path, way in layers.items() if any(way)}
+        alone = not any(other.startswith(f"{block}.") for other in whole)
+        if alone and {*ways.values()} == {(False, True), (True, False)}:
+            for path, (takes, _) in ways.items():
+                plan[path] = RowwiseParallel() if takes else ColwiseParallel()
+    return plan
+
+
+def _first_axis(module: nn.Module) -> ParallelStyle | None:
+    """What splits the first axis of an embedding or a head, which take and give whole tensors."""
     from torch import nn
     from torch.distributed.tensor import Replicate
     from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel
 
-    styles_of = {(True, False): ColwiseParallel, (False, True): RowwiseParallel}  # out, into
-    plan: dict[str, Any] = {}
-    blocks: dict[str, dict[str, list[bool]]] = {}
-    whole: set[str] = set()
-    for row in rows(model.cfg):
-        path = row.path.rpartition(".")[0]
-        block, module = path.rpartition(".")[0], model.get_submodule(path)
-        split = [any(rules.get(a) == axis for a in group) for group in re.findall(r"\(\w+\)|\w", row.axes)]
-        if row.layer is None:
-            if split == [True, False] and isinstance(module, nn.Embedding):
-                plan[path] = RowwiseParallel(input_layouts=Replicate())
-            elif split == [True, False] and isinstance(module, nn.Linear):
-                plan[path] = ColwiseParallel(output_layouts=Replicate())
-        elif isinstance(module, nn.Linear):
-            blocks.setdefault(block, {}).update({path: split} if len(split) == 2 else {})
-        elif any(split):
-            whole |= {path, block}
-    for alias, target in TIED.items():
-        head, embedding = alias.rpartition(".")[0], target.rpartition(".")[0]
-        if embedding not in plan or not _is_one(model, alias, target):
-            continue
-        if isinstance(model.get_submodule(head), nn.Linear):
-            plan[head] = ColwiseParallel(output_layouts=Replicate())
-        elif isinstance(model.get_submodule(head), nn.Embedding):
-            plan[head] = RowwiseParallel(input_layouts=Replicate())
-        else:
-            del plan[embedding]
-    for block, layers in blocks.items():
-        styles = {path: styles_of.get(tuple(split)) for path, split in layers.items() if any(split)}
-        if block not in whole and set(styles.values()) == {ColwiseParallel, RowwiseParallel}:
-            plan |= {path: style() for path, style in styles.items()}
-    return plan
+    if isinstance(module, nn.Linear):
+        return ColwiseParallel(output_layouts=Replicate())
+    return RowwiseParallel(input_layouts=Replicate()) if isinstance(module, nn.Embedding) else None
 
 
-def parallelize(model: nn.Module, mesh: DeviceMesh, rules: dict[str, str | None] = RULES) -> nn.Module:
-    """Split the parameters of the PyTorch model over the mesh, in place.
+def parallelize(
+    model: nn.Module, mesh: DeviceMesh, rules: dict[str, str | None] = RULES, axis: str = "tp"
+) -> nn.Module:
+    """Split what `torch_plan` says of the PyTorch model over a 1-D mesh, in place.
 
     Raises:
-        ValueError: the devices do not divide what the layers are split along.
+        ValueError: the devices do not divide what a layer is split along: whole heads, where it is made of these.
     """
     from torch.distributed.tensor import DTensor
     from torch.distributed.tensor.parallel import parallelize_module
 
-    plan = torch_plan(model, rules)
+    plan = torch_plan(model, rules, axis)
     for row in rows(model.cfg):
         if row.layer is not None and row.path.rpartition(".")[0] in plan:
-            size = sizes(model.cfg)
-            uneven = [size[a] for a in row.axes if a.isalnum() and rules.get(a) == "tp" and size[a] % mesh.size()]
-            if uneven:
-                raise ValueError(f"{mesh.size()} devices do not divide the {uneven[0]} of {row.path}")
+            size, count = sizes(model.cfg), heads(model.cfg)
+            for a in row.axes:
+                if rules.get(a) == axis and count.get(a, size[a]) % mesh.size():
+                    pieces = f"{count[a]} heads" if a in count else f"{size[a]} elements"
+                    raise ValueError(f"{mesh.size()} devices do not divide the {pieces} along {a} of {row.path}")
     tied = [pair for pair in TIED.items() if _is_one(model, *pair)]
     parallelize_module(model, mesh, plan)
     for alias, target in tied:

@@ -109,37 +109,31 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        head_dim = (
-            128
-            if raw.get("text_config") is None
-            else (
-                raw["text_config"].get("hidden_size") // raw["text_config"].get("num_attention_heads")
-                if "head_dim" in raw["text_config"]
-                else 128
-            )
-            if raw["text_config"].get("head_dim") is None
-            else raw["text_config"]["head_dim"]
-        )
-        intermediate_size_mlp = (
-            16384 if raw.get("text_config") is None else raw["text_config"].get("intermediate_size_mlp", 16384)
-        )
-        num_attention_heads = (
-            40 if raw.get("text_config") is None else raw["text_config"].get("num_attention_heads", 40)
-        )
+        if raw.get("text_config") is None:
+            head_dim = 128
+        elif raw["text_config"].get("head_dim") is not None:
+            head_dim = raw["text_config"]["head_dim"]
+        elif "head_dim" in raw["text_config"]:
+            head_dim = raw["text_config"].get("hidden_size") // raw["text_config"].get("num_attention_heads")
+        else:
+            head_dim = 128
+        if raw.get("text_config") is None:
+            num_attention_heads = 40
+        else:
+            num_attention_heads = raw["text_config"].get("num_attention_heads", 40)
         num_hidden_layers = 48 if raw.get("text_config") is None else raw["text_config"].get("num_hidden_layers", 48)
-        num_key_value_heads = (
-            8
-            if raw.get("text_config") is None
-            else (
-                (40 if raw["text_config"].get("head_dim") is None else raw["text_config"].get("num_attention_heads"))
-                if "num_key_value_heads" in raw["text_config"]
-                else 8
-            )
-            if raw["text_config"].get("num_key_value_heads") is None
-            else raw["text_config"]["num_key_value_heads"]
-        )
-        moe_layers = (
-            (
+        if raw.get("text_config") is None:
+            num_key_value_heads = 8
+        elif raw["text_config"].get("num_key_value_heads") is not None:
+            num_key_value_heads = raw["text_config"]["num_key_value_heads"]
+        elif "num_key_value_heads" not in raw["text_config"]:
+            num_key_value_heads = 8
+        elif raw["text_config"].get("head_dim") is None:
+            num_key_value_heads = 40
+        else:
+            num_key_value_heads = raw["text_config"].get("num_attention_heads")
+        if raw.get("text_config") is None:
+            moe_layers = (
                 0,
                 1,
                 2,
@@ -189,8 +183,8 @@ class Config:
                 46,
                 47,
             )
-            if raw.get("text_config") is None
-            else tuple(
+        elif raw["text_config"].get("moe_layers") is None:
+            moe_layers = tuple(
                 raw["text_config"].get("interleave_moe_layer_step")
                 - 1
                 + raw["text_config"].get("interleave_moe_layer_step") * inner1
@@ -198,98 +192,96 @@ class Config:
                     raw["text_config"].get("num_hidden_layers") // raw["text_config"].get("interleave_moe_layer_step")
                 )
             )
-            if raw["text_config"].get("moe_layers") is None
-            else raw["text_config"]["moe_layers"]
-        )
-        no_rope_layers = (
-            (1, 1, 1, 0) * 12
-            if raw.get("text_config") is None
-            else raw["text_config"]["no_rope_layers"]
-            if raw["text_config"].get("no_rope_layers")
-            else tuple(int((inner1 + 1) % 4 != 0) for inner1 in range(raw["text_config"].get("num_hidden_layers")))
-        )
+        else:
+            moe_layers = raw["text_config"]["moe_layers"]
+        if raw.get("text_config") is None:
+            no_rope_layers = (1, 1, 1, 0) * 12
+        elif raw["text_config"].get("no_rope_layers"):
+            no_rope_layers = raw["text_config"]["no_rope_layers"]
+        else:
+            no_rope_layers = tuple(
+                int((inner1 + 1) % 4 != 0) for inner1 in range(raw["text_config"].get("num_hidden_layers"))
+            )
         attention_bias = False if raw.get("text_config") is None else raw["text_config"].get("attention_bias", False)
         use_qk_norm = True if raw.get("text_config") is None else raw["text_config"].get("use_qk_norm", True)
         hidden_act = "silu" if raw.get("text_config") is None else raw["text_config"].get("hidden_act", "silu")
-        rope_type = (
-            (raw.get("text_config") or {})["rope_parameters"].get(
+        if (raw.get("text_config") or {}).get("rope_parameters"):
+            rope_type = (raw.get("text_config") or {})["rope_parameters"].get(
                 "rope_type", (raw.get("text_config") or {})["rope_parameters"].get("type", "default")
             )
-            if (raw.get("text_config") or {}).get("rope_parameters")
-            else "default"
-        )
-        layer_types = (
-            ("chunked_attention", "chunked_attention", "chunked_attention", "full_attention") * 12
-            if raw.get("text_config") is None
-            else tuple(
+        else:
+            rope_type = "default"
+        if raw.get("text_config") is None:
+            layer_types = ("chunked_attention", "chunked_attention", "chunked_attention", "full_attention") * 12
+        elif raw["text_config"].get("layer_types") is None:
+            layer_types = tuple(
                 "chunked_attention" if int((inner1 + 1) % 4 != 0) else "full_attention"
                 for inner1 in range(raw["text_config"].get("num_hidden_layers"))
             )
-            if raw["text_config"].get("layer_types") is None
-            else (
-                ("f", "l", "o", "a", "t", "-", "q", "u", "a", "n", "t", "i", "z", "e", "d")
-                if raw["text_config"]["layer_types"] == "float-quantized"
-                else ("4", ".", "5", "1", ".", "0", ".", "d", "e", "v", "0")
-                if raw["text_config"]["layer_types"] == "4.51.0.dev0"
-                else ("L", "i", "n", "e", "a", "r")
-                if raw["text_config"]["layer_types"] == "Linear"
-                else (
-                    "L",
-                    "l",
-                    "a",
-                    "m",
-                    "a",
-                    "4",
-                    "F",
-                    "o",
-                    "r",
-                    "C",
-                    "o",
-                    "n",
-                    "d",
-                    "i",
-                    "t",
-                    "i",
-                    "o",
-                    "n",
-                    "a",
-                    "l",
-                    "G",
-                    "e",
-                    "n",
-                    "e",
-                    "r",
-                    "a",
-                    "t",
-                    "i",
-                    "o",
-                    "n",
-                )
-                if raw["text_config"]["layer_types"] == "Llama4ForConditionalGeneration"
-                else ("b", "f", "l", "o", "a", "t", "1", "6")
-                if raw["text_config"]["layer_types"] == "bfloat16"
-                else ("c", "h", "a", "n", "n", "e", "l")
-                if raw["text_config"]["layer_types"] == "channel"
-                else ("c", "o", "m", "p", "r", "e", "s", "s", "e", "d")
-                if raw["text_config"]["layer_types"] == "compressed"
-                else ("c", "o", "m", "p", "r", "e", "s", "s", "e", "d", "-", "t", "e", "n", "s", "o", "r", "s")
-                if raw["text_config"]["layer_types"] == "compressed-tensors"
-                else ("d", "e", "f", "a", "u", "l", "t")
-                if raw["text_config"]["layer_types"] == "default"
-                else ("f", "l", "o", "a", "t")
-                if raw["text_config"]["layer_types"] == "float"
-                else ("g", "e", "l", "u")
+        elif not raw["text_config"]["layer_types"]:
+            layer_types = raw["text_config"]["layer_types"]
+        elif raw["text_config"]["layer_types"] == "float-quantized":
+            layer_types = ("f", "l", "o", "a", "t", "-", "q", "u", "a", "n", "t", "i", "z", "e", "d")
+        elif raw["text_config"]["layer_types"] == "4.51.0.dev0":
+            layer_types = ("4", ".", "5", "1", ".", "0", ".", "d", "e", "v", "0")
+        elif raw["text_config"]["layer_types"] == "Linear":
+            layer_types = ("L", "i", "n", "e", "a", "r")
+        elif raw["text_config"]["layer_types"] == "Llama4ForConditionalGeneration":
+            layer_types = (
+                "L",
+                "l",
+                "a",
+                "m",
+                "a",
+                "4",
+                "F",
+                "o",
+                "r",
+                "C",
+                "o",
+                "n",
+                "d",
+                "i",
+                "t",
+                "i",
+                "o",
+                "n",
+                "a",
+                "l",
+                "G",
+                "e",
+                "n",
+                "e",
+                "r",
+                "a",
+                "t",
+                "i",
+                "o",
+                "n",
             )
-            if raw["text_config"]["layer_types"]
-            else raw["text_config"]["layer_types"]
-        )
+        elif raw["text_config"]["layer_types"] == "bfloat16":
+            layer_types = ("b", "f", "l", "o", "a", "t", "1", "6")
+        elif raw["text_config"]["layer_types"] == "channel":
+            layer_types = ("c", "h", "a", "n", "n", "e", "l")
+        elif raw["text_config"]["layer_types"] == "compressed":
+            layer_types = ("c", "o", "m", "p", "r", "e", "s", "s", "e", "d")
+        elif raw["text_config"]["layer_types"] == "compressed-tensors":
+            layer_types = ("c", "o", "m", "p", "r", "e", "s", "s", "e", "d", "-", "t", "e", "n", "s", "o", "r", "s")
+        elif raw["text_config"]["layer_types"] == "default":
+            layer_types = ("d", "e", "f", "a", "u", "l", "t")
+        elif raw["text_config"]["layer_types"] == "float":
+            layer_types = ("f", "l", "o", "a", "t")
+        else:
+            layer_types = ("g", "e", "l", "u")
         sizes = dict(
             head_dim=head_dim,
             hidden_size=5120 if raw.get("text_config") is None else raw["text_config"].get("hidden_size", 5120),
             intermediate_size=8192
             if raw.get("text_config") is None
             else raw["text_config"].get("intermediate_size", 8192),
-            intermediate_size_mlp=intermediate_size_mlp,
+            intermediate_size_mlp=16384
+            if raw.get("text_config") is None
+            else raw["text_config"].get("intermediate_size_mlp", 16384),
             num_attention_heads=num_attention_heads,
             num_experts_per_tok=1
             if raw.get("text_config") is None
@@ -327,8 +319,6 @@ class Config:
             problems.append("generator is given; this code was compiled without it")
         problems.expect("text_config.attention_bias", attention_bias, False)
         problems.expect("text_config.use_qk_norm", use_qk_norm, False)
-        if intermediate_size_mlp is None:
-            problems.append("intermediate_size_mlp is None; this code was compiled for a value")
         problems.expect("text_config.hidden_act", hidden_act, "silu", "swish")
         problems.expect("text_config.rope_parameters.rope_type", rope_type, "default")
         problems.expect("text_config.is_causal", (raw.get("text_config") or {}).get("is_causal", True), True)
@@ -423,15 +413,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

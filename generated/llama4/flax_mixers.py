@@ -56,8 +56,8 @@ class TextAttention(nnx.Module):
         self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, position_embeddings: Array, mask: Array | None, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, position_embeddings: Array, mask: Array | None, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
         q, k = apply_rotary_emb(
@@ -84,7 +84,7 @@ class TextAttention2(nnx.Module):
         self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
         self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array | None, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array | None, kv: KV | None, start: Array | int) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
         attn_scales = ((jnp.arange(T) + start).astype(jnp.float32) + 1.0) / self.floor_scale

@@ -20,7 +20,7 @@ from jax import Array
 from . import flax_generation, sharding, weights
 from .config import Config
 from .flax_layers import Embed, Linear, TextMLP, TextMoe, TextRMSNorm, TextRotaryEmbedding
-from .flax_mixers import Cache, TextAttention, TextAttention2, causal_mask
+from .flax_mixers import KV, Cache, TextAttention, TextAttention2, causal_mask
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -33,8 +33,8 @@ class TextDecoderLayer(nnx.Module):
         self.post_attention_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
-        self, x: Array, mask: Array | None, position_embeddings: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, position_embeddings: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         attention_states, kv = self.self_attn(self.input_layernorm(x), position_embeddings, mask, kv, start)
         x = x + attention_states
         return x + self.feed_forward(self.post_attention_layernorm(x)), kv
@@ -50,8 +50,8 @@ class TextDecoderLayer2(nnx.Module):
         self.post_attention_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
-        self, x: Array, mask: Array | None, position_embeddings: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, position_embeddings: Array, kv: KV | None, start: Array | int
+    ) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         attention_states, kv = self.self_attn(self.input_layernorm(x), position_embeddings, mask, kv, start)
         x = x + attention_states
@@ -67,7 +67,7 @@ class TextDecoderLayer3(nnx.Module):
         self.input_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = TextRMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
-    def __call__(self, x: Array, mask: Array | None, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array | None, kv: KV | None, start: Array | int) -> tuple[Array, KV | None]:
         B, T = x.shape[:2]
         attention_states, kv = self.self_attn(self.input_layernorm(x), mask, kv, start)
         x = x + attention_states

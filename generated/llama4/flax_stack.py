@@ -30,8 +30,9 @@ def stack_layers(build: Callable[[int, nnx.Rngs], nnx.Module], cfg: Config, scan
     first, period, repeats = weights.cycle(cfg)
     last = first + period * repeats
     stacked = [nnx.vmap(partial(build, layer))(rngs.split(repeats)) for layer in range(first, first + period)]
-    head, tail = ([build(layer, rngs) for layer in layers] for layers in (range(first), range(last, count)))
-    return Stack(nnx.List(head), nnx.List(stacked), nnx.List(tail))
+    head = nnx.List(build(layer, rngs) for layer in range(first))
+    tail = nnx.List(build(layer, rngs) for layer in range(last, count))
+    return Stack(head, nnx.List(stacked), tail)
 
 
 def unrolled(layers: Sequence[Any], call: Callable, x: Any, kv: list[Any] | None) -> tuple[Any, list[Any] | None]:

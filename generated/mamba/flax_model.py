@@ -77,7 +77,7 @@ class Mixer(nnx.Module):
         self.dt_proj = Linear(cfg.time_step_rank, cfg.intermediate_size, dtype=dtype, rngs=rngs)
         self.out_proj = Linear(cfg.intermediate_size, cfg.hidden_size, bias=False, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         conv_state = jnp.zeros((B, self.intermediate_size, self.conv_kernel), dtype=x.dtype) if kv is None else kv.conv
         recurrent_state = (
@@ -157,7 +157,7 @@ class Block(nnx.Module):
         self.norm = RMSNorm(cfg.hidden_size, cfg.layer_norm_epsilon, dtype=dtype)
         self.mixer = Mixer(cfg, layer, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, dtype: jnp.dtype, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, dtype: jnp.dtype, kv: State | None) -> tuple[Array, State | None]:
         contextualized_states, kv = self.mixer(self.norm(x.astype(dtype)), mask, kv)
         return x.astype(jnp.float32) + contextualized_states, kv
 

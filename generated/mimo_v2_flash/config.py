@@ -200,8 +200,8 @@ class Config:
         attention_value_scale = raw.get("attention_value_scale", 0.707)
         num_hidden_layers = 48
         n_routed_experts = raw.get("num_local_experts", raw.get("n_routed_experts", 256))
-        layer_types = (
-            (
+        if raw.get("layer_types") is None:
+            layer_types = (
                 "full_attention",
                 "sliding_attention",
                 "sliding_attention",
@@ -251,77 +251,75 @@ class Config:
                 "sliding_attention",
                 "full_attention",
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
-        mlp_layer_types = (
-            (
-                tuple("dense" if layer == 0 else "sparse" for layer in range(raw.get("num_hidden_layers", 48)))
-                if raw.get("layer_types") is None
-                else (
-                    "dense",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                    "sparse",
-                )
+        else:
+            layer_types = raw["layer_types"]
+        if raw.get("mlp_layer_types") is not None:
+            mlp_layer_types = raw["mlp_layer_types"]
+        elif raw.get("layer_types") is None:
+            mlp_layer_types = tuple(
+                "dense" if layer == 0 else "sparse" for layer in range(raw.get("num_hidden_layers", 48))
             )
-            if raw.get("mlp_layer_types") is None
-            else raw["mlp_layer_types"]
-        )
-        rope_type = (
-            "default"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("full_attention") or {}).get("rope_type")
-        )
-        rope_parameters_sliding_attention_rope_type = (
-            "default"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("sliding_attention") or {}).get("rope_type")
-        )
+        else:
+            mlp_layer_types = (
+                "dense",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+                "sparse",
+            )
+        if raw.get("rope_parameters") is None:
+            rope_type = "default"
+        else:
+            rope_type = (raw["rope_parameters"].get("full_attention") or {}).get("rope_type")
+        if raw.get("rope_parameters") is None:
+            rope_parameters_sliding_attention_rope_type = "default"
+        else:
+            rope_parameters_sliding_attention_rope_type = (raw["rope_parameters"].get("sliding_attention") or {}).get(
+                "rope_type"
+            )
         sizes = dict(
             vocab_size=raw.get("vocab_size", 152576),
             hidden_size=raw.get("hidden_size", 4096),
@@ -376,8 +374,6 @@ class Config:
             )
         problems.expect_each("layer_types", layer_types, "full_attention", "sliding_attention")
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
-        if attention_value_scale is None:
-            problems.append("attention_value_scale is None; this code was compiled for a value")
         problems.expect_each("mlp_layer_types", mlp_layer_types, "dense", "sparse")
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
         if "full_attention" not in layer_types:
@@ -525,15 +521,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

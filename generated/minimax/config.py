@@ -101,14 +101,15 @@ class Config:
         num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
         head_dim = raw.get("head_dim")
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 8) is None else raw.get("num_key_value_heads", 8)
-        )
-        layer_types = (
-            tuple("full_attention" if (layer + 1) % 2 else "linear_attention" for layer in range(num_hidden_layers))
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
+        num_key_value_heads = raw.get("num_key_value_heads", 8)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
+                "full_attention" if (layer + 1) % 2 else "linear_attention" for layer in range(num_hidden_layers)
+            )
+        else:
+            layer_types = raw["layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 32000),
             hidden_size=raw.get("hidden_size", 4096),
@@ -191,15 +192,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -38,7 +38,7 @@ class LinearAttentionDecoderLayer(nnx.Module):
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.mlp = SparseMoeBlock(cfg, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         x = self.input_layernorm(x)
         out, kv = self.self_attn(x, mask, kv)
         x = x * self.linear_attn_alpha_factor + out * self.linear_attn_beta_factor
@@ -59,8 +59,8 @@ class FullAttentionDecoderLayer(nnx.Module):
         self.mlp = SparseMoeBlock(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         x = self.input_layernorm(x)
         out, kv = self.self_attn(x, mask, cos, sin, kv, start)
         x = x * self.full_attn_alpha_factor + out * self.full_attn_beta_factor

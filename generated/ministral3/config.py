@@ -92,72 +92,68 @@ class Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         hidden_size = raw.get("hidden_size", 4096)
         num_attention_heads = raw.get("num_attention_heads", 32)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 8) is None else raw.get("num_key_value_heads", 8)
-        )
-        head_dim = hidden_size // num_attention_heads if raw.get("head_dim", 128) is None else raw.get("head_dim", 128)
-        original_max_position_embeddings = (
-            raw["rope_scaling"].get("original_max_position_embeddings", raw.get("max_position_embeddings", 262144))
-            if raw.get("rope_scaling")
-            else 16384
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get(
+        num_key_value_heads = raw.get("num_key_value_heads", 8)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
+        head_dim = raw.get("head_dim", 128)
+        if head_dim is None:
+            head_dim = hidden_size // num_attention_heads
+        if raw.get("rope_scaling"):
+            original_max_position_embeddings = raw["rope_scaling"].get(
                 "original_max_position_embeddings", raw.get("max_position_embeddings", 262144)
             )
-        )
-        beta_fast = (
-            raw["rope_scaling"].get("beta_fast")
-            if raw.get("rope_scaling")
-            else 32.0
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("beta_fast")
-        )
-        beta_slow = (
-            raw["rope_scaling"].get("beta_slow")
-            if raw.get("rope_scaling")
-            else 1.0
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("beta_slow")
-        )
-        factor = (
-            raw["rope_scaling"].get("factor")
-            if raw.get("rope_scaling")
-            else 16.0
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("factor")
-        )
-        mscale = (
-            raw["rope_scaling"].get("mscale")
-            if raw.get("rope_scaling")
-            else 1.0
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("mscale")
-        )
-        mscale_all_dim = (
-            raw["rope_scaling"].get("mscale_all_dim")
-            if raw.get("rope_scaling")
-            else 1.0
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("mscale_all_dim")
-        )
-        rope_theta = (
-            raw["rope_scaling"].get("rope_theta", raw.get("rope_theta", 10000.0))
-            if raw.get("rope_scaling")
-            else 1000000.0
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("rope_theta", raw.get("rope_theta", 10000.0))
-            if raw["rope_parameters"]
-            else raw.get("rope_theta", 10000.0)
-        )
-        rope_type = (
-            raw["rope_scaling"].get("rope_type", raw["rope_scaling"].get("type", "default"))
-            if raw.get("rope_scaling")
-            else "yarn"
-            if raw.get("rope_parameters") is None
-            else raw["rope_parameters"].get("rope_type", raw["rope_parameters"].get("type", "default"))
-            if raw["rope_parameters"]
-            else "default"
-        )
+        elif raw.get("rope_parameters") is None:
+            original_max_position_embeddings = 16384
+        else:
+            original_max_position_embeddings = raw["rope_parameters"].get(
+                "original_max_position_embeddings", raw.get("max_position_embeddings", 262144)
+            )
+        if raw.get("rope_scaling"):
+            beta_fast = raw["rope_scaling"].get("beta_fast")
+        elif raw.get("rope_parameters") is None:
+            beta_fast = 32.0
+        else:
+            beta_fast = raw["rope_parameters"].get("beta_fast")
+        if raw.get("rope_scaling"):
+            beta_slow = raw["rope_scaling"].get("beta_slow")
+        elif raw.get("rope_parameters") is None:
+            beta_slow = 1.0
+        else:
+            beta_slow = raw["rope_parameters"].get("beta_slow")
+        if raw.get("rope_scaling"):
+            factor = raw["rope_scaling"].get("factor")
+        elif raw.get("rope_parameters") is None:
+            factor = 16.0
+        else:
+            factor = raw["rope_parameters"].get("factor")
+        if raw.get("rope_scaling"):
+            mscale = raw["rope_scaling"].get("mscale")
+        elif raw.get("rope_parameters") is None:
+            mscale = 1.0
+        else:
+            mscale = raw["rope_parameters"].get("mscale")
+        if raw.get("rope_scaling"):
+            mscale_all_dim = raw["rope_scaling"].get("mscale_all_dim")
+        elif raw.get("rope_parameters") is None:
+            mscale_all_dim = 1.0
+        else:
+            mscale_all_dim = raw["rope_parameters"].get("mscale_all_dim")
+        if raw.get("rope_scaling"):
+            rope_theta = raw["rope_scaling"].get("rope_theta", raw.get("rope_theta", 10000.0))
+        elif raw.get("rope_parameters") is None:
+            rope_theta = 1000000.0
+        elif raw["rope_parameters"]:
+            rope_theta = raw["rope_parameters"].get("rope_theta", raw.get("rope_theta", 10000.0))
+        else:
+            rope_theta = raw.get("rope_theta", 10000.0)
+        if raw.get("rope_scaling"):
+            rope_type = raw["rope_scaling"].get("rope_type", raw["rope_scaling"].get("type", "default"))
+        elif raw.get("rope_parameters") is None:
+            rope_type = "yarn"
+        elif raw["rope_parameters"]:
+            rope_type = raw["rope_parameters"].get("rope_type", raw["rope_parameters"].get("type", "default"))
+        else:
+            rope_type = "default"
         sizes = dict(
             vocab_size=raw.get("vocab_size", 131072),
             hidden_size=hidden_size,
@@ -207,8 +203,6 @@ class Config:
             else raw.get("rope_parameters") and "attention_factor" in raw["rope_parameters"]
         ):
             problems.append("rope_parameters.attention_factor is given; this code was compiled without it")
-        if factor is None:
-            problems.append("factor is None; this code was compiled for a value")
         if not mscale:
             problems.append(f"mscale={mscale!r}; this code was compiled for `mscale`")
         if not mscale_all_dim:
@@ -372,15 +366,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

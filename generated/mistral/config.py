@@ -72,9 +72,9 @@ class Config:
         hidden_size = raw.get("hidden_size", 4096)
         num_attention_heads = raw.get("num_attention_heads", 32)
         sliding_window = raw.get("sliding_window", 4096)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 8) is None else raw.get("num_key_value_heads", 8)
-        )
+        num_key_value_heads = raw.get("num_key_value_heads", 8)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
         head_dim = hidden_size // num_attention_heads if raw.get("head_dim") is None else raw["head_dim"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 32000),
@@ -107,8 +107,6 @@ class Config:
             rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
             "default",
         )
-        if sliding_window is None:
-            problems.append("sliding_window is None; this code was compiled for a value")
         problems.expect("is_causal", raw.get("is_causal", True), True)
         _refuse(problems)
         return cls(
@@ -142,15 +140,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 
@@ -163,5 +159,4 @@ def _refuse(problems: list[str]) -> None:
 
 CHECKPOINTS = {
     "intfloat/e5-mistral-7b-instruct": Config(),
-    "mistralai/Mistral-7B-v0.1": Config(),
 }

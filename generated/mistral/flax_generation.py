@@ -32,7 +32,7 @@ def generate(
 
     Prompts of different lengths are padded left or right, with `attention_mask` [B, T] 0 where they are. The most
     likely token is taken at temperature 0. A row that ended repeats the (first) `eos_token_id`. Of equally likely
-    tokens `top_k` and `top_p` keep all or none; the likeliest stays whatever they are.
+    tokens `top_k` (none if 0) and `top_p` keep all or none; the likeliest stays whatever they are.
     """
     if max_new_tokens == 0:
         return ids
@@ -72,6 +72,7 @@ def continue_prompt(
     ends: tuple[int, ...],
 ) -> Array:
     """Tokens [B, new] that follow the prompts; the whole loop is compiled."""
+    model, key = nnx.merge(graphdef, params), jax.random.key(seed)
 
     def choose(logits: Array, key: Array) -> Array:
         token = jnp.argmax(logits, axis=-1) if greedy else sample(logits, temperature, top_k, top_p, key)
@@ -88,8 +89,6 @@ def continue_prompt(
             token = jnp.where(ended, ends[0], token)
         return i + 1, token, ended | is_end(token), cache, out.at[:, i].set(token)
 
-    model = nnx.merge(graphdef, params)
-    key = jax.random.key(seed)
     cache = model.init_cache(ids.shape[0], ids.shape[1] + max_new_tokens)
     logits, cache = model.step(ids, cache, attention_mask=valid, last_only=True)
     token = choose(logits[:, -1], key)
@@ -101,7 +100,7 @@ def continue_prompt(
 def sample(logits: Array, temperature: float, top_k: int | None, top_p: float | None, key: Array) -> Array:
     """Tokens [B] drawn from logits [B, V]."""
     logits = logits.astype(jnp.float32) / temperature
-    if top_k is not None:
+    if top_k:
         least = jax.lax.top_k(logits, min(top_k, logits.shape[-1]))[0][:, -1:]
         logits = jnp.where(logits < least, -jnp.inf, logits)
     if top_p is not None:

@@ -151,75 +151,72 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 32)
         mamba_num_heads = raw.get("mamba_num_heads", 128)
         n_group = raw.get("n_group", 1)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 8) is None else raw.get("num_key_value_heads", 8)
-        )
+        num_key_value_heads = raw.get("num_key_value_heads", 8)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
         n_groups = raw.get("mamba_n_groups", raw.get("n_groups", 8))
         n_routed_experts = raw.get("num_local_experts", raw.get("n_routed_experts", 8))
-        layers_block_type = (
-            raw["layer_types"]
-            if "layer_types" in raw
-            else (
-                (
-                    "linear_attention",
-                    "moe",
-                    "linear_attention",
-                    "moe",
-                    "linear_attention",
-                    "full_attention",
-                    "moe",
-                    "linear_attention",
-                    "moe",
-                    "linear_attention",
-                    "moe",
-                    "linear_attention",
-                    "full_attention",
-                    "moe",
-                    "linear_attention",
-                    "moe",
-                    "linear_attention",
-                    "moe",
-                    "linear_attention",
-                    "full_attention",
-                    "moe",
-                    "linear_attention",
-                    "moe",
-                    "linear_attention",
-                    "moe",
-                    "linear_attention",
-                    "full_attention",
-                    "moe",
-                    "linear_attention",
-                    "moe",
-                    "linear_attention",
-                    "moe",
-                    "linear_attention",
-                    "full_attention",
-                    "moe",
-                    "linear_attention",
-                    "moe",
-                    "linear_attention",
-                    "moe",
-                    "linear_attention",
-                    "moe",
-                    "linear_attention",
-                    "full_attention",
-                    "moe",
-                    "linear_attention",
-                    "moe",
-                    "linear_attention",
-                    "moe",
-                    "linear_attention",
-                    "moe",
-                    "linear_attention",
-                    "moe",
-                )
-                if "hybrid_override_pattern" in raw
-                else ("linear_attention", "moe", "full_attention", "mlp")
+        if "layer_types" in raw:
+            layers_block_type = raw["layer_types"]
+        elif raw.get("layers_block_type") is not None:
+            layers_block_type = raw["layers_block_type"]
+        elif "hybrid_override_pattern" in raw:
+            layers_block_type = (
+                "linear_attention",
+                "moe",
+                "linear_attention",
+                "moe",
+                "linear_attention",
+                "full_attention",
+                "moe",
+                "linear_attention",
+                "moe",
+                "linear_attention",
+                "moe",
+                "linear_attention",
+                "full_attention",
+                "moe",
+                "linear_attention",
+                "moe",
+                "linear_attention",
+                "moe",
+                "linear_attention",
+                "full_attention",
+                "moe",
+                "linear_attention",
+                "moe",
+                "linear_attention",
+                "moe",
+                "linear_attention",
+                "full_attention",
+                "moe",
+                "linear_attention",
+                "moe",
+                "linear_attention",
+                "moe",
+                "linear_attention",
+                "full_attention",
+                "moe",
+                "linear_attention",
+                "moe",
+                "linear_attention",
+                "moe",
+                "linear_attention",
+                "moe",
+                "linear_attention",
+                "full_attention",
+                "moe",
+                "linear_attention",
+                "moe",
+                "linear_attention",
+                "moe",
+                "linear_attention",
+                "moe",
+                "linear_attention",
+                "moe",
             )
-            if raw.get("layers_block_type") is None
-            else raw["layers_block_type"]
-        )
+        else:
+            layers_block_type = ("linear_attention", "moe", "full_attention", "mlp")
         sizes = dict(
             vocab_size=raw.get("vocab_size", 131072),
             hidden_size=raw.get("hidden_size", 4096),
@@ -302,15 +299,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

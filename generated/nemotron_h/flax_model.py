@@ -33,7 +33,7 @@ class LinearAttentionBlock(nnx.Module):
         self.norm = RMSNorm(cfg.hidden_size, cfg.layer_norm_epsilon, dtype=dtype)
         self.mixer = Mamba2Mixer(cfg, layer, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         contextualized_states, kv = self.mixer(self.norm(x), mask, kv)
         return x + contextualized_states, kv
 
@@ -44,7 +44,9 @@ class FullAttentionBlock(nnx.Module):
         self.norm = RMSNorm(cfg.hidden_size, cfg.layer_norm_epsilon, dtype=dtype)
         self.mixer = Attention(cfg, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array | None, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array | None, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         out, kv = self.mixer(self.norm(x), mask, kv, start)
         return x + out, kv
 

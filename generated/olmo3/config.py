@@ -87,18 +87,18 @@ class Config:
         hidden_size = raw.get("hidden_size", 4096)
         num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
-        )
-        layer_types = (
-            tuple(
+        if raw.get("num_key_value_heads") is None:
+            num_key_value_heads = num_attention_heads
+        else:
+            num_key_value_heads = raw["num_key_value_heads"]
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
                 "sliding_attention" if (layer + 1) % 4 != 0 else "full_attention" for layer in range(num_hidden_layers)
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
-        rope_type = (
-            (
+        else:
+            layer_types = raw["layer_types"]
+        if raw.get("rope_scaling") is None:
+            rope_type = (
                 (
                     "default"
                     if raw["rope_parameters"].get("full_attention") is None
@@ -109,26 +109,20 @@ class Config:
                 if raw.get("rope_parameters")
                 else "default"
             )
-            if raw.get("rope_scaling") is None
-            else raw["rope_scaling"]["rope_type"]
-            if "rope_type" in raw["rope_scaling"]
-            else "default"
-            if raw.get("rope_parameters") is None
-            else (raw["rope_parameters"].get("full_attention") or {}).get(
+        elif "rope_type" in raw["rope_scaling"]:
+            rope_type = raw["rope_scaling"]["rope_type"]
+        elif raw.get("rope_parameters") is None:
+            rope_type = "default"
+        else:
+            rope_type = (raw["rope_parameters"].get("full_attention") or {}).get(
                 "rope_type", (raw["rope_parameters"].get("full_attention") or {}).get("type", "default")
             )
-        )
-        rope_parameters_sliding_attention_rope_type = (
-            (
-                "default"
-                if raw["rope_parameters"].get("sliding_attention") is None
-                else raw["rope_parameters"]["sliding_attention"].get(
-                    "rope_type", raw["rope_parameters"]["sliding_attention"].get("type", "default")
-                )
+        if not raw.get("rope_parameters") or raw["rope_parameters"].get("sliding_attention") is None:
+            rope_parameters_sliding_attention_rope_type = "default"
+        else:
+            rope_parameters_sliding_attention_rope_type = raw["rope_parameters"]["sliding_attention"].get(
+                "rope_type", raw["rope_parameters"]["sliding_attention"].get("type", "default")
             )
-            if raw.get("rope_parameters")
-            else "default"
-        )
         sizes = dict(
             vocab_size=raw.get("vocab_size", 50304),
             hidden_size=hidden_size,
@@ -252,15 +246,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -87,21 +87,25 @@ class Config:
         hidden_size = raw.get("hidden_size", 3840)
         num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 30)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
-        )
-        linear_num_key_heads = (
-            num_attention_heads if raw.get("linear_num_key_heads") is None else raw["linear_num_key_heads"]
-        )
-        linear_num_value_heads = (
-            num_attention_heads if raw.get("linear_num_value_heads") is None else raw["linear_num_value_heads"]
-        )
+        if raw.get("num_key_value_heads") is None:
+            num_key_value_heads = num_attention_heads
+        else:
+            num_key_value_heads = raw["num_key_value_heads"]
+        if raw.get("linear_num_key_heads") is None:
+            linear_num_key_heads = num_attention_heads
+        else:
+            linear_num_key_heads = raw["linear_num_key_heads"]
+        if raw.get("linear_num_value_heads") is None:
+            linear_num_value_heads = num_attention_heads
+        else:
+            linear_num_value_heads = raw["linear_num_value_heads"]
         rope_theta = rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0))
-        layer_types = (
-            tuple("full_attention" if layer % 4 == 3 else "linear_attention" for layer in range(num_hidden_layers))
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
+                "full_attention" if layer % 4 == 3 else "linear_attention" for layer in range(num_hidden_layers)
+            )
+        else:
+            layer_types = raw["layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 100352),
             hidden_size=hidden_size,
@@ -157,8 +161,6 @@ class Config:
                 f"head_dim is {raw['head_dim']!r}; this code was compiled for `hidden_size // num_attention_heads`"
             )
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
-        if rope_theta is None:
-            problems.append("rope_theta is None; this code was compiled for a value")
         problems.expect(
             "rope_parameters.rope_type",
             rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
@@ -214,15 +216,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -106,7 +106,7 @@ class GatedDeltaNet(nnx.Module):
         )
         self.o_norm = RMSNormGated(cfg.linear_value_head_dim, dtype=dtype)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         h = apply_mask_to_padding_states(x, mask)
         conv_state = (
@@ -209,8 +209,8 @@ class Attention(nnx.Module):
         self.k_norm = RMSNorm(cfg.num_key_value_heads * cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         q = self.q_norm(self.q_proj(x)).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_norm(self.k_proj(x)).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]

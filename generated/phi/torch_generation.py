@@ -30,7 +30,7 @@ def generate(
 
     Prompts of different lengths are padded left or right, with `attention_mask` [B, T] 0 where they are. The most
     likely token is taken at temperature 0. A row that ended repeats the (first) `eos_token_id`. Of equally likely
-    tokens `top_k` and `top_p` keep all or none; the likeliest stays whatever they are.
+    tokens `top_k` (none if 0) and `top_p` keep all or none; the likeliest stays whatever they are.
     """
     new, valid = ids, attention_mask
     if valid is not None:  # padding goes first, so that every row ends in a token
@@ -61,7 +61,7 @@ def sample(
     if temperature == 0.0:
         return logits.argmax(-1)
     logits = logits.float() / temperature
-    if top_k is not None:
+    if top_k:
         least = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
     if top_p is not None:

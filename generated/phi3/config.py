@@ -189,19 +189,21 @@ class Config:
         max_position_embeddings = raw.get("max_position_embeddings", 4096)
         original_max_position_embeddings = raw.get("original_max_position_embeddings", 4096)
         sliding_window = raw.get("sliding_window")
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"]
-        )
+        if raw.get("num_key_value_heads") is None:
+            num_key_value_heads = num_attention_heads
+        else:
+            num_key_value_heads = raw["num_key_value_heads"]
         partial_rotary_factor = rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 1.0))
         long_factor = rope_parameters.get("long_factor")
         short_factor = rope_parameters.get("short_factor")
-        rope_type = (
-            ("longrope" if rope_parameters["rope_type"] in ["su", "yarn"] else rope_parameters["rope_type"])
-            if "rope_type" in rope_parameters
-            else ("longrope" if rope_parameters["type"] in ["su", "yarn"] else rope_parameters["type"])
-            if "type" in rope_parameters
-            else "default"
-        )
+        if "rope_type" in rope_parameters:
+            rope_type = "longrope" if rope_parameters["rope_type"] in ["su", "yarn"] else rope_parameters["rope_type"]
+        elif "type" not in rope_parameters:
+            rope_type = "default"
+        elif rope_parameters["type"] in ["su", "yarn"]:
+            rope_type = "longrope"
+        else:
+            rope_type = rope_parameters["type"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 32064),
             hidden_size=hidden_size,
@@ -246,8 +248,6 @@ class Config:
                 f"original_max_position_embeddings={original_max_position_embeddings!r}; "
                 "this code was compiled for `max_position_embeddings / original_max_position_embeddings > 1.0`"
             )
-        if sliding_window is None:
-            problems.append("sliding_window is None; this code was compiled for a value")
         problems.expect("is_causal", raw.get("is_causal", True), True)
         if 48 != (int(hidden_size // num_attention_heads * partial_rotary_factor) + 1) // 2:
             problems.append(
@@ -317,15 +317,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

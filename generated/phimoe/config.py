@@ -159,9 +159,9 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 32)
         sliding_window = raw.get("sliding_window")
         max_position_embeddings = raw.get("max_position_embeddings", 131072)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 8) is None else raw.get("num_key_value_heads", 8)
-        )
+        num_key_value_heads = raw.get("num_key_value_heads", 8)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
         original_max_position_embeddings = raw.get("original_max_position_embeddings")
         sizes = dict(
             vocab_size=raw.get("vocab_size", 32064),
@@ -215,8 +215,6 @@ class Config:
                 "this code was compiled for `max_position_embeddings / original_max_position_embeddings > 1.0`"
             )
         problems.expect("lm_head_bias", raw.get("lm_head_bias", False), True)
-        if sliding_window is None:
-            problems.append("sliding_window is None; this code was compiled for a value")
         problems.expect("is_causal", raw.get("is_causal", True), True)
         if 64 != (hidden_size // num_attention_heads + 1) // 2:
             problems.append(
@@ -268,15 +266,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

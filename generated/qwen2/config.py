@@ -76,21 +76,18 @@ class Config:
         hidden_size = raw.get("hidden_size", 4096)
         num_hidden_layers = raw.get("num_hidden_layers", 32)
         num_attention_heads = raw.get("num_attention_heads", 32)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 32) is None else raw.get("num_key_value_heads", 32)
-        )
-        layer_types = (
-            (
-                tuple(
-                    "sliding_attention" if layer >= raw.get("max_window_layers", 28) else "full_attention"
-                    for layer in range(num_hidden_layers)
-                )
-                if raw.get("use_sliding_window", False)
-                else ("full_attention",) * num_hidden_layers
+        num_key_value_heads = raw.get("num_key_value_heads", 32)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
+        if raw.get("layer_types") is not None:
+            layer_types = raw["layer_types"]
+        elif raw.get("use_sliding_window", False):
+            layer_types = tuple(
+                "sliding_attention" if layer >= raw.get("max_window_layers", 28) else "full_attention"
+                for layer in range(num_hidden_layers)
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
+        else:
+            layer_types = ("full_attention",) * num_hidden_layers
         sizes = dict(
             vocab_size=raw.get("vocab_size", 151936),
             hidden_size=hidden_size,
@@ -130,10 +127,8 @@ class Config:
             "default",
         )
         problems.expect("is_causal", raw.get("is_causal", True), True)
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         _refuse(problems)
         return cls(
             **sizes,
@@ -171,15 +166,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

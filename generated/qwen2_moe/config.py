@@ -86,9 +86,11 @@ class Config:
         num_hidden_layers = raw.get("num_hidden_layers", 24)
         num_attention_heads = raw.get("num_attention_heads", 16)
         num_key_value_heads = raw.get("num_key_value_heads", 16)
-        shared_expert_intermediate_size = raw.get("shared_expert_intermediate_size", 5632)
         num_experts = raw.get("num_experts", 60)
-        layer_types = ("full_attention",) * num_hidden_layers if raw.get("layer_types") is None else raw["layer_types"]
+        if raw.get("layer_types") is None:
+            layer_types = ("full_attention",) * num_hidden_layers
+        else:
+            layer_types = raw["layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 151936),
             hidden_size=hidden_size,
@@ -96,7 +98,7 @@ class Config:
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             moe_intermediate_size=raw.get("moe_intermediate_size", 1408),
-            shared_expert_intermediate_size=shared_expert_intermediate_size,
+            shared_expert_intermediate_size=raw.get("shared_expert_intermediate_size", 5632),
             num_experts_per_tok=raw.get("num_experts_per_tok", 4),
             num_experts=num_experts,
         )
@@ -130,8 +132,6 @@ class Config:
             problems.append(f"num_experts={num_experts!r}; this code was compiled for `num_experts > 0`")
         problems.expect("decoder_sparse_step", raw.get("decoder_sparse_step", 1), 1)
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu", "swish")
-        if shared_expert_intermediate_size is None:
-            problems.append("shared_expert_intermediate_size is None; this code was compiled for a value")
         problems.expect(
             "rope_parameters.rope_type",
             rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
@@ -139,10 +139,8 @@ class Config:
         )
         problems.expect("is_causal", raw.get("is_causal", True), True)
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", False), False)
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if raw.get("layer_types") is None and raw.get("use_sliding_window", False):
             problems.append("layer_types cannot be known: no question tells what decides this")
         _refuse(problems)
@@ -182,15 +180,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -100,7 +100,7 @@ class GatedDeltaNet(nnx.Module):
         self.in_proj_b = Linear(cfg.hidden_size, cfg.linear_num_value_heads, dtype=dtype, rngs=rngs)
         self.in_proj_a = Linear(cfg.hidden_size, cfg.linear_num_value_heads, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         h = apply_mask_to_padding_states(x, mask)
         conv_state = (
@@ -207,8 +207,8 @@ class Attention(nnx.Module):
         self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         q, gate = jnp.split(self.q_proj(x).reshape(B, T, -1, self.head_dim * 2), 2, axis=-1)
         k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, K, T, H]

@@ -99,19 +99,17 @@ class Config:
         head_dim = raw.get("head_dim", 256)
         linear_num_key_heads = raw.get("linear_num_key_heads", 16)
         linear_num_value_heads = raw.get("linear_num_value_heads", 32)
-        layer_types = (
-            tuple(
+        if raw.get("layer_types") is None:
+            layer_types = tuple(
                 "linear_attention" if (layer + 1) % raw.get("full_attention_interval", 4) else "full_attention"
                 for layer in range(num_hidden_layers)
             )
-            if raw.get("layer_types") is None
-            else raw["layer_types"]
-        )
-        rope_type = (
-            raw["rope_scaling"].get("rope_type", raw["rope_scaling"].get("type", "default"))
-            if raw.get("rope_scaling")
-            else "default"
-        )
+        else:
+            layer_types = raw["layer_types"]
+        if raw.get("rope_scaling"):
+            rope_type = raw["rope_scaling"].get("rope_type", raw["rope_scaling"].get("type", "default"))
+        else:
+            rope_type = "default"
         sizes = dict(
             vocab_size=raw.get("vocab_size", 248320),
             hidden_size=raw.get("hidden_size", 2048),
@@ -232,15 +230,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -379,7 +379,7 @@ def _flax_values(source: str | Path, cfg: Config, dtype: Any, stacked: bool) -> 
 
 
 def to_hf(model: Any) -> dict[str, np.ndarray]:
-    """The checkpoint's tensors, bit for bit, from either model: as it called them, those of the table for a fresh model."""
+    """The tensors of either model, bit for bit, by the names of the checkpoint it was loaded from, or else of the table."""
     out: dict[str, np.ndarray] = {}
     for row, value in _from_torch(model) if hasattr(model, "state_dict") else _from_flax(model):
         for piece in pieces(row.stored, list(value.shape)):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the types it may have
+    "output_hidden_states": (bool,),
     "return_dict": (bool,),
     "vocab_size": (int,),
     "hidden_size": (int,),
@@ -29,7 +30,6 @@ class Config:
     vocab_size: int = 50277  # V
     hidden_size: int = 768  # D
     num_hidden_layers: int = 12  # L
-    attention_hidden_size: int = 768  # A
     intermediate_size: int = 3072  # F
     rescale_every: int = 6
     layer_norm_epsilon: float = 1e-05
@@ -57,15 +57,15 @@ class Config:
         hidden_size = raw.get("hidden_size", 4096)
         num_hidden_layers = raw.get("num_hidden_layers", 32)
         rescale_every = raw.get("rescale_every", 6)
-        attention_hidden_size = (
-            hidden_size if raw.get("attention_hidden_size") is None else raw["attention_hidden_size"]
-        )
         intermediate_size = 4 * hidden_size if raw.get("intermediate_size") is None else raw["intermediate_size"]
+        if raw.get("attention_hidden_size") is None:
+            attention_hidden_size = hidden_size
+        else:
+            attention_hidden_size = raw["attention_hidden_size"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 50277),
             hidden_size=hidden_size,
             num_hidden_layers=num_hidden_layers,
-            attention_hidden_size=attention_hidden_size,
             intermediate_size=intermediate_size,
         )
         problems.expect("model_type", raw.get("model_type", "rwkv"), "rwkv")
@@ -79,6 +79,7 @@ class Config:
         problems.expect("return_dict", raw.get("return_dict", True), True)
         if rescale_every <= 0:
             problems.append(f"rescale_every={rescale_every!r}; this code was compiled for `rescale_every > 0`")
+        problems.expect("output_hidden_states", raw.get("output_hidden_states", False), False)
         if hidden_size != attention_hidden_size:
             problems.append(f"hidden_size is not attention_hidden_size: {(hidden_size, attention_hidden_size)!r}")
         problems.expect_each(
@@ -125,15 +126,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -3,8 +3,7 @@
 
 A causal language model: a recurrence in all layers, LayerNorm (pre-norm), 3 kinds of layers.
 
-Axes: B batch, T new tokens, S attended tokens, V vocab_size, D hidden_size, F intermediate_size,
-A attention_hidden_size.
+Axes: B batch, T new tokens, S attended tokens, V vocab_size, D hidden_size, F intermediate_size.
 """
 
 from __future__ import annotations
@@ -45,19 +44,19 @@ class SelfAttention(nnx.Module):
         self.hidden_size = cfg.hidden_size
         self.layer = layer
         self.rescale_every = cfg.rescale_every
-        self.time_decay = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.attention_hidden_size,), dtype))
-        self.time_first = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.attention_hidden_size,), dtype))
+        self.time_decay = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.hidden_size,), dtype))
+        self.time_first = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.hidden_size,), dtype))
         self.time_mix_key = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (1, 1, cfg.hidden_size), dtype))
         self.time_mix_value = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (1, 1, cfg.hidden_size), dtype))
         self.time_mix_receptance = nnx.Param(
             nnx.initializers.normal(0.02)(rngs.params(), (1, 1, cfg.hidden_size), dtype)
         )
-        self.key = Linear(cfg.hidden_size, cfg.attention_hidden_size, dtype=dtype, rngs=rngs)
-        self.value = Linear(cfg.hidden_size, cfg.attention_hidden_size, dtype=dtype, rngs=rngs)
-        self.receptance = Linear(cfg.hidden_size, cfg.attention_hidden_size, dtype=dtype, rngs=rngs)
-        self.output = Linear(cfg.attention_hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.key = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.value = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.receptance = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.output = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
-    def __call__(self, hidden: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, hidden: Array, kv: State | None) -> tuple[Array, State | None]:
         B = hidden.shape[0]
         h = jnp.zeros((B, self.hidden_size), dtype=hidden.dtype) if kv is None else kv.state2
         receptance, k, v, h = self.extract_key_value(hidden, h)
@@ -100,7 +99,7 @@ class FeedForward(nnx.Module):
         self.receptance = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.value = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
-    def __call__(self, hidden: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, hidden: Array, kv: State | None) -> tuple[Array, State | None]:
         B = hidden.shape[0]
         h = jnp.zeros((B, self.hidden_size), dtype=hidden.dtype) if kv is None else kv.state
         h = pad(hidden, ((0, 0), (1, -1), (0, 0))).at[:, 0].set(h)
@@ -122,7 +121,7 @@ class Block(nnx.Module):
         self.attention = SelfAttention(cfg, layer, dtype=dtype, rngs=rngs)
         self.feed_forward = FeedForward(cfg, layer, dtype=dtype, rngs=rngs)
 
-    def __call__(self, hidden: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, hidden: Array, kv: State | None) -> tuple[Array, State | None]:
         hidden = self.pre_ln(hidden)
         attention, kv = self.attention(self.ln1(hidden), kv)
         hidden = hidden + attention
@@ -138,7 +137,7 @@ class Block2(nnx.Module):
         self.attention = SelfAttention(cfg, layer, dtype=dtype, rngs=rngs)
         self.feed_forward = FeedForward(cfg, layer, dtype=dtype, rngs=rngs)
 
-    def __call__(self, hidden: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, hidden: Array, kv: State | None) -> tuple[Array, State | None]:
         attention, kv = self.attention(self.ln1(hidden), kv)
         hidden = hidden + attention
         feed_forward, kv = self.feed_forward(self.ln2(hidden), kv)

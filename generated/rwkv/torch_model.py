@@ -3,8 +3,7 @@
 
 A causal language model: a recurrence in all layers, LayerNorm (pre-norm), 3 kinds of layers.
 
-Axes: B batch, T new tokens, S attended tokens, V vocab_size, D hidden_size, F intermediate_size,
-A attention_hidden_size.
+Axes: B batch, T new tokens, S attended tokens, V vocab_size, D hidden_size, F intermediate_size.
 """
 
 from __future__ import annotations
@@ -39,15 +38,15 @@ class SelfAttention(nn.Module):
         self.layer = layer
         self.hidden_size = cfg.hidden_size
         self.rescale_every = cfg.rescale_every
-        self.time_decay = nn.Parameter(torch.normal(0.0, 0.02, (cfg.attention_hidden_size,)))
-        self.time_first = nn.Parameter(torch.normal(0.0, 0.02, (cfg.attention_hidden_size,)))
+        self.time_decay = nn.Parameter(torch.normal(0.0, 0.02, (cfg.hidden_size,)))
+        self.time_first = nn.Parameter(torch.normal(0.0, 0.02, (cfg.hidden_size,)))
         self.time_mix_key = nn.Parameter(torch.normal(0.0, 0.02, (1, 1, cfg.hidden_size)))
         self.time_mix_value = nn.Parameter(torch.normal(0.0, 0.02, (1, 1, cfg.hidden_size)))
         self.time_mix_receptance = nn.Parameter(torch.normal(0.0, 0.02, (1, 1, cfg.hidden_size)))
-        self.key = nn.Linear(cfg.hidden_size, cfg.attention_hidden_size, bias=False)
-        self.value = nn.Linear(cfg.hidden_size, cfg.attention_hidden_size, bias=False)
-        self.receptance = nn.Linear(cfg.hidden_size, cfg.attention_hidden_size, bias=False)
-        self.output = nn.Linear(cfg.attention_hidden_size, cfg.hidden_size, bias=False)
+        self.key = nn.Linear(cfg.hidden_size, cfg.hidden_size, bias=False)
+        self.value = nn.Linear(cfg.hidden_size, cfg.hidden_size, bias=False)
+        self.receptance = nn.Linear(cfg.hidden_size, cfg.hidden_size, bias=False)
+        self.output = nn.Linear(cfg.hidden_size, cfg.hidden_size, bias=False)
 
     def forward(self, hidden: Tensor, cache: Cache | None) -> Tensor:
         B = hidden.shape[0]
@@ -183,6 +182,11 @@ class Model(nn.Module):
         if cfg.tie_word_embeddings:
             self.head.weight = self.rwkv.embeddings.weight
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     @classmethod
     def from_pretrained(

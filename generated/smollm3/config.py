@@ -80,15 +80,19 @@ class Config:
         hidden_size = raw.get("hidden_size", 2048)
         num_hidden_layers = raw.get("num_hidden_layers", 36)
         num_attention_heads = raw.get("num_attention_heads", 16)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 4) is None else raw.get("num_key_value_heads", 4)
-        )
-        no_rope_layers = (
-            tuple(int((layer + 1) % raw.get("no_rope_layer_interval", 4) != 0) for layer in range(num_hidden_layers))
-            if raw.get("no_rope_layers") is None
-            else raw["no_rope_layers"]
-        )
-        layer_types = ("full_attention",) * num_hidden_layers if raw.get("layer_types") is None else raw["layer_types"]
+        num_key_value_heads = raw.get("num_key_value_heads", 4)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
+        if raw.get("no_rope_layers") is None:
+            no_rope_layers = tuple(
+                int((layer + 1) % raw.get("no_rope_layer_interval", 4) != 0) for layer in range(num_hidden_layers)
+            )
+        else:
+            no_rope_layers = raw["no_rope_layers"]
+        if raw.get("layer_types") is None:
+            layer_types = ("full_attention",) * num_hidden_layers
+        else:
+            layer_types = raw["layer_types"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 128256),
             hidden_size=hidden_size,
@@ -136,10 +140,8 @@ class Config:
             problems.append(
                 f"len(no_rope_layers) is not num_hidden_layers: {(len(no_rope_layers), num_hidden_layers)!r}"
             )
-        if num_hidden_layers != len(layer_types):
-            problems.append(
-                f"the configuration class refuses layer_types={layer_types!r}, num_hidden_layers={num_hidden_layers!r}"
-            )
+        if len(layer_types) != num_hidden_layers:
+            problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         _refuse(problems)
         return cls(
             **sizes,
@@ -178,15 +180,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

@@ -79,12 +79,11 @@ class Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
         num_attention_heads = raw.get("num_attention_heads", 16)
-        q_lora_rank = raw.get("q_lora_rank", 1536)
         qk_rope_head_dim = raw.get("qk_rope_head_dim", 64)
         head_dim = raw.get("head_dim", qk_rope_head_dim)
-        num_key_value_heads = (
-            num_attention_heads if raw.get("num_key_value_heads", 16) is None else raw.get("num_key_value_heads", 16)
-        )
+        num_key_value_heads = raw.get("num_key_value_heads", 16)
+        if num_key_value_heads is None:
+            num_key_value_heads = num_attention_heads
         sizes = dict(
             vocab_size=raw.get("vocab_size", 128256),
             hidden_size=raw.get("hidden_size", 2048),
@@ -92,7 +91,7 @@ class Config:
             num_hidden_layers=raw.get("num_hidden_layers", 32),
             num_attention_heads=num_attention_heads,
             kv_lora_rank=raw.get("kv_lora_rank", 512),
-            q_lora_rank=q_lora_rank,
+            q_lora_rank=raw.get("q_lora_rank", 1536),
             qk_rope_head_dim=qk_rope_head_dim,
             v_head_dim=raw.get("v_head_dim", 128),
             qk_nope_head_dim=raw.get("qk_nope_head_dim", 128),
@@ -115,8 +114,6 @@ class Config:
                 "num_key_value_heads does not divide num_attention_heads: "
                 f"{(num_attention_heads, num_key_value_heads)!r}"
             )
-        if q_lora_rank is None:
-            problems.append("q_lora_rank is None; this code was compiled for a value")
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
         problems.expect(
             "rope_parameters.rope_type",
@@ -168,15 +165,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
         value: Any = raw
         for step in key.split("."):
             value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

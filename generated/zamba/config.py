@@ -162,10 +162,10 @@ class Config:
         mamba_d_state = raw.get("mamba_d_state", 16)
         mamba_expand = raw.get("mamba_expand", 2)
         attention_hidden_size = raw["attention_hidden_size"] if raw.get("attention_hidden_size") else 2 * hidden_size
-        layers_block_type = (
-            raw["layer_types"]
-            if "layer_types" in raw
-            else (
+        if "layer_types" in raw:
+            layers_block_type = raw["layer_types"]
+        elif raw.get("layers_block_type") is None:
+            layers_block_type = (
                 "linear_attention",
                 "linear_attention",
                 "hybrid",
@@ -243,8 +243,8 @@ class Config:
                 "linear_attention",
                 "linear_attention",
             )
-            if raw.get("layers_block_type") is None
-            else [
+        else:
+            layers_block_type = [
                 raw["layers_block_type"][0],
                 raw["layers_block_type"][1],
                 raw["layers_block_type"][2],
@@ -322,7 +322,6 @@ class Config:
                 raw["layers_block_type"][74],
                 raw["layers_block_type"][75],
             ]
-        )
         num_hidden_layers = 76
         sizes = dict(
             vocab_size=raw.get("vocab_size", 32000),
@@ -401,10 +400,9 @@ class Config:
                 "attention_hidden_size is not hidden_size + hidden_size: "
                 f"{(attention_hidden_size, hidden_size + hidden_size)!r}"
             )
-        if num_hidden_layers != len(layers_block_type):
+        if len(layers_block_type) != num_hidden_layers:
             problems.append(
-                f"the configuration class refuses layers_block_type={layers_block_type!r}, "
-                f"num_hidden_layers={num_hidden_layers!r}"
+                f"len(layers_block_type) is not num_hidden_layers: {(len(layers_block_type), num_hidden_layers)!r}"
             )
         _refuse(problems)
         return cls(
@@ -445,15 +443,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:
-    """Keys that are missing or have a type that means nothing here."""
+    """Keys whose values are of a type that means nothing here."""
     problems = []
     for key, types in KEYS.items():
-        value: Any = raw
-        for step in key.split("."):
-            value = value.get(step, ...) if isinstance(value, Mapping) else ...
-        if value is ...:
-            continue
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        value = raw.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             problems.append(f"{key} is {value!r}, not {' or '.join(kind.__name__ for kind in types)}")
     return problems
 

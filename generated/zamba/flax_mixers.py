@@ -127,7 +127,7 @@ class MambaMixer(nnx.Module):
         self.in_proj = Linear(cfg.hidden_size, cfg.mamba_expand * cfg.hidden_size * 2, dtype=dtype, rngs=rngs)
         self.out_proj = Linear(cfg.mamba_expand * cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         conv_state = (
             jnp.zeros((B, self.hidden_size * self.mamba_expand, self.mamba_d_conv), dtype=x.dtype)
@@ -251,7 +251,9 @@ class Attention(nnx.Module):
         )
         self.o_proj = Linear(cfg.num_attention_heads * cfg.attention_head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, mask: Array | None, kv: Any, start: Array | int) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, mask: Array | None, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         B, T = x.shape[:2]
         q = self.q_proj(x).reshape(B, T, -1, self.attention_head_dim).swapaxes(1, 2)  # [B, N, T, H]
         k = self.k_proj(x).reshape(B, T, -1, self.attention_head_dim).swapaxes(1, 2)  # [B, K, T, H]

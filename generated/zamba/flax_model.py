@@ -31,7 +31,7 @@ class LinearAttentionMambaDecoderLayer(nnx.Module):
         self.mamba = MambaMixer(cfg, layer, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
-    def __call__(self, x: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         contextualized_states, kv = self.mamba(self.input_layernorm(x), mask, kv)
         return x + contextualized_states, kv
 
@@ -44,8 +44,8 @@ class AttentionDecoderLayer(nnx.Module):
         self.pre_ff_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
-        self, x: Array, original_hidden_states: Array, mask: Array | None, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self, x: Array, original_hidden_states: Array, mask: Array | None, kv: State | None, start: Array | int
+    ) -> tuple[Array, State | None]:
         x, kv = self.self_attn(
             self.input_layernorm(jnp.concatenate((x, original_hidden_states), axis=-1)), mask, kv, start
         )
@@ -57,7 +57,9 @@ class HybridMambaDecoderLayer(nnx.Module):
         self.mamba = MambaMixer(cfg, layer, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
-    def __call__(self, x: Array, transformer_hidden_states: Array, mask: Array, kv: Any) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, transformer_hidden_states: Array, mask: Array, kv: State | None
+    ) -> tuple[Array, State | None]:
         contextualized_states, kv = self.mamba(self.input_layernorm(x + transformer_hidden_states), mask, kv)
         return x + contextualized_states, kv
 
@@ -70,8 +72,14 @@ class HybridLayer(nnx.Module):
         self.mamba_decoder = HybridMambaDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Array, original_hidden_states: Array, mask: Array, mask2: Array | None, kv: Any, start: Array | int
-    ) -> tuple[Array, Any]:
+        self,
+        x: Array,
+        original_hidden_states: Array,
+        mask: Array,
+        mask2: Array | None,
+        kv: State | None,
+        start: Array | int,
+    ) -> tuple[Array, State | None]:
         transformer_hidden_states, kv = self.shared_transf(x, original_hidden_states, mask2, kv, start)
         x, kv = self.mamba_decoder(x, self.linear(transformer_hidden_states), mask, kv)
         return x, kv

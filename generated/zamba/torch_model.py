@@ -105,6 +105,11 @@ class Model(nn.Module):
             for layer, other in weights.shared(cfg).items():
                 share(self.model.layers[layer].shared_transf, self.model.layers[other].shared_transf)
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     @classmethod
     def from_pretrained(
