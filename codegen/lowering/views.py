@@ -471,6 +471,12 @@ class TorchView(ModelView):
         )
 
     @property
+    def draws_biases(self) -> bool:
+        """Whether a linear layer may have a bias."""
+        made = (found for text in (*self.classes, *self.init_body) for found in re.findall(r"nn\.Linear\(.*", text))
+        return any("bias=False" not in line for line in made)
+
+    @property
     def has_fixed_types(self) -> bool:
         return self.has_constants or self.has_kept
 

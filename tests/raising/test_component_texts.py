@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from jax.extend.core import jaxprs_in_params
 
-from codegen.render.templates import templates_folder
+from codegen.render.templates import fill
 
 B, N, K, T, S, H, W = 2, 6, 3, 5, 5, 8, 4  # W: size of the values' heads
 SCALE, CAP = 0.3, 1.5
@@ -23,10 +23,16 @@ Arrays = dict[str, np.ndarray]
 
 
 def helper(framework: str, name: str) -> Callable[..., Any]:
-    text = Path(templates_folder(), framework, "components", f"{name}.py.jinja").read_text(encoding="utf-8")
+    text = fill(f"{framework}/components/{name}.py.jinja", SimpleNamespace(grouped=K < N))
     space: dict[str, Any] = {"torch": torch, "F": F, "jax": jax, "jnp": jnp, "Tensor": torch.Tensor, "Array": jax.Array}
     exec(compile("from __future__ import annotations\n" + text, name, "exec"), space)
     return space[name]
+
+
+@pytest.fixture(params=(K, N), ids=("groups", "own"))
+def heads_of_keys(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer heads of keys and values than of queries, or as many: the helpers differ."""
+    monkeypatch.setitem(globals(), "K", request.param)
 
 
 def call(framework: str, name: str, *args: object) -> np.ndarray:
@@ -72,6 +78,7 @@ def additive(mask: np.ndarray) -> np.ndarray:
 CAUSAL = np.tril(np.ones((1, 1, T, S), bool))
 
 
+@pytest.mark.usefixtures("heads_of_keys")
 @pytest.mark.parametrize("framework", ("torch", "flax"))
 @pytest.mark.parametrize(
     ("name", "extra"), (("attend", ()), ("attend_capped", (CAP,)), ("attend_with_sinks", ("sinks",)))
@@ -88,6 +95,7 @@ def test_attention(framework: str, name: str, extra: tuple[object, ...], masked:
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
+@pytest.mark.usefixtures("heads_of_keys")
 @pytest.mark.parametrize("name", ("attend_capped", "attend_with_sinks"))
 def test_one_token_sees_everything(name: str) -> None:
     a = arrays(tokens=1)
@@ -96,6 +104,7 @@ def test_one_token_sees_everything(name: str) -> None:
     np.testing.assert_allclose(call("torch", name, a["q"], a["k"], a["v"], None, SCALE, extra), expected, atol=2e-6)
 
 
+@pytest.mark.usefixtures("heads_of_keys")
 def test_attention_without_causality() -> None:
     a = arrays()
     everything = written_out(a, np.zeros((1, 1, T, S)))
@@ -108,6 +117,7 @@ def test_attention_without_causality() -> None:
     np.testing.assert_allclose(found, masked, atol=2e-6)
 
 
+@pytest.mark.usefixtures("heads_of_keys")
 @pytest.mark.parametrize("heads", (1, N))
 def test_attention_with_a_bias(heads: int) -> None:
     a = arrays()
