@@ -933,6 +933,14 @@ class WeightsView:
         return self.has_ignored or self.shifted
 
     @property
+    def uses_math(self) -> bool:
+        return any("math." in axis.size_expr for axis in self.axes)
+
+    @property
+    def sharding_uses_math(self) -> bool:
+        return any("math." in axis.heads_expr for axis in self.axes)
+
+    @property
     def stacks_elsewhere(self) -> bool:
         """Whether there are lists of layers that Flax does not stack."""
         rows = (row for table in self.tables if not table.once for row in table.rows)

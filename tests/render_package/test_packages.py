@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from ruff import find_ruff_bin
 
+from codegen.render.templates import fill
+from ir.records import replace
 from tests.render_package import grouped_query, learned_positions, mixed_layers
 from tests.render_package.local_render import render
 
@@ -59,6 +61,17 @@ def test_output_is_clean(package: Path) -> None:
         "--select=E,F,I,UP,B",
         package,
     ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stdout
+
+
+def test_sizes_and_numbers_of_heads_may_be_worked_out(tmp_path: Path) -> None:
+    rounded = "math.ceil(cfg.num_attention_heads / 4) * 4"
+    axes = [replace(axis, size_expr=f"{rounded} * 8", heads_expr=rounded) for axis in grouped_query.AXES]
+    view = replace(grouped_query.WEIGHTS, axes=tuple(axes))
+    for name in ("weights.py", "sharding.py"):
+        (tmp_path / name).write_text(fill(f"{name}.jinja", view))
+    command = [find_ruff_bin(), "check", "--isolated", "--no-cache", "--select=F", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stdout
 
