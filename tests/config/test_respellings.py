@@ -34,6 +34,13 @@ AS_WRITTEN |= {(name, "other names") for name in ("dots3_note", "dots3_note_text
 OF_KINDS = {"type", "rope_type"}  # the library keeps the older name beside the newer one, and code may ask for either
 ABOUT_KEYS = {"config.py", "test_model.py"}
 
+# What is not so yet, and would fail here as soon as it is.
+GAPS = {
+    "gemma4_text": "angles of several kinds of layers, given by `rope_scaling`, are refused where the kind has no name",
+    "qwen3_5_text": "`rope_scaling` leads to another text of config.py",
+    "deepseek_v4": "`torch_dtype` stays in the configuration of the package's own tests",
+}
+
 
 def resolved(raw: Mapping[str, Any], folder: Path) -> object:
     """What the library makes of a configuration; None if it takes none of it."""
@@ -91,9 +98,12 @@ def test_the_normal_spelling_of_all(tmp_path: Path) -> None:
     assert counted["dtype"] == len(NAMES)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "stablelm" else pytest.mark.slow) for name in COMPILED]
-)
+def _marks(name: str) -> list[pytest.MarkDecorator]:
+    gap = [pytest.mark.xfail(reason=GAPS[name], strict=True)] if name in GAPS else []
+    return [*gap, *([] if name == "stablelm" else [pytest.mark.slow])]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=_marks(name)) for name in COMPILED])
 def test_the_same_bytes(name: str, tmp_path: Path) -> None:
     one = files(case(name))
     for said, other in same(name, tmp_path).items():

@@ -65,10 +65,10 @@ FAULTS = (
         "q.reshape(B, -1, K, T, H).transpose(1, 2).reshape(B, K, -1, H)",
     ),
     Fault(
-        "weights grouped in the wrong order",
+        "probabilities grouped in the wrong order",
         "gemma2",
-        r"weights\.view\(B, K, -1, S\)",
-        "weights.view(B, -1, K, T, S).transpose(1, 2).reshape(B, K, -1, S)",
+        r"probs\.view\(B, K, -1, S\)",
+        "probs.view(B, -1, K, T, S).transpose(1, 2).reshape(B, K, -1, S)",
     ),
     Fault(
         "query norm dropped",
