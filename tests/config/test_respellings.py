@@ -34,6 +34,8 @@ AS_WRITTEN |= {(name, "other names") for name in ("dots3_note", "dots3_note_text
 OF_KINDS = {"type", "rope_type"}  # the library keeps the older name beside the newer one, and code may ask for either
 ABOUT_KEYS = {"config.py", "test_model.py"}
 
+LONG = {"deepseek_v4", "qwen4_exp_text"}  # half a minute for each spelling
+
 # What is not so yet, and would fail here as soon as it is.
 GAPS = {
     "gemma4_text": "angles of several kinds of layers, given by `rope_scaling`, are refused where the kind has no name",
@@ -100,7 +102,8 @@ def test_the_normal_spelling_of_all(tmp_path: Path) -> None:
 
 def _marks(name: str) -> list[pytest.MarkDecorator]:
     gap = [pytest.mark.xfail(reason=GAPS[name], strict=True)] if name in GAPS else []
-    return [*gap, *([] if name == "stablelm" else [pytest.mark.slow])]
+    slow = [] if name == "stablelm" else [pytest.mark.slow, *([pytest.mark.long] if name in LONG else [])]
+    return [*gap, *slow]
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=_marks(name)) for name in COMPILED])

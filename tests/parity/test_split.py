@@ -41,6 +41,7 @@ def work(rank, parent, name, folder):
     assert (split(ids) - whole(ids)).abs().max() < 1e-4 * whole(ids).abs().max()
     there, here = weights.to_hf(whole), weights.to_hf(split)
     assert there.keys() == here.keys() and all((here[key] == value).all() for key, value in there.items())
+    dist.barrier()  # none leaves while the other still talks to it
     dist.destroy_process_group()
 
 
