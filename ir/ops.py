@@ -121,7 +121,7 @@ log_softmax %x dim dtype | log(softmax(x))
 # products and layers
 matmul %a %b | a @ b
 linear %x %w %b? | x @ w.T + b
-addmm %b %x %w | b + x @ w
+addmm %b %x %w | x @ w + b
 baddbmm %b %x %y beta alpha | beta * b + alpha * (x @ y)
 einsum equation %xs* | sum of products
 grouped_linear %x %w %sizes | x @ w[g].T for the rows of group g, which stand together in order; zero after the last group

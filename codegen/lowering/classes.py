@@ -7,6 +7,7 @@ from itertools import groupby
 
 from codegen.lowering.instances import CONTAINERS, Instance, without_parameters
 from codegen.lowering.layers import arguments_used
+from codegen.lowering.matrices import uses_of
 from codegen.lowering.names import Labels, name_classes
 from ir.expressions import Const, Environment, Expr, Index, Key, Local, evaluate, leaves
 from ir.graph import (
@@ -32,7 +33,10 @@ from ir.records import dataclass, field, replace
 
 Hole = tuple[str, Expr]  # a name for it, and what stands there
 FEW = 2  # numbers that a small class takes one by one
-AXES = {2: ("rows", "columns")}  # of a matrix, where instances differ in its shape
+AXES = (
+    "rows",
+    "columns",
+)  # of a matrix that is neither multiplied by nor looked up, where instances differ in its shape
 
 
 @dataclass
@@ -342,10 +346,17 @@ def map_numbers(instance: Instance, change: Callable[[str, Expr], Expr]) -> Inst
                     nodes.append(Branch(condition, *arms, args, node.results, node.span))
         return replace(region, nodes=tuple(nodes))
 
+    regions = [region for regions in instance.methods.values() for region in regions]
+
+    def axis_names(p: Parameter) -> tuple[str, ...]:
+        uses = uses_of(p.name, regions) if len(p.shape) == 2 else frozenset()
+        names = next(iter(uses)).value if len(uses) == 1 else AXES
+        return names if len(p.shape) == 2 else ("size",) * len(p.shape)
+
     def in_parameter(p: Parameter) -> Parameter:
         if p.fill:
             return _with_fill(p, change, in_region)
-        shape = tuple(map(change, AXES.get(len(p.shape), ("size",) * len(p.shape)), p.shape))
+        shape = tuple(map(change, axis_names(p), p.shape))
         return replace(p, shape=shape, start=p.start and change("start", p.start))
 
     module = instance.module

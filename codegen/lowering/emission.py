@@ -88,6 +88,7 @@ class Emitter:
             "stack_layers",
             "causal_mask",
             "additive_mask",
+            "table_device",
             "Model",
             "Cache",
         } | HELPER_NAMES

@@ -78,7 +78,7 @@ TEMPLATES = {
     "elu": "jax.nn.elu(x, alpha=alpha)",
     "glu": "jax.nn.glu(x, axis=dim)",
     "matmul": "a @ b",
-    "addmm": "b + x @ w",
+    "addmm": "x @ w + b",
     "outer": "jnp.outer(a, b)",
     "topk_first": "jax.lax.top_k(jnp.where(jnp.arange(x.shape[0]) < count, x, -jnp.inf), k)",
     "grouped_linear": "grouped_dot(x, w, sizes, axis=2)",
@@ -306,7 +306,7 @@ def dtype(of: DType) -> ast.expr:
 
 
 def _linear(x: Rendered, w: Rendered, b: Rendered) -> ast.expr:
-    product = template('jnp.einsum("...D,FD->...F", x, w)', x=_expr(x), w=_expr(w))  # w.T would be copied by XLA
+    product = template('jnp.einsum("...i,oi->...o", x, w)', x=_expr(x), w=_expr(w))  # w.T would be copied by XLA
     return product if b is None else template("p + b", p=product, b=_expr(b))
 
 

@@ -375,8 +375,8 @@ def special(dialect: Dialect, node: Op, printer: BodyPrinter) -> bool:
     if node.name == "cache_update":
         keys, values, slot = node.args
         assert isinstance(keys, Value) and isinstance(values, Value) and isinstance(slot, Number)
+        printer.settle_all()
         names = [printer.materialize(keys), printer.materialize(values)]
-        printer.settle(names)
         for operand, result, held in zip((keys, values), node.results, names, strict=True):
             printer.names.pop(operand.id, None)
             printer.names[result.id] = held

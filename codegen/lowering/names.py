@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -50,6 +51,7 @@ def name_classes(classes: Sequence[Named], top: Named, library: frozenset[str], 
     same: dict[str, list[Named]] = {}
     for made in classes:
         same.setdefault(_plain(made, made is top, prefix, reserved), []).append(made)
+    same = _without_modality(same, reserved)
     taken = {*same, *reserved}
     for name, group in same.items():
         for made in group:
@@ -62,6 +64,16 @@ def name_classes(classes: Sequence[Named], top: Named, library: frozenset[str], 
         taken |= {*names}
         for made, own in zip(group, names, strict=True):
             made.name = own
+
+
+def _without_modality(same: dict[str, list[Named]], reserved: frozenset[str]) -> dict[str, list[Named]]:
+    """Names without the word that tells classes for text from those for something else, where there are no others."""
+    shorter = {name: re.sub(r"^Text(?=[A-Z])", "", name) for name in same}
+    taken = Counter(shorter.values())
+    return {
+        name if taken[shorter[name]] > 1 or shorter[name] in reserved else shorter[name]: group
+        for name, group in same.items()
+    }
 
 
 def _plain(made: Named, is_top: bool, prefix: str, reserved: frozenset[str]) -> str:

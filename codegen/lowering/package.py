@@ -133,7 +133,15 @@ def package_views(
     held = [parameter for _, module in walk(lowering.given.tree) for parameter in module.parameters]
     torch_view = TorchView(
         **_common(
-            lowering, source, config, facts.summary, torch, cache, masks, _torch_ties(ties), _sharing(ties, "torch")
+            lowering,
+            source,
+            config,
+            facts.summary,
+            torch,
+            cache,
+            masks,
+            (*_torch_ties(ties), *_noted(weights)),
+            _sharing(ties, "torch"),
         ),
         uses_functional=_mentions(torch, "F."),
         has_constants=any(p.fill is not None for p in held),
@@ -149,7 +157,7 @@ def package_views(
             flax,
             cache,
             masks,
-            _flax_ties(lowering, ties),
+            (*_flax_ties(lowering, ties), *_noted(weights)),
             _sharing(ties, "flax"),
         ),
         scannable=scannable,
@@ -284,7 +292,7 @@ def _common(
     lowered: Lowered,
     cache: CacheView,
     masks: MaskKind,
-    ties: tuple[str, ...],
+    ending: tuple[str, ...],
     templates: tuple[str, ...],
 ) -> dict[str, Any]:
     inputs = lowering.given.inputs
@@ -297,7 +305,7 @@ def _common(
         "imports": ("import math",) if "math." in text else (),
         "helpers": lowered.helpers,
         "classes": lowered.classes,
-        "init_body": (*lowered.init_body, *ties),
+        "init_body": (*lowered.init_body, *ending),
         "run_body": lowered.run_body,
         "masks": lowering.masks(masks),
         "cache": cache,
@@ -355,12 +363,18 @@ def _flax_ties(lowering: Lowering, ties: Ties) -> tuple[str, ...]:
 
 
 def _tied(ties: Ties, lines: list[str]) -> tuple[str, ...]:
-    """Statements that make one of tied parameters, and room for what `weights.to_hf` has to give back twice."""
-    if not lines:
-        return ()
-    kept = "self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless"
-    tied = (f"if {ties.condition}:", *("    " + line for line in lines)) if ties.condition else lines
-    return (*tied, kept)
+    """Statements that make one of tied parameters."""
+    return (f"if {ties.condition}:", *("    " + line for line in lines)) if lines and ties.condition else tuple(lines)
+
+
+def _noted(weights: WeightsView) -> Iterator[str]:
+    """Room for what loading notes of a checkpoint, so that `weights.to_hf` gives the same back."""
+    if weights.has_ties:
+        yield "self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless"
+    if weights.base:
+        yield "self.stored_names: tuple[tuple[str, str], ...] = ()  # what the checkpoint calls otherwise: our name, its own"
+    if weights.divided:
+        yield "self.stored_shapes: dict[str, list[int]] = {}  # of what the checkpoint holds"
 
 
 __all__ = ["Facts", "PackageViews", "Ties", "package_views"]

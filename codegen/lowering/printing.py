@@ -408,6 +408,12 @@ class BodyPrinter:
             if any(isinstance(node, ast.Name) and node.id in changing for node in ast.walk(pending.expr)):
                 self.materialize(self.values[value_id])
 
+    def settle_all(self) -> None:
+        """Write a statement for everything pending that computes something: what follows is a branch."""
+        for value_id, pending in list(self.pending.items()):
+            if pending.weight and value_id in self.pending:
+                self.materialize(self.values[value_id])
+
     def materialize(self, value: Value) -> str:
         """The variable that holds `value`, after writing a statement for it if there is none yet."""
         if value.id not in self.pending:

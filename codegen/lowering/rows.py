@@ -59,6 +59,7 @@ def weights_view(
     whole = whole_axes(lowering.axes, split, placed, _regions(lowering, own.linears), heads)
     tables = tuple(_tables(lowering, tensors, stored))
     tie_views = tuple(TieView(_single(stored(a), a), _single(stored(t), t), a, t) for a, t in ties)
+    kinds_at = {path: module.kind for path, module in walk(lowering.given.tree)}
     shared_view = None if shared is None else _shared_view(lowering, shared)
     if shared_view is not None:
         tables = tuple(_marked(table, shared_view) for table in tables)
@@ -80,7 +81,15 @@ def weights_view(
         vocabulary=next((axis.letter for axis in lowering.axes if axis.size == _vocabulary(lowering)), ""),
         own_linears=own.linears,
         own_embeddings=own.embeddings,
+        outer=frozenset(
+            kinds_at[_owner(tensor.path)] for tensor in tensors if tensor.layer is None and len(tensor.axes) == 2
+        ),
+        ties_linears=all(kinds_at[_owner(alias)] == "Linear" for alias, _ in ties),
     )
+
+
+def _owner(path: str) -> str:
+    return path.rpartition(".")[0]
 
 
 def _shared_view(lowering: Lowering, shared: SharedParts) -> SharedView:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from codegen.lowering.axes import Axis
 from codegen.lowering.instances import walk
+from codegen.lowering.matrices import Use, uses_of
 from codegen.lowering.meshes import Held, factors, heads_in, is_multiple
 from codegen.lowering.program import Lowering
 from ir.expressions import Apply, Const, Expr
@@ -31,31 +32,15 @@ def own_layers(lowering: Lowering, split: Collection[str]) -> OwnLayers:
         instance, plan = lowering.program.instances.get(path), lowering.program.by_path.get(path)
         if module.kind or instance is None or plan is None or path not in split or not _is_one_matrix(module):
             continue
-        for region in (region for regions in instance.methods.values() for region in regions):
-            uses = set(_uses(region))
-            linears |= {plan.name: None} if "linear" in uses else {}
-            embeddings |= {plan.name: None} if "embedding" in uses else {}
+        uses = uses_of("weight", (region for regions in instance.methods.values() for region in regions))
+        linears |= {plan.name: None} if Use.TURNED in uses else {}
+        embeddings |= {plan.name: None} if Use.EMBEDDING in uses else {}
     return OwnLayers(tuple(linears), tuple(embeddings))
 
 
 def _is_one_matrix(module: Module) -> bool:
     ranks = {p.name: len(p.shape) for p in module.parameters if not p.buffer or p.persistent}
     return not module.children and ranks in ({"weight": 2}, {"weight": 2, "bias": 1})
-
-
-def _uses(region: Region) -> Iterator[str]:
-    """What a region does with the weight."""
-    weight: Value | None = None
-    for node in region.nodes:
-        match node:
-            case Op("parameter", (Number(Const("weight")),), (Value() as found,)):
-                weight = found
-            case Op("embedding", (_, Value() as matrix, *_)) if matrix == weight:
-                yield "embedding"
-            case Op("matmul", (_, Value() as matrix)) | Op("addmm", (_, _, Value() as matrix)) if matrix == weight:
-                yield "linear"
-            case _:
-                pass
 
 
 SIDE_BY_SIDE = "several matrices side by side"

@@ -133,8 +133,7 @@ class TorchDialect:
         return f"nn.ModuleList({items})"
 
     def constant_lines(self, body: list[str]) -> list[str]:
-        opening = '    with torch.device("cpu"):  # real even while the parameters are on the meta device'
-        return [opening, *("        " + line for line in body)]
+        return ["    with table_device():", *("        " + line for line in body)]
 
     def module_list_by_kind(self, options: Mapping[object, str], element: str, sequence: str) -> str:
         each, kind = over_layers(sequence)

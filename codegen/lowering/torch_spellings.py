@@ -73,7 +73,7 @@ TEMPLATES = {
     "softmax": "F.softmax(x, dim=dim, dtype=dtype)",
     "log_softmax": "F.log_softmax(x, dim=dim, dtype=dtype)",
     "matmul": "a @ b",
-    "addmm": "torch.addmm(b, x, w)",
+    "addmm": "F.linear(x, w.T, b)",
     "baddbmm": "torch.baddbmm(b, x, y, beta=beta, alpha=alpha)",
     "outer": "torch.outer(a, b)",
     "topk_first": "topk_first(x, count, k)",
@@ -238,9 +238,9 @@ def _squeeze(x: Rendered, dims: Rendered) -> ast.expr:
 def _split(x: Rendered, sizes: Rendered, dim: Rendered) -> ast.expr:
     assert isinstance(sizes, tuple)
     parts = [_expr(size) for size in sizes]
-    equal = all(same_syntax(part, parts[0]) for part in parts)
-    lengths = parts[0] if equal else ast.Tuple(parts, ast.Load())
-    return template("x.split(sizes, dim=dim)", x=_expr(x), sizes=lengths, dim=_expr(dim))
+    if all(same_syntax(part, parts[0]) for part in parts):
+        return template("x.chunk(parts, dim=dim)", x=_expr(x), parts=literal(len(parts)), dim=_expr(dim))
+    return template("x.split(sizes, dim=dim)", x=_expr(x), sizes=ast.Tuple(parts, ast.Load()), dim=_expr(dim))
 
 
 def _pad(x: Rendered, widths: Rendered, mode: Rendered, value: Rendered) -> ast.expr:

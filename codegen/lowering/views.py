@@ -459,16 +459,20 @@ class TorchView(ModelView):
     """`run_body` of ids, positions, masks, valid, cache and last_only, which it ends by returning logits from."""
 
     uses_functional: bool = True
-    has_constants: bool = False  # buffers that are computed from cfg, made on the CPU
+    has_constants: bool = False  # buffers that are computed from cfg
     has_stored_buffers: bool = False
     has_kept: bool = False  # parameters that are float32 in a narrower model too
 
     @property
+    def drawn(self) -> str:
+        """The layers of the library, which draw their weights otherwise, that are given those of language models."""
+        texts = (*self.classes, *self.init_body)
+        found = (f"nn.{kind}" for kind in ("Linear", "Embedding") if any(f"nn.{kind}(" in text for text in texts))
+        return " | ".join(found)
+
+    @property
     def draws(self) -> bool:
-        """Whether layers of the library, which draw their weights otherwise, are given those of language models."""
-        return any(
-            f"nn.{kind}(" in text for text in (*self.classes, *self.init_body) for kind in ("Linear", "Embedding")
-        )
+        return bool(self.drawn)
 
     @property
     def draws_biases(self) -> bool:
@@ -561,6 +565,12 @@ class FlaxView(ModelView):
     @property
     def zero_argument(self) -> str:
         return "0, " if self.indexed else ""
+
+    @property
+    def norm_eps(self) -> str:
+        """The epsilon of layer norms, with a default where some rely on it."""
+        made = (found for text in (*self.classes, *self.init_body) for found in re.findall(r"\bLayerNorm\(.*", text))
+        return "eps: float" if all("eps=" in line for line in made) else "eps: float = 1e-5"
 
     @property
     def norm_parameters(self) -> str:
@@ -805,6 +815,8 @@ class WeightsView:
     vocabulary: str = ""  # the axis of the logits
     own_linears: tuple[str, ...] = ()  # classes that are split and multiply by a weight [in, out]
     own_embeddings: tuple[str, ...] = ()  # classes that are split, and are an embedding and more
+    outer: frozenset[str] = frozenset({"Linear", "Embedding"})  # layers of the framework that stand outside the layers
+    ties_linears: bool = True  # what is tied to an embedding is a linear layer
 
     @property
     def renamed(self) -> bool:
@@ -897,7 +909,7 @@ class WeightsView:
 
     @property
     def held_of_model(self) -> str:
-        return ', getattr(model, "stored_shapes", {})' if self.divided else ""
+        return ", model.stored_shapes" if self.divided else ""
 
     @property
     def row_key(self) -> str:
@@ -1160,6 +1172,24 @@ class WeightsView:
         return bool(self.own_embeddings)
 
     @property
+    def has_outer_linears(self) -> bool:
+        return "Linear" in self.outer
+
+    @property
+    def has_outer_embeddings(self) -> bool:
+        return "Embedding" in self.outer
+
+    @property
+    def has_plain_outer(self) -> bool:
+        return self.has_outer_linears or self.has_outer_embeddings
+
+    @property
+    def outer_styles(self) -> str:
+        """The styles of PyTorch that split what stands outside the layers."""
+        names = ["ColwiseParallel"] * self.has_outer_linears + ["RowwiseParallel"] * self.has_outer_embeddings
+        return ", ".join(names)
+
+    @property
     def has_own_layers(self) -> bool:
         return bool(self.own_linears or self.own_embeddings)
 
@@ -1258,6 +1288,12 @@ class CardView:
     def facts_source(self) -> str:
         """What the places of facts are in, as the title of their column."""
         return f"line of {self.library}" if self.library else "line of the source"
+
+    @property
+    def code_licence(self) -> str:
+        """The licence of the code, which follows its source."""
+        name = self.library.partition(" ")[0]
+        return f"; this code follows {name}, and its licence, Apache 2.0" if name else ", and so is this code"
 
     @property
     def has_sizes(self) -> bool:

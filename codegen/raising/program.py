@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from codegen.raising import attention, masks, norm, rotary, tables
+from codegen.raising.flattened import unflattened
 from codegen.raising.view import Match, View
 from ir.arch import Attention, Cap, Direction, MaskForm, Sinks
 from ir.graph import (
@@ -63,6 +64,7 @@ def raise_program(
     what its parameters are called where the source has no name for them. Where all masks go to raised attention, they
     become boolean; otherwise attention that needs them so stays as it is.
     """
+    top = unflattened(top)
     raiser = _Raiser()
     region = raiser.region(top, "")
     form, optional = MaskForm.ADDITIVE if mask_params else MaskForm.ABSENT, True

@@ -90,6 +90,14 @@ def test_no_class_hides_another() -> None:
     ]
 
 
+def test_text_is_said_only_beside_something_else() -> None:
+    text, vision = Class("FooTextNorm", ["text.norm"]), Class("FooVisionNorm", ["vision.norm"])
+    assert named(Class("FooTextNorm", ["norm"]), Class("FooTextMLP", ["mlp"])) == ["Norm", "MLP"]
+    assert named(text, vision) == ["Norm", "VisionNorm"]
+    assert named(Class("FooTextNorm", ["text.norm"]), Class("FooNorm", ["norm"])) == ["TextNorm", "Norm"]
+    assert named(Class("FooTextCache", ["cache"]), Class("FooMLP", ["mlp"])) == ["TextCache", "MLP"]
+
+
 def test_labels_are_words_for_all_layers() -> None:
     resolved = {"a": ["x", "y"], "b": [1, 2], "c": ["x"], "d": "xy", "e": ["", "x"]}
     assert words_of_layers(resolved, 2) == [["x", "y"]]
