@@ -1103,12 +1103,13 @@ class WeightsView:
         return "cfg, " if self.base else ""
 
     @property
-    def names_parameter(self) -> str:
-        return ", cfg: Config" if self.base else ""
+    def ties_argument(self) -> str:
+        """What telling which ties are stored takes: the configuration, where it decides which there are."""
+        return "cfg, " if self.shared is not None or self.tied_expr else ""
 
     @property
-    def names_last(self) -> str:
-        return ", model.cfg" if self.base else ""
+    def ties_parameter(self) -> str:
+        return "cfg: Config, " if self.ties_argument else ""
 
     @property
     def wanted_names(self) -> str:
