@@ -158,6 +158,11 @@ class ConfigLowering:
             self._checkpoints(source.repository, checkpoints or {}),
             any("math." in text for text in texts),
             any(re.search(r"\binf\b", text) for text in texts),
+            lengths=tuple(
+                (self.fields[items.path], self.fields[count.path])
+                for items, count in filter(None, map(_counted, self.conditions))
+                if items.path in self.fields and count.path in self.fields
+            ),
         )
 
     def _least(self, path: Path) -> str:
@@ -605,14 +610,18 @@ class ConfigLowering:
         """Whether a list must lack an item that the kinds which it may hold exclude already, or a key be given that has no None."""
         match condition.expr:
             case Apply("is" | "is not" as op, (Key(path), Const(None))) if condition.value is (op == "is not"):
-                known = (
-                    types_of(_ends(self.explored.readings[path]), self.types) if path in self.explored.readings else ()
-                )
-                return bool(known) and "NoneType" not in known  # KEYS says so first
+                ends = _ends(self.explored.readings[path]) if path in self.explored.readings else set()
+                known = types_of(ends, self.types)
+                declared = all(self._is_declared(end.path) for end in ends if isinstance(end, Raw))
+                return declared and bool(known) and "NoneType" not in known  # KEYS says so first
             case Apply("in", (Const(item), Key() as key)) if condition.value is False:
                 kinds = [other.value for other in self.conditions if other.kind == "elements" and other.keys == (key,)]
                 return any(item not in known for known in kinds)  # type: ignore[operator]
         return False
+
+    def _is_declared(self, path: Path) -> bool:
+        """Whether a key that is left out is something all the same."""
+        return len(path) == 1 and self.explored.declared.get(str(path[0])) is not None
 
     def _refusal(self, condition: Condition, ready: Mapping[Expr, str]) -> RefusalView:
         if condition.kind == "elements":
@@ -668,13 +677,9 @@ class ConfigLowering:
             said = f"the source does something else for {shown}"
         if condition.kind == "guard":
             said = f"the configuration class refuses {shown}"
-            match condition.expr, condition.value:
-                case (Apply("==", (Apply("len", (Key(),)) as length, Key() as count)), True) | (
-                    Apply("==", (Key() as count, Apply("len", (Key(),)) as length)),
-                    True,
-                ):
-                    few, many = self._over_names(length), self._over_names(count)
-                    return RefusalView(f"{few} != {many}", _f(f"{few} is not {many}: ", f"({few}, {many})", ""))
+            if (counted := _counted(condition)) is not None:
+                few, many = self._over_names(Apply("len", (counted[0],))), self._over_names(counted[1])
+                return RefusalView(f"{few} != {many}", _f(f"{few} is not {many}: ", f"({few}, {many})", ""))
         return RefusalView(
             _truth(text, condition.value), _fstring(said, [self.names[key.path] for key in condition.keys])
         )
@@ -1154,6 +1159,17 @@ def _name(leaf: Leaf) -> ast.expr:
 
 def _dotted(path: Path) -> str:
     return ".".join(str(step) for step in path)
+
+
+def _counted(condition: Condition) -> tuple[Key, Key] | None:
+    """A list and what its length has to be, if that is what a condition asks for."""
+    match condition.expr, condition.value:
+        case Apply("==", (Apply("len", (Key() as items,)), Key() as count)), True:
+            return items, count
+        case Apply("==", (Key() as count, Apply("len", (Key() as items,)))), True:
+            return items, count
+        case _:
+            return None
 
 
 def _truth(found: str, wanted: Json) -> str:

@@ -22,13 +22,13 @@ def head_counts(regions: Iterable[Region]) -> frozenset[Expr]:
         for node in region.nodes:
             match node:
                 case Raised(Attention(), (Value() as q, Value() as k, *_)) if len(q.shape) == len(k.shape) == 4:
-                    found |= {_reduced(q.shape[1]), _reduced(k.shape[1])}
+                    found |= {reduced(q.shape[1]), reduced(k.shape[1])}
                 case _:
                     pass
     return frozenset(size for size in found if not isinstance(size, Const))
 
 
-def _reduced(size: Expr) -> Expr:
+def reduced(size: Expr) -> Expr:
     """`a` for `a * b // b`, as a size that is left to be found in a reshape is written."""
     match size:
         case Apply("//", (whole, part)):

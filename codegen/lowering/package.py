@@ -8,7 +8,6 @@ from typing import Any
 
 from codegen.lowering import card_view
 from codegen.lowering.classes import ClassPlan
-from codegen.lowering.components import components
 from codegen.lowering.fields import keys_in
 from codegen.lowering.flax_dialect import FlaxDialect
 from codegen.lowering.instances import walk
@@ -34,7 +33,7 @@ from codegen.lowering.views import (
     TorchView,
     WeightsView,
 )
-from ir.arch import Arch, Attention, Heads
+from ir.arch import Arch
 from ir.expressions import Const, Dim, Key
 from ir.graph import Loop, Region, Value
 from ir.records import dataclass, replace
@@ -310,10 +309,7 @@ def _common(
         "masks": lowering.masks(masks),
         "cache": cache,
         "anchor_expr": lowered.anchor,
-        "grouped": any(
-            isinstance(component, Attention) and component.heads is Heads.GROUPED
-            for component in components(lowering.region)
-        ),
+        "grouped": lowering.groups_heads(),
         "needs_positions": "positions" in inputs,
         "positions_expr": lowering.positions(),
         "needs_valid": "valid" in inputs,

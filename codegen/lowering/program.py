@@ -26,7 +26,7 @@ from codegen.lowering.states import layer_states, sizes_of, states_view
 from codegen.lowering.syntax import Unspellable
 from codegen.lowering.torch_dialect import TorchDialect, over_kinds, question
 from codegen.lowering.views import CacheView, MaskKind, MaskView
-from ir.arch import Attention
+from ir.arch import Attention, Heads
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Raw, evaluate, indexed_lists, leaves
 from ir.graph import Loop, Module, ModuleTarget, Raised, Region, Value
 from ir.records import dataclass, field, replace
@@ -462,8 +462,14 @@ class Lowering:
         named = [f"{axis.letter} {self.names[axis.size.path]}" for axis in self.axes if isinstance(axis.size, Key)]
         taken = {axis.letter for axis in self.axes}
         if any(isinstance(component, Attention) for component in components(self.region)):
+            taken |= set() if self.groups_heads() else {"K"}
             named = [f"{letter} {words}" for letter, words in HEADS if letter not in taken] + named
         return _wrap("Axes: B batch, T new tokens, S attended tokens, ", named)
+
+    def groups_heads(self) -> bool:
+        """Whether groups of query heads share keys and values, or nothing is known of heads."""
+        found = [component.heads for component in components(self.region) if isinstance(component, Attention)]
+        return not found or Heads.GROUPED in found
 
     def axis_letters(self) -> dict[Expr, str]:
         """What the sizes of values are called: the axes of parameters and of attention."""

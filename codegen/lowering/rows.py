@@ -10,6 +10,7 @@ from codegen.lowering.flax_dialect import LEAVES
 from codegen.lowering.instances import walk
 from codegen.lowering.layouts import Layout, Misfit
 from codegen.lowering.meshes import WITHIN, head_counts, heads_in, mesh_axes
+from codegen.lowering.partial_gradients import partial_gradients
 from codegen.lowering.program import Lowering
 from codegen.lowering.shared import SharedParts
 from codegen.lowering.splits import own_layers, whole_axes
@@ -56,10 +57,16 @@ def weights_view(
     placed = [
         (tensor.path.rpartition(".")[0].rpartition(".")[0], tensor.axes) for tensor in tensors if not _is_bias(tensor)
     ]
+    kinds_at = {path: module.kind for path, module in walk(lowering.given.tree)}
     whole = whole_axes(lowering.axes, split, placed, _regions(lowering, own.linears), heads)
+    partial = partial_gradients(
+        lowering,
+        dict(_split_linears(tensors, split - whole.keys(), kinds_at, own.linears, lowering)),
+        {axis.size for axis in lowering.axes if axis.letter in split},
+        heads,
+    )
     tables = tuple(_tables(lowering, tensors, stored))
     tie_views = tuple(TieView(_single(stored(a), a), _single(stored(t), t), a, t) for a, t in ties)
-    kinds_at = {path: module.kind for path, module in walk(lowering.given.tree)}
     shared_view = None if shared is None else _shared_view(lowering, shared)
     if shared_view is not None:
         tables = tuple(_marked(table, shared_view) for table in tables)
@@ -84,8 +91,46 @@ def weights_view(
         outer=frozenset(
             kinds_at[_owner(tensor.path)] for tensor in tensors if tensor.layer is None and len(tensor.axes) == 2
         ),
-        ties_linears=all(kinds_at[_owner(alias)] == "Linear" for alias, _ in ties),
+        ties_linears=bool(ties) and all(kinds_at[_owner(alias)] == "Linear" for alias, _ in ties),
+        layer_linears=any(
+            tensor.layer is not None and kinds_at[_owner(tensor.path.format(tensor.layer))] == "Linear"
+            for tensor in tensors
+            if len(tensor.axes) == 2
+        ),
+        mixed=_endings(tensors, partial.mixed, every=False),
+        summed=_endings(tensors, partial.summed, every=True),
     )
+
+
+def _split_linears(
+    tensors: Sequence[_Tensor],
+    split: Collection[str],
+    kinds: Mapping[str, str],
+    own: Collection[str],
+    lowering: Lowering,
+) -> Iterator[tuple[str, bool]]:
+    """The linear layers of layers that have one axis of those in `split`, and whether it is that of what they take."""
+    for tensor in tensors:
+        path = _owner(tensor.path.format(tensor.layer))
+        made = lowering.program.by_path.get(path)
+        turned = made is not None and made.name in own
+        if tensor.layer is None or len(tensor.axes) != 2 or not (kinds[path] == "Linear" or turned):
+            continue
+        takes, gives = (letter in split for letter in (tensor.axes if turned else tensor.axes[::-1]))
+        if takes != gives:
+            yield path, takes
+
+
+def _endings(tensors: Sequence[_Tensor], paths: Collection[str], *, every: bool) -> tuple[str, ...]:
+    """What the paths of parameters at, or in, `paths` end in behind the number of their layer; with `every`, only where all
+    that end so are among these."""
+    found: dict[str, set[bool]] = {}
+    for tensor in tensors:
+        if tensor.layer is not None:
+            path = tensor.path.format(tensor.layer)
+            inside = any(path == other or path.startswith(f"{other}.") for other in paths)
+            found.setdefault(tensor.path.rpartition("{}")[2], set()).add(inside)
+    return tuple(ending for ending, among in found.items() if (among == {True} if every else True in among))
 
 
 def _owner(path: str) -> str:

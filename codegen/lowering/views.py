@@ -119,6 +119,11 @@ class ConfigView:
     uses_math: bool = False
     uses_infinity: bool = False
     properties: tuple[tuple[str, str, str], ...] = ()  # name, expression over `self`, axis letter
+    lengths: tuple[tuple[str, str], ...] = ()  # fields that are lists, and those that say how long they are
+
+    @property
+    def has_lengths(self) -> bool:
+        return bool(self.lengths)
 
     @property
     def required(self) -> tuple[KeyView, ...]:
@@ -338,8 +343,18 @@ class ModelView:
         return self.has_causal and all(mask.window_expr for mask in self.causal)
 
     @property
+    def kv_heads(self) -> str:
+        """The letter of the heads of keys and values."""
+        return "K" if self.grouped else "N"
+
+    @property
     def has_chunk(self) -> bool:
         return any(mask.chunk_expr for mask in self.causal)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """What a mask hides depends on how many tokens lie between, where padding is none."""
+        return self.has_window or self.has_chunk
 
     @property
     def has_reach(self) -> bool:
@@ -369,7 +384,7 @@ class ModelView:
 
     @property
     def needs_order(self) -> bool:
-        return self.needs_positions or self.has_chunk
+        return self.needs_positions or self.counts_tokens
 
     @property
     def heeds_padding(self) -> bool:
@@ -416,9 +431,11 @@ class ModelView:
         return clauses
 
     def further_parameters(self, order: str) -> str:
-        """What a causal mask takes beyond slots and padding; `order` declares the positions that chunks need."""
+        """What a causal mask takes beyond slots and padding; `order` declares the positions that windows and chunks need."""
         window = "window: int" if self.always_window else "window: int | None = None"
-        parts = [order] * self.has_chunk + [window] * self.has_window + ["chunk: int | None = None"] * self.has_chunk
+        parts = (
+            [order] * self.counts_tokens + [window] * self.has_window + ["chunk: int | None = None"] * self.has_chunk
+        )
         return "".join(f", {part}" for part in parts)
 
     @property
@@ -430,7 +447,7 @@ class ModelView:
 
     def mask_call(self, mask: MaskView, leading: str, order: str, dtype: str) -> str:
         """The statement that makes `mask`."""
-        arguments = leading + (f", {order}" if self.has_chunk and mask.causal else "")
+        arguments = leading + (f", {order}" if self.counts_tokens and mask.causal else "")
         if mask.window_expr:
             arguments += f", window={mask.window_expr}"
         if mask.chunk_expr:
@@ -540,7 +557,7 @@ class FlaxView(ModelView):
     @property
     def order_names(self) -> str:
         """What the number of valid tokens before each one is known as, in a whole sequence."""
-        return " = ".join(["positions"] * self.needs_positions + ["order"] * self.has_chunk)
+        return " = ".join(["positions"] * self.needs_positions + ["order"] * self.counts_tokens)
 
     @property
     def index_argument(self) -> str:
@@ -617,7 +634,7 @@ class FlaxView(ModelView):
 
     @property
     def kv_shape(self) -> str:
-        return "[B, K, S, H]" if self.heads_first else "[B, S, K, H]"
+        return f"[B, {self.kv_heads}, S, H]" if self.heads_first else f"[B, S, {self.kv_heads}, H]"
 
     @property
     def mixed(self) -> bool:
@@ -816,7 +833,12 @@ class WeightsView:
     own_linears: tuple[str, ...] = ()  # classes that are split and multiply by a weight [in, out]
     own_embeddings: tuple[str, ...] = ()  # classes that are split, and are an embedding and more
     outer: frozenset[str] = frozenset({"Linear", "Embedding"})  # layers of the framework that stand outside the layers
-    ties_linears: bool = True  # what is tied to an embedding is a linear layer
+    ties_linears: bool = False  # what is tied to an embedding is a linear layer
+    layer_linears: bool = True  # the layers have linear layers of the framework
+    summed: tuple[
+        str, ...
+    ] = ()  # endings of parameters whose gradients are sums over the devices that a block is split over
+    mixed: tuple[str, ...] = ()  # and of those whose gradients no device knows then
 
     @property
     def renamed(self) -> bool:
@@ -1173,6 +1195,18 @@ class WeightsView:
         return bool(self.own_embeddings)
 
     @property
+    def has_summed(self) -> bool:
+        return bool(self.summed)
+
+    @property
+    def has_mixed(self) -> bool:
+        return bool(self.mixed)
+
+    @property
+    def has_partial(self) -> bool:
+        return self.has_summed or self.has_mixed
+
+    @property
     def has_outer_linears(self) -> bool:
         return "Linear" in self.outer
 
@@ -1197,7 +1231,7 @@ class WeightsView:
     @property
     def torch_names(self) -> str:
         """What annotations of sharding.py take from torch."""
-        return "Tensor, nn" if self.has_own_layers else "nn"
+        return "Tensor, nn" if self.has_own_layers or self.has_partial else "nn"
 
     @property
     def heads_note(self) -> str:
