@@ -193,6 +193,7 @@ def package_views(
         seen or vocabulary,
         scannable,
         paddable=torch_view.heeds_padding,
+        recurrent=cache.has_states,
         has_experts=experts,
         refused=tuple(refused(small)),
         vocabulary_axis=weights.tables_axis,

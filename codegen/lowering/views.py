@@ -1369,9 +1369,15 @@ class TestView:
     scannable: bool
     causal: bool = True  # cached decode equals the whole sequence
     paddable: bool = True  # a padded batch equals its rows alone
+    recurrent: bool = False  # what is kept of the tokens before is a state: a step can follow on padding no more
     has_experts: bool = False
     refused: tuple[str, ...] = ()  # changes of `tiny` that ask for another network, each a dict
     vocabulary_axis: str = ""  # its letter, where matrices outside the layers begin with it
+
+    @property
+    def prompt_sides(self) -> str:
+        """Where a prompt may be padded that steps follow on."""
+        return '"left"' if self.recurrent else '"left", "right"'
 
     @property
     def has_refused(self) -> bool:
