@@ -466,8 +466,10 @@ class ConfigLowering:
         *owner, last = path
         if not owner and isinstance(last, str) and last.startswith(LOCAL):
             return ast.Name(last[len(LOCAL) :], ast.Load())
+        if isinstance(last, int):  # of a list: nothing stands for one that is absent
+            return ast.Subscript(self._raw(tuple(owner), facts, ready), ast.Constant(last), ast.Load())
         base = self._owner(tuple(owner), facts, ready)
-        if isinstance(last, int) or self._present(path, facts):
+        if self._present(path, facts):
             return ast.Subscript(base, ast.Constant(last), ast.Load())
         default = self.explored.declared.get(last) if not owner else None
         arguments: list[ast.expr] = [ast.Constant(last)]
@@ -535,18 +537,19 @@ class ConfigLowering:
 
     def _unknown(self) -> Iterator[RefusalView]:
         """Attributes that a configuration does not give."""
+        found: dict[tuple[str, str], list[Path]] = {}  # what is not given, by the test for that and what is said of it
         for path in self.names:
             ways: dict[str, list[str]] = {}
             for condition_expr, reason in self._impossible(self.readings[path]):
-                missing = reason.startswith(MISSING)
-                said = (
-                    f"{_dotted(path)} is missing" if missing else f"{_dotted(path)} cannot be known: {_brief(reason)}"
-                )
+                said = "missing" if reason.startswith(MISSING) else f"cannot be known: {_brief(reason)}"
                 ways.setdefault(said, []).append(condition_expr)
             for said, tests in ways.items():
-                yield RefusalView(
-                    " or ".join(f"({test})" for test in tests) if len(tests) > 1 else tests[0], repr(said)
-                )
+                joined = " or ".join(f"({test})" for test in tests) if len(tests) > 1 else tests[0]
+                found.setdefault((joined, said), []).append(path)
+        for (test, said), all_paths in found.items():
+            paths = list(dict.fromkeys(path[:-1] if isinstance(path[-1], int) else path for path in all_paths))
+            verb = "" if said != "missing" else "is " if len(paths) == 1 else "are "
+            yield RefusalView(test, repr(f"{_together(paths)} {verb}{said}"))
 
     def _objects(self) -> dict[Path, tuple[str, ...]]:
         """Objects of config.json of which keys are read, and which keys of these may be objects themselves: those that are
@@ -1016,6 +1019,15 @@ def _as_compiled(reading: Reading, explored: Explored) -> Reading:
             return then if then == otherwise else Choice(test, then, otherwise)
         case _:
             return reading
+
+
+def _together(paths: Sequence[Path]) -> str:
+    """Several attributes, with the object that holds all of them said once."""
+    if len(paths) == 1:
+        return _dotted(paths[0])
+    shared = max(at for at in range(min(map(len, paths))) if len({path[:at] for path in paths}) == 1)
+    names = ", ".join(_dotted(path[shared:]) for path in paths)
+    return f"{names} of {_dotted(paths[0][:shared])}" if shared else names
 
 
 def _frozen_values(reading: Reading, explored: Explored) -> Reading:
