@@ -13,7 +13,7 @@ from typing import Any, assert_never
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ir.contraction import einsum
+from ir.evaluate_products import einsum
 from ir.expressions import Const, Dim, Environment, Local
 from ir.expressions import evaluate as evaluate_expr
 from ir.graph import (

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ir.contraction import einsum
+from ir.evaluate_products import einsum
 
 SIZES = {"a": 2, "b": 3, "c": 4, "d": 5, "e": 1}
 

@@ -25,7 +25,7 @@ def einsum(equation: str, operands: Sequence[np.ndarray[Any, Any]]) -> np.ndarra
     size = dict(zip((*a, *b), (*x.shape, *y.shape), strict=True))
     left = _matrices(x, a, (batch, rows, summed), size)
     right = _matrices(y, b, (batch, summed, columns), size)
-    made = np.matmul(left, right).reshape([size[letter] for letter in (*batch, *rows, *columns)])
+    made: np.ndarray[Any, Any] = np.matmul(left, right).reshape([size[letter] for letter in (*batch, *rows, *columns)])
     return made.transpose([[*batch, *rows, *columns].index(letter) for letter in out])
 
 
