@@ -1216,14 +1216,12 @@ class Interpreter:
         return value
 
     def _list_comp(self, node: ast.ListComp, scope: Scope) -> Any:
-        if self.reads is not None:
-            return self.recalled.make(self, node, scope, lambda: self._listed(node, scope))
-        return self._listed(node, scope)
-
-    def _listed(self, node: ast.ListComp, scope: Scope) -> list[Any]:
         loop = self._indexed(node.generators)
         if loop and self.stage != 1 and not self.framing and (found := formulas.listed(self, node, scope)) is not None:
             return found
+        return self.recalled.make(self, node, scope, lambda: self._listed(node, scope, loop))
+
+    def _listed(self, node: ast.ListComp, scope: Scope, loop: bool) -> list[Any]:
         if loop and self.stage == 1 and comprehensions.reads_alone(node.elt):
             return operators.unrolled(self, comprehensions.elements(self, node, scope))
         source = self.eval(node.generators[0].iter, scope)

@@ -27,10 +27,9 @@ def needed(root: Frame, logits: TensorValue) -> list[tuple[Node, Frame]]:
     """The operations that the result depends on, in order."""
     wanted, found = {logits}, []
     for node, frame in reversed(list(nodes_of(root))):
-        if node.op == WRITES or any(result in wanted for result in node.results):
+        if node.op == WRITES or not wanted.isdisjoint(node.results):
             found.append((node, frame))
-            args = node.args[1:] if node.op == BRANCH_END else node.args
-            wanted.update(value for argument in args for value in tensors_in(argument))
+            wanted.update(tensors_in(node.args[1:] if node.op == BRANCH_END else node.args))
     return found[::-1]
 
 

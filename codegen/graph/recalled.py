@@ -1,4 +1,5 @@
-"""Lists that configuration classes make of what they know, made once for the same values in all runs of such a class.
+"""Lists that configurations make of what they know, made once for the same values: in all runs of a configuration class, and for
+all layers that ask such a configuration for one.
 
 Most variants of a configuration change nothing that says which layers there are. A comprehension, or a `list(...)`, that only
 reads follows from the values of the names in it; what making it noted (questions, keys that were looked at, names that were
@@ -12,12 +13,13 @@ import ast
 from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from codegen.graph import classes
+from codegen.graph import classes, operators
 from codegen.graph.objects import Instance, Property, SList
 from codegen.graph.predicates import Noted
 from codegen.graph.scope import Scope
-from codegen.graph.values import Read, Scalar, Watched
+from codegen.graph.values import Read, Reads, Scalar, Watched
 from codegen.graph.within import Unlike, copied, form_of
+from ir.expressions import Dim, Expr, leaves
 from ir.records import dataclass
 
 if TYPE_CHECKING:
@@ -63,7 +65,41 @@ class _List:
     noted: tuple[Noted, ...]
     reads: tuple[Read, ...]
     sought: frozenset[Any]
+    asked: tuple[tuple[Expr, object], ...]  # about the index of a layer
     node: ast.AST | None  # what was evaluated last
+
+    def again(self, interp: Interpreter) -> list[Any]:
+        """The list, with all that making it noted."""
+        for noted in self.noted:
+            interp.predicates.add(*noted)
+        interp.asked += self.asked
+        interp.node = self.node
+        if interp.reads is None:
+            return _copy(self.items, Reads())
+        for read in self.reads:
+            interp.reads.add(read)
+        if interp.sought is not None:
+            interp.sought |= self.sought
+        return _copy(self.items, interp.reads)
+
+
+def _is_plain(made: Any) -> bool:
+    """Whether a list holds scalars and nothing else."""
+    if type(made) not in (list, SList) or isinstance(getattr(made, "size", None), Watched):
+        return False
+    return all(type(item) in _ELEMENTS for item in made)
+
+
+def _copy(items: list[Any], reads: Reads) -> list[Any]:
+    made = copied(items, reads)
+    if isinstance(items, SList) and isinstance(made, SList):
+        made.size = items.size
+    return made
+
+
+def _speaks_of_input(noted: Noted) -> bool:
+    """Whether something that was noted is about the sizes of the input: such questions do more than that."""
+    return any(isinstance(leaf, Dim) for leaf in leaves(noted[1]))
 
 
 class Recalled:
@@ -75,8 +111,7 @@ class Recalled:
 
     def make(self, interp: Interpreter, node: ast.expr, scope: Scope, anew: Callable[[], Any]) -> Any:
         """What `anew` gives for an expression."""
-        reads, sought = interp.reads, interp.sought
-        if reads is None or sought is None:
+        if interp.stage == 1 and (interp.reads is None or interp.sought is None):
             return anew()
         try:
             key = self._key(interp, node, scope)
@@ -84,25 +119,23 @@ class Recalled:
             return anew()
         known = self._known.get(key)
         if known is not None:
-            for noted in known.noted:
-                interp.predicates.add(*noted)
-            for read in known.reads:
-                reads.add(read)
-            sought |= known.sought
-            interp.node = known.node
-            return copied(known.items, reads)
-        before = set(sought)
-        sought.clear()
-        with interp.predicates.noting() as noted_now, reads.noting() as read_now:
+            return known.again(interp)
+        predicates, sought, start = interp.predicates, interp.sought, len(interp.asked)
+        reads = Reads() if interp.reads is None else interp.reads
+        before = set(sought or ())
+        if sought is not None:
+            sought.clear()
+        with predicates.noting() as noted, reads.noting() as read:
             try:
                 made = anew()
             finally:
-                found = frozenset(sought)
-                sought |= before
-        if type(made) in (list, SList) and all(type(item) in _ELEMENTS for item in made):
-            if getattr(made, "size", None) is None:
-                all_noted, seen = tuple(noted_now), tuple(dict.fromkeys(read_now))
-                self._known[key] = _List(copied(made, reads), all_noted, seen, found, interp.node)
+                found = frozenset(sought or ())
+                if sought is not None:
+                    sought |= before
+        if _is_plain(made) and interp.predicates is predicates and not any(map(_speaks_of_input, noted)):
+            asked = tuple(interp.asked[start:])
+            kept = _copy(made, reads)
+            self._known[key] = _List(kept, tuple(noted), tuple(dict.fromkeys(read)), found, asked, interp.node)
         return made
 
     def _key(self, interp: Interpreter, node: ast.expr, scope: Scope) -> Hashable:
@@ -117,7 +150,9 @@ class Recalled:
                 raise _Anew
         values = tuple(_form(interp, chain, scope) for chain in recipe.values)
         where = scope.namespace.name, place.namespace.name, interp.function_name()
-        return node, where, interp.stage, interp.loops, values
+        at_index = interp.recordings is not None or interp.repeating.busy  # what is asked about one is noted
+        state = interp.stage, interp.framing, interp.loops, interp.reads is None, interp.sought is None, at_index
+        return node, where, state, operators.of_a_configuration(interp), values
 
 
 def _recipe(node: ast.expr) -> _Recipe | None:
@@ -236,7 +271,7 @@ def _form(interp: Interpreter, chain: Chain, scope: Scope) -> Hashable:
 
 def _attribute(interp: Interpreter, owner: Any, name: str) -> Any:
     """What is stored in a configuration under a name, where asking for it does no more than look there."""
-    if type(owner) is not Instance or owner.path is not None or not classes.is_configuration(owner.cls):
+    if type(owner) is not Instance or not classes.is_configuration(owner.cls):
         raise _Anew
     if name.startswith("__") or "_heterogeneity_spec" in owner.dict or "attribute_map" in owner.dict:
         raise _Anew
