@@ -36,10 +36,12 @@ def needed(root: Frame, logits: TensorValue) -> list[tuple[Node, Frame]]:
 def rewrite(root: Frame, logits: TensorValue, sizes: Sizes) -> None:
     """Compute rows of tables where they are taken, and numbers of tokens as tensors."""
     live = needed(root, logits)
+    tables = False
     for node, frame in live:
         if node.op == "arange" and _counts_places(node):
+            tables = True
             _Table(live, node, frame, sizes).rewrite()
-    for node, frame in needed(root, logits):
+    for node, frame in needed(root, logits) if tables else live:
         if node.op in BINARY:
             _measure(node, frame, sizes)
         elif node.op == "arange":

@@ -81,6 +81,16 @@ def freeze_with_inputs(
     return region, taken
 
 
+def inputs_of(
+    root: Frame,
+    outputs: list[TensorValue],
+    parameters: Mapping[TensorValue, list[str]],
+    constants: frozenset[TensorValue] = frozenset(),
+) -> tuple[TensorValue, ...]:
+    """The values that the region of `root` takes, as `freeze_with_inputs` has them."""
+    return _Freezer(root, outputs, parameters, constants).takes(root)
+
+
 def nodes_of(frame: Frame) -> Iterator[tuple[Node, Frame]]:
     """Every node below `frame` in the order of execution, with the frame that it is in."""
     below = [(frame, iter(frame.body))]
