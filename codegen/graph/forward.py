@@ -316,6 +316,8 @@ def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: 
         _keep_wide(module)
     setup = replace(trace.root, body=list(trace.root.body), bindings=list(trace.root.bindings))
     interpreter.surroundings, interpreter.undecided = surroundings, {}
+    supported = interpreter.call(interpreter.builtins["getattr"], [model, "_supports_sdpa", False], {})
+    surroundings.forms = value_of(supported) is True
     if kept is not None:
         kept.begin()
     modules = tuple(_modules(model, "")) if attempt.inside else ()

@@ -128,6 +128,15 @@ def test_an_option_whose_other_half_is_null(compiled_with: dict[str, Any]) -> No
         assert made == ["full_attention", *(["sliding_attention" if flag and window else "full_attention"] * 2)]
 
 
+def test_a_list_that_one_of_several_lists_says_alone() -> None:
+    """Layers of one kind, where another number of layers has some of no kind: this number is served, no other is guessed."""
+    raw = case("kimi_linear")
+    raw["linear_attn_config"] = {**raw["linear_attn_config"], "full_attn_layers": [1, 2, 3, 4, 5], "kda_layers": []}
+    found = explored(raw, ("layer_types",))
+    assert read(found.readings[("layer_types",)], found.filled(raw)) == ["full_attention"] * 5
+    assert {("linear_attn_config",), ("num_hidden_layers",)} <= set(found.frozen)
+
+
 def test_a_list_that_is_too_short_reads_as_nothing() -> None:
     sections = Raw(("rope", "sections", 2))
     assert read(sections, {"rope": {"sections": [1, 2, 3]}}) == 3

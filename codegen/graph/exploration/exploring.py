@@ -23,13 +23,14 @@ from codegen.graph.exploration.refining import MAX_COMPARED, Refinement
 from codegen.graph.exploration.running import Outcome
 from codegen.graph.exploration.runs import FAILS, MAX_CANDIDATES, MAX_RUNS, Runs
 from codegen.graph.exploration.serving import accepted
-from codegen.graph.exploration.variants import changed, differing_paths, strings_at
+from codegen.graph.exploration.variants import changed, differing_paths, plain, strings_at
 from codegen.graph.predicates import Kind
 from ir.expressions import Apply, Const, Expr, Key, Raw, leaves
 from ir.reading import (
     INERT,
     Choice,
     Condition,
+    DoesNotRead,
     Json,
     Path,
     Reading,
@@ -37,6 +38,8 @@ from ir.reading import (
     choice,
     lookup,
     raw_paths,
+    read,
+    same,
     value,
 )
 
@@ -165,9 +168,11 @@ class Explorer:
                 if other is None or other.failure is not None or other.questions != outcome.questions:
                     continue
                 try:
-                    return lift(target, other)
+                    found = lift(target, other)
                 except Unclear:
                     continue
+                if _gives(found, target, outcome):
+                    return found
             if target == _only_key(target):
                 return uniform.each
             raise
@@ -360,6 +365,17 @@ class Explorer:
                     yield variant
 
 
+def _gives(found: Reading, target: Expr, outcome: Outcome) -> bool:
+    """Whether what another run showed is true of this one too, for an attribute: a list that is written out has its own length."""
+    key = _only_key(target)
+    if key is None:
+        return True
+    try:
+        return same(read(found, outcome.raw), plain(lookup(outcome.resolved, key.path)))
+    except (DoesNotRead, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return False
+
+
 def _absent(test: Test, raw: Mapping[str, Json]) -> bool:
     """Whether a question is whether some key is there that is not."""
     match test[0]:
@@ -373,5 +389,5 @@ def _all_hold(tests: Sequence[Test], raw: Mapping[str, Json]) -> bool:
     return all(holds(test, raw) is truth for test, truth in tests)
 
 
-def _only_key(target: Expr) -> Expr | None:
+def _only_key(target: Expr) -> Key | None:
     return target if isinstance(target, Key) else None
