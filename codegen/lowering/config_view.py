@@ -82,7 +82,7 @@ class ConfigLowering:
                 self.divisions = (*self.divisions, division)
         self.conditions = tuple(
             c
-            for c in _merged(explored.conditions, explored.resolved)
+            for c in _merged(explored.conditions, explored)
             if not (c.value is True and self._says_positive(c.expr))
             and not self._said_by_a_reading(c)
             and (c.reading is not None or _needed_division(c) is None)
@@ -975,9 +975,10 @@ def _merged_syntax(owners: tuple[Path, ...]) -> ast.expr:
 # ------------------------------------------------------------------------------------------------------------ conditions
 
 
-def _merged(conditions: Sequence[Condition], resolved: Mapping[str, Json]) -> tuple[Condition, ...]:
+def _merged(conditions: Sequence[Condition], explored: Explored) -> tuple[Condition, ...]:
     """Conditions on one string or flag alone become that it is what it is; types that are checked anyway are left out."""
     found: dict[Condition, None] = {}
+    resolved = explored.resolved
     for condition in conditions:
         if condition.kind == "type":
             continue
@@ -985,6 +986,9 @@ def _merged(conditions: Sequence[Condition], resolved: Mapping[str, Json]) -> tu
         kinds = ("elements", "kinds", "guard", "choice", "default")
         if condition.reading is None and condition.kind not in kinds and len(keys) == 1:
             now = lookup(resolved, keys[0].path)
+            if now is None and _is_flag(keys[0], conditions, explored):
+                found[Condition("choice", keys[0], (None, False))] = None
+                continue
             if isinstance(now, (bool, str)) or now is None:
                 found[Condition("structure", keys[0], now)] = None
                 continue
@@ -995,6 +999,14 @@ def _merged(conditions: Sequence[Condition], resolved: Mapping[str, Json]) -> tu
     return tuple(
         c for c in found if not (set(c.keys) <= pinned and c.expr not in pinned and c.reading is None and c.keys)
     )
+
+
+def _is_flag(key: Key, conditions: Sequence[Condition], explored: Explored) -> bool:
+    """Whether a key may be true or false, and whether it is true is all that is asked of it."""
+    asked = [condition for condition in conditions if condition.keys == (key,)]
+    truths = (key, Apply("bool", (key,)), Apply("not", (key,)))
+    flag = len(key.path) == 1 and "bool" in explored.types.get(str(key.path[0]), ())
+    return flag and all(condition.expr in truths and condition.reading is None for condition in asked)
 
 
 def _list_of(question: Expr) -> Key | None:

@@ -218,7 +218,7 @@ class Explorer:
             if (
                 test[0] in settled
                 or any(test[0] == known for known, _ in fixed)
-                or self._aside(test, here, [*own, *further], tops)
+                or self._aside(test, outcome, here, [*own, *further], tops)
             ):
                 continue
             settled |= {test[0]}
@@ -242,13 +242,13 @@ class Explorer:
             return chosen(expr, same, other) if outcome_here else chosen(expr, other, same)
         return here
 
-    def _aside(self, test: Test, here: Reading, own: Sequence[str], tops: frozenset[str]) -> bool:
-        """Whether a question is about keys that have nothing to do with the value: one that only other answers lead to has."""
+    def _aside(self, test: Test, outcome: Outcome, here: Reading, own: Sequence[str], tops: frozenset[str]) -> bool:
+        """Whether a question is about keys that have nothing to do with the value; one that only other answers lead to may have."""
         near = {*own, *self.leading, *(str(path[0]) for path in raw_paths(here))}
         names = {str(path[0]) for path in paths_of(test[0])}
         if any(name in near or tops & self.runs.may_affect(name) for name in names):
             return False
-        return self.runs.always_asked(test)
+        return self.runs.always_asked(test) or all(test[0] != asked for asked, _ in outcome.questions)
 
     def _unrelated(
         self, lifted: Callable[[Outcome], Reading], here: Reading, raw: dict[str, Json], names: Sequence[str]
