@@ -16,9 +16,9 @@ from codegen.diagnostics import CompileError
 from codegen.graph.agreements import Agreement, conditions, follows
 from codegen.graph.exploration import ConfigurationClass, Memory
 from codegen.graph.predicates import Kind, Predicate
-from ir.expressions import Apply, Const, Dim, Environment, Expr, Key, evaluate, leaves
+from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Local, evaluate, leaves
 from ir.expressions import Raw as RawKey
-from ir.graph import Region, Value
+from ir.graph import DType, Region, Value
 from ir.reading import INERT, lookup
 from ir.records import dataclass, field, fields, is_dataclass, replace
 
@@ -246,6 +246,11 @@ def numbered(program: object) -> object:
 
 
 def _numbered(x: object, order: dict[int, int], seen: dict[int, object]) -> object:
+    kind = type(x)
+    if kind in _AS_IT_IS:
+        return x
+    if kind is tuple:
+        return tuple([_numbered(item, order, seen) for item in x])  # type: ignore[attr-defined]
     if isinstance(x, Region):
         if id(x) not in seen:
             inner: dict[int, int] = {}
@@ -255,12 +260,15 @@ def _numbered(x: object, order: dict[int, int], seen: dict[int, object]) -> obje
         return ("value", order.setdefault(x.id, len(order)), x.shape, x.dtype)
     if isinstance(x, tuple):
         return tuple([_numbered(item, order, seen) for item in x])
-    if is_dataclass(x) and not isinstance(x, type):
-        return (type(x).__name__, *[_numbered(getattr(x, name), order, seen) for name in _compared(type(x))])
-    return x
+    names = _compared(kind)  # type: ignore[arg-type]
+    return x if names is None else (kind.__name__, *[_numbered(getattr(x, name), order, seen) for name in names])
+
+
+_AS_IT_IS = frozenset({str, int, float, bool, type(None), DType, Const, Key, RawKey, Dim, Index, Local, Apply})
+"""What no value of a region is in. Expressions are equal as the tuples of their parts would be."""
 
 
 @cache
-def _compared(cls: type) -> tuple[str, ...]:
-    """The fields of a dataclass that count when two of them are compared."""
-    return tuple(item.name for item in fields(cls) if item.compare)
+def _compared(cls: type) -> tuple[str, ...] | None:
+    """The fields of a dataclass that count when two of them are compared; None for any other class."""
+    return tuple(item.name for item in fields(cls) if item.compare) if is_dataclass(cls) else None

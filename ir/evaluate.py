@@ -13,6 +13,7 @@ from typing import Any, assert_never
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ir.evaluate_products import einsum
 from ir.expressions import Const, Dim, Environment, Local
 from ir.expressions import evaluate as evaluate_expr
 from ir.graph import (
@@ -325,6 +326,11 @@ def _as(x: object, dtype: DType) -> Array:
     return np.asarray(x).astype(_FLAT[dtype])
 
 
+def _unchanged(x: object, dtype: DType) -> Array:
+    """As `_as`, for what is not written to: it may be the array itself."""
+    return np.asarray(x).astype(_FLAT[dtype], copy=False)
+
+
 def _common(*operands: object) -> DType:
     """torch's type of an elementwise operation: arrays without axes and Python numbers are weak."""
     arrays = [x for x in operands if isinstance(x, (np.ndarray, np.generic))]
@@ -342,7 +348,8 @@ def _binary(function: Callable[..., Any], fractions: bool = False) -> Callable[.
     def run(a: object, b: object) -> Any:
         common = _common(a, b)
         common = _floating(common) if fractions else common
-        return np.asarray(function(_as(a, common), _as(b, common))).astype(_FLAT[common])
+        made = np.asarray(function(_unchanged(a, common), _unchanged(b, common)))
+        return made.astype(_FLAT[common], copy=False)
 
     return run
 
@@ -350,7 +357,7 @@ def _binary(function: Callable[..., Any], fractions: bool = False) -> Callable[.
 def _compare(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(a: object, b: object) -> Any:
         common = _common(a, b)
-        return function(_as(a, common), _as(b, common))
+        return function(_unchanged(a, common), _unchanged(b, common))
 
     return run
 
@@ -362,7 +369,7 @@ def _logic(function: Callable[..., Any]) -> Callable[..., Any]:
 def _float(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(x: object, *more: object) -> Any:
         out = _floating(kind(x))
-        return np.asarray(function(_as(x, out), *more)).astype(_FLAT[out])
+        return np.asarray(function(_as(x, out), *more)).astype(_FLAT[out], copy=False)
 
     return run
 
@@ -792,7 +799,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "grouped_matmul": lambda x, w, sizes: _grouped(x, w, sizes),
     "addmm": lambda b, x, w: b + np.matmul(x, w),
     "baddbmm": lambda b, x, y, beta, alpha: (alpha * np.matmul(x, y) + (beta * b if beta else 0)).astype(x.dtype),
-    "einsum": lambda equation, xs: np.einsum(equation, *(_as(x, _common(*xs)) for x in xs)),
+    "einsum": lambda equation, xs: einsum(equation, [_as(x, _common(*xs)) for x in xs]),
     "outer": lambda a, b: _binary(np.multiply)(a[:, None], b[None, :]),
     "embedding": lambda ids, w: w[ids],
     "layer_norm": _layer_norm,

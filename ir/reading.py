@@ -62,6 +62,10 @@ class DoesNotRead(ValueError):
     """A configuration leads to `Refused`."""
 
 
+class PastTheEnd(LookupError):
+    """A list of config.json has fewer elements than are read of it."""
+
+
 def read(reading: Reading, raw: Mapping[str, Json]) -> Json:
     """The value that `raw`, with what its class declares filled in, gives.
 
@@ -91,10 +95,18 @@ def read(reading: Reading, raw: Mapping[str, Json]) -> Json:
 
 
 def value(expr: Expr, raw: Mapping[str, Json], indices: Mapping[Index, int] | None = None) -> Json:
-    """The value of an expression over Raw, where what is absent is None and nothing is in None."""
+    """The value of an expression over Raw, where what is absent is None and nothing is in None.
+
+    Raises:
+        PastTheEnd: a list has no element of that number; what is emitted counts into it as well.
+        ArithmeticError, TypeError, ValueError: as the operations themselves.
+    """
     kind = type(expr)
     if kind is Raw:
-        return lookup(raw, expr.path)  # type: ignore[union-attr]
+        found = lookup(raw, expr.path)  # type: ignore[union-attr]
+        if found is None and _past_the_end(raw, expr.path):  # type: ignore[union-attr]
+            raise PastTheEnd(f"{'.'.join(map(str, expr.path))} is past the end of its list")  # type: ignore[union-attr]
+        return found
     if kind is Const:
         return expr.value  # type: ignore[union-attr]
     if kind is Apply:
@@ -132,6 +144,12 @@ def lookup(raw: Json, path: Path) -> Json:
         else:
             return None
     return raw
+
+
+def _past_the_end(raw: Json, path: Path) -> bool:
+    """Whether a path counts into a list that has fewer elements."""
+    owners = [(lookup(raw, path[:at]), step) for at, step in enumerate(path) if isinstance(step, int)]
+    return any(isinstance(owner, (list, tuple)) and not -len(owner) <= step < len(owner) for owner, step in owners)
 
 
 def expressions(reading: Reading) -> list[Expr]:

@@ -8,7 +8,7 @@ relied on is demanded of every configuration (see agreements.py), so that either
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from itertools import product
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ Names = Mapping[Expr, Expr]
 """A key -> the key that stands for it."""
 
 
-def names(frame: Frame, agreements: Iterable[tuple[Size, Size, Span | None]], tree: object) -> Names:
+def names(frame: Frame, agreements: Iterable[tuple[Size, Size, Span | None]], tree: Callable[[], object]) -> Names:
     """Of keys that have to be equal and that layers in a row take for each other, that which the modules have most often stands
     for all.
     """
@@ -34,7 +34,7 @@ def names(frame: Frame, agreements: Iterable[tuple[Size, Size, Span | None]], tr
     for left, right in pairs:
         joined = groups.get(left, {left}) | groups.get(right, {right})
         groups |= dict.fromkeys(joined, joined)
-    counted = Counter(_keys(tree)) if groups else Counter()
+    counted = Counter(_keys(tree())) if groups else Counter()
     chosen = {key: max(group, key=lambda key: (counted[key], str(key.path))) for key, group in groups.items()}
     return {key: name for key, name in chosen.items() if key != name}
 

@@ -31,7 +31,7 @@ from codegen.graph.kept import Kept, UnsettledStates, check_start, handed_over, 
 from codegen.graph.objects import Function, ModuleObject
 from codegen.graph.ragged import Ragged
 from codegen.graph.recurrent import States, UnknownState
-from codegen.graph.regions import freeze, freeze_with_inputs, nodes_of
+from codegen.graph.regions import freeze, freeze_with_inputs, inputs_of, nodes_of
 from codegen.graph.replay import Recordings
 from codegen.graph.sinking import sink
 from codegen.graph.sizes import Sizes, choices, larger, numbers_in
@@ -250,19 +250,18 @@ def _trace_from_the_beginning(
         CompileError: `branch-on-length`, the first call takes other inputs than the ones after it.
     """
 
-    def trace(begins: bool) -> Traced:
-        kinds = None if states is None else States(kinds=states.kinds)
-        return _trace(built, attempt, sizes, replay=replay, states=kinds, begins=begins)
+    def kinds() -> States | None:
+        return None if states is None else States(kinds=states.kinds)
 
     interpreter = built.interpreter
-    traced = trace(False)
+    traced = _trace(built, attempt, sizes, replay=replay, states=kinds())
     if not interpreter.surroundings.asked_whether_empty:
         return traced
     noted, asked = interpreter.surroundings, interpreter.predicates
     again()
-    first = trace(True)
+    first = _inputs_at_the_beginning(built, attempt, sizes, replay=replay, states=kinds())
     again()
-    if set(first.inputs) != set(traced.inputs):
+    if set(first) != set(traced.inputs):
         message = "the source takes other inputs where the cache is empty than where it is not"
         raise CompileError(Diagnostic("branch-on-length", message))
     interpreter.surroundings, interpreter.predicates = noted, asked  # of the call that is compiled
@@ -317,6 +316,8 @@ def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: 
         _keep_wide(module)
     setup = replace(trace.root, body=list(trace.root.body), bindings=list(trace.root.bindings))
     interpreter.surroundings, interpreter.undecided = surroundings, {}
+    supported = interpreter.call(interpreter.builtins["getattr"], [model, "_supports_sdpa", False], {})
+    surroundings.forms = value_of(supported) is True
     if kept is not None:
         kept.begin()
     modules = tuple(_modules(model, "")) if attempt.inside else ()
@@ -364,12 +365,36 @@ def _trace(
     states: States | None = None,
     filled: frozenset[object] = frozenset(),
     kept: Kept | None = None,
-    begins: bool = False,
 ) -> Traced:
     """Run `forward` once, and what it computes."""
+    surroundings = Surroundings(attempt.cached, sizes, states=states or States(), filled=filled, kept=kept)
+    return _frozen(built, attempt, _prepared(built, attempt, surroundings, replay=replay))
+
+
+def _inputs_at_the_beginning(
+    built: Built, attempt: Attempt, sizes: Sizes, *, replay: bool, states: States | None
+) -> tuple[str, ...]:
+    """What `forward` takes where nothing is in the cache: of a trace that is not compiled."""
+    surroundings = Surroundings(attempt.cached, sizes, states=states or States(), begins=True)
+    made = _prepared(built, attempt, surroundings, replay=replay)
+    if surroundings.asked & (_filled(made.frame) - surroundings.filled):
+        return _frozen(built, attempt, made).inputs  # and says that it is filled later
+    return _input_names(made, inputs_of(made.frame, [made.logits.value], made.run.parameters, _constants(built.model)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """One call of `forward` as it is before it becomes a region. `same`: sizes that are equal by the names of others."""
+
+    run: _Run
+    frame: Frame
+    logits: Tensor
+    same: equal_sizes.Names
+
+
+def _prepared(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: bool) -> _Prepared:
     interpreter, model, cached = built.interpreter, built.model, attempt.cached
-    trace = interpreter.trace
-    surroundings = Surroundings(cached, sizes, states=states or States(), filled=filled, kept=kept, begins=begins)
+    trace, sizes, kept = interpreter.trace, surroundings.sizes, surroundings.kept
     run = _run(built, attempt, surroundings, replay=replay)
     lengths.check(interpreter)
     parameters = run.parameters
@@ -386,9 +411,17 @@ def _trace(
     unfold(frame, dict(_modules(model, "")))
     sink(frame, parameters, {path for path, module in _modules(model, "") if module.cls.module.startswith("stubs.")})
     counting.share_the_count(frame, surroundings.ids, surroundings.positions, cached=cached)
-    same = equal_sizes.names(frame, trace.agreements, module_tree(built))
+    same = equal_sizes.names(frame, trace.agreements, lambda: module_tree(built))
     equal_sizes.rename_trace(frame, same)
-    region, takes = freeze_with_inputs(frame, [logits.value], parameters, _constants(model))
+    return _Prepared(run, frame, logits, same)
+
+
+def _input_names(made: _Prepared, takes: tuple[TensorValue, ...]) -> tuple[str, ...]:
+    """
+    Raises:
+        CompileError: `hidden-state`.
+    """
+    run, surroundings = made.run, made.run.surroundings
     names = {surroundings.ids: "ids", surroundings.positions: "positions", run.valid: "valid", run.fresh: "fresh"}
     names |= {value: mask.name for mask, value in surroundings.masks.items()}
     unknown = [value for value in takes if value not in names]
@@ -396,9 +429,15 @@ def _trace(
         raise CompileError(
             Diagnostic("hidden-state", "forward reads a tensor that is neither an input nor a parameter")
         )
-    inputs = tuple(names[value] for value in takes)
+    return tuple(names[value] for value in takes)
+
+
+def _frozen(built: Built, attempt: Attempt, made: _Prepared) -> Traced:
+    model, run, surroundings, frame = built.model, made.run, made.run.surroundings, made.frame
+    region, takes = freeze_with_inputs(frame, [made.logits.value], run.parameters, _constants(model))
+    inputs = _input_names(made, takes)
     masks = tuple(mask for mask, value in surroundings.masks.items() if value in takes)
-    tree, constants = _with_constants(module_tree(built), model, parameters, run.setup)
+    tree, constants = _with_constants(module_tree(built), model, run.parameters, run.setup)
     stacks = tuple(expert_lists.templates(model))
     traced = Traced(
         tree,
@@ -411,7 +450,7 @@ def _trace(
         stacks,
         attempt,
     )
-    traced = equal_sizes.renamed(traced, same)
+    traced = equal_sizes.renamed(traced, made.same)
     if surroundings.asked & (_filled(frame) - surroundings.filled):
         raise _FilledLater(traced, _filled(frame))
     return traced

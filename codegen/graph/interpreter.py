@@ -62,6 +62,7 @@ from codegen.graph.objects import (
     plain_key,
 )
 from codegen.graph.predicates import Kind, Predicates
+from codegen.graph.recalled import LISTS, Recalled
 from codegen.graph.repeating import Repeating
 from codegen.graph.scope import Definition, Guard, Missing, Namespace, Scope, bound_names, index_body, index_file
 from codegen.graph.values import Reads, Scalar, Tensor, Trace, value_of
@@ -192,6 +193,7 @@ class Interpreter:
         )
         self.reads: Reads | None = None  # what a run of a configuration class asked of config.json
         self.parts = Parts()  # configurations within others, of such runs
+        self.recalled = Recalled()  # lists that they made
         self.absent: list[tuple[Any, str]] | None = None  # attributes of which an `or` says what they stand for
         self.misfits: list[Diagnostic] | None = None  # values of other types than configurations declare, where noted
         self.rest: list[tuple[list[ast.stmt] | None, int, int]] = []  # what follows in the blocks being run, in loops
@@ -1030,8 +1032,14 @@ class Interpreter:
         return classes.get(self, owner, node.attr)
 
     def _call(self, node: ast.Call, scope: Scope) -> Any:
-        if isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args:
-            return self._super(scope)
+        if isinstance(node.func, ast.Name):
+            if node.func.id == "super" and not node.args:
+                return self._super(scope)
+            if self.reads is not None and node.func.id in LISTS:
+                return self.recalled.make(self, node, scope, lambda: self._called(node, scope))
+        return self._called(node, scope)
+
+    def _called(self, node: ast.Call, scope: Scope) -> Any:
         function = self.eval(node.func, scope)
         args: list[Any] = []
         for arg in node.args:
@@ -1207,10 +1215,13 @@ class Interpreter:
         self.bind(node.target.id, value, scope.target())
         return value
 
-    def _list_comp(self, node: ast.ListComp, scope: Scope) -> list[Any]:
+    def _list_comp(self, node: ast.ListComp, scope: Scope) -> Any:
         loop = self._indexed(node.generators)
         if loop and self.stage != 1 and not self.framing and (found := formulas.listed(self, node, scope)) is not None:
             return found
+        return self.recalled.make(self, node, scope, lambda: self._listed(node, scope, loop))
+
+    def _listed(self, node: ast.ListComp, scope: Scope, loop: bool) -> list[Any]:
         if loop and self.stage == 1 and comprehensions.reads_alone(node.elt):
             return operators.unrolled(self, comprehensions.elements(self, node, scope))
         source = self.eval(node.generators[0].iter, scope)

@@ -27,20 +27,21 @@ def needed(root: Frame, logits: TensorValue) -> list[tuple[Node, Frame]]:
     """The operations that the result depends on, in order."""
     wanted, found = {logits}, []
     for node, frame in reversed(list(nodes_of(root))):
-        if node.op == WRITES or any(result in wanted for result in node.results):
+        if node.op == WRITES or not wanted.isdisjoint(node.results):
             found.append((node, frame))
-            args = node.args[1:] if node.op == BRANCH_END else node.args
-            wanted.update(value for argument in args for value in tensors_in(argument))
+            wanted.update(tensors_in(node.args[1:] if node.op == BRANCH_END else node.args))
     return found[::-1]
 
 
 def rewrite(root: Frame, logits: TensorValue, sizes: Sizes) -> None:
     """Compute rows of tables where they are taken, and numbers of tokens as tensors."""
     live = needed(root, logits)
+    tables = False
     for node, frame in live:
         if node.op == "arange" and _counts_places(node):
+            tables = True
             _Table(live, node, frame, sizes).rewrite()
-    for node, frame in needed(root, logits):
+    for node, frame in needed(root, logits) if tables else live:
         if node.op in BINARY:
             _measure(node, frame, sizes)
         elif node.op == "arange":

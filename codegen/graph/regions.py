@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from codegen.graph.sizes import may_be_none
@@ -80,13 +81,28 @@ def freeze_with_inputs(
     return region, taken
 
 
+def inputs_of(
+    root: Frame,
+    outputs: list[TensorValue],
+    parameters: Mapping[TensorValue, list[str]],
+    constants: frozenset[TensorValue] = frozenset(),
+) -> tuple[TensorValue, ...]:
+    """The values that the region of `root` takes, as `freeze_with_inputs` has them."""
+    return _Freezer(root, outputs, parameters, constants).takes(root)
+
+
 def nodes_of(frame: Frame) -> Iterator[tuple[Node, Frame]]:
     """Every node below `frame` in the order of execution, with the frame that it is in."""
-    for item in frame.body:
-        if isinstance(item, Frame):
-            yield from nodes_of(item)
+    below = [(frame, iter(frame.body))]
+    while below:
+        owner, items = below[-1]
+        for item in items:
+            if isinstance(item, Frame):
+                below.append((item, iter(item.body)))
+                break
+            yield item, owner
         else:
-            yield item, frame
+            below.pop()
 
 
 def frames_of(frame: Frame) -> Iterator[Frame]:
@@ -121,6 +137,9 @@ def _dims(x: object, known: frozenset[Expr]) -> Iterator[Dim]:
         yield from _dims((x.start, x.stop, x.step), known)
 
 
+_NOTHING: frozenset[Expr] = frozenset()
+
+
 def _unknown(expr: Expr, known: frozenset[Expr]) -> Iterable[Expr]:
     """The leaves of an expression outside of the parts that are known."""
     if expr in known:
@@ -141,6 +160,8 @@ class _Facts:
     takes: dict[TensorValue, None] = field(default_factory=dict)
     gives: dict[TensorValue, None] = field(default_factory=dict)
     alive: bool = False
+    sizes: set[Expr] = field(default_factory=set)  # of the first `counted` of what it takes
+    counted: int = 0
 
 
 class _Freezer:
@@ -177,18 +198,25 @@ class _Freezer:
 
     def _flow_sizes(self, node: Node, frame: Frame) -> None:
         """A number that is the size of an axis is read from a tensor: what has it was given its name in the frame."""
-        takes = self._fact(frame).takes
-        blocks = {
-            size for value in takes for size in _sizes(value) if isinstance(size, Apply) and size.op in ("//", "-")
-        }
+        if next(_dims(node.args, _NOTHING), None) is None:  # nearly always
+            return
+        blocks = {size for size in self._taken_sizes(frame) if isinstance(size, Apply) and size.op in ("//", "-")}
         for dim in _dims(node.args, frozenset(blocks)):
-            if any(dim in _sizes(value) for value in takes) or self._makes(frame, node, dim):
+            if dim in self._taken_sizes(frame) or self._makes(frame, node, dim):
                 continue
             holder = self._earlier(dim, [frame], node)
             if holder is None:  # all tokens are those in the cache and the new ones
                 holder = self._earlier(Dim("T") if dim == Dim("S") else dim, _chain(frame), node)
             if holder is not None and self.defined_in.get(holder) is not frame:
                 self._flow(holder, frame)
+
+    def _taken_sizes(self, frame: Frame) -> set[Expr]:
+        """The sizes of what a frame takes."""
+        fact = self._fact(frame)
+        if fact.counted < len(fact.takes):
+            fact.sizes.update(size for value in islice(fact.takes, fact.counted, None) for size in _sizes(value))
+            fact.counted = len(fact.takes)
+        return fact.sizes
 
     def _earlier(self, dim: Dim, frames: list[Frame], node: Node) -> TensorValue | None:
         """What has the axis, was made before `node`, and has a name in one of the frames."""
@@ -220,9 +248,9 @@ class _Freezer:
                 self.ends[id(node)] = tuple(arm[j] for arm in (one, several) for j in kept)
                 wanted.update(self.ends[id(node)])
                 alive |= {id(node)} if kept else set()
-            elif node.op == WRITES or any(result in wanted for result in node.results):
+            elif node.op == WRITES or not wanted.isdisjoint(node.results):
                 alive.add(id(node))
-                wanted.update(value for argument in node.args for value in tensors_in(argument))
+                wanted.update(tensors_in(node.args))
         return alive
 
     def _fact(self, frame: Frame) -> _Facts:
@@ -238,9 +266,8 @@ class _Freezer:
         while outer is not None and not (fact := self._fact(outer)).alive:
             fact.alive = True  # and so is what is around it
             outer = outer.parent
-        for argument in self.ends.get(id(node), node.args):
-            for value in tensors_in(argument):
-                self._flow(value, frame)
+        for value in tensors_in(self.ends.get(id(node), node.args)):
+            self._flow(value, frame)
 
     def _flow(self, value: TensorValue, user: Frame) -> None:
         """`value` reaches `user`: every frame that it leaves gives it, every frame that it enters takes it."""

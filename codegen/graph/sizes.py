@@ -5,6 +5,7 @@ configuration, so that nothing is taken for equal by chance."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 
 from codegen.graph.values import Scalar
 from ir.expressions import Const, Dim, Environment, Expr, evaluate, leaves, substitute
@@ -79,6 +80,7 @@ def _is_prime(number: int) -> bool:
     return number > 1 and all(number % factor for factor in range(2, int(number**0.5) + 1))
 
 
+@cache
 def may_be_none(length: Expr) -> bool:
     """Whether a number of blocks of tokens, or of those that they leave over, is zero for some number of tokens."""
     if not any(isinstance(leaf, Dim) for leaf in leaves(length)):

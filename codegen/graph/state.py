@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from codegen.graph import counting, rearranging
+from codegen.graph.dispatch import AttentionFunctions
 from codegen.graph.kept import Kept
 from codegen.graph.library import EXTERNALS, Intrinsic
 from codegen.graph.objects import Builtin, Foreign
@@ -73,6 +74,7 @@ class Surroundings:
     sketch: bool = False  # only what a call leaves for the next one is asked for
     begins: bool = False  # questions about how much is in the cache are answered as if that were nothing
     asked_whether_empty: bool = False  # whether any answer depends on that
+    forms: bool = False  # whether the library has another form of attention for the model, which it prefers
 
     def __post_init__(self) -> None:
         shape = (self.sizes.B, self.sizes.T)
@@ -188,18 +190,6 @@ _CACHE_METHODS: dict[str, Any] = {
 
 METHODS_OF_CACHES: dict[str, Builtin] = {}
 """By name, what stands for methods of the class of caches."""
-
-
-class AttentionFunctions(Foreign):
-    """The registry of attention functions: the function of the file itself is the meaning, the others are faster forms."""
-
-    def get(self, interpreter: Interpreter, name: str) -> Any:
-        if name != "get_interface":
-            raise KeyError(name)
-        return Builtin(name, lambda _, args, kwargs: args[1] if len(args) > 1 else kwargs["default"])
-
-    def set_item(self, interpreter: Interpreter, index: Any, value: Any) -> None:
-        """A form of the program's own is not the one that is asked for."""
 
 
 def _mask_helper(describe: Callable[[Interpreter, Any], Mask]) -> Intrinsic:

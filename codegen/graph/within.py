@@ -32,7 +32,7 @@ from ir.records import dataclass
 _SHARED = (str, int, float, bool, type(None), Class, ClassMethod, External, Function, Property, StaticMethod, DType)
 
 
-class _Unlike(Exception):
+class Unlike(Exception):
     """An object that is not known well enough to be compared or copied."""
 
 
@@ -61,8 +61,8 @@ class Parts:
         """What `anew` gives for arguments of a class, within `depth` loops; `notes` are those of the run."""
         predicates, reads, sought = notes
         try:
-            key = (cls, depth, _form(args[0]), _form(args[1]))
-        except _Unlike:
+            key = (cls, depth, form_of(args[0]), form_of(args[1]))
+        except Unlike:
             return anew()
         known = self._known.get(key)
         if known is not None:
@@ -81,27 +81,27 @@ class Parts:
                 found = frozenset(sought)
                 sought |= before
         try:
-            if isinstance(made, Instance) and (cls, depth, _form(args[0]), _form(args[1])) == key:
+            if isinstance(made, Instance) and (cls, depth, form_of(args[0]), form_of(args[1])) == key:
                 kept = _copy(made, reads, {})
                 self._known[key] = _Made(kept, tuple(noted_now), tuple(dict.fromkeys(read_now)), found)
-        except _Unlike:
+        except Unlike:
             pass
         return made
 
 
-def _form(x: Any) -> Hashable:
+def form_of(x: Any) -> Hashable:
     """Equal for arguments that are the same, expressions and what notes that they are looked at included. Looks at nothing."""
     kind = type(x)
     if isinstance(x, Scalar):
         plain = unnoticed(x)
         return kind, type(plain), repr(plain), x.expr
     if isinstance(x, dict):
-        return kind, _expr(x), _added(x), tuple((key, _form(item)) for key, item in dict.items(x))
+        return kind, _expr(x), _added(x), tuple((key, form_of(item)) for key, item in dict.items(x))
     if kind in (list, tuple, SList):
-        return kind, _expr(x), getattr(x, "loop", None), tuple(map(_form, x))
+        return kind, _expr(x), getattr(x, "loop", None), tuple(map(form_of, x))
     if x is None or kind in (str, int, float, bool):
         return kind, repr(x)
-    raise _Unlike
+    raise Unlike
 
 
 def _expr(x: Any) -> Expr | None:
@@ -110,6 +110,11 @@ def _expr(x: Any) -> Expr | None:
 
 def _added(x: Any) -> Hashable:
     return frozenset(x.added) if isinstance(x, SDict) else None
+
+
+def copied(items: list[Any], reads: Reads) -> list[Any]:
+    """A list of scalars, those that note what is looked at in `reads`."""
+    return _copy(items, reads, {})  # type: ignore[no-any-return]
 
 
 def _copy(x: Any, reads: Reads, copies: dict[int, Any]) -> Any:
@@ -150,7 +155,7 @@ def _container(x: Any, reads: Reads, copies: dict[int, Any]) -> Any:
         new.items.update({key: _copy(item, reads, copies) for key, item in x.items.items()})
         return new
     else:
-        raise _Unlike
+        raise Unlike
     if isinstance(x, dict):
         for key, item in dict.items(x):
             dict.__setitem__(new, _copy(key, reads, copies), _copy(item, reads, copies))

@@ -82,7 +82,7 @@ class ConfigLowering:
                 self.divisions = (*self.divisions, division)
         self.conditions = tuple(
             c
-            for c in _merged(explored.conditions, explored.resolved)
+            for c in _merged(explored.conditions, explored)
             if not (c.value is True and self._says_positive(c.expr))
             and not self._said_by_a_reading(c)
             and (c.reading is not None or _needed_division(c) is None)
@@ -471,8 +471,10 @@ class ConfigLowering:
         *owner, last = path
         if not owner and isinstance(last, str) and last.startswith(LOCAL):
             return ast.Name(last[len(LOCAL) :], ast.Load())
+        if isinstance(last, int):  # of a list: nothing stands for one that is absent
+            return ast.Subscript(self._raw(tuple(owner), facts, ready), ast.Constant(last), ast.Load())
         base = self._owner(tuple(owner), facts, ready)
-        if isinstance(last, int) or self._present(path, facts):
+        if self._present(path, facts):
             return ast.Subscript(base, ast.Constant(last), ast.Load())
         default = self.explored.declared.get(last) if not owner else None
         arguments: list[ast.expr] = [ast.Constant(last)]
@@ -540,18 +542,19 @@ class ConfigLowering:
 
     def _unknown(self) -> Iterator[RefusalView]:
         """Attributes that a configuration does not give."""
+        found: dict[tuple[str, str], list[Path]] = {}  # what is not given, by the test for that and what is said of it
         for path in self.names:
             ways: dict[str, list[str]] = {}
             for condition_expr, reason in self._impossible(self.readings[path]):
-                missing = reason.startswith(MISSING)
-                said = (
-                    f"{_dotted(path)} is missing" if missing else f"{_dotted(path)} cannot be known: {_brief(reason)}"
-                )
+                said = "missing" if reason.startswith(MISSING) else f"cannot be known: {_brief(reason)}"
                 ways.setdefault(said, []).append(condition_expr)
             for said, tests in ways.items():
-                yield RefusalView(
-                    " or ".join(f"({test})" for test in tests) if len(tests) > 1 else tests[0], repr(said)
-                )
+                joined = " or ".join(f"({test})" for test in tests) if len(tests) > 1 else tests[0]
+                found.setdefault((joined, said), []).append(path)
+        for (test, said), all_paths in found.items():
+            paths = list(dict.fromkeys(path[:-1] if isinstance(path[-1], int) else path for path in all_paths))
+            verb = "" if said != "missing" else "is " if len(paths) == 1 else "are "
+            yield RefusalView(test, repr(f"{_together(paths)} {verb}{said}"))
 
     def _objects(self) -> dict[Path, tuple[str, ...]]:
         """Objects of config.json of which keys are read, and which keys of these may be objects themselves: those that are
@@ -977,9 +980,10 @@ def _merged_syntax(owners: tuple[Path, ...]) -> ast.expr:
 # ------------------------------------------------------------------------------------------------------------ conditions
 
 
-def _merged(conditions: Sequence[Condition], resolved: Mapping[str, Json]) -> tuple[Condition, ...]:
+def _merged(conditions: Sequence[Condition], explored: Explored) -> tuple[Condition, ...]:
     """Conditions on one string or flag alone become that it is what it is; types that are checked anyway are left out."""
     found: dict[Condition, None] = {}
+    resolved = explored.resolved
     for condition in conditions:
         if condition.kind == "type":
             continue
@@ -987,6 +991,9 @@ def _merged(conditions: Sequence[Condition], resolved: Mapping[str, Json]) -> tu
         kinds = ("elements", "kinds", "guard", "choice", "default")
         if condition.reading is None and condition.kind not in kinds and len(keys) == 1:
             now = lookup(resolved, keys[0].path)
+            if now is None and _is_flag(keys[0], conditions, explored):
+                found[Condition("choice", keys[0], (None, False))] = None
+                continue
             if isinstance(now, (bool, str)) or now is None:
                 found[Condition("structure", keys[0], now)] = None
                 continue
@@ -997,6 +1004,14 @@ def _merged(conditions: Sequence[Condition], resolved: Mapping[str, Json]) -> tu
     return tuple(
         c for c in found if not (set(c.keys) <= pinned and c.expr not in pinned and c.reading is None and c.keys)
     )
+
+
+def _is_flag(key: Key, conditions: Sequence[Condition], explored: Explored) -> bool:
+    """Whether a key may be true or false, and whether it is true is all that is asked of it."""
+    asked = [condition for condition in conditions if condition.keys == (key,)]
+    truths = (key, Apply("bool", (key,)), Apply("not", (key,)))
+    flag = len(key.path) == 1 and "bool" in explored.types.get(str(key.path[0]), ())
+    return flag and all(condition.expr in truths and condition.reading is None for condition in asked)
 
 
 def _list_of(question: Expr) -> Key | None:
@@ -1021,6 +1036,15 @@ def _as_compiled(reading: Reading, explored: Explored) -> Reading:
             return then if then == otherwise else Choice(test, then, otherwise)
         case _:
             return reading
+
+
+def _together(paths: Sequence[Path]) -> str:
+    """Several attributes, with the object that holds all of them said once."""
+    if len(paths) == 1:
+        return _dotted(paths[0])
+    shared = max(at for at in range(min(map(len, paths))) if len({path[:at] for path in paths}) == 1)
+    names = ", ".join(_dotted(path[shared:]) for path in paths)
+    return f"{names} of {_dotted(paths[0][:shared])}" if shared else names
 
 
 def _frozen_values(reading: Reading, explored: Explored) -> Reading:

@@ -117,6 +117,42 @@ def test_two_flags_that_matter_together() -> None:
     assert made == ["full_attention", "sliding_attention", "sliding_attention"]
 
 
+@pytest.mark.parametrize("compiled_with", [{}, {"use_sliding_window": True}])
+def test_an_option_whose_other_half_is_null(compiled_with: dict[str, Any]) -> None:
+    """Windows that are on but of no width: what the class asks only of them is asked whatever is compiled."""
+    raw = case("qwen3") | {"use_sliding_window": False, "max_window_layers": 1} | compiled_with
+    found = explored({key: value for key, value in raw.items() if key != "layer_types"}, ("layer_types",))
+    for flag, window in ((True, None), (True, 8), (False, None), (False, 8)):
+        other = {**found.raw, "use_sliding_window": flag, "sliding_window": window, "num_hidden_layers": 3}
+        made = read(found.readings[("layer_types",)], found.filled(other))
+        assert made == ["full_attention", *(["sliding_attention" if flag and window else "full_attention"] * 2)]
+
+
+def test_a_list_that_one_of_several_lists_says_alone() -> None:
+    """Layers of one kind, where another number of layers has some of no kind: this number is served, no other is guessed."""
+    raw = case("kimi_linear")
+    raw["linear_attn_config"] = {**raw["linear_attn_config"], "full_attn_layers": [1, 2, 3, 4, 5], "kda_layers": []}
+    found = explored(raw, ("layer_types",))
+    assert read(found.readings[("layer_types",)], found.filled(raw)) == ["full_attention"] * 5
+    assert {("linear_attn_config",), ("num_hidden_layers",)} <= set(found.frozen)
+
+
+def test_a_list_that_is_too_short_reads_as_nothing() -> None:
+    sections = Raw(("rope", "sections", 2))
+    assert read(sections, {"rope": {"sections": [1, 2, 3]}}) == 3
+    assert read(sections, {"rope": {"sections": None}}) is None
+    with pytest.raises(LookupError, match="past the end"):
+        read(sections, {"rope": {"sections": [1, 2]}})
+
+
+def test_an_element_of_a_list_does_not_freeze_its_object() -> None:
+    raw = case("qwen3_5_text") | {"rope_parameters": {"mrope_section": [2, 1, 1], "rope_theta": 1e4}}
+    found = explored(raw, ("rope_parameters", "mrope_section", 2))  # type: ignore[arg-type]
+    assert ("rope_parameters",) not in found.frozen
+    other = {**raw, "rope_parameters": {"mrope_section": [1, 1, 5], "rope_theta": 5e4}}
+    assert read(found.readings[("rope_parameters", "mrope_section", 2)], found.filled(other)) == 5
+
+
 def test_the_same_keys_of_several_objects() -> None:
     inside = Choice(Apply("in", (Const("t"), Raw(("a",)))), Raw(("a", "t")), Const(1))
     last = Choice(Apply("in", (Const("t"), Raw(("b",)))), Raw(("b", "t")), Const(1))

@@ -39,7 +39,6 @@ LONG = {"deepseek_v4", "qwen4_exp_text"}  # half a minute for each spelling
 # What is not so yet, and would fail here as soon as it is.
 GAPS = {
     "gemma4_text": "angles of several kinds of layers, given by `rope_scaling`, are refused where the kind has no name",
-    "qwen3_5_text": "`rope_scaling` leads to another text of config.py",
     "deepseek_v4": "`torch_dtype` stays in the configuration of the package's own tests",
 }
 

@@ -102,3 +102,11 @@ def test_a_list_hides_what_else_would_say_it() -> None:
     assert len(list_of) == len(older) and config().layers_block_type == list_of
     with pytest.raises(ValueError, match="hybrid_override_pattern"):
         config.from_hf(raw)
+
+
+def test_a_flag_that_is_null_may_be_false() -> None:
+    config = load(files(case("gemma"))["config.py"]).Config
+    for given in ({}, {"use_bidirectional_attention": None}, {"use_bidirectional_attention": False}):
+        assert config.from_hf({**case("gemma"), **given}) == config.from_hf(case("gemma"))
+    with pytest.raises(ValueError, match="use_bidirectional_attention is True; this code was compiled for None"):
+        config.from_hf({**case("gemma"), "use_bidirectional_attention": True})

@@ -46,10 +46,10 @@ REFUSED: tuple[tuple[str, Changes, str, str], ...] = (
         "the activation makes its tensors in bfloat16, whatever the model has",
     ),
     (
-        "kimi_linear",
-        {("linear_attn_config", "full_attn_layers"): [1, 2, 3, 4, 5], ("linear_attn_config", "kda_layers"): []},
-        "config-refused",
-        "a list that one of several lists of layer numbers says alone is followed for no other number of layers",
+        "gemma",
+        {("use_bidirectional_attention",): True},
+        "attention-forms-differ",
+        "the library itself computes one thing by the function of the file and another by the form that it prefers",
     ),
     ("xlnet", {("attn_type",): "uni"}, "shape-mismatch", "a padded batch of several rows fails in the original too"),
 )
@@ -75,6 +75,11 @@ FOUND: tuple[tuple[str, Changes], ...] = (
         "granite_swa",
         {("partial_rotary_factor",): 0.75},
     ),  # what the class refuses was looked for with nothing left to ask
+    (
+        "kimi_linear",
+        {("linear_attn_config", "full_attn_layers"): [1, 2, 3, 4, 5], ("linear_attn_config", "kda_layers"): []},
+    ),  # a list that one of several lists of layer numbers says alone
+    ("gemma2", {("use_bidirectional_attention",): True}),  # the only form of attention that there is goes by the mask
 )
 
 

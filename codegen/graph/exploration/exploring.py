@@ -23,13 +23,14 @@ from codegen.graph.exploration.refining import MAX_COMPARED, Refinement
 from codegen.graph.exploration.running import Outcome
 from codegen.graph.exploration.runs import FAILS, MAX_CANDIDATES, MAX_RUNS, Runs
 from codegen.graph.exploration.serving import accepted
-from codegen.graph.exploration.variants import changed, differing_paths, strings_at
+from codegen.graph.exploration.variants import changed, differing_paths, plain, strings_at
 from codegen.graph.predicates import Kind
 from ir.expressions import Apply, Const, Expr, Key, Raw, leaves
 from ir.reading import (
     INERT,
     Choice,
     Condition,
+    DoesNotRead,
     Json,
     Path,
     Reading,
@@ -37,6 +38,8 @@ from ir.reading import (
     choice,
     lookup,
     raw_paths,
+    read,
+    same,
     value,
 )
 
@@ -165,9 +168,11 @@ class Explorer:
                 if other is None or other.failure is not None or other.questions != outcome.questions:
                     continue
                 try:
-                    return lift(target, other)
+                    found = lift(target, other)
                 except Unclear:
                     continue
+                if _gives(found, target, outcome):
+                    return found
             if target == _only_key(target):
                 return uniform.each
             raise
@@ -213,7 +218,7 @@ class Explorer:
             if (
                 test[0] in settled
                 or any(test[0] == known for known, _ in fixed)
-                or self._aside(test[0], here, [*own, *further], tops)
+                or self._aside(test, outcome, here, [*own, *further], tops)
             ):
                 continue
             settled |= {test[0]}
@@ -237,11 +242,13 @@ class Explorer:
             return chosen(expr, same, other) if outcome_here else chosen(expr, other, same)
         return here
 
-    def _aside(self, question: Expr, here: Reading, own: Sequence[str], tops: frozenset[str]) -> bool:
-        """Whether a question is about keys that have nothing to do with the value."""
+    def _aside(self, test: Test, outcome: Outcome, here: Reading, own: Sequence[str], tops: frozenset[str]) -> bool:
+        """Whether a question is about keys that have nothing to do with the value; one that only other answers lead to may have."""
         near = {*own, *self.leading, *(str(path[0]) for path in raw_paths(here))}
-        names = {str(path[0]) for path in paths_of(question)}
-        return not any(name in near or tops & self.runs.may_affect(name) for name in names)
+        names = {str(path[0]) for path in paths_of(test[0])}
+        if any(name in near or tops & self.runs.may_affect(name) for name in names):
+            return False
+        return self.runs.always_asked(test) or all(test[0] != asked for asked, _ in outcome.questions)
 
     def _unrelated(
         self, lifted: Callable[[Outcome], Reading], here: Reading, raw: dict[str, Json], names: Sequence[str]
@@ -358,6 +365,17 @@ class Explorer:
                     yield variant
 
 
+def _gives(found: Reading, target: Expr, outcome: Outcome) -> bool:
+    """Whether what another run showed is true of this one too, for an attribute: a list that is written out has its own length."""
+    key = _only_key(target)
+    if key is None:
+        return True
+    try:
+        return same(read(found, outcome.raw), plain(lookup(outcome.resolved, key.path)))
+    except (DoesNotRead, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return False
+
+
 def _absent(test: Test, raw: Mapping[str, Json]) -> bool:
     """Whether a question is whether some key is there that is not."""
     match test[0]:
@@ -371,5 +389,5 @@ def _all_hold(tests: Sequence[Test], raw: Mapping[str, Json]) -> bool:
     return all(holds(test, raw) is truth for test, truth in tests)
 
 
-def _only_key(target: Expr) -> Expr | None:
+def _only_key(target: Expr) -> Key | None:
     return target if isinstance(target, Key) else None

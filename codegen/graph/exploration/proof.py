@@ -9,7 +9,7 @@ from codegen.graph.exploration.lifting import Unclear, lift
 from codegen.graph.exploration.running import Outcome
 from codegen.graph.exploration.serving import accepted
 from codegen.graph.exploration.variants import disturbed, plain
-from ir.reading import INERT, Condition, DoesNotRead, Json, Path, Reading, lookup, raw_paths, read, same
+from ir.reading import INERT, Condition, DoesNotRead, Json, PastTheEnd, Path, Reading, lookup, raw_paths, read, same
 
 if TYPE_CHECKING:
     from codegen.graph.exploration.exploring import Explorer
@@ -66,6 +66,8 @@ def predicted(
 ) -> bool:
     """Whether the readings refuse `raw` or give what the configuration class made of it."""
     filled = explorer.runs.filled(raw)
+    if _too_short(filled, outcome, wanted):
+        return False
     try:
         if not read(validity, filled) or not accepted(filled, wanted, conditions, explorer.runs.raw):
             return True
@@ -75,6 +77,19 @@ def predicted(
         return all(same(found[path], plain(lookup(outcome.resolved, path))) for path in wanted)
     except (DoesNotRead, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return True
+
+
+def _too_short(filled: Mapping[str, Json], outcome: Outcome, wanted: Mapping[Path, Reading]) -> bool:
+    """Whether a reading counts past the end of a list from which the configuration class made a value all the same."""
+    for path, reading in wanted.items():
+        try:
+            read(reading, filled)
+        except PastTheEnd:
+            if lookup(outcome.resolved, path) is not None:
+                return True
+        except (DoesNotRead, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            continue
+    return False
 
 
 def _true(condition: Condition, outcome: Outcome, filled: Mapping[str, Json]) -> bool:

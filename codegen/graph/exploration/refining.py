@@ -11,7 +11,7 @@ from codegen.graph.exploration.questions import at_end, chosen, way_of
 from codegen.graph.exploration.running import Outcome
 from codegen.graph.exploration.variants import differing_paths
 from ir.expressions import Apply, Const, Expr, Raw
-from ir.reading import DoesNotRead, Json, Reading, Refused, raw_paths, read, same
+from ir.reading import DoesNotRead, Json, PastTheEnd, Reading, Refused, raw_paths, read, same
 
 if TYPE_CHECKING:
     from codegen.graph.exploration.exploring import Explorer
@@ -56,6 +56,8 @@ class Refinement:
             predicted = read(reading, raw)
         except DoesNotRead as refusal:
             return not str(refusal).startswith(NOT_THERE) or self._nothing(outcome)
+        except PastTheEnd:
+            return self._nothing(outcome)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             return True
         if isinstance(predicted, Mapping):

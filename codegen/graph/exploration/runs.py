@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from codegen.graph.exploration.candidates import Candidates
 from codegen.graph.exploration.lifting import loops_asked
 from codegen.graph.exploration.memory import Memory
+from codegen.graph.exploration.questions import Test
 from codegen.graph.exploration.running import ConfigurationClass, Outcome
 from codegen.graph.exploration.variants import ABSENT, changed
-from ir.expressions import Raw
+from ir.expressions import Expr, Raw
 from ir.reading import INERT, Json, Path
 
 MAX_RUNS = 1000  # for one value
@@ -31,6 +32,7 @@ class Runs:
         self.further_effects: dict[str, frozenset[str]] = {}
         self.samples: dict[str, Json] = {}
         self.numbers: dict[str, bool] = {}
+        self.asked: frozenset[Expr] | None = None  # questions
 
     def filled(self, raw: Mapping[str, Json]) -> dict[str, Json]:
         return {**{name: default for name, default in self.declared.items() if name not in raw}, **raw}
@@ -44,11 +46,22 @@ class Runs:
     def may_affect(self, name: str) -> frozenset[str]:
         """As `affected`, or those in a configuration that says nothing: what one key decides another may say itself."""
         if name not in self.further_effects:
-            raw = self.filled({key: self.raw[key] for key in ("model_type",) if key in self.raw})
+            raw = self._bare()
             outcome = self.outcome(raw)
             more = self._affected(name, raw, outcome) - {FAILS} if outcome.failure is None else frozenset()
             self.further_effects[name] = self.affected(name) | more
         return self.further_effects[name]
+
+    def always_asked(self, test: Test) -> bool:
+        """Whether a question is asked of the given configuration too, or of one that says nothing."""
+        if self.asked is None:
+            bare = self.outcome(self._bare())
+            self.asked = frozenset(expr for expr, _ in (*self.base.questions, *bare.questions))
+        return test[0] in self.asked
+
+    def _bare(self) -> dict[str, Json]:
+        """A configuration that says nothing but whose it is."""
+        return self.filled({key: self.raw[key] for key in ("model_type",) if key in self.raw})
 
     def _affected(self, name: str, raw: dict[str, Json], base: Outcome) -> frozenset[str]:
         found: set[str] = set()
