@@ -277,12 +277,16 @@ def configure(interp: Interpreter, config: Instance, owner: Class, args: list[An
     if args:
         interp.throw("ValueError", f"{owner.name} accepts only keyword arguments")
     names = set()
+    aliases = find(interp, config.cls, "attribute_map")
     for name, default, where in fields(interp, owner):
         names.add(name)
         if name in kwargs:
             if interp.misfits is not None:
                 interp.misfits += declared.misfits(kwargs[name], _annotation(where, name), owner.name)
-            set_attribute(interp, config, name, kwargs[name])
+            if _is_only_stored(config, name, aliases):
+                config.dict[name] = kwargs[name]
+            else:
+                set_attribute(interp, config, name, kwargs[name])
             continue
         try:
             value = default_of(interp, name, default, where)
@@ -299,6 +303,16 @@ def configure(interp: Interpreter, config: Instance, owner: Class, args: list[An
     post = find(interp, config.cls, "__post_init__")
     if post is not None:
         interp.call(post, [config], rest)
+
+
+def _is_only_stored(config: Instance, name: str, aliases: Any) -> bool:
+    """Whether `set_attribute` does no more with a field of a configuration than to put it there: nearly always."""
+    if type(config) is not Instance or config.payload is not None or not is_configuration(config.cls):
+        return False
+    if name.startswith("__") or "attribute_map" in config.dict or (isinstance(aliases, dict) and name in aliases):
+        return False
+    found = config.cls.cache.get(name, Missing)
+    return found is not Missing and not isinstance(found, Property)
 
 
 def _renamed_misfits(interp: Interpreter, owner: Class, rest: dict[str, Any]) -> Iterator[Diagnostic]:

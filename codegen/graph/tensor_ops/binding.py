@@ -7,7 +7,9 @@ out shape and type, and records operations of `ir.ops.OPS`.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NoReturn, TypeVar
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
@@ -32,8 +34,27 @@ _ALIASES = {"axis": "dim", "keepdims": "keepdim", "x": "input", "self": "input",
 class Rule:
     name: str
     run: Callable[..., object]
-    signature: inspect.Signature
-    variadic: str | None  # the parameter that takes sizes one by one as well as in one tuple
+
+    @property
+    def signature(self) -> inspect.Signature:
+        return _signature(self.run)
+
+    @property
+    def variadic(self) -> str | None:
+        """The parameter that takes sizes one by one as well as in one tuple."""
+        return _variadic(self.run)
+
+
+@cache
+def _signature(run: Callable[..., object]) -> inspect.Signature:
+    """Worked out for the rules that a source needs, which are few of all."""
+    return inspect.signature(run)
+
+
+@cache
+def _variadic(run: Callable[..., object]) -> str | None:
+    parameters = _signature(run).parameters.values()
+    return next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
 
 
 FUNCTIONS: dict[str, Rule] = {}
@@ -43,19 +64,27 @@ ATTRIBUTES: dict[str, Callable[[Trace, Tensor], object]] = {}
 F = TypeVar("F", bound=Callable[..., object])
 
 
+@cache
+def _arity(run: Callable[..., object]) -> tuple[float, float]:
+    """How few and how many arguments a rule takes by their places, if nothing is given by name."""
+    parameters = _signature(run).parameters.values()
+    placed = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
+        return math.inf, -math.inf
+    return sum(p.default is p.empty for p in placed), len(placed) if _variadic(run) is None else math.inf
+
+
 def rule(*names: str, methods: Sequence[str] = ()) -> Callable[[F], F]:
     """Register a rule for functions (`torch.` is implied, `F.` is torch.nn.functional) and methods of tensors."""
 
     def register(run: F) -> F:
-        signature = inspect.signature(run)
-        variadic = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL), None)
         for name in names:
             full = "torch.nn.functional." + name[2:] if name.startswith("F.") else "torch." + name
             assert full not in FUNCTIONS, full
-            FUNCTIONS[full] = Rule(full, run, signature, variadic)
+            FUNCTIONS[full] = Rule(full, run)
         for name in methods:
             assert name not in METHODS, name
-            METHODS[name] = Rule("Tensor." + name, run, signature, variadic)
+            METHODS[name] = Rule("Tensor." + name, run)
         return run
 
     return register
@@ -77,6 +106,9 @@ def apply_rule(trace: Trace, found: Rule, args: list[object], kwargs: dict[str, 
         CompileError: an argument that the rule does not know, or a value that it does not take.
     """
     try:
+        least, most = _arity(found.run)
+        if not kwargs and least <= 1 + len(args) <= most:  # binding them would give them back
+            return found.run(trace, *args)
         bound = _bind(trace, found, args, kwargs)
         return found.run(*bound.args, **bound.kwargs)
     except CompileError:
