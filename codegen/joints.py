@@ -29,7 +29,7 @@ from codegen.lowering.provenance import Origins, provenance
 from codegen.lowering.shared import shared_parts
 from codegen.lowering.views import ConfigView, MaskKind, SourceView
 from codegen.repo import Repository, heads_apart, place_of
-from codegen.source.files import library_version
+from codegen.source.files import LIBRARY, REPOSITORY, library_version
 from codegen.variation import Run, deciding
 from ir.arch import Arch, MaskForm
 from ir.expressions import Apply, Const, Expr, Key, indexed_lists, leaves
@@ -125,6 +125,14 @@ def sources(repository: Repository) -> dict[str, str]:
     if "auto_map" not in repository.config:
         return {}
     return {name: text for name in repository.python_files() if (text := repository.text(name)) is not None}
+
+
+def notices_of(built: graph.Built) -> tuple[str, ...]:
+    """The copyright lines of the modeling code."""
+    dotted = built.source.removesuffix(".py").replace("/", ".")
+    files = built.interpreter.files
+    file = files.module(dotted if dotted.startswith(f"{LIBRARY}.") else f"{REPOSITORY}.{dotted}")
+    return () if file is None else file.notices()
 
 
 def naming_of(built: graph.Built) -> Naming:
@@ -310,7 +318,14 @@ def config_of(
             Diagnostic("config-refused", f"it is not known how this configuration comes to {printable(names, 200)}")
         )
     name = package_name(repository.config)
-    source = SourceView(name, title(repository.config), repository.name, repository.revision, f"codegen {__version__}")
+    source = SourceView(
+        name,
+        title(repository.config),
+        repository.name,
+        repository.revision,
+        f"codegen {__version__}",
+        notices_of(front.built),
+    )
     view = replace(made.view(source, checkpoints), properties=lowering.properties())
     dropped = frozenset(name for name in given if name not in explored.resolved)
     return view, dict(unread_keys(replace(explored, raw=given, dropped=dropped), lowering.fields)), made
@@ -519,7 +534,7 @@ def record(
     paths = [row.path for table in views.weights.tables for row in table.rows]
     return {
         "repository": repository.name,
-        **({"revision": repository.revision} if repository.revision else {}),  # absent: not known
+        "revision": repository.revision or None,  # where it is not known
         "codegen": __version__,
         "transformers": library_version(),
         "code": built.source,

@@ -25,6 +25,12 @@ class SourceView:
     repository: str
     revision: str
     generator: str  # "codegen 0.1.0"
+    notices: tuple[str, ...] = ()  # copyright lines of the modeling code
+
+    @property
+    def loaded(self) -> str:
+        """What stands for the source of weights in examples: a folder's name says nothing to others."""
+        return self.repository if "/" in self.repository else "path/to/checkpoint"
 
     @property
     def at(self) -> str:

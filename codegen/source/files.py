@@ -10,6 +10,7 @@ import ast
 import bisect
 import functools
 import importlib.util
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,6 +71,11 @@ class SourceFile:
         if self._chunks is None:
             self._chunks = _cut(self)
         return self._chunks
+
+    def notices(self) -> tuple[str, ...]:
+        """The copyright lines of the comments that the file begins with."""
+        comments = itertools.takewhile(lambda line: not line or line.startswith("#"), self.text.splitlines())
+        return tuple(line.strip("# ") for line in comments if line.startswith("# Copyright"))
 
     def whole(self) -> list[ast.stmt]:
         """The file parsed at once.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 from codegen.lowering.card_view import diagram, facts, summary
 from codegen.lowering.tiny_config import tiny_config
 from ir.arch import (
@@ -103,3 +106,11 @@ def test_a_configuration_shrinks_and_keeps_its_structure() -> None:
         "kinds": ["a", "a", "b", "a", "a", "b", "a"],
     }
     assert tiny_config(small, sizes, "n_layer", (0, 0, 1, 0, 0, 1, 0), {"window"}) == small
+
+
+def test_the_versions_named_are_those_of_the_tests() -> None:
+    root = Path(__file__).parents[2]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    pinned = dict(line.split("==") for line in (*extras["torch"], *extras["flax"]))
+    said = (root / "templates" / "card.md.jinja").read_text()
+    assert f"torch {pinned['torch']}, jax {pinned['jax']} and flax {pinned['flax']}" in said
