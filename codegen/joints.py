@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from codegen import __version__, graph, raising
 from codegen.diagnostics import CompileError, Diagnostic, Severity, printable
 from codegen.graph.agreements import conditions, division_follows
-from codegen.graph.exploration import ConfigurationClass, Unserved, explore, normal_spelling
+from codegen.graph.exploration import ConfigurationClass, Unserved, explore, newer_names, normal_spelling
 from codegen.graph.predicates import Kind, Predicate
 from codegen.lowering import layouts, towers
 from codegen.lowering.accounting import Naming, departures, ignored_patterns
@@ -249,12 +249,12 @@ def _config_in(
 
 
 def spellings(front: Front, configuration: ConfigurationClass) -> Iterator[Front]:
-    """The same as if it had been given in the one spelling that all spellings of its configuration have; then as it is."""
+    """The same as if it had been given in the one spelling that all spellings of its configuration have; then as it is, but
+    for keys that every class has under two names."""
     repository = front.repository
-    normal = normal_spelling(configuration, repository.config)
-    if normal != repository.config:
-        yield replace(front, repository=replace(repository, config=normal))
-    yield front
+    normal, own = normal_spelling(configuration, repository.config), newer_names(configuration, repository.config)
+    for config in [normal] if normal == own else [normal, own]:
+        yield replace(front, repository=replace(repository, config=config))
 
 
 def _run(front: Front, raw: Mapping[str, object]) -> Run:

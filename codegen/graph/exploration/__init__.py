@@ -17,7 +17,7 @@ from codegen.graph.exploration.pool import Pool
 from codegen.graph.exploration.proof import frozen_keys
 from codegen.graph.exploration.running import ConfigurationClass, Outcome
 from codegen.graph.exploration.runs import Runs
-from codegen.graph.exploration.spelling import normal_spelling
+from codegen.graph.exploration.spelling import newer_names, normal_spelling
 from codegen.graph.exploration.unserved import Unserved, require_unpinned, require_values
 from codegen.graph.exploration.variants import disturbed, retyped
 from codegen.graph.predicates import Predicate
@@ -91,6 +91,7 @@ __all__ = [
     "Unserved",
     "disturbed",
     "explore",
+    "newer_names",
     "normal_spelling",
     "retyped",
     "validate",

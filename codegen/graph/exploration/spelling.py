@@ -13,6 +13,13 @@ _RENAMED = {"torch_dtype": "dtype"}
 _KEPT = ("model_type", "architectures")  # say which code is meant
 
 
+def newer_names(cls: ConfigurationClass, raw: Mapping[str, Json]) -> dict[str, Json]:
+    """`raw` with the newer names of keys that every class has under two, where the class makes the same of it."""
+    renamed, outcome = _of_one_release(raw), cls(raw)
+    made = cls(renamed) if outcome.failure is None else outcome
+    return renamed if made.failure is None and _equal(said(made.resolved), said(outcome.resolved)) else dict(raw)
+
+
 def normal_spelling(cls: ConfigurationClass, raw: Mapping[str, Json]) -> dict[str, Json]:
     """The keys that the class itself has for what it makes of `raw`, without those that follow from others.
 
@@ -29,8 +36,7 @@ def normal_spelling(cls: ConfigurationClass, raw: Mapping[str, Json]) -> dict[st
     candidates = (_as_json(wanted, private) for private in (lambda name: None, lambda name: name.lstrip("_")))
     found = next((keys for keys in candidates if gives(keys)), None) if outcome.failure is None else None
     if found is None:
-        renamed = _of_one_release(raw)
-        return renamed if outcome.failure is None and gives(renamed) else dict(raw)
+        return newer_names(cls, raw)
     if cls.fills:  # what has its default goes without a run
         found = {name: item for name, item in found.items() if name in _KEPT or not _is_default(cls, name, item)}
     for phase in (_containers, _within_configurations, _plain_keys):
