@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -183,7 +183,9 @@ class _Freezer:
         self.names = _names_in(root)
         nodes = list(nodes_of(root))
         self.order = {result: at for at, (node, _) in enumerate(nodes) for result in node.results}
-        self.ends: dict[int, tuple[TensorValue, ...]] = {}  # what is needed of the arms, by the end of a branch
+        self.reads: dict[
+            int, Sequence[TensorValue]
+        ] = {}  # by operation; what is needed of the arms by the end of a branch
         self.alive = self._alive(nodes, outputs)
         for node, frame in nodes:
             if id(node) in self.alive:
@@ -245,12 +247,13 @@ class _Freezer:
                 kept = [j for j, result in enumerate(node.results) if result in wanted]
                 _, one, several = node.args
                 assert isinstance(one, tuple) and isinstance(several, tuple)
-                self.ends[id(node)] = tuple(arm[j] for arm in (one, several) for j in kept)
-                wanted.update(self.ends[id(node)])
+                self.reads[id(node)] = tuple(arm[j] for arm in (one, several) for j in kept)
+                wanted.update(self.reads[id(node)])
                 alive |= {id(node)} if kept else set()
             elif node.op == WRITES or not wanted.isdisjoint(node.results):
                 alive.add(id(node))
-                wanted.update(tensors_in(node.args))
+                self.reads[id(node)] = tensors_in(node.args)
+                wanted.update(self.reads[id(node)])
         return alive
 
     def _fact(self, frame: Frame) -> _Facts:
@@ -266,7 +269,7 @@ class _Freezer:
         while outer is not None and not (fact := self._fact(outer)).alive:
             fact.alive = True  # and so is what is around it
             outer = outer.parent
-        for value in tensors_in(self.ends.get(id(node), node.args)):
+        for value in self.reads[id(node)]:
             self._flow(value, frame)
 
     def _flow(self, value: TensorValue, user: Frame) -> None:

@@ -13,14 +13,16 @@ def sink(root: Frame, parameters: Container[TensorValue], layers: Container[str]
     `layers` are the paths of modules of the library, which hold no code of the source.
     """
     users: dict[TensorValue, list[tuple[Node, Frame]]] = {}
-    for node, owner in nodes_of(root):
-        for value in tensors_in(node.args):
+    nodes = [(node, owner, tensors_in(node.args)) for node, owner in nodes_of(root)]
+    for node, owner, given in nodes:
+        for value in given:
             users.setdefault(value, []).append((node, owner))
     moved: set[TensorValue] = set()
-    for node, owner in list(nodes_of(root)):
-        given = list(tensors_in(node.args))
+    for node, owner, given in nodes:
+        if not given or not all(value in parameters or value in moved for value in given):
+            continue
         here = _iteration(owner)
-        if here is None or not given or not all(value in parameters or value in moved for value in given):
+        if here is None:
             continue
         frames = [frame for result in node.results for _, frame in users.get(result, [])]
         if not frames or any(_iteration(frame) in (None, here) for frame in frames):
