@@ -6,7 +6,7 @@ in 24 of 32 layers, rotary positions, RMSNorm (before and after each part), gate
 
 from afmoe.torch_model import Model      # needs torch
 from afmoe.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("afmoe")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -45,7 +45,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of afmoe."""
+    """Sizes, with the letters of their axes, and constants, by default of afmoe."""
 
     vocab_size: int = 200192  # V
     hidden_size: int = 2048  # D
@@ -65,6 +65,12 @@ class Config:
     route_scale: float = 1.0
     layer_types: tuple[str, ...] = ("sliding_attention", "sliding_attention", "sliding_attention", "full_attention") * 8
     tie_word_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:

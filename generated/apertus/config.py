@@ -43,7 +43,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of swiss-ai/Apertus-8B-2509."""
+    """Sizes, with the letters of their axes, and constants, by default of swiss-ai/Apertus-8B-2509."""
 
     vocab_size: int = 131072  # V
     hidden_size: int = 4096  # D

@@ -5,7 +5,7 @@ A causal language model: grouped-query attention, rotary positions, RMSNorm (pre
 
 from arcee.torch_model import Model      # needs torch
 from arcee.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("arcee")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -6,7 +6,7 @@ experts (silu).
 
 from aria_text.torch_model import Model      # needs torch
 from aria_text.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("aria_text")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -39,7 +39,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of aria_text."""
+    """Sizes, with the letters of their axes, and constants, by default of aria_text."""
 
     vocab_size: int = 32000  # V
     hidden_size: int = 4096  # D

@@ -6,7 +6,7 @@ layers.
 
 from axk1.torch_model import Model      # needs torch
 from axk1.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("axk1")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

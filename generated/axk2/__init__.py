@@ -6,7 +6,7 @@ A causal language model: latent attention with an output gate, RMSNorm, MLP (sil
 
 from axk2.torch_model import Model      # needs torch
 from axk2.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("axk2")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

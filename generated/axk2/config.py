@@ -54,7 +54,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of axk2."""
+    """Sizes, with the letters of their axes, and constants, by default of axk2."""
 
     vocab_size: int = 163840  # V
     hidden_size: int = 2048  # D
@@ -129,6 +129,12 @@ class Config:
         "sparse",
     )
     tie_word_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.mlp_layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"mlp_layer_types has {len(self.mlp_layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:

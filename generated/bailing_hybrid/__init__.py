@@ -6,7 +6,7 @@ convolution in 35 of 42 layers, RMSNorm (pre-norm), gated MLP (silu), gated expe
 
 from bailing_hybrid.torch_model import Model      # needs torch
 from bailing_hybrid.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("bailing_hybrid")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

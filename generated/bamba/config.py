@@ -49,7 +49,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of ibm-ai-platform/Bamba-9B-v1."""
+    """Sizes, with the letters of their axes, and constants, by default of ibm-ai-platform/Bamba-9B-v1."""
 
     vocab_size: int = 128256  # V
     hidden_size: int = 4096  # D
@@ -121,7 +121,6 @@ class Config:
             mamba_chunk_size=raw.get("mamba_chunk_size", 256),
         )
         problems.expect("model_type", raw.get("model_type", "bamba"), "bamba")
-        problems.expect("time_step_limit", raw.get("time_step_limit", [0.0, inf]), [0.0, inf])
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -187,6 +186,8 @@ class Config:
                 f"mamba_d_head={mamba_d_head!r}, mamba_expand={mamba_expand!r}, "
                 f"mamba_n_groups={mamba_n_groups!r}, mamba_n_heads={mamba_n_heads!r}"
             )
+        if raw.get("time_step_limit", [0.0, inf]) is None:
+            problems.append("time_step_limit is missing")
         _refuse(problems)
         return cls(
             **sizes,
@@ -195,8 +196,8 @@ class Config:
             mamba_d_state=raw.get("mamba_d_state", 256),
             mamba_expand=mamba_expand,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
-            time_step_limit_0=0.0,
-            time_step_limit_1=1e309,
+            time_step_limit_0=raw.get("time_step_limit", [0.0, inf])[0],
+            time_step_limit_1=raw.get("time_step_limit", [0.0, inf])[1],
             partial_rotary_factor=rope_parameters.get("partial_rotary_factor", 0.5),
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             attn_layer_indices=tuple(raw.get("attn_layer_indices")),

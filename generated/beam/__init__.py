@@ -6,7 +6,7 @@ in 43 of 52 layers, rotary positions, RMSNorm (before and after each part), gate
 
 from beam.torch_model import Model      # needs torch
 from beam.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("beam")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

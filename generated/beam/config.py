@@ -41,7 +41,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of beam."""
+    """Sizes, with the letters of their axes, and constants, by default of beam."""
 
     vocab_size: int = 151936  # V
     hidden_size: int = 5120  # D
@@ -169,6 +169,16 @@ class Config:
         "sparse",
     )
     tie_word_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
+        if len(self.mlp_layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"mlp_layer_types has {len(self.mlp_layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -388,11 +398,9 @@ class Config:
             ("full_attention", "sparse"),
         )
         if raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]:
-            problems.append("rope_parameters.sliding_attention.rope_theta is missing")
+            problems.append("rope_theta, rope_type of rope_parameters.sliding_attention are missing")
         if raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]:
             problems.append("rope_parameters.full_attention is missing")
-        if raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]:
-            problems.append("rope_parameters.sliding_attention.rope_type is missing")
         _refuse(problems)
         return cls(
             **sizes,

@@ -26,7 +26,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of bert-generation."""
+    """Sizes, with the letters of their axes, and constants, by default of bert-generation."""
 
     vocab_size: int = 50358  # V
     hidden_size: int = 1024  # D

@@ -5,7 +5,7 @@ A causal language model: multi-head attention, learned positions, LayerNorm.
 
 from big_bird.torch_model import Model      # needs torch
 from big_bird.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("big_bird")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -6,7 +6,7 @@ GELU), scaled embeddings.
 
 from bigbird_pegasus.torch_model import Model      # needs torch
 from bigbird_pegasus.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("bigbird_pegasus")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

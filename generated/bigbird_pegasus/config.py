@@ -25,7 +25,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of bigbird_pegasus."""
+    """Sizes, with the letters of their axes, and constants, by default of bigbird_pegasus."""
 
     vocab_size: int = 96103  # V
     max_position_embeddings: int = 4096  # P

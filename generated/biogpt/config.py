@@ -24,7 +24,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of microsoft/biogpt."""
+    """Sizes, with the letters of their axes, and constants, by default of microsoft/biogpt."""
 
     vocab_size: int = 42384  # V
     hidden_size: int = 1024  # D

@@ -5,7 +5,7 @@ A causal language model: multi-head attention, learned positions, LayerNorm (pre
 
 from blenderbot.torch_model import Model      # needs torch
 from blenderbot.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("blenderbot")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

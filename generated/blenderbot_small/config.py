@@ -25,7 +25,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of blenderbot-small."""
+    """Sizes, with the letters of their axes, and constants, by default of blenderbot-small."""
 
     vocab_size: int = 50265  # V
     max_position_embeddings: int = 512  # P

@@ -27,7 +27,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of bigscience/bloom."""
+    """Sizes, with the letters of their axes, and constants, by default of bigscience/bloom."""
 
     vocab_size: int = 250880  # V
     hidden_size: int = 14336  # D

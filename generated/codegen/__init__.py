@@ -5,7 +5,7 @@ A causal language model: LayerNorm, MLP (tanh-approximated GELU).
 
 from codegen.torch_model import Model      # needs torch
 from codegen.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("codegen")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -5,7 +5,7 @@ A causal language model: grouped-query attention, rotary positions, LayerNorm (p
 
 from cohere.torch_model import Model      # needs torch
 from cohere.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("cohere")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -36,7 +36,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of cohere."""
+    """Sizes, with the letters of their axes, and constants, by default of cohere."""
 
     vocab_size: int = 256000  # V
     hidden_size: int = 8192  # D

@@ -6,7 +6,7 @@ A causal language model: grouped-query attention, a sliding window in 30 of 40 l
 
 from cohere2_moe.torch_model import Model      # needs torch
 from cohere2_moe.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("cohere2_moe")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

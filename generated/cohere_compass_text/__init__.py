@@ -6,7 +6,7 @@ A causal language model: grouped-query attention, alternately sliding-window and
 
 from cohere_compass_text.torch_model import Model      # needs torch
 from cohere_compass_text.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("cohere_compass_text")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

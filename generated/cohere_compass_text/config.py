@@ -22,7 +22,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "tie_word_embeddings": (bool,),
     "rope_parameters": (dict, type(None)),
     "rope_parameters.full_attention": (dict,),
-    "rope_parameters.full_attention.mrope_section": (list,),
+    "rope_parameters.full_attention.mrope_section": (list, type(None)),
     "rope_parameters.full_attention.rope_theta": (float, int),
     "rope_parameters.full_attention.rope_type": (str,),
     "rope_parameters.full_attention.type": (str,),
@@ -40,7 +40,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of cohere_compass_text."""
+    """Sizes, with the letters of their axes, and constants, by default of cohere_compass_text."""
 
     vocab_size: int = 131  # V
     hidden_size: int = 48  # D
@@ -59,6 +59,12 @@ class Config:
     rope_theta_sliding_attention: float = 10000.0
     layer_types: tuple[str, ...] = ("sliding_attention", "full_attention", "sliding_attention")
     tie_word_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -91,6 +97,12 @@ class Config:
             layer_types = ("full_attention",) * num_hidden_layers
         else:
             layer_types = raw["layer_types"]
+        rope_type = ((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).get(
+            "rope_type", ((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).get("type", "default")
+        )
+        rope_parameters_full_attention_rope_type = ((raw.get("rope_parameters") or {}).get("full_attention") or {}).get(
+            "rope_type", ((raw.get("rope_parameters") or {}).get("full_attention") or {}).get("type", "default")
+        )
         sizes = dict(
             vocab_size=raw.get("vocab_size", 256000),
             hidden_size=hidden_size,
@@ -101,14 +113,6 @@ class Config:
             head_dim=head_dim,
         )
         problems.expect("model_type", raw.get("model_type", "cohere_compass_text"), "cohere_compass_text")
-        problems.expect(
-            "rope_parameters",
-            raw.get("rope_parameters"),
-            {
-                "full_attention": {"mrope_section": [2, 2, 2], "rope_theta": 50000.0, "rope_type": "default"},
-                "sliding_attention": {"mrope_section": [2, 2, 2], "rope_theta": 10000.0, "rope_type": "default"},
-            },
-        )
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(
             isinstance(item, dict) for item in ((raw.get("rope_parameters") or {}).get("full_attention") or {}).values()
@@ -156,11 +160,14 @@ class Config:
         ):
             problems.append("this code was compiled for `rope_parameters.sliding_attention is not None`")
         if not (
-            raw["rope_parameters"].get("sliding_attention") is not None
-            or (
-                "mrope_section" in raw["rope_parameters"]["sliding_attention"]
-                if "sliding_attention" in raw["rope_parameters"]
-                else None
+            (
+                (
+                    "mrope_section" in raw["rope_parameters"]["sliding_attention"]
+                    if "sliding_attention" in raw["rope_parameters"]
+                    else None
+                )
+                if raw["rope_parameters"].get("sliding_attention") is None
+                else "mrope_section" in raw["rope_parameters"]["sliding_attention"]
             )
             if raw.get("rope_parameters")
             else None
@@ -168,7 +175,7 @@ class Config:
             problems.append(
                 "rope_parameters.sliding_attention.mrope_section is missing; this code was compiled with it"
             )
-        problems.expect("rope_parameters.sliding_attention.rope_type", "default", "default")
+        problems.expect("rope_parameters.sliding_attention.rope_type", rope_type, "default")
         if (
             raw["rope_parameters"].get("full_attention") is None
             and (
@@ -179,17 +186,20 @@ class Config:
         ):
             problems.append("this code was compiled for `rope_parameters.full_attention is not None`")
         if not (
-            raw["rope_parameters"].get("full_attention") is not None
-            or (
-                "mrope_section" in raw["rope_parameters"]["full_attention"]
-                if "full_attention" in raw["rope_parameters"]
-                else None
+            (
+                (
+                    "mrope_section" in raw["rope_parameters"]["full_attention"]
+                    if "full_attention" in raw["rope_parameters"]
+                    else None
+                )
+                if raw["rope_parameters"].get("full_attention") is None
+                else "mrope_section" in raw["rope_parameters"]["full_attention"]
             )
             if raw.get("rope_parameters")
             else None
         ):
             problems.append("rope_parameters.full_attention.mrope_section is missing; this code was compiled with it")
-        problems.expect("rope_parameters.full_attention.rope_type", "default", "default")
+        problems.expect("rope_parameters.full_attention.rope_type", rope_parameters_full_attention_rope_type, "default")
         problems.expect("logit_scale", raw.get("logit_scale"), None)
         problems.expect("is_causal", raw.get("is_causal", True), True)
         if not (
@@ -216,17 +226,57 @@ class Config:
             problems.append("this code was compiled for `rope_parameters.full_attention is not None`")
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        if (
+            (raw.get("rope_parameters") and raw["rope_parameters"].get("full_attention") is None)
+            or (
+                raw.get("rope_parameters")
+                and raw["rope_parameters"].get("full_attention") is not None
+                and (raw["rope_parameters"]["full_attention"].get("mrope_section") is None)
+            )
+            or (not raw.get("rope_parameters"))
+        ):
+            problems.append("rope_parameters.full_attention.mrope_section is missing")
+        if (
+            (raw.get("rope_parameters") and raw["rope_parameters"].get("sliding_attention") is None)
+            or (
+                raw.get("rope_parameters")
+                and raw["rope_parameters"].get("sliding_attention") is not None
+                and (raw["rope_parameters"]["sliding_attention"].get("mrope_section") is None)
+            )
+            or (not raw.get("rope_parameters"))
+        ):
+            problems.append("rope_parameters.sliding_attention.mrope_section is missing")
+        if (raw.get("rope_parameters") and raw["rope_parameters"].get("full_attention") is None) or (
+            not raw.get("rope_parameters")
+        ):
+            problems.append("rope_theta, rope_type of rope_parameters.full_attention are missing")
+        if (raw.get("rope_parameters") and raw["rope_parameters"].get("sliding_attention") is None) or (
+            not raw.get("rope_parameters")
+        ):
+            problems.append("rope_theta, rope_type of rope_parameters.sliding_attention are missing")
         _refuse(problems)
         return cls(
             **sizes,
-            mrope_section_full_attention=2,
-            rope_parameters_full_attention_mrope_section_2=2,
-            mrope_section_sliding_attention=2,
-            rope_parameters_sliding_attention_mrope_section_2=2,
+            mrope_section_full_attention=((raw.get("rope_parameters") or {}).get("full_attention") or {}).get(
+                "mrope_section"
+            )[1],
+            rope_parameters_full_attention_mrope_section_2=(
+                (raw.get("rope_parameters") or {}).get("full_attention") or {}
+            ).get("mrope_section")[2],
+            mrope_section_sliding_attention=((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).get(
+                "mrope_section"
+            )[1],
+            rope_parameters_sliding_attention_mrope_section_2=(
+                (raw.get("rope_parameters") or {}).get("sliding_attention") or {}
+            ).get("mrope_section")[2],
             sliding_window=raw.get("sliding_window", 4096),
             layer_norm_eps=raw.get("layer_norm_eps", 1e-05),
-            rope_theta_full_attention=50000.0,
-            rope_theta_sliding_attention=10000.0,
+            rope_theta_full_attention=((raw.get("rope_parameters") or {}).get("full_attention") or {}).get(
+                "rope_theta"
+            ),
+            rope_theta_sliding_attention=((raw.get("rope_parameters") or {}).get("sliding_attention") or {}).get(
+                "rope_theta"
+            ),
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )

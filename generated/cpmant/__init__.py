@@ -5,7 +5,7 @@ A causal language model: learned positions.
 
 from cpmant.torch_model import Model      # needs torch
 from cpmant.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("cpmant")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

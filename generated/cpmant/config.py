@@ -28,7 +28,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of cpmant."""
+    """Sizes, with the letters of their axes, and constants, by default of cpmant."""
 
     vocab_size: int = 30720  # V
     hidden_size: int = 4096  # D

@@ -27,7 +27,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of Salesforce/ctrl."""
+    """Sizes, with the letters of their axes, and constants, by default of Salesforce/ctrl."""
 
     vocab_size: int = 246534  # V
     n_positions: int = 256

@@ -6,7 +6,7 @@ A causal language model: grouped-query attention, a sliding window in 48 of 64 l
 
 from cwm.torch_model import Model      # needs torch
 from cwm.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("cwm")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

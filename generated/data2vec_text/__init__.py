@@ -5,7 +5,7 @@ A causal language model: multi-head attention, learned positions, LayerNorm.
 
 from data2vec_text.torch_model import Model      # needs torch
 from data2vec_text.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("data2vec-text")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -28,7 +28,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of data2vec-text."""
+    """Sizes, with the letters of their axes, and constants, by default of data2vec-text."""
 
     vocab_size: int = 30522  # V
     hidden_size: int = 768  # D

@@ -6,7 +6,7 @@ LayerNorm, gated experts (silu).
 
 from dbrx.torch_model import Model      # needs torch
 from dbrx.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("dbrx")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -43,7 +43,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of dbrx."""
+    """Sizes, with the letters of their axes, and constants, by default of dbrx."""
 
     d_model: int = 48  # D
     n_heads: int = 4  # N
@@ -169,6 +169,8 @@ class Config:
                 f"kv_n_heads={kv_n_heads!r}, n_heads={n_heads!r}; "
                 "this code was compiled for `n_heads // kv_n_heads != 1`"
             )
+        if moe_normalize_expert_weights is None:
+            problems.append("moe_normalize_expert_weights is None; this code was compiled for a value")
         if d_model // (d_model // n_heads) != kv_n_heads * (n_heads // kv_n_heads):
             problems.append(
                 "d_model // (d_model // n_heads) is not kv_n_heads * (n_heads // kv_n_heads): "

@@ -62,7 +62,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of deepseek-ai/DeepSeek-V2-Lite."""
+    """Sizes, with the letters of their axes, and constants, by default of deepseek-ai/DeepSeek-V2-Lite."""
 
     vocab_size: int = 102400  # V
     hidden_size: int = 2048  # D
@@ -188,6 +188,8 @@ class Config:
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
         if "attention_factor" in rope_parameters:
             problems.append("rope_parameters.attention_factor is given; this code was compiled without it")
+        if factor is None:
+            problems.append("factor is None; this code was compiled for a value")
         if not mscale:
             problems.append(f"mscale={mscale!r}; this code was compiled for `mscale`")
         if not beta_fast:

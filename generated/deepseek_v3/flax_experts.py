@@ -86,7 +86,7 @@ class TopkRouter(nnx.Module):
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         router_logits = jnp.einsum(
-            "...D,FD->...F", x.reshape(-1, self.hidden_size).astype(jnp.float32), self.weight[...].astype(jnp.float32)
+            "...i,oi->...o", x.reshape(-1, self.hidden_size).astype(jnp.float32), self.weight[...].astype(jnp.float32)
         )
         scores = jax.nn.sigmoid(router_logits)
         scores_for_choice = scores + self.e_score_correction_bias[...]

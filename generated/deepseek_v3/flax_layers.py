@@ -30,7 +30,7 @@ class Linear(nnx.Module):
         self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
 
     def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
+        return jnp.einsum("...i,oi->...o", x, self.kernel[...])
 
 
 def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:

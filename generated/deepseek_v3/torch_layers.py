@@ -12,8 +12,14 @@ from torch import Tensor, nn
 from .config import Config
 
 
+def table_device() -> torch.device:
+    """Where tables that follow from the configuration are made: not on the meta device, where parameters begin."""
+    device = torch.get_default_device()
+    return torch.device("cpu") if device.type == "meta" else device
+
+
 def inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
+    with table_device():
         pos_freqs = cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2).float() / cfg.head_dim)
         factor = max(
             math.floor(

@@ -171,6 +171,7 @@ class Model(nn.Module):
         if cfg.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
+        self.stored_names: tuple[tuple[str, str], ...] = ()  # what the checkpoint calls otherwise: our name, its own
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
@@ -187,7 +188,7 @@ class Model(nn.Module):
         return model.to(device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Model:
-        """Casts and moves: tables that follow from the configuration are only moved, and `weights.KEPT` is never narrowed."""
+        """Casts and moves: tables that follow from cfg are only moved, and what `weights.KEPT` names is not narrowed."""
         state = self.state_dict(keep_vars=True)
         kept = {id(state[row.path]): getattr(torch, row.dtype) for row in weights.rows(self.cfg) if row.dtype}
         tables = {id(table) for name, table in self.named_buffers() if name not in state}
@@ -205,7 +206,12 @@ class Model(nn.Module):
         """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
 
         `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+
+        Raises:
+            ValueError: `attention_mask` has another shape than `ids`.
         """
+        if attention_mask is not None and attention_mask.shape != ids.shape:
+            raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         return self._logits(ids, None if attention_mask is None else attention_mask.bool(), None, last_only)
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
@@ -217,8 +223,14 @@ class Model(nn.Module):
     ) -> tuple[Tensor, Cache]:
         """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
 
-        With `last_only` [B, 1, V], those of the last column.
+        `attention_mask` [B, T] is 0 where one of these tokens is padding; that of earlier ones is remembered. With
+        `last_only` logits are [B, 1, V], of the last column.
+
+        Raises:
+            ValueError: `attention_mask` has another shape than `ids`, or the cache has no room for these.
         """
+        if attention_mask is not None and attention_mask.shape != ids.shape:
+            raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         if cache.length + ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         logits = self._logits(ids, cache.mark(ids.shape[1], attention_mask), cache, last_only)

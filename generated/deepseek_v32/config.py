@@ -69,7 +69,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of deepseek-ai/DeepSeek-V3.2."""
+    """Sizes, with the letters of their axes, and constants, by default of deepseek-ai/DeepSeek-V3.2."""
 
     vocab_size: int = 129280  # V
     hidden_size: int = 7168  # D
@@ -164,6 +164,12 @@ class Config:
         "sparse",
     )
     tie_word_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.mlp_layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"mlp_layer_types has {len(self.mlp_layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -338,6 +344,8 @@ class Config:
             problems.append("rope_parameters.partial_rotary_factor is given; this code was compiled without it")
         if "attention_factor" in rope_parameters:
             problems.append("rope_parameters.attention_factor is given; this code was compiled without it")
+        if factor is None:
+            problems.append("factor is None; this code was compiled for a value")
         if not mscale:
             problems.append(f"mscale={mscale!r}; this code was compiled for `mscale`")
         if not beta_fast:

@@ -6,7 +6,7 @@ A causal language model: grouped-query attention with norms on queries and keys,
 
 from doge.torch_model import Model      # needs torch
 from doge.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("doge")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

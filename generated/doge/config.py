@@ -38,7 +38,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of doge."""
+    """Sizes, with the letters of their axes, and constants, by default of doge."""
 
     vocab_size: int = 32768  # V
     hidden_size: int = 1024  # D

@@ -6,7 +6,7 @@ rotary positions, RMSNorm (pre-norm), gated MLP (silu), gated experts (silu).
 
 from dots1.torch_model import Model      # needs torch
 from dots1.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("dots1")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

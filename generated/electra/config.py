@@ -28,7 +28,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of electra."""
+    """Sizes, with the letters of their axes, and constants, by default of electra."""
 
     vocab_size: int = 30522  # V
     embedding_size: int = 128  # E

@@ -5,7 +5,7 @@ A causal language model: grouped-query attention, rotary positions, RMSNorm (pre
 
 from emu3.torch_model import Model      # needs torch
 from emu3.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("emu3")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -30,7 +30,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of emu3."""
+    """Sizes, with the letters of their axes, and constants, by default of emu3."""
 
     hidden_size: int = 4096  # D
     intermediate_size: int = 14336  # F

@@ -35,7 +35,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of baidu/ERNIE-4.5-0.3B-PT."""
+    """Sizes, with the letters of their axes, and constants, by default of baidu/ERNIE-4.5-0.3B-PT."""
 
     vocab_size: int = 103424  # V
     hidden_size: int = 1024  # D

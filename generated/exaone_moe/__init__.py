@@ -6,7 +6,7 @@ layers, rotary positions, RMSNorm (pre-norm), gated MLP (silu), gated experts (s
 
 from exaone_moe.torch_model import Model      # needs torch
 from exaone_moe.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("exaone_moe")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

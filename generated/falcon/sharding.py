@@ -68,11 +68,10 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
     """The tensor-parallel style of every module that `axis` splits, by its path.
 
     Outside the layers embeddings and heads are split along their first axis. A block of a layer is split where its
-    linear layers lead into the split axes and out of them again, and nothing else in it has these. The rest stays
-    whole: experts, convolutions, matrices with queries, keys and values side by side.
+    linear layers lead into the split axes and out of them again, and nothing else in it has these. All else is whole.
     """
-    from torch import nn
-    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel
+    from torch.distributed.tensor import Replicate
+    from torch.distributed.tensor.parallel import ColwiseParallel
 
     plan: dict[str, ParallelStyle] = {}
     blocks: dict[str, dict[str, tuple[bool, bool]]] = {}  # which linear layers of a block take and give a split axis
@@ -84,18 +83,12 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
         if row.layer is None:
             if split == [True, False] and (style := _first_axis(module)):
                 plan[path] = style
-        elif isinstance(module, nn.Linear):
-            if len(split) == 2:
-                blocks.setdefault(block, {})[path] = split[1], split[0]
         elif any(split):
             whole.add(f"{path}.")
     for alias, target in TIED.items():
         head, embedding = alias.rpartition(".")[0], target.rpartition(".")[0]
         if embedding in plan and _is_one(model, alias, target):
-            if style := _first_axis(model.get_submodule(head)):
-                plan[head] = style
-            else:
-                del plan[embedding]
+            plan[head] = ColwiseParallel(output_layouts=Replicate())
     for block, layers in blocks.items():
         ways = {path: way for path, way in layers.items() if any(way)}
         alone = not any(other.startswith(f"{block}.") for other in whole)
@@ -113,7 +106,9 @@ def _first_axis(module: nn.Module) -> ParallelStyle | None:
 
     if isinstance(module, nn.Linear):
         return ColwiseParallel(output_layouts=Replicate())
-    return RowwiseParallel(input_layouts=Replicate()) if isinstance(module, nn.Embedding) else None
+    if isinstance(module, nn.Embedding):
+        return RowwiseParallel(input_layouts=Replicate())
+    return None
 
 
 def parallelize(

@@ -59,7 +59,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of tiiuae/Falcon-H1-0.5B-Base."""
+    """Sizes, with the letters of their axes, and constants, by default of tiiuae/Falcon-H1-0.5B-Base."""
 
     vocab_size: int = 32784  # V
     hidden_size: int = 1024  # D
@@ -145,7 +145,6 @@ class Config:
             head_dim=head_dim,
         )
         problems.expect("model_type", raw.get("model_type", "falcon_h1"), "falcon_h1")
-        problems.expect("time_step_limit", raw.get("time_step_limit", [0.0, inf]), [0.0, inf])
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -193,6 +192,8 @@ class Config:
             )
         if "head_dim" not in raw:
             problems.append("head_dim is missing")
+        if raw.get("time_step_limit", [0.0, inf]) is None:
+            problems.append("time_step_limit is missing")
         _refuse(problems)
         return cls(
             **sizes,
@@ -200,8 +201,8 @@ class Config:
             mamba_n_groups=mamba_n_groups,
             mamba_d_state=raw.get("mamba_d_state", 256),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-05),
-            time_step_limit_0=0.0,
-            time_step_limit_1=1e309,
+            time_step_limit_0=raw.get("time_step_limit", [0.0, inf])[0],
+            time_step_limit_1=raw.get("time_step_limit", [0.0, inf])[1],
             rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             lm_head_multiplier=raw.get("lm_head_multiplier", 1.0),
             embedding_multiplier=raw.get("embedding_multiplier", 1.0),

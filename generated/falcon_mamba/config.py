@@ -32,7 +32,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of tiiuae/falcon-mamba-7b."""
+    """Sizes, with the letters of their axes, and constants, by default of tiiuae/falcon-mamba-7b."""
 
     vocab_size: int = 65024  # V
     hidden_size: int = 4096  # D

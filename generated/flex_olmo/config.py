@@ -38,7 +38,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of allenai/FlexOlmo-7x7B-1T."""
+    """Sizes, with the letters of their axes, and constants, by default of allenai/FlexOlmo-7x7B-1T."""
 
     vocab_size: int = 100352  # V
     hidden_size: int = 4096  # D

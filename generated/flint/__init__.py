@@ -6,7 +6,7 @@ A causal language model: grouped-query attention with norms on queries and keys 
 
 from flint.torch_model import Model      # needs torch
 from flint.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("flint")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -6,7 +6,7 @@ values, rotary positions, LayerNorm (pre-norm), MLP (squared ReLU).
 
 from fuyu.torch_model import Model      # needs torch
 from fuyu.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("fuyu")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

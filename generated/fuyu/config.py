@@ -45,7 +45,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of fuyu."""
+    """Sizes, with the letters of their axes, and constants, by default of fuyu."""
 
     patch_size: int = 30
     num_channels: int = 3
@@ -158,17 +158,9 @@ class Config:
         problems.expect("text_config.hidden_act", hidden_act, "relu2")
         problems.expect("text_config.rope_parameters.rope_type", rope_type, "default")
         if raw.get("text_config") is not None and "model_type" in raw["text_config"]:
-            problems.append("text_config.hidden_size is missing")
-        if raw.get("text_config") is not None and "model_type" in raw["text_config"]:
-            problems.append("text_config.intermediate_size is missing")
-        if raw.get("text_config") is not None and "model_type" in raw["text_config"]:
-            problems.append("text_config.num_attention_heads is missing")
-        if raw.get("text_config") is not None and "model_type" in raw["text_config"]:
-            problems.append("text_config.num_hidden_layers is missing")
-        if raw.get("text_config") is not None and "model_type" in raw["text_config"]:
-            problems.append("text_config.vocab_size is missing")
-        if raw.get("text_config") is not None and "model_type" in raw["text_config"]:
-            problems.append("text_config.layer_norm_eps is missing")
+            problems.append(
+                "hidden_size, intermediate_size, num_attention_heads, num_hidden_layers, vocab_size, layer_norm_eps, qk_layernorm, hidden_act of text_config are missing"
+            )
         if (
             raw.get("text_config") is not None
             and raw["text_config"].get("rope_parameters")
@@ -191,10 +183,6 @@ class Config:
             and ("model_type" in raw["text_config"])
         ):
             problems.append("text_config.rope_parameters.rope_theta is missing")
-        if raw.get("text_config") is not None and "model_type" in raw["text_config"]:
-            problems.append("text_config.qk_layernorm is missing")
-        if raw.get("text_config") is not None and "model_type" in raw["text_config"]:
-            problems.append("text_config.hidden_act is missing")
         if (
             raw.get("text_config") is not None
             and raw["text_config"].get("rope_parameters")

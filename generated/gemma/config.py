@@ -25,6 +25,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rope_parameters.rope_type": (str,),
     "rope_parameters.type": (str,),
     "attention_bias": (bool,),
+    "use_bidirectional_attention": (bool, type(None)),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
@@ -35,7 +36,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of google/gemma-2b."""
+    """Sizes, with the letters of their axes, and constants, by default of google/gemma-2b."""
 
     vocab_size: int = 256000  # V
     hidden_size: int = 2048  # D
@@ -107,6 +108,7 @@ class Config:
             "default",
         )
         problems.expect("is_causal", raw.get("is_causal", True), True)
+        problems.expect("use_bidirectional_attention", raw.get("use_bidirectional_attention"), None, False)
         _refuse(problems)
         return cls(
             **sizes,

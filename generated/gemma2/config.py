@@ -40,7 +40,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of google/gemma-2-2b-it."""
+    """Sizes, with the letters of their axes, and constants, by default of google/gemma-2-2b-it."""
 
     vocab_size: int = 256000  # V
     hidden_size: int = 2304  # D
@@ -57,6 +57,12 @@ class Config:
     attn_logit_softcapping: float = 50.0
     layer_types: tuple[str, ...] = ("sliding_attention", "full_attention") * 13
     tie_word_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:

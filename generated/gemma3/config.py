@@ -35,6 +35,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "text_config.rope_theta": (float, int),
     "text_config.sliding_window": (float, int),
     "text_config.sliding_window_pattern": (int,),
+    "text_config.use_bidirectional_attention": (bool,),
     "text_config.vocab_size": (int,),
     "vision_config": (dict,),
     "vision_config.model_type": (str,),
@@ -46,7 +47,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of google/gemma-3-12b-it."""
+    """Sizes, with the letters of their axes, and constants, by default of google/gemma-3-12b-it."""
 
     head_dim: int = 256  # H
     hidden_size: int = 3840  # D
@@ -71,6 +72,12 @@ class Config:
         "full_attention",
     ) * 8
     tie_word_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -237,6 +244,11 @@ class Config:
         if "text_config" in (raw.get("text_config") or {}):
             problems.append("text_config.text_config is given; this code was compiled without it")
         problems.expect("text_config.is_causal", (raw.get("text_config") or {}).get("is_causal", True), True)
+        problems.expect(
+            "text_config.use_bidirectional_attention",
+            (raw.get("text_config") or {}).get("use_bidirectional_attention", False),
+            False,
+        )
         if num_attention_heads // num_key_value_heads == 1:
             problems.append(
                 f"num_attention_heads={num_attention_heads!r}, "

@@ -46,7 +46,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of google/gemma-3-1b-it."""
+    """Sizes, with the letters of their axes, and constants, by default of google/gemma-3-1b-it."""
 
     vocab_size: int = 262144  # V
     hidden_size: int = 1152  # D
@@ -69,6 +69,12 @@ class Config:
         "full_attention",
     ) * 4 + ("sliding_attention", "sliding_attention")
     tie_word_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:

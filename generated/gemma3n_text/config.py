@@ -51,7 +51,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of google/gemma-3n-E4B."""
+    """Sizes, with the letters of their axes, and constants, by default of google/gemma-3n-E4B."""
 
     vocab_size: int = 262400  # V
     hidden_size: int = 2048  # D
@@ -116,6 +116,16 @@ class Config:
         0.0,
     )
     tie_word_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.activation_sparsity_pattern) != self.num_hidden_layers:
+            raise ValueError(
+                f"activation_sparsity_pattern has {len(self.activation_sparsity_pattern)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:

@@ -54,7 +54,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of google/gemma-4-26B-A4B."""
+    """Sizes, with the letters of their axes, and constants, by default of google/gemma-4-26B-A4B."""
 
     head_dim_per_layer_overrides__heterogeneity_spec: int = 512  # R
     num_key_value_heads_per_layer_overrides__heterogeneity_spec: int = 2  # K
@@ -87,6 +87,12 @@ class Config:
         "full_attention",
     ) * 5
     tie_word_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -297,9 +303,9 @@ class Config:
         problems.expect("text_config.rope_parameters.sliding_attention.rope_type", "default", "default")
         if "sliding_attention" not in layer_types:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
-        if ((raw.get("text_config") or {}).get("layer_types") or {})[29] != "full_attention" and (
-            (raw.get("text_config") or {}).get("layer_types") or {}
-        )[0] == "full_attention":
+        if (raw.get("text_config") or {}).get("layer_types")[29] != "full_attention" and (
+            raw.get("text_config") or {}
+        ).get("layer_types")[0] == "full_attention":
             problems.append(
                 "text_config._heterogeneity_spec.per_layer_overrides.0 is given; this code was compiled without it"
             )

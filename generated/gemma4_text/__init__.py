@@ -6,7 +6,7 @@ layers, rotary positions, RMSNorm, gated MLP (tanh-approximated GELU), scaled em
 
 from gemma4_text.torch_model import Model      # needs torch
 from gemma4_text.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("gemma4_text")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

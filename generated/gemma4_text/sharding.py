@@ -34,6 +34,10 @@ RULES: dict[str, str | None] = {
 WHOLE = {  # what PyTorch does not split all the same, because modules compute with the whole of it
     "M",  # computed with in other blocks too
 }
+SUMMED = (  # endings of parameters that a device applies to its own heads: their gradients are added up
+    ".self_attn.q_norm.weight",
+    ".self_attn.k_norm.weight",
+)
 
 
 def partition_specs(
@@ -91,10 +95,10 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
     """The tensor-parallel style of every module that `axis` splits, by its path.
 
     Outside the layers embeddings and heads are split along their first axis. A block of a layer is split where its
-    linear layers lead into the split axes and out of them again, and nothing else in it has these. The rest stays
-    whole: experts, convolutions, matrices with queries, keys and values side by side.
+    linear layers lead into the split axes and out of them again, and nothing else in it has these. All else is whole.
     """
     from torch import nn
+    from torch.distributed.tensor import Replicate
     from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel
 
     plan: dict[str, ParallelStyle] = {}
@@ -115,10 +119,7 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
     for alias, target in TIED.items():
         head, embedding = alias.rpartition(".")[0], target.rpartition(".")[0]
         if embedding in plan and _is_one(model, alias, target):
-            if style := _first_axis(model.get_submodule(head)):
-                plan[head] = style
-            else:
-                del plan[embedding]
+            plan[head] = ColwiseParallel(output_layouts=Replicate())
     for block, layers in blocks.items():
         ways = {path: way for path, way in layers.items() if any(way)}
         alone = not any(other.startswith(f"{block}.") for other in whole)
@@ -132,20 +133,19 @@ def _first_axis(module: nn.Module) -> ParallelStyle | None:
     """What splits the first axis of an embedding or a head, which take and give whole tensors."""
     from torch import nn
     from torch.distributed.tensor import Replicate
-    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel
+    from torch.distributed.tensor.parallel import ColwiseParallel
 
-    from .torch_model import TextScaledWordEmbedding
+    from .torch_model import ScaledWordEmbedding
 
     if isinstance(module, nn.Linear):
         return ColwiseParallel(output_layouts=Replicate())
-    if isinstance(module, TextScaledWordEmbedding):
+    if isinstance(module, ScaledWordEmbedding):
         return _own_style({"weight": 0})
-    return RowwiseParallel(input_layouts=Replicate()) if isinstance(module, nn.Embedding) else None
+    return None
 
 
-def _own_style(axes: dict[str, int], *, takes: bool = False, gives: bool = False) -> ParallelStyle:
-    """For a module that is no layer of PyTorch: the axis along which each parameter is split, and whether what it takes and
-    gives is split along the last axis."""
+def _own_style(axes: dict[str, int]) -> ParallelStyle:
+    """Splits parameters of a module that is no layer of PyTorch, which takes and gives whole tensors, along `axes`."""
     from torch import nn
     from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_module, distribute_tensor
     from torch.distributed.tensor.parallel import ParallelStyle
@@ -157,11 +157,11 @@ def _own_style(axes: dict[str, int], *, takes: bool = False, gives: bool = False
                 module.register_parameter(name, nn.Parameter(shards, requires_grad=parameter.requires_grad))
 
     def take(_module: nn.Module, inputs: tuple[Tensor, ...], mesh: DeviceMesh) -> tuple[Any, ...]:
-        taken = DTensor.from_local(inputs[0], mesh, [Shard(-1) if takes else Replicate()], run_check=False)
+        taken = DTensor.from_local(inputs[0], mesh, [Replicate()], run_check=False)
         return taken, *inputs[1:]
 
     def give(_module: nn.Module, output: DTensor, mesh: DeviceMesh) -> Tensor:
-        return output.redistribute(mesh, [Shard(-1) if gives else Replicate()]).to_local()
+        return output.redistribute(mesh, [Replicate()]).to_local()
 
     class Split(ParallelStyle):
         def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
@@ -182,8 +182,10 @@ def parallelize(
     from torch.distributed.tensor.parallel import parallelize_module
 
     plan = torch_plan(model, rules, axis)
+    blocks: set[str] = set()
     for row in rows(model.cfg):
-        if row.layer is not None and row.path.rpartition(".")[0] in plan:
+        if row.layer is not None and (path := row.path.rpartition(".")[0]) in plan:
+            blocks.add(f"{path.rpartition('.')[0]}.")
             size, count = sizes(model.cfg), heads(model.cfg)
             for a in row.axes:
                 if rules.get(a) == axis and count.get(a, size[a]) % mesh.size():
@@ -191,6 +193,7 @@ def parallelize(
                     raise ValueError(f"{mesh.size()} devices do not divide the {pieces} along {a} of {row.path}")
     tied = [pair for pair in TIED.items() if _is_one(model, *pair)]
     parallelize_module(model, mesh, plan)
+    _hook(model, tuple(blocks), mesh)
     for alias, target in tied:
         split, other = (alias, target) if isinstance(model.get_parameter(alias), DTensor) else (target, alias)
         owner, _, name = other.rpartition(".")
@@ -201,3 +204,18 @@ def parallelize(
 def _is_one(model: nn.Module, alias: str, target: str) -> bool:
     """Whether two paths lead to the same parameter."""
     return model.get_parameter(alias) is model.get_parameter(target)
+
+
+def _hook(model: nn.Module, blocks: tuple[str, ...], mesh: DeviceMesh) -> None:
+    """Make whole the gradients of which each device has a part, in the blocks that are split."""
+    from torch.distributed import all_reduce
+
+    def total(gradient: Tensor) -> Tensor:
+        found = gradient.clone()
+        all_reduce(found, group=mesh.get_group())
+        return found
+
+    for path, parameter in model.named_parameters():
+        if path.startswith(blocks):
+            if path.endswith(SUMMED):
+                parameter.register_hook(total)

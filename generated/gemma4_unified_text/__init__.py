@@ -7,7 +7,7 @@ embeddings.
 
 from gemma4_unified_text.torch_model import Model      # needs torch
 from gemma4_unified_text.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("gemma4_unified_text")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

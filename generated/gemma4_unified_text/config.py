@@ -32,6 +32,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "sliding_window": (int,),
     "layer_types": (list, type(None)),
     "final_logit_softcapping": (float, int, type(None)),
+    "use_bidirectional_attention": (str,),
     "attention_k_eq_v": (bool,),
     "num_kv_shared_layers": (int,),
     "use_double_wide_mlp": (bool,),
@@ -41,7 +42,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of gemma4_unified_text."""
+    """Sizes, with the letters of their axes, and constants, by default of gemma4_unified_text."""
 
     vocab_size: int = 262144  # V
     hidden_size: int = 2304  # D
@@ -65,6 +66,12 @@ class Config:
         "full_attention",
     ) * 5
     tie_word_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -550,6 +557,7 @@ class Config:
         ):
             problems.append("_heterogeneity_spec.per_layer_overrides.0 is given; this code was compiled without it")
         problems.expect("is_causal", raw.get("is_causal", True), True)
+        problems.expect("use_bidirectional_attention", raw.get("use_bidirectional_attention", "vision"), "vision")
         problems.expect("final_logit_softcapping", raw.get("final_logit_softcapping"), None)
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
@@ -633,37 +641,21 @@ class Config:
             and "full_attention" in raw["rope_parameters"]
             and ("per_layer_attributes" in raw["rope_parameters"])
         ) or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]):
-            problems.append("rope_parameters.full_attention.partial_rotary_factor is missing")
-        if (
-            raw.get("rope_parameters") is not None
-            and "full_attention" in raw["rope_parameters"]
-            and ("per_layer_attributes" in raw["rope_parameters"])
-        ) or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]):
-            problems.append("rope_parameters.full_attention.rope_theta is missing")
+            problems.append(
+                "partial_rotary_factor, rope_theta, rope_type of rope_parameters.full_attention are missing"
+            )
         if (
             raw.get("rope_parameters") is not None
             and "sliding_attention" in raw["rope_parameters"]
             and ("per_layer_attributes" in raw["rope_parameters"])
         ) or (raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]):
-            problems.append("rope_parameters.sliding_attention.rope_theta is missing")
+            problems.append("rope_theta, rope_type of rope_parameters.sliding_attention are missing")
         if (
             raw.get("layer_types") is None
             and (not 5 >= raw.get("num_hidden_layers", 30))
             and (not 30 >= raw.get("num_hidden_layers", 30))
         ) or (raw.get("layer_types") is not None and raw["layer_types"][29] != "full_attention"):
             problems.append("layer_types cannot be known: the configuration class asks more than was followed here")
-        if (
-            raw.get("rope_parameters") is not None
-            and "full_attention" in raw["rope_parameters"]
-            and ("per_layer_attributes" in raw["rope_parameters"])
-        ) or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]):
-            problems.append("rope_parameters.full_attention.rope_type is missing")
-        if (
-            raw.get("rope_parameters") is not None
-            and "sliding_attention" in raw["rope_parameters"]
-            and ("per_layer_attributes" in raw["rope_parameters"])
-        ) or (raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]):
-            problems.append("rope_parameters.sliding_attention.rope_type is missing")
         _refuse(problems)
         return cls(
             **sizes,

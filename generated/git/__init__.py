@@ -5,7 +5,7 @@ A causal language model: multi-head attention, learned positions, LayerNorm.
 
 from git.torch_model import Model      # needs torch
 from git.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("git")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

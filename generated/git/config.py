@@ -25,7 +25,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of git."""
+    """Sizes, with the letters of their axes, and constants, by default of git."""
 
     vocab_size: int = 30522  # V
     hidden_size: int = 768  # D

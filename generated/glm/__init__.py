@@ -6,7 +6,7 @@ for gate and up (silu).
 
 from glm.torch_model import Model      # needs torch
 from glm.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("glm")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -6,7 +6,7 @@ with one matrix for gate and up (silu).
 
 from glm4.torch_model import Model      # needs torch
 from glm4.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("glm4")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -38,7 +38,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of glm4."""
+    """Sizes, with the letters of their axes, and constants, by default of glm4."""
 
     vocab_size: int = 151552  # V
     hidden_size: int = 4096  # D

@@ -49,7 +49,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of zai-org/GLM-4.5."""
+    """Sizes, with the letters of their axes, and constants, by default of zai-org/GLM-4.5."""
 
     vocab_size: int = 151552  # V
     hidden_size: int = 5120  # D

@@ -6,7 +6,7 @@ layers.
 
 from glm4_moe_lite.torch_model import Model      # needs torch
 from glm4_moe_lite.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("glm4_moe_lite")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -57,7 +57,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of nvidia/GLM-5-NVFP4."""
+    """Sizes, with the letters of their axes, and constants, by default of nvidia/GLM-5-NVFP4."""
 
     vocab_size: int = 154880  # V
     hidden_size: int = 6144  # D
@@ -163,6 +163,12 @@ class Config:
         "sparse",
     )
     tie_word_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.mlp_layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"mlp_layer_types has {len(self.mlp_layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -281,40 +287,38 @@ class Config:
             mlp_layer_types = raw["mlp_layer_types"]
         if raw.get("indexer_types") is not None:
             indexer_types = raw["indexer_types"]
-        elif "index_topk_pattern" in raw:
+        elif raw.get("index_topk_pattern") is None:
             indexer_types = (
                 (
                     tuple(
-                        "full" if max(layer - 1, 0) % max(raw["index_topk_freq"], 1) == 0 else "shared"
+                        "full"
+                        if max(layer - raw["index_skip_topk_offset"] + 1, 0) % max(raw["index_topk_freq"], 1) == 0
+                        else "shared"
                         for layer in range(raw.get("num_hidden_layers", 78))
                     )
                     if "index_topk_freq" in raw
-                    else ("full",) * raw.get("num_hidden_layers", 78)
+                    else ("shared",) * raw.get("num_hidden_layers", 78)
                 )
-                if raw.get("index_topk_pattern") is None
-                else (["rope_theta", "rope_type"] if "rope_theta" in raw["index_topk_pattern"] else ["rope_type"])
-                if raw["index_topk_pattern"].get("rope_theta") is None
-                else ["rope_theta", "rope_type", "is_causal"]
-                if "is_causal" in raw["index_topk_pattern"]
-                else (
-                    ["rope_theta", "rope_type", "type"]
-                    if "type" in raw["index_topk_pattern"]
-                    else ["rope_theta", "rope_type"]
+                if "index_skip_topk_offset" in raw
+                else tuple(
+                    "full" if max(layer - 1, 0) % max(raw["index_topk_freq"], 1) == 0 else "shared"
+                    for layer in range(raw.get("num_hidden_layers", 78))
                 )
-                if "rope_type" in raw["index_topk_pattern"]
-                else ["rope_theta"]
+                if "index_topk_freq" in raw
+                else ("full",) * raw.get("num_hidden_layers", 78)
             )
-        elif "index_topk_freq" in raw:
-            indexer_types = tuple(
-                "full"
-                if max(layer - raw["index_skip_topk_offset"] + 1 if "index_skip_topk_offset" in raw else layer - 1, 0)
-                % max(raw["index_topk_freq"], 1)
-                == 0
-                else "shared"
-                for layer in range(raw.get("num_hidden_layers", 78))
-            )
+        elif "index_topk_pattern" not in raw:
+            indexer_types = ["rope_theta", "rope_type"]
+        elif "is_causal" in raw["index_topk_pattern"]:
+            indexer_types = ["rope_theta", "rope_type", "is_causal"]
+        elif raw["index_topk_pattern"].get("rope_type") is None:
+            indexer_types = ["rope_theta", "rope_type"] if "rope_type" in raw["index_topk_pattern"] else ["rope_theta"]
+        elif "rope_theta" not in raw["index_topk_pattern"]:
+            indexer_types = ["rope_type"]
+        elif "type" in raw["index_topk_pattern"]:
+            indexer_types = ["rope_theta", "rope_type", "type"]
         else:
-            indexer_types = ("full",) * raw.get("num_hidden_layers", 78)
+            indexer_types = ["rope_theta", "rope_type"]
         if raw.get("layer_types") is None:
             layer_types = ("indexed_attention",) * raw.get("num_hidden_layers", 78)
         else:

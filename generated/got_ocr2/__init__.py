@@ -5,7 +5,7 @@ A causal language model: grouped-query attention, rotary positions, RMSNorm (pre
 
 from got_ocr2.torch_model import Model      # needs torch
 from got_ocr2.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("got_ocr2")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -31,7 +31,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of got_ocr2."""
+    """Sizes, with the letters of their axes, and constants, by default of got_ocr2."""
 
     hidden_size: int = 1024  # D
     intermediate_size: int = 2816  # F

@@ -6,7 +6,7 @@ A causal language model: multi-head attention, one matrix for queries, keys and 
 
 from gpt2.torch_model import Model      # needs torch
 from gpt2.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("gpt2")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -32,7 +32,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of gpt2."""
+    """Sizes, with the letters of their axes, and constants, by default of gpt2."""
 
     vocab_size: int = 50257  # V
     n_positions: int = 1024  # P

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .torch_model import Model
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def generate(
     model: Model,
     ids: Tensor,
@@ -28,9 +28,9 @@ def generate(
 ) -> Tensor:
     """`ids` [B, T] and what follows, [B, T + max_new_tokens].
 
-    Prompts of different lengths are padded left or right, with `attention_mask` [B, T] 0 where they are. The most
-    likely token is taken at temperature 0. A row that ended repeats the (first) `eos_token_id`. Of equally likely
-    tokens `top_k` (none if 0) and `top_p` keep all or none; the likeliest stays whatever they are.
+    Prompts of different lengths are padded left or right, with `attention_mask` [B, T] 0 where they are. At temperature
+    0 the likeliest token is taken, otherwise one is drawn of the `top_k` likeliest (of all, if 0) and of the fewest of
+    these that hold `top_p`; equally likely ones stay together. A row that ended repeats the (first) `eos_token_id`.
     """
     new, valid = ids, attention_mask
     if valid is not None:  # padding goes first, so that every row ends in a token

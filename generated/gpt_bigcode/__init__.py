@@ -6,7 +6,7 @@ LayerNorm (pre-norm), MLP (tanh-approximated GELU).
 
 from gpt_bigcode.torch_model import Model      # needs torch
 from gpt_bigcode.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("gpt_bigcode")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

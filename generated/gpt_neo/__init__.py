@@ -5,7 +5,7 @@ A causal language model: learned positions, LayerNorm (pre-norm), MLP (tanh-appr
 
 from gpt_neo.torch_model import Model      # needs torch
 from gpt_neo.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("gpt_neo")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -29,7 +29,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of gpt_neo."""
+    """Sizes, with the letters of their axes, and constants, by default of gpt_neo."""
 
     vocab_size: int = 50257  # V
     max_position_embeddings: int = 2048  # P
@@ -45,6 +45,12 @@ class Config:
     def head_dim(self) -> int:
         """The size of a head: H."""
         return self.hidden_size // self.num_heads
+
+    def __post_init__(self) -> None:
+        if len(self.attention_layers) != self.num_layers:
+            raise ValueError(
+                f"attention_layers has {len(self.attention_layers)} items, num_layers is {self.num_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -74,30 +80,30 @@ class Config:
             attention_layers = ("global", "local") * 12
         else:
             attention_layers = [
-                ((raw["attention_types"][0] or {})[0] or {})[0],
-                ((raw["attention_types"][0] or {})[0] or {})[1],
-                ((raw["attention_types"][0] or {})[0] or {})[0],
-                ((raw["attention_types"][0] or {})[0] or {})[1],
-                ((raw["attention_types"][0] or {})[0] or {})[0],
-                ((raw["attention_types"][0] or {})[0] or {})[1],
-                ((raw["attention_types"][0] or {})[0] or {})[0],
-                ((raw["attention_types"][0] or {})[0] or {})[1],
-                ((raw["attention_types"][0] or {})[0] or {})[0],
-                ((raw["attention_types"][0] or {})[0] or {})[1],
-                ((raw["attention_types"][0] or {})[0] or {})[0],
-                ((raw["attention_types"][0] or {})[0] or {})[1],
-                ((raw["attention_types"][0] or {})[0] or {})[0],
-                ((raw["attention_types"][0] or {})[0] or {})[1],
-                ((raw["attention_types"][0] or {})[0] or {})[0],
-                ((raw["attention_types"][0] or {})[0] or {})[1],
-                ((raw["attention_types"][0] or {})[0] or {})[0],
-                ((raw["attention_types"][0] or {})[0] or {})[1],
-                ((raw["attention_types"][0] or {})[0] or {})[0],
-                ((raw["attention_types"][0] or {})[0] or {})[1],
-                ((raw["attention_types"][0] or {})[0] or {})[0],
-                ((raw["attention_types"][0] or {})[0] or {})[1],
-                ((raw["attention_types"][0] or {})[0] or {})[0],
-                ((raw["attention_types"][0] or {})[0] or {})[1],
+                raw["attention_types"][0][0][0],
+                raw["attention_types"][0][0][1],
+                raw["attention_types"][0][0][0],
+                raw["attention_types"][0][0][1],
+                raw["attention_types"][0][0][0],
+                raw["attention_types"][0][0][1],
+                raw["attention_types"][0][0][0],
+                raw["attention_types"][0][0][1],
+                raw["attention_types"][0][0][0],
+                raw["attention_types"][0][0][1],
+                raw["attention_types"][0][0][0],
+                raw["attention_types"][0][0][1],
+                raw["attention_types"][0][0][0],
+                raw["attention_types"][0][0][1],
+                raw["attention_types"][0][0][0],
+                raw["attention_types"][0][0][1],
+                raw["attention_types"][0][0][0],
+                raw["attention_types"][0][0][1],
+                raw["attention_types"][0][0][0],
+                raw["attention_types"][0][0][1],
+                raw["attention_types"][0][0][0],
+                raw["attention_types"][0][0][1],
+                raw["attention_types"][0][0][0],
+                raw["attention_types"][0][0][1],
             ]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 50257),

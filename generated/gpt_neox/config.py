@@ -37,7 +37,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of EleutherAI/pythia-1b."""
+    """Sizes, with the letters of their axes, and constants, by default of EleutherAI/pythia-1b."""
 
     vocab_size: int = 50304  # V
     hidden_size: int = 2048  # D

@@ -4,8 +4,8 @@
 A causal language model: multi-head attention, one matrix for queries, keys and values, rotary positions, LayerNorm,
 MLP (gelu).
 
-Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, H head size, V vocab_size,
-D hidden_size, F intermediate_size.
+Axes: B batch, T new tokens, S attended tokens, N query heads, H head size, V vocab_size, D hidden_size,
+F intermediate_size.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Cache:
     """Keys and values of the tokens seen so far; slots from `length` on are free."""
 
     valid: Tensor  # [B, S], False where the batch is padded
-    k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, K, S, H]
+    k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, N, S, H]
     v: dict[int, Tensor] = field(default_factory=dict)
     length: int = 0
     padded: bool = False
@@ -62,6 +62,12 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
+def table_device() -> torch.device:
+    """Where tables that follow from the configuration are made: not on the meta device, where parameters begin."""
+    device = torch.get_default_device()
+    return torch.device("cpu") if device.type == "meta" else device
+
+
 def apply_rope_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
     R = cos.shape[-1]
@@ -70,7 +76,7 @@ def apply_rope_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
+    with table_device():
         steps = torch.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2, dtype=torch.float32)
         return 1.0 / cfg.rope_theta ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor))
 
@@ -156,6 +162,7 @@ class Model(nn.Module):
         if cfg.tie_word_embeddings:
             self.lm_head.weight = self.gpt_neox.embed_in.weight
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
+        self.stored_names: tuple[tuple[str, str], ...] = ()  # what the checkpoint calls otherwise: our name, its own
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
@@ -182,7 +189,12 @@ class Model(nn.Module):
         """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
 
         `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+
+        Raises:
+            ValueError: `attention_mask` has another shape than `ids`.
         """
+        if attention_mask is not None and attention_mask.shape != ids.shape:
+            raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         return self._logits(ids, None if attention_mask is None else attention_mask.bool(), None, last_only)
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
@@ -194,8 +206,14 @@ class Model(nn.Module):
     ) -> tuple[Tensor, Cache]:
         """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
 
-        With `last_only` [B, 1, V], those of the last column.
+        `attention_mask` [B, T] is 0 where one of these tokens is padding; that of earlier ones is remembered. With
+        `last_only` logits are [B, 1, V], of the last column.
+
+        Raises:
+            ValueError: `attention_mask` has another shape than `ids`, or the cache has no room for these.
         """
+        if attention_mask is not None and attention_mask.shape != ids.shape:
+            raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         if cache.length + ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         logits = self._logits(ids, cache.mark(ids.shape[1], attention_mask), cache, last_only)

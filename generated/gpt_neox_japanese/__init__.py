@@ -5,7 +5,7 @@ A causal language model: LayerNorm (pre-norm), MLP (gelu), 2 kinds of layers.
 
 from gpt_neox_japanese.torch_model import Model      # needs torch
 from gpt_neox_japanese.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("gpt_neox_japanese")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

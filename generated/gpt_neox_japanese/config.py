@@ -35,7 +35,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of gpt_neox_japanese."""
+    """Sizes, with the letters of their axes, and constants, by default of gpt_neox_japanese."""
 
     vocab_size: int = 32000  # V
     hidden_size: int = 2560  # D

@@ -53,7 +53,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of openai/gpt-oss-20b."""
+    """Sizes, with the letters of their axes, and constants, by default of openai/gpt-oss-20b."""
 
     num_hidden_layers: int = 24  # L
     num_local_experts: int = 32  # E
@@ -75,6 +75,12 @@ class Config:
     swiglu_limit: float = 7.0
     layer_types: tuple[str, ...] = ("sliding_attention", "full_attention") * 12
     tie_word_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -189,6 +195,8 @@ class Config:
             problems.append("rope_parameters.mscale is given; this code was compiled without it")
         if "mscale_all_dim" in rope_parameters:
             problems.append("rope_parameters.mscale_all_dim is given; this code was compiled without it")
+        if factor is None:
+            problems.append("factor is None; this code was compiled for a value")
         if factor <= 1:
             problems.append(f"factor={factor!r}; this code was compiled for `factor > 1`")
         if not beta_fast:

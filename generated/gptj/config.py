@@ -29,7 +29,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of EleutherAI/gpt-j-6b."""
+    """Sizes, with the letters of their axes, and constants, by default of EleutherAI/gpt-j-6b."""
 
     vocab_size: int = 50400  # V
     n_positions: int = 2048

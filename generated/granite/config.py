@@ -39,7 +39,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of ibm-granite/granite-3.3-2b-instruct."""
+    """Sizes, with the letters of their axes, and constants, by default of ibm-granite/granite-3.3-2b-instruct."""
 
     vocab_size: int = 49159  # V
     hidden_size: int = 2048  # D

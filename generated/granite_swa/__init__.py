@@ -6,7 +6,7 @@ RMSNorm (pre-norm), gated MLP (silu).
 
 from granite_swa.torch_model import Model      # needs torch
 from granite_swa.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("granite_swa")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

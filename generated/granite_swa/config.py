@@ -42,7 +42,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of granite_swa."""
+    """Sizes, with the letters of their axes, and constants, by default of granite_swa."""
 
     vocab_size: int = 100352  # V
     hidden_size: int = 2560  # D
@@ -64,6 +64,12 @@ class Config:
     def head_dim(self) -> int:
         """The size of a head: H."""
         return self.hidden_size // self.num_attention_heads
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:

@@ -64,11 +64,6 @@ class Torch:
         """Whether the parameter of a row is split along its first axis."""
         return any(each.is_shard(0) for each in getattr(model.get_parameter(row.path), "placements", ()))
 
-    def split(self, model: Any) -> set[str]:
-        """The paths of the parameters that are split."""
-        placed = {path: getattr(p, "placements", ()) for path, p in model.named_parameters(remove_duplicate=False)}
-        return {path for path, placements in placed.items() if any(each.is_shard() for each in placements)}
-
     def array(self, x: Any) -> Any:
         return self.torch.tensor(x)
 
@@ -190,12 +185,25 @@ def test_padding_changes_nothing(backend: Any, checkpoint: Path, ids: np.ndarray
     assert error(padded, backend.logits(model, ids[:1, keep])) < TOLERANCE
 
 
-def test_a_padded_prompt_goes_on_as_the_prompt_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
-    model, mask = backend.load(checkpoint), np.ones((1, 9), np.int64)
-    mask[:, :4] = 0
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_padded_prompt_goes_on_as_the_prompt_alone(
+    backend: Any, checkpoint: Path, ids: np.ndarray, side: str
+) -> None:
+    model, mask = backend.load(checkpoint), np.zeros((1, 9), np.int64)
+    keep = slice(4, 9) if side == "left" else slice(0, 5)
+    mask[:, keep] = 1
     _, cache = backend.step(model, ids[:1, :9], model.init_cache(batch_size=1, max_length=13), mask)
     padded, _ = backend.step(model, ids[:1, 9:], cache)
-    assert error(padded, backend.logits(model, ids[:1, 4:])[:, 5:]) < TOLERANCE
+    alone = np.concatenate([ids[:1, keep], ids[:1, 9:]], axis=1)
+    assert error(padded, backend.logits(model, alone)[:, 5:]) < TOLERANCE
+
+
+def test_a_mask_of_other_tokens_is_refused(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
+    model, mask = backend.load(checkpoint), np.ones((1, 6), np.int64)
+    with pytest.raises(ValueError, match="attention_mask"):
+        backend.logits(model, ids[:1, :1], mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        backend.step(model, ids[:1, :1], model.init_cache(batch_size=1, max_length=13), mask)
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
@@ -206,6 +214,13 @@ def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: 
     alone = [model.generate(backend.array(ids[:1]), 6), model.generate(backend.array(ids[1:, :8]), 6)]
     for row in range(2):
         assert np.array_equal(np.asarray(both)[row, -6:], np.asarray(alone[row])[0, -6:])
+
+
+def test_generated_tokens_can_be_trained_on(checkpoint: Path, ids: np.ndarray) -> None:
+    torch = Torch()
+    model = torch.load(checkpoint)
+    model(model.generate(torch.array(ids), 2)).square().mean().backward()
+    assert any(parameter.grad is not None for parameter in model.parameters())
 
 
 def test_what_ended_repeats_its_last_token(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
@@ -232,17 +247,16 @@ def test_samples_follow_the_limited_distribution(backend: Any, checkpoint: Path,
     assert np.abs(shares - probs[order[:3]] / probs[order[:3]].sum()).max() < 0.06
 
 
-def test_misfits_are_named(checkpoint: Path, tmp_path: Path) -> None:
+def test_misfits_are_named(backend: Any, checkpoint: Path, tmp_path: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
-    weights, cfg = module("weights"), module("config").Config.from_hf(TINY)
     tensors = load_file(checkpoint / "model.safetensors")
     lost, bent, *_ = sorted(tensors)
     tensors |= {bent: np.zeros((1, 2, 3), np.float32), "stranger": tensors.pop(lost)}
     save_file(tensors, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text(json.dumps(TINY))
     with pytest.raises(ValueError) as caught:
-        list(weights.read(tmp_path, cfg, "np"))
+        backend.load(tmp_path)
     assert all(name in str(caught.value) for name in (lost, bent, "stranger"))
 
 

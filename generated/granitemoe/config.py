@@ -40,7 +40,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of ibm-granite/granite-3.1-1b-a400m-instruct."""
+    """Sizes, with the letters of their axes, and constants, by default of ibm-granite/granite-3.1-1b-a400m-instruct."""
 
     vocab_size: int = 49155  # V
     hidden_size: int = 1024  # D

@@ -6,7 +6,7 @@ RMSNorm (pre-norm), gated experts (silu).
 
 from granitemoe_swa.torch_model import Model      # needs torch
 from granitemoe_swa.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("granitemoe_swa")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -46,7 +46,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of ibm-granite/granite-4.0-h-tiny."""
+    """Sizes, with the letters of their axes, and constants, by default of ibm-granite/granite-4.0-h-tiny."""
 
     vocab_size: int = 100352  # V
     hidden_size: int = 1536  # D
@@ -89,6 +89,12 @@ class Config:
     def head_dim(self) -> int:
         """The size of a head: H."""
         return self.hidden_size // self.num_attention_heads
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -200,7 +206,6 @@ class Config:
                 "mamba",
             ],
         )
-        problems.expect("time_step_limit", raw.get("time_step_limit", [0.0, inf]), [0.0, inf])
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         problems.expect("rope_scaling", raw.get("rope_scaling"), None)
         if min(sizes.values()) < 1:
@@ -265,6 +270,8 @@ class Config:
             )
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        if raw.get("time_step_limit", [0.0, inf]) is None:
+            problems.append("time_step_limit is missing")
         _refuse(problems)
         return cls(
             **sizes,
@@ -277,8 +284,8 @@ class Config:
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
             residual_multiplier=raw.get("residual_multiplier", 1.0),
             attention_multiplier=raw.get("attention_multiplier", 1.0),
-            time_step_limit_0=0.0,
-            time_step_limit_1=1e309,
+            time_step_limit_0=raw.get("time_step_limit", [0.0, inf])[0],
+            time_step_limit_1=raw.get("time_step_limit", [0.0, inf])[1],
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )

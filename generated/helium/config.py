@@ -36,7 +36,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of helium."""
+    """Sizes, with the letters of their axes, and constants, by default of helium."""
 
     vocab_size: int = 48000  # V
     hidden_size: int = 2560  # D

@@ -6,7 +6,7 @@ A causal language model: multi-head attention with an output gate, rotary positi
 
 from hrm_text.torch_model import Model      # needs torch
 from hrm_text.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("hrm_text")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -6,7 +6,7 @@ A causal language model: grouped-query attention with norms on queries and keys,
 
 from hunyuan_v1_dense.torch_model import Model      # needs torch
 from hunyuan_v1_dense.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("hunyuan_v1_dense")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

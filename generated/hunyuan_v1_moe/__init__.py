@@ -6,7 +6,7 @@ A causal language model: grouped-query attention with norms on queries and keys,
 
 from hunyuan_v1_moe.torch_model import Model      # needs torch
 from hunyuan_v1_moe.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("hunyuan_v1_moe")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

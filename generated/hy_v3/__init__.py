@@ -6,7 +6,7 @@ A causal language model: grouped-query attention with norms on queries and keys,
 
 from hy_v3.torch_model import Model      # needs torch
 from hy_v3.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("hy_v3")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

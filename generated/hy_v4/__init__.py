@@ -5,7 +5,7 @@ A causal language model: RMSNorm, gated MLP (silu), gated experts (silu), 3 kind
 
 from hy_v4.torch_model import Model      # needs torch
 from hy_v4.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("hy_v4")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

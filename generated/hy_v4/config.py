@@ -58,7 +58,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of hy_v4."""
+    """Sizes, with the letters of their axes, and constants, by default of hy_v4."""
 
     vocab_size: int = 120832  # V
     hidden_size: int = 2816  # D
@@ -161,6 +161,16 @@ class Config:
         "full",
     )
     tie_word_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.indexer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"indexer_types has {len(self.indexer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
+        if len(self.mlp_layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"mlp_layer_types has {len(self.mlp_layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:

@@ -6,7 +6,7 @@ A causal language model: grouped-query attention, rotary positions, RMSNorm (bef
 
 from hyperclovax.torch_model import Model      # needs torch
 from hyperclovax.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("hyperclovax")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -5,7 +5,7 @@ A causal language model: a short convolution in all layers, RMSNorm, gated exper
 
 from inkling2_text.torch_model import Model      # needs torch
 from inkling2_text.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("inkling2_text")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -49,7 +49,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of inkling2_text."""
+    """Sizes, with the letters of their axes, and constants, by default of inkling2_text."""
 
     vocab_size: int = 201024  # V
     unpadded_vocab_size: int = 200058
@@ -86,6 +86,12 @@ class Config:
         "hybrid_sliding",
         "hybrid",
     ) * 8
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:

@@ -6,7 +6,7 @@ in all layers, RMSNorm (pre-norm), gated experts (silu), 2 kinds of layers.
 
 from inkling_text.torch_model import Model      # needs torch
 from inkling_text.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("inkling_text")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -93,8 +93,7 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
     """The tensor-parallel style of every module that `axis` splits, by its path.
 
     Outside the layers embeddings and heads are split along their first axis. A block of a layer is split where its
-    linear layers lead into the split axes and out of them again, and nothing else in it has these. The rest stays
-    whole: experts, convolutions, matrices with queries, keys and values side by side.
+    linear layers lead into the split axes and out of them again, and nothing else in it has these. All else is whole.
     """
     from torch import nn
     from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel
@@ -127,11 +126,11 @@ def _first_axis(module: nn.Module) -> ParallelStyle | None:
     """What splits the first axis of an embedding or a head, which take and give whole tensors."""
     from torch import nn
     from torch.distributed.tensor import Replicate
-    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel
+    from torch.distributed.tensor.parallel import ColwiseParallel
 
     if isinstance(module, nn.Linear):
         return ColwiseParallel(output_layouts=Replicate())
-    return RowwiseParallel(input_layouts=Replicate()) if isinstance(module, nn.Embedding) else None
+    return None
 
 
 def parallelize(
@@ -151,4 +150,5 @@ def parallelize(
             for a in row.axes:
                 if rules.get(a) == axis and size[a] % mesh.size():
                     raise ValueError(f"{mesh.size()} devices do not divide the {size[a]} along {a} of {row.path}")
-    return parallelize_module(model, mesh, plan)
+    parallelize_module(model, mesh, plan)
+    return model

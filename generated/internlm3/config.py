@@ -38,7 +38,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of internlm3."""
+    """Sizes, with the letters of their axes, and constants, by default of internlm3."""
 
     vocab_size: int = 128512  # V
     hidden_size: int = 4096  # D

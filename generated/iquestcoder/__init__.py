@@ -5,7 +5,7 @@ A causal language model: grouped-query attention, rotary positions, RMSNorm (pre
 
 from iquestcoder.torch_model import Model      # needs torch
 from iquestcoder.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("iquestcoder")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

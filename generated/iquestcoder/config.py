@@ -36,7 +36,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of iquestcoder."""
+    """Sizes, with the letters of their axes, and constants, by default of iquestcoder."""
 
     vocab_size: int = 76800  # V
     hidden_size: int = 5120  # D

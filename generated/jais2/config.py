@@ -36,7 +36,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of jais2."""
+    """Sizes, with the letters of their axes, and constants, by default of jais2."""
 
     vocab_size: int = 150272  # V
     hidden_size: int = 3328  # D

@@ -40,7 +40,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of ai21labs/Jamba-v0.1."""
+    """Sizes, with the letters of their axes, and constants, by default of ai21labs/Jamba-v0.1."""
 
     vocab_size: int = 65536  # V
     hidden_size: int = 4096  # D

@@ -5,7 +5,7 @@ A causal language model: multi-head attention, rotary positions, RMSNorm (pre-no
 
 from jetmoe.torch_model import Model      # needs torch
 from jetmoe.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("jetmoe")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -47,7 +47,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of moonshotai/Kimi-Linear-48B-A3B-Instruct."""
+    """Sizes, with the letters of their axes, and constants, by default of moonshotai/Kimi-Linear-48B-A3B-Instruct."""
 
     vocab_size: int = 163840  # V
     hidden_size: int = 2304  # D
@@ -127,6 +127,16 @@ class Config:
         "linear_attention",
         "linear_attention",
     )
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
+        if len(self.mlp_layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"mlp_layer_types has {len(self.mlp_layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:

@@ -11,7 +11,7 @@ from .weights import flax_place, rows, sizes
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh, PartitionSpec
-    from torch import nn
+    from torch import Tensor, nn
     from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.tensor.parallel import ParallelStyle
 
@@ -40,6 +40,10 @@ WHOLE = {  # what PyTorch does not split all the same, because modules compute w
     "M",  # beside others in its block that stay whole
     "W",  # several matrices side by side
 }
+UNTRAINED = (  # endings of parameters that all devices apply whole, beside heads of their own: no gradient of theirs is whole
+    ".self_attn.kv_a_proj_with_mqa.weight",
+    ".self_attn.kv_a_layernorm.weight",
+)
 
 
 def partition_specs(
@@ -95,8 +99,7 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
     """The tensor-parallel style of every module that `axis` splits, by its path.
 
     Outside the layers embeddings and heads are split along their first axis. A block of a layer is split where its
-    linear layers lead into the split axes and out of them again, and nothing else in it has these. The rest stays
-    whole: experts, convolutions, matrices with queries, keys and values side by side.
+    linear layers lead into the split axes and out of them again, and nothing else in it has these. All else is whole.
     """
     from torch import nn
     from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel
@@ -133,7 +136,9 @@ def _first_axis(module: nn.Module) -> ParallelStyle | None:
 
     if isinstance(module, nn.Linear):
         return ColwiseParallel(output_layouts=Replicate())
-    return RowwiseParallel(input_layouts=Replicate()) if isinstance(module, nn.Embedding) else None
+    if isinstance(module, nn.Embedding):
+        return RowwiseParallel(input_layouts=Replicate())
+    return None
 
 
 def parallelize(
@@ -147,11 +152,27 @@ def parallelize(
     from torch.distributed.tensor.parallel import parallelize_module
 
     plan = torch_plan(model, rules, axis)
+    blocks: set[str] = set()
     for row in rows(model.cfg):
-        if row.layer is not None and row.path.rpartition(".")[0] in plan:
+        if row.layer is not None and (path := row.path.rpartition(".")[0]) in plan:
+            blocks.add(f"{path.rpartition('.')[0]}.")
             size, count = sizes(model.cfg), heads(model.cfg)
             for a in row.axes:
                 if rules.get(a) == axis and count.get(a, size[a]) % mesh.size():
                     pieces = f"{count[a]} heads" if a in count else f"{size[a]} elements"
                     raise ValueError(f"{mesh.size()} devices do not divide the {pieces} along {a} of {row.path}")
-    return parallelize_module(model, mesh, plan)
+    parallelize_module(model, mesh, plan)
+    _hook(model, tuple(blocks), mesh)
+    return model
+
+
+def _hook(model: nn.Module, blocks: tuple[str, ...], mesh: DeviceMesh) -> None:
+    """Make whole the gradients of which each device has a part, in the blocks that are split."""
+
+    def refuse(_gradient: Tensor) -> Tensor:
+        raise RuntimeError(f"split over devices, this model can run, but not be trained: see {__name__}.UNTRAINED")
+
+    for path, parameter in model.named_parameters():
+        if path.startswith(blocks):
+            if path.endswith(UNTRAINED):
+                parameter.register_hook(refuse)

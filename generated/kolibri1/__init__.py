@@ -6,7 +6,7 @@ layers, rotary positions, RMSNorm (before and after each part), gated MLP (silu)
 
 from kolibri1.torch_model import Model      # needs torch
 from kolibri1.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("kolibri1")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

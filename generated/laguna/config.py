@@ -42,7 +42,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of laguna."""
+    """Sizes, with the letters of their axes, and constants, by default of laguna."""
 
     vocab_size: int = 100352  # V
     hidden_size: int = 2048  # D
@@ -102,6 +102,16 @@ class Config:
         "sparse",
     )
     tie_word_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.mlp_layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"mlp_layer_types has {len(self.mlp_layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
+        if len(self.num_attention_heads_per_layer) != self.num_hidden_layers:
+            raise ValueError(
+                f"num_attention_heads_per_layer has {len(self.num_attention_heads_per_layer)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -265,11 +275,9 @@ class Config:
             ("sparse", "full_attention", False, True),
         )
         if raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]:
-            problems.append("rope_parameters.full_attention.partial_rotary_factor is missing")
-        if raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]:
-            problems.append("rope_parameters.full_attention.rope_theta is missing")
-        if raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]:
-            problems.append("rope_parameters.full_attention.rope_type is missing")
+            problems.append(
+                "partial_rotary_factor, rope_theta, rope_type of rope_parameters.full_attention are missing"
+            )
         _refuse(problems)
         return cls(
             **sizes,

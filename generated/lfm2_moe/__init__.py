@@ -7,7 +7,7 @@ of layers.
 
 from lfm2_moe.torch_model import Model      # needs torch
 from lfm2_moe.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("lfm2_moe")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

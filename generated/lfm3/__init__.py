@@ -7,7 +7,7 @@ layers, a short convolution in 13 of 24 layers, a sliding window in 5 of 11 laye
 
 from lfm3.torch_model import Model      # needs torch
 from lfm3.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("lfm3")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -54,7 +54,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of lfm3."""
+    """Sizes, with the letters of their axes, and constants, by default of lfm3."""
 
     vocab_size: int = 128000  # V
     hidden_size: int = 2048  # D
@@ -96,6 +96,12 @@ class Config:
         "conv",
     )
     tie_word_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -500,7 +506,7 @@ class Config:
             )
             or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
         ):
-            problems.append("rope_parameters.full_attention.rope_theta is missing")
+            problems.append("rope_theta, rope_type of rope_parameters.full_attention are missing")
         if (
             (raw.get("rope_scaling") and raw["rope_scaling"].get("sliding_attention") is None)
             or (
@@ -511,29 +517,7 @@ class Config:
             )
             or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
         ):
-            problems.append("rope_parameters.sliding_attention.rope_theta is missing")
-        if (
-            (raw.get("rope_scaling") and raw["rope_scaling"].get("full_attention") is None)
-            or (
-                not raw.get("rope_scaling")
-                and raw.get("rope_parameters") is not None
-                and raw["rope_parameters"]
-                and (raw["rope_parameters"].get("full_attention") is None)
-            )
-            or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
-        ):
-            problems.append("rope_parameters.full_attention.rope_type is missing")
-        if (
-            (raw.get("rope_scaling") and raw["rope_scaling"].get("sliding_attention") is None)
-            or (
-                not raw.get("rope_scaling")
-                and raw.get("rope_parameters") is not None
-                and raw["rope_parameters"]
-                and (raw["rope_parameters"].get("sliding_attention") is None)
-            )
-            or (not raw.get("rope_scaling") and raw.get("rope_parameters") is not None and (not raw["rope_parameters"]))
-        ):
-            problems.append("rope_parameters.sliding_attention.rope_type is missing")
+            problems.append("rope_theta, rope_type of rope_parameters.sliding_attention are missing")
         _refuse(problems)
         return cls(
             **sizes,

@@ -45,7 +45,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of meta-llama/Meta-Llama-3.1-8B."""
+    """Sizes, with the letters of their axes, and constants, by default of meta-llama/Meta-Llama-3.1-8B."""
 
     vocab_size: int = 128256  # V
     hidden_size: int = 4096  # D

@@ -44,7 +44,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8."""
+    """Sizes, with the letters of their axes, and constants, by default of meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8."""
 
     attention_chunk_size: float = 8192.0
     floor_scale: float = 8192.0
@@ -90,6 +90,12 @@ class Config:
     no_rope_layers: tuple[int, ...] = (1, 1, 1, 0) * 12
     tie_word_embeddings: bool = False
 
+    def __post_init__(self) -> None:
+        if len(self.no_rope_layers) != self.num_hidden_layers:
+            raise ValueError(
+                f"no_rope_layers has {len(self.no_rope_layers)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
+
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
         """Read a `config.json`, a folder that holds one, or its parsed content.
@@ -117,6 +123,10 @@ class Config:
             head_dim = raw["text_config"].get("hidden_size") // raw["text_config"].get("num_attention_heads")
         else:
             head_dim = 128
+        if raw.get("text_config") is None:
+            intermediate_size_mlp = 16384
+        else:
+            intermediate_size_mlp = raw["text_config"].get("intermediate_size_mlp", 16384)
         if raw.get("text_config") is None:
             num_attention_heads = 40
         else:
@@ -279,9 +289,7 @@ class Config:
             intermediate_size=8192
             if raw.get("text_config") is None
             else raw["text_config"].get("intermediate_size", 8192),
-            intermediate_size_mlp=16384
-            if raw.get("text_config") is None
-            else raw["text_config"].get("intermediate_size_mlp", 16384),
+            intermediate_size_mlp=intermediate_size_mlp,
             num_attention_heads=num_attention_heads,
             num_experts_per_tok=1
             if raw.get("text_config") is None
@@ -319,6 +327,8 @@ class Config:
             problems.append("generator is given; this code was compiled without it")
         problems.expect("text_config.attention_bias", attention_bias, False)
         problems.expect("text_config.use_qk_norm", use_qk_norm, False)
+        if intermediate_size_mlp is None:
+            problems.append("intermediate_size_mlp is None; this code was compiled for a value")
         problems.expect("text_config.hidden_act", hidden_act, "silu", "swish")
         problems.expect("text_config.rope_parameters.rope_type", rope_type, "default")
         problems.expect("text_config.is_causal", (raw.get("text_config") or {}).get("is_causal", True), True)

@@ -6,7 +6,7 @@ A causal language model: grouped-query attention with norms on queries and keys,
 
 from llama4_text.torch_model import Model      # needs torch
 from llama4_text.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("llama4_text")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -47,7 +47,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of llama4_text."""
+    """Sizes, with the letters of their axes, and constants, by default of llama4_text."""
 
     vocab_size: int = 202048  # V
     hidden_size: int = 5120  # D
@@ -65,6 +65,12 @@ class Config:
     attn_scale: float = 0.1
     no_rope_layers: tuple[int, ...] = (1, 1, 1, 0) * 12
     tie_word_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.no_rope_layers) != self.num_hidden_layers:
+            raise ValueError(
+                f"no_rope_layers has {len(self.no_rope_layers)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:

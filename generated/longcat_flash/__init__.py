@@ -5,7 +5,7 @@ A causal language model: latent attention, RMSNorm (pre-norm), gated MLP (silu),
 
 from longcat_flash.torch_model import Model      # needs torch
 from longcat_flash.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("longcat_flash")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -50,7 +50,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of longcat_flash."""
+    """Sizes, with the letters of their axes, and constants, by default of longcat_flash."""
 
     vocab_size: int = 131072  # V
     hidden_size: int = 6144  # D

@@ -31,7 +31,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of state-spaces/mamba-130m-hf."""
+    """Sizes, with the letters of their axes, and constants, by default of state-spaces/mamba-130m-hf."""
 
     vocab_size: int = 50280  # V
     hidden_size: int = 768  # D

@@ -5,7 +5,7 @@ A causal language model: a state space with a short convolution in all layers, R
 
 from mamba2.torch_model import Model      # needs torch
 from mamba2.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("mamba2")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -33,7 +33,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of mamba2."""
+    """Sizes, with the letters of their axes, and constants, by default of mamba2."""
 
     num_heads: int = 128  # N
     head_dim: int = 64
@@ -86,7 +86,6 @@ class Config:
             chunk_size=raw.get("chunk_size", 256),
         )
         problems.expect("model_type", raw.get("model_type", "mamba2"), "mamba2")
-        problems.expect("time_step_limit", raw.get("time_step_limit", [0.0, inf]), [0.0, inf])
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
@@ -121,13 +120,15 @@ class Config:
                 f"head_dim={head_dim!r}, hidden_size={hidden_size!r}, n_groups={n_groups!r}, "
                 f"num_heads={num_heads!r}"
             )
+        if raw.get("time_step_limit", [0.0, inf]) is None:
+            problems.append("time_step_limit is missing")
         _refuse(problems)
         return cls(
             **sizes,
             expand=expand,
             layer_norm_epsilon=raw.get("layer_norm_epsilon", 1e-05),
-            time_step_limit_0=0.0,
-            time_step_limit_1=1e309,
+            time_step_limit_0=raw.get("time_step_limit", [0.0, inf])[0],
+            time_step_limit_1=raw.get("time_step_limit", [0.0, inf])[1],
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
 

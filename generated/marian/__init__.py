@@ -6,7 +6,7 @@ A causal language model: multi-head attention, learned positions, LayerNorm (nor
 
 from marian.torch_model import Model      # needs torch
 from marian.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("marian")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -26,7 +26,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of marian."""
+    """Sizes, with the letters of their axes, and constants, by default of marian."""
 
     vocab_size: int = 58101  # V
     decoder_vocab_size: int = 58101  # M

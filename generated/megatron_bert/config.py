@@ -27,7 +27,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of megatron-bert."""
+    """Sizes, with the letters of their axes, and constants, by default of megatron-bert."""
 
     vocab_size: int = 29056  # V
     hidden_size: int = 1024  # D

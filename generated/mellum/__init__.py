@@ -6,7 +6,7 @@ A causal language model: grouped-query attention with norms on queries and keys,
 
 from mellum.torch_model import Model      # needs torch
 from mellum.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("mellum")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

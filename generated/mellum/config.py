@@ -37,7 +37,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of mellum."""
+    """Sizes, with the letters of their axes, and constants, by default of mellum."""
 
     vocab_size: int = 98304  # V
     hidden_size: int = 2304  # D
@@ -149,9 +149,7 @@ class Config:
                 f"len(mlp_layer_types) is not num_hidden_layers: {(len(mlp_layer_types), num_hidden_layers)!r}"
             )
         if raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]:
-            problems.append("rope_parameters.full_attention.rope_theta is missing")
-        if raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]:
-            problems.append("rope_parameters.full_attention.rope_type is missing")
+            problems.append("rope_theta, rope_type of rope_parameters.full_attention are missing")
         _refuse(problems)
         return cls(
             **sizes,

@@ -49,7 +49,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of XiaomiMiMo/MiMo-V2-Flash."""
+    """Sizes, with the letters of their axes, and constants, by default of XiaomiMiMo/MiMo-V2-Flash."""
 
     vocab_size: int = 152576  # V
     hidden_size: int = 4096  # D
@@ -173,6 +173,16 @@ class Config:
         "sparse",
     )
     tie_word_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
+        if len(self.mlp_layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"mlp_layer_types has {len(self.mlp_layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -432,37 +442,17 @@ class Config:
             and "full_attention" in raw["rope_parameters"]
             and ("activation_scheme" in raw["rope_parameters"])
         ) or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]):
-            problems.append("rope_parameters.full_attention.partial_rotary_factor is missing")
-        if (
-            raw.get("rope_parameters") is not None
-            and "full_attention" in raw["rope_parameters"]
-            and ("activation_scheme" in raw["rope_parameters"])
-        ) or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]):
-            problems.append("rope_parameters.full_attention.rope_theta is missing")
+            problems.append(
+                "partial_rotary_factor, rope_theta, rope_type of rope_parameters.full_attention are missing"
+            )
         if (
             raw.get("rope_parameters") is not None
             and "sliding_attention" in raw["rope_parameters"]
             and ("activation_scheme" in raw["rope_parameters"])
         ) or (raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]):
-            problems.append("rope_parameters.sliding_attention.partial_rotary_factor is missing")
-        if (
-            raw.get("rope_parameters") is not None
-            and "sliding_attention" in raw["rope_parameters"]
-            and ("activation_scheme" in raw["rope_parameters"])
-        ) or (raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]):
-            problems.append("rope_parameters.sliding_attention.rope_theta is missing")
-        if (
-            raw.get("rope_parameters") is not None
-            and "full_attention" in raw["rope_parameters"]
-            and ("activation_scheme" in raw["rope_parameters"])
-        ) or (raw.get("rope_parameters") is not None and "full_attention" not in raw["rope_parameters"]):
-            problems.append("rope_parameters.full_attention.rope_type is missing")
-        if (
-            raw.get("rope_parameters") is not None
-            and "sliding_attention" in raw["rope_parameters"]
-            and ("activation_scheme" in raw["rope_parameters"])
-        ) or (raw.get("rope_parameters") is not None and "sliding_attention" not in raw["rope_parameters"]):
-            problems.append("rope_parameters.sliding_attention.rope_type is missing")
+            problems.append(
+                "partial_rotary_factor, rope_theta, rope_type of rope_parameters.sliding_attention are missing"
+            )
         _refuse(problems)
         return cls(
             **sizes,

@@ -6,7 +6,7 @@ embeddings.
 
 from minicpm3.torch_model import Model      # needs torch
 from minicpm3.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("minicpm3")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

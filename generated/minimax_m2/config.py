@@ -41,7 +41,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of MiniMaxAI/MiniMax-M2.7."""
+    """Sizes, with the letters of their axes, and constants, by default of MiniMaxAI/MiniMax-M2.7."""
 
     vocab_size: int = 200064  # V
     hidden_size: int = 3072  # D

@@ -6,7 +6,7 @@ A causal language model: grouped-query attention with norms on queries and keys,
 
 from minimax_m3_vl_text.torch_model import Model      # needs torch
 from minimax_m3_vl_text.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("minimax_m3_vl_text")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -43,7 +43,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of minimax_m3_vl_text."""
+    """Sizes, with the letters of their axes, and constants, by default of minimax_m3_vl_text."""
 
     vocab_size: int = 200064  # V
     hidden_size: int = 6144  # D

@@ -6,7 +6,7 @@ A causal language model: grouped-query attention, alternately sliding-window and
 
 from ministral.torch_model import Model      # needs torch
 from ministral.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("ministral")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -51,7 +51,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of mistralai/Ministral-3-8B-Base-2512."""
+    """Sizes, with the letters of their axes, and constants, by default of mistralai/Ministral-3-8B-Base-2512."""
 
     vocab_size: int = 131072  # V
     hidden_size: int = 4096  # D
@@ -203,6 +203,8 @@ class Config:
             else raw.get("rope_parameters") and "attention_factor" in raw["rope_parameters"]
         ):
             problems.append("rope_parameters.attention_factor is given; this code was compiled without it")
+        if factor is None:
+            problems.append("factor is None; this code was compiled for a value")
         if not mscale:
             problems.append(f"mscale={mscale!r}; this code was compiled for `mscale`")
         if not mscale_all_dim:

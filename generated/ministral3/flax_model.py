@@ -9,7 +9,6 @@ D hidden_size, F intermediate_size.
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_layers import MLP, Embed, Linear, RMSNorm, RotaryEmbedding, apply_rope, attend, get_llama_4_attn_scale
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -51,102 +51,6 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
 
 
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
-
-
-def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return x * cos + jnp.roll(x, x.shape[-1] // 2, axis=-1) * sin
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, K, S, H]. The mask is True where a token attends; None is causal."""
-    B, N, T, H = q.shape
-    K, S = k.shape[1:3]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = q.reshape(B, K, N // K, T, H)  # G query heads to one of keys and values
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", grouped, k, preferred_element_type=wide) * scale
-    mask = jnp.tril(jnp.ones((T, S), bool)) if mask is None else mask[:, :, None]
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BKSH->BKGTH", probs, v).reshape(B, N, T, -1)
-
-
-def inv_freq(cfg: Config) -> Array:
-    pos_freqs = cfg.rope_theta ** (jnp.arange(0, cfg.head_dim, 2).astype(jnp.float32) / cfg.head_dim)
-    factor = max(
-        math.floor(
-            cfg.head_dim
-            * math.log(cfg.original_max_position_embeddings / (cfg.beta_fast * 2 * math.pi))
-            / (2 * math.log(cfg.rope_theta))
-        ),
-        0,
-    )
-    linear_func = (jnp.arange(cfg.head_dim // 2, dtype=jnp.float32) - factor) / (
-        min(
-            math.ceil(
-                cfg.head_dim
-                * math.log(cfg.original_max_position_embeddings / (cfg.beta_slow * 2 * math.pi))
-                / (2 * math.log(cfg.rope_theta))
-            ),
-            cfg.head_dim - 1,
-        )
-        - factor
-    )
-    inv_freq_extrapolation_factor = 1 - jnp.clip(linear_func, min=0, max=1)
-    inv_freq = 1.0 / (cfg.factor * pos_freqs) * (1 - inv_freq_extrapolation_factor)
-    return inv_freq + 1.0 / pos_freqs * inv_freq_extrapolation_factor
-
-
-def get_llama_4_attn_scale(positions_ids: Array, max_position_embeddings: int, beta: float) -> Array:
-    scaling = 1 + beta * jnp.log(1 + jnp.floor((positions_ids / max_position_embeddings).astype(jnp.float32)))
-    return scaling[:, None, :, None]
-
-
-class RMSNorm(nnx.Module):
-    def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
-        self.eps = eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.float32)
-        h = (h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)).astype(x.dtype)
-        return self.weight[...] * h
-
-
-class RotaryEmbedding(nnx.Module):
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
-        self.mscale = cfg.mscale
-        self.factor = cfg.factor
-        self.mscale_all_dim = cfg.mscale_all_dim
-
-    def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(jnp.float32) * inv_freq(self.cfg)
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        factor = (0.1 * self.mscale * math.log(self.factor) + 1.0) / (
-            0.1 * self.mscale_all_dim * math.log(self.factor) + 1.0
-        )
-        return (jnp.cos(emb) * factor).astype(dtype), (jnp.sin(emb) * factor).astype(dtype)
-
-
 class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
@@ -173,16 +77,6 @@ class Attention(nnx.Module):
             k, v = kv
         out = attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2).reshape(B, T, -1)
         return self.o_proj(out), kv
-
-
-class MLP(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gate_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-        self.up_proj = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
 class DecoderLayer(nnx.Module):
@@ -226,6 +120,7 @@ class Model(nnx.Module):
         if cfg.tie_word_embeddings:
             self.lm_head.kernel = self.model.embed_tokens.embedding
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
+        self.stored_names: tuple[tuple[str, str], ...] = ()  # what the checkpoint calls otherwise: our name, its own
 
     @classmethod
     def from_pretrained(
@@ -251,7 +146,12 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
 
         `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+
+        Raises:
+            ValueError: `attention_mask` has another shape than `ids`.
         """
+        if attention_mask is not None and attention_mask.shape != ids.shape:
+            raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
         positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
@@ -273,8 +173,14 @@ class Model(nnx.Module):
     ) -> tuple[Array, Cache]:
         """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
 
-        With `last_only` [B, 1, V], those of the last column.
+        `attention_mask` [B, T] is 0 where one of these tokens is padding; that of earlier ones is remembered. With
+        `last_only` logits are [B, 1, V], of the last column.
+
+        Raises:
+            ValueError: `attention_mask` has another shape than `ids`, or these are more than the cache has room for.
         """
+        if attention_mask is not None and attention_mask.shape != ids.shape:
+            raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         if ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)

@@ -9,7 +9,6 @@ D hidden_size, F intermediate_size.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_layers import MLP, RMSNorm, RotaryEmbedding, apply_rope, get_llama_4_attn_scale
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -62,71 +62,6 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Element i turns with i + H/2: the first half of `sin` is negative."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
-
-
-def inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
-        pos_freqs = cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2).float() / cfg.head_dim)
-        factor = max(
-            math.floor(
-                cfg.head_dim
-                * math.log(cfg.original_max_position_embeddings / (cfg.beta_fast * 2 * math.pi))
-                / (2 * math.log(cfg.rope_theta))
-            ),
-            0,
-        )
-        linear_func = (torch.arange(cfg.head_dim // 2, dtype=torch.float32) - factor) / (
-            min(
-                math.ceil(
-                    cfg.head_dim
-                    * math.log(cfg.original_max_position_embeddings / (cfg.beta_slow * 2 * math.pi))
-                    / (2 * math.log(cfg.rope_theta))
-                ),
-                cfg.head_dim - 1,
-            )
-            - factor
-        )
-        inv_freq_extrapolation_factor = 1 - torch.clamp(linear_func, min=0, max=1)
-        inv_freq = 1.0 / (cfg.factor * pos_freqs) * (1 - inv_freq_extrapolation_factor)
-        return inv_freq + 1.0 / pos_freqs * inv_freq_extrapolation_factor
-
-
-def get_llama_4_attn_scale(positions_ids: Tensor, max_position_embeddings: int, beta: float) -> Tensor:
-    scaling = 1 + beta * torch.log(1 + torch.floor(positions_ids / max_position_embeddings))
-    return scaling[:, None, :, None]
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, size: int, eps: float):
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.float()
-        return self.weight * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype)
-
-
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.mscale = cfg.mscale
-        self.factor = cfg.factor
-        self.mscale_all_dim = cfg.mscale_all_dim
-        self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        factor = (0.1 * self.mscale * math.log(self.factor) + 1.0) / (
-            0.1 * self.mscale_all_dim * math.log(self.factor) + 1.0
-        )
-        return (torch.cos(emb) * factor).to(dtype), (torch.sin(emb) * factor).to(dtype)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -156,17 +91,6 @@ class Attention(nn.Module):
             q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=self.head_dim**-0.5, enable_gqa=True
         )
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
-
-
-class MLP(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
 class DecoderLayer(nn.Module):
@@ -209,6 +133,7 @@ class Model(nn.Module):
         if cfg.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
+        self.stored_names: tuple[tuple[str, str], ...] = ()  # what the checkpoint calls otherwise: our name, its own
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
@@ -233,7 +158,12 @@ class Model(nn.Module):
         """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
 
         `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+
+        Raises:
+            ValueError: `attention_mask` has another shape than `ids`.
         """
+        if attention_mask is not None and attention_mask.shape != ids.shape:
+            raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         return self._logits(ids, None if attention_mask is None else attention_mask.bool(), None, last_only)
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
@@ -245,8 +175,14 @@ class Model(nn.Module):
     ) -> tuple[Tensor, Cache]:
         """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
 
-        With `last_only` [B, 1, V], those of the last column.
+        `attention_mask` [B, T] is 0 where one of these tokens is padding; that of earlier ones is remembered. With
+        `last_only` logits are [B, 1, V], of the last column.
+
+        Raises:
+            ValueError: `attention_mask` has another shape than `ids`, or the cache has no room for these.
         """
+        if attention_mask is not None and attention_mask.shape != ids.shape:
+            raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         if cache.length + ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         logits = self._logits(ids, cache.mark(ids.shape[1], attention_mask), cache, last_only)

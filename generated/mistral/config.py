@@ -35,7 +35,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of intfloat/e5-mistral-7b-instruct."""
+    """Sizes, with the letters of their axes, and constants, by default of intfloat/e5-mistral-7b-instruct."""
 
     vocab_size: int = 32000  # V
     hidden_size: int = 4096  # D

@@ -24,12 +24,14 @@ from .config import Config
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
-def causal_mask(here: Array, slots: Array, valid: Array | None, window: int) -> Array | None:
+def causal_mask(
+    here: Array, slots: Array, valid: Array | None, new_order: Array, order: Array, window: int
+) -> Array | None:
     """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it."""
     if valid is None and slots.shape[0] <= window:
         return None
     mask = slots <= here[:, None]  # [T, S]
-    mask = mask & (slots > here[:, None] - window)
+    mask = mask & (order[:, None] > new_order[:, :, None] - window)  # padding does not count
     if valid is not None:
         mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
     return mask.reshape(-1, 1, *mask.shape[-2:])
@@ -70,7 +72,7 @@ class Linear(nnx.Module):
         self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
 
     def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...])
+        return jnp.einsum("...i,oi->...o", x, self.kernel[...])
 
 
 def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
@@ -191,6 +193,7 @@ class Model(nnx.Module):
         if cfg.tie_word_embeddings:
             self.lm_head.kernel = self.model.embed_tokens.embedding
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
+        self.stored_names: tuple[tuple[str, str], ...] = ()  # what the checkpoint calls otherwise: our name, its own
 
     @classmethod
     def from_pretrained(
@@ -216,11 +219,16 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
 
         `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+
+        Raises:
+            ValueError: `attention_mask` has another shape than `ids`.
         """
+        if attention_mask is not None and attention_mask.shape != ids.shape:
+            raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
-        mask = causal_mask(here, here, valid, window=self.cfg.sliding_window)
+        positions = order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
+        mask = causal_mask(here, here, valid, order, order, window=self.cfg.sliding_window)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
@@ -238,16 +246,23 @@ class Model(nnx.Module):
     ) -> tuple[Array, Cache]:
         """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
 
-        With `last_only` [B, 1, V], those of the last column.
+        `attention_mask` [B, T] is 0 where one of these tokens is padding; that of earlier ones is remembered. With
+        `last_only` logits are [B, 1, V], of the last column.
+
+        Raises:
+            ValueError: `attention_mask` has another shape than `ids`, or these are more than the cache has room for.
         """
+        if attention_mask is not None and attention_mask.shape != ids.shape:
+            raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         if ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
+        order = jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, S]
         positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
-        mask = causal_mask(here, slots, valid, window=self.cfg.sliding_window)
+        mask = causal_mask(here, slots, valid, positions, order, window=self.cfg.sliding_window)
         cache = cache._replace(valid=valid, count=seen[:, -1])
         logits, kv = self._run(ids, positions, mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])

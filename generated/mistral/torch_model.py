@@ -22,13 +22,13 @@ from . import torch_generation, weights
 from .config import Config
 
 
-def causal_mask(slots: Tensor, start: int, seen: Tensor | None, window: int) -> Tensor | None:
+def causal_mask(slots: Tensor, start: int, seen: Tensor | None, order: Tensor, window: int) -> Tensor | None:
     """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it."""
     if seen is None and (start == 0 or start + 1 == slots.shape[0]) and slots.shape[0] <= window:
         return None
     new = slots[start:, None]
     mask = slots <= new  # [T, S]
-    mask = mask & (slots > new - window)
+    mask = mask & (order[:, None] > order[:, start:, None] - window)  # padding does not count
     if seen is not None:
         mask = (mask & seen[:, None]) | (slots == new)  # padding attends to itself: no softmax is empty
     return mask.view(-1, 1, *mask.shape[-2:])
@@ -63,13 +63,19 @@ class Cache:
         return self.valid[:, :end] if self.padded else None
 
 
+def table_device() -> torch.device:
+    """Where tables that follow from the configuration are made: not on the meta device, where parameters begin."""
+    device = torch.get_default_device()
+    return torch.device("cpu") if device.type == "meta" else device
+
+
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Element i turns with i + H/2: the first half of `sin` is negative."""
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
 def inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
+    with table_device():
         return 1.0 / cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
 
 
@@ -169,6 +175,7 @@ class Model(nn.Module):
         if cfg.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
+        self.stored_names: tuple[tuple[str, str], ...] = ()  # what the checkpoint calls otherwise: our name, its own
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
@@ -193,7 +200,12 @@ class Model(nn.Module):
         """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
 
         `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+
+        Raises:
+            ValueError: `attention_mask` has another shape than `ids`.
         """
+        if attention_mask is not None and attention_mask.shape != ids.shape:
+            raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         return self._logits(ids, None if attention_mask is None else attention_mask.bool(), None, last_only)
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
@@ -205,8 +217,14 @@ class Model(nn.Module):
     ) -> tuple[Tensor, Cache]:
         """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
 
-        With `last_only` [B, 1, V], those of the last column.
+        `attention_mask` [B, T] is 0 where one of these tokens is padding; that of earlier ones is remembered. With
+        `last_only` logits are [B, 1, V], of the last column.
+
+        Raises:
+            ValueError: `attention_mask` has another shape than `ids`, or the cache has no room for these.
         """
+        if attention_mask is not None and attention_mask.shape != ids.shape:
+            raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         if cache.length + ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         logits = self._logits(ids, cache.mark(ids.shape[1], attention_mask), cache, last_only)
@@ -221,7 +239,7 @@ class Model(nn.Module):
         slots = torch.arange(start + ids.shape[1], device=ids.device)
         order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
         positions = order[:, start:]  # [B, T]
-        mask = causal_mask(slots, start, seen, window=self.cfg.sliding_window)
+        mask = causal_mask(slots, start, seen, order, window=self.cfg.sliding_window)
         x = self.model(ids, positions, mask, cache)
         if last_only:
             x = x[:, -1:]

@@ -38,7 +38,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of cognitivecomputations/dolphin-2.5-mixtral-8x7b."""
+    """Sizes, with the letters of their axes, and constants, by default of cognitivecomputations/dolphin-2.5-mixtral-8x7b."""
 
     vocab_size: int = 32002  # V
     hidden_size: int = 4096  # D

@@ -6,7 +6,7 @@ A causal language model: multi-head attention, a sliding window in 14 of 22 laye
 
 from modernbert_decoder.torch_model import Model      # needs torch
 from modernbert_decoder.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("modernbert-decoder")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -46,7 +46,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of modernbert-decoder."""
+    """Sizes, with the letters of their axes, and constants, by default of modernbert-decoder."""
 
     vocab_size: int = 50368  # V
     hidden_size: int = 768  # D
@@ -66,6 +66,12 @@ class Config:
     def head_dim(self) -> int:
         """The size of a head: H."""
         return self.hidden_size // self.num_attention_heads
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:

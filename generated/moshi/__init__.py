@@ -5,7 +5,7 @@ A causal language model: grouped-query attention, rotary positions, RMSNorm (pre
 
 from moshi.torch_model import Model      # needs torch
 from moshi.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("moshi")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -27,7 +27,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of mosaicml/mpt-7b."""
+    """Sizes, with the letters of their axes, and constants, by default of mosaicml/mpt-7b."""
 
     d_model: int = 4096  # D
     n_heads: int = 32  # N

@@ -6,7 +6,7 @@ A causal language model: multi-head attention, learned positions, LayerNorm (nor
 
 from mvp.torch_model import Model      # needs torch
 from mvp.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("mvp")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -25,7 +25,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of mvp."""
+    """Sizes, with the letters of their axes, and constants, by default of mvp."""
 
     vocab_size: int = 50267  # V
     max_position_embeddings: int = 1024

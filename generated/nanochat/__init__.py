@@ -6,7 +6,7 @@ ReLU), capped logits.
 
 from nanochat.torch_model import Model      # needs torch
 from nanochat.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("nanochat")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -35,7 +35,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of nanochat."""
+    """Sizes, with the letters of their axes, and constants, by default of nanochat."""
 
     vocab_size: int = 50304  # V
     hidden_size: int = 768  # D

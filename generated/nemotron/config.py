@@ -39,7 +39,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of nvidia/Minitron-4B-Base."""
+    """Sizes, with the letters of their axes, and constants, by default of nvidia/Minitron-4B-Base."""
 
     vocab_size: int = 256000  # V
     hidden_size: int = 3072  # D

@@ -52,7 +52,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16."""
+    """Sizes, with the letters of their axes, and constants, by default of nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16."""
 
     vocab_size: int = 131072  # V
     hidden_size: int = 2688  # D

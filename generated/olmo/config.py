@@ -34,7 +34,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of allenai/OLMo-1B-hf."""
+    """Sizes, with the letters of their axes, and constants, by default of allenai/OLMo-1B-hf."""
 
     vocab_size: int = 50304  # V
     hidden_size: int = 2048  # D

@@ -41,7 +41,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of allenai/Olmo-Hybrid-7B."""
+    """Sizes, with the letters of their axes, and constants, by default of allenai/Olmo-Hybrid-7B."""
 
     vocab_size: int = 100352  # V
     hidden_size: int = 3840  # D
@@ -63,6 +63,12 @@ class Config:
     def head_dim(self) -> int:
         """The size of a head: H."""
         return self.hidden_size // self.num_attention_heads
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
@@ -161,6 +167,8 @@ class Config:
                 f"head_dim is {raw['head_dim']!r}; this code was compiled for `hidden_size // num_attention_heads`"
             )
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        if rope_theta is None:
+            problems.append("rope_theta is None; this code was compiled for a value")
         problems.expect(
             "rope_parameters.rope_type",
             rope_parameters.get("rope_type", rope_parameters.get("type", "default")),

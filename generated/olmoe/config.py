@@ -39,7 +39,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of allenai/OLMoE-1B-7B-0924."""
+    """Sizes, with the letters of their axes, and constants, by default of allenai/OLMoE-1B-7B-0924."""
 
     vocab_size: int = 50304  # V
     hidden_size: int = 2048  # D

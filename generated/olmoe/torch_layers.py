@@ -9,13 +9,19 @@ from torch import Tensor, nn
 from .config import Config
 
 
+def table_device() -> torch.device:
+    """Where tables that follow from the configuration are made: not on the meta device, where parameters begin."""
+    device = torch.get_default_device()
+    return torch.device("cpu") if device.type == "meta" else device
+
+
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Element i turns with i + H/2: the first half of `sin` is negative."""
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
 def inv_freq(cfg: Config) -> Tensor:
-    with torch.device("cpu"):  # real even while the parameters are on the meta device
+    with table_device():
         return 1.0 / cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim)
 
 

@@ -5,7 +5,7 @@ A causal language model: learned positions, LayerNorm (norm after the residual s
 
 from openai_gpt.torch_model import Model      # needs torch
 from openai_gpt.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("openai-gpt")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -27,7 +27,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of openai-gpt."""
+    """Sizes, with the letters of their axes, and constants, by default of openai-gpt."""
 
     vocab_size: int = 40478  # V
     n_positions: int = 512  # P

@@ -70,11 +70,10 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
     """The tensor-parallel style of every module that `axis` splits, by its path.
 
     Outside the layers embeddings and heads are split along their first axis. A block of a layer is split where its
-    linear layers lead into the split axes and out of them again, and nothing else in it has these. The rest stays
-    whole: experts, convolutions, matrices with queries, keys and values side by side.
+    linear layers lead into the split axes and out of them again, and nothing else in it has these. All else is whole.
     """
-    from torch import nn
-    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel
+    from torch.distributed.tensor import Replicate
+    from torch.distributed.tensor.parallel import ColwiseParallel
 
     from .torch_model import Conv1D
 
@@ -88,9 +87,6 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
         if row.layer is None:
             if split == [True, False] and (style := _first_axis(module)):
                 plan[path] = style
-        elif isinstance(module, nn.Linear):
-            if len(split) == 2:
-                blocks.setdefault(block, {})[path] = split[1], split[0]
         elif isinstance(module, Conv1D):  # its weight is [in, out]
             if len(split) == 2:
                 blocks.setdefault(block, {})[path] = split[0], split[1]
@@ -99,23 +95,15 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
     for alias, target in TIED.items():
         head, embedding = alias.rpartition(".")[0], target.rpartition(".")[0]
         if embedding in plan and _is_one(model, alias, target):
-            if style := _first_axis(model.get_submodule(head)):
-                plan[head] = style
-            else:
-                del plan[embedding]
+            plan[head] = ColwiseParallel(output_layouts=Replicate())
     for block, layers in blocks.items():
         ways = {path: way for path, way in layers.items() if any(way)}
         alone = not any(other.startswith(f"{block}.") for other in whole)
         if alone and {*ways.values()} == {(False, True), (True, False)}:
             for path, (takes, _) in ways.items():
-                if isinstance(model.get_submodule(path), Conv1D):
-                    plan[path] = (
-                        _own_style({"weight": 0}, takes=True)
-                        if takes
-                        else _own_style({"weight": 1, "bias": 0}, gives=True)
-                    )
-                else:
-                    plan[path] = RowwiseParallel() if takes else ColwiseParallel()
+                plan[path] = (
+                    _own_style({"weight": 0}, takes=True) if takes else _own_style({"weight": 1, "bias": 0}, gives=True)
+                )
     return plan
 
 
@@ -127,12 +115,19 @@ def _first_axis(module: nn.Module) -> ParallelStyle | None:
 
     if isinstance(module, nn.Linear):
         return ColwiseParallel(output_layouts=Replicate())
-    return RowwiseParallel(input_layouts=Replicate()) if isinstance(module, nn.Embedding) else None
+    if isinstance(module, nn.Embedding):
+        return RowwiseParallel(input_layouts=Replicate())
+    return None
 
 
 def _own_style(axes: dict[str, int], *, takes: bool = False, gives: bool = False) -> ParallelStyle:
-    """For a module that is no layer of PyTorch: the axis along which each parameter is split, and whether what it takes and
-    gives is split along the last axis."""
+    """For a module that is no layer of PyTorch.
+
+    Args:
+        axes: the axis along which each parameter is split.
+        takes: whether what it takes is split along the last axis.
+        gives: whether what it gives is.
+    """
     from torch import nn
     from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_module, distribute_tensor
     from torch.distributed.tensor.parallel import ParallelStyle

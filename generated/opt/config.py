@@ -28,7 +28,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of facebook/opt-125m."""
+    """Sizes, with the letters of their axes, and constants, by default of facebook/opt-125m."""
 
     vocab_size: int = 50272  # V
     hidden_size: int = 768  # D

@@ -37,7 +37,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of microsoft/phi-1_5."""
+    """Sizes, with the letters of their axes, and constants, by default of microsoft/phi-1_5."""
 
     vocab_size: int = 51200  # V
     hidden_size: int = 2048  # D

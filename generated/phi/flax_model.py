@@ -63,7 +63,7 @@ class Embed(nnx.Module):
 class LayerNorm(nnx.Module):
     """Computed in float32 at least; the result has the type of `x`."""
 
-    def __init__(self, features: int, eps: float = 1e-5, *, dtype: jnp.dtype):
+    def __init__(self, features: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
         self.scale = nnx.Param(jnp.ones(features, dtype))
         self.bias = nnx.Param(jnp.zeros(features, dtype))
@@ -86,7 +86,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(out_features, dtype))
 
     def __call__(self, x: Array) -> Array:
-        return jnp.einsum("...D,FD->...F", x, self.kernel[...]) + self.bias[...]
+        return jnp.einsum("...i,oi->...o", x, self.kernel[...]) + self.bias[...]
 
 
 def apply_rope_partial(x: Array, cos: Array, sin: Array) -> Array:
@@ -201,6 +201,7 @@ class Model(nnx.Module):
         if cfg.tie_word_embeddings:
             self.lm_head.kernel = self.model.embed_tokens.embedding
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
+        self.stored_names: tuple[tuple[str, str], ...] = ()  # what the checkpoint calls otherwise: our name, its own
 
     @classmethod
     def from_pretrained(
@@ -226,7 +227,12 @@ class Model(nnx.Module):
         """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
 
         `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+
+        Raises:
+            ValueError: `attention_mask` has another shape than `ids`.
         """
+        if attention_mask is not None and attention_mask.shape != ids.shape:
+            raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
         positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
@@ -248,8 +254,14 @@ class Model(nnx.Module):
     ) -> tuple[Array, Cache]:
         """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
 
-        With `last_only` [B, 1, V], those of the last column.
+        `attention_mask` [B, T] is 0 where one of these tokens is padding; that of earlier ones is remembered. With
+        `last_only` logits are [B, 1, V], of the last column.
+
+        Raises:
+            ValueError: `attention_mask` has another shape than `ids`, or these are more than the cache has room for.
         """
+        if attention_mask is not None and attention_mask.shape != ids.shape:
+            raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         if ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)

@@ -43,7 +43,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of microsoft/Phi-3-mini-128k-instruct."""
+    """Sizes, with the letters of their axes, and constants, by default of microsoft/Phi-3-mini-128k-instruct."""
 
     vocab_size: int = 32064  # V
     hidden_size: int = 3072  # D
@@ -248,6 +248,8 @@ class Config:
                 f"original_max_position_embeddings={original_max_position_embeddings!r}; "
                 "this code was compiled for `max_position_embeddings / original_max_position_embeddings > 1.0`"
             )
+        if sliding_window is None:
+            problems.append("sliding_window is None; this code was compiled for a value")
         problems.expect("is_causal", raw.get("is_causal", True), True)
         if 48 != (int(hidden_size // num_attention_heads * partial_rotary_factor) + 1) // 2:
             problems.append(

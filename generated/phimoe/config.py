@@ -46,7 +46,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of microsoft/Phi-3.5-MoE-instruct."""
+    """Sizes, with the letters of their axes, and constants, by default of microsoft/Phi-3.5-MoE-instruct."""
 
     vocab_size: int = 32064  # V
     hidden_size: int = 4096  # D
@@ -215,6 +215,8 @@ class Config:
                 "this code was compiled for `max_position_embeddings / original_max_position_embeddings > 1.0`"
             )
         problems.expect("lm_head_bias", raw.get("lm_head_bias", False), True)
+        if sliding_window is None:
+            problems.append("sliding_window is None; this code was compiled for a value")
         problems.expect("is_causal", raw.get("is_causal", True), True)
         if 64 != (hidden_size // num_attention_heads + 1) // 2:
             problems.append(

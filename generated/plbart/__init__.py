@@ -6,7 +6,7 @@ A causal language model: multi-head attention, learned positions, LayerNorm (nor
 
 from plbart.torch_model import Model      # needs torch
 from plbart.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("plbart")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

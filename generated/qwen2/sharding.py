@@ -11,7 +11,7 @@ from .weights import FLAX_TIED, TIED, flax_place, rows, sizes
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh, PartitionSpec
-    from torch import nn
+    from torch import Tensor, nn
     from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.tensor.parallel import ParallelStyle
 
@@ -21,6 +21,10 @@ RULES: dict[str, str | None] = {
     "F": "tp",  # intermediate_size
     "C": "tp",  # num_key_value_heads * head_dim
 }
+UNTRAINED = (  # endings of parameters that all devices apply whole, beside heads of their own: no gradient of theirs is whole
+    ".self_attn.q_proj.weight",
+    ".self_attn.q_proj.bias",
+)
 
 
 def partition_specs(
@@ -75,10 +79,10 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
     """The tensor-parallel style of every module that `axis` splits, by its path.
 
     Outside the layers embeddings and heads are split along their first axis. A block of a layer is split where its
-    linear layers lead into the split axes and out of them again, and nothing else in it has these. The rest stays
-    whole: experts, convolutions, matrices with queries, keys and values side by side.
+    linear layers lead into the split axes and out of them again, and nothing else in it has these. All else is whole.
     """
     from torch import nn
+    from torch.distributed.tensor import Replicate
     from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel
 
     plan: dict[str, ParallelStyle] = {}
@@ -99,10 +103,7 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
     for alias, target in TIED.items():
         head, embedding = alias.rpartition(".")[0], target.rpartition(".")[0]
         if embedding in plan and _is_one(model, alias, target):
-            if style := _first_axis(model.get_submodule(head)):
-                plan[head] = style
-            else:
-                del plan[embedding]
+            plan[head] = ColwiseParallel(output_layouts=Replicate())
     for block, layers in blocks.items():
         ways = {path: way for path, way in layers.items() if any(way)}
         alone = not any(other.startswith(f"{block}.") for other in whole)
@@ -120,7 +121,9 @@ def _first_axis(module: nn.Module) -> ParallelStyle | None:
 
     if isinstance(module, nn.Linear):
         return ColwiseParallel(output_layouts=Replicate())
-    return RowwiseParallel(input_layouts=Replicate()) if isinstance(module, nn.Embedding) else None
+    if isinstance(module, nn.Embedding):
+        return RowwiseParallel(input_layouts=Replicate())
+    return None
 
 
 def parallelize(
@@ -135,8 +138,10 @@ def parallelize(
     from torch.distributed.tensor.parallel import parallelize_module
 
     plan = torch_plan(model, rules, axis)
+    blocks: set[str] = set()
     for row in rows(model.cfg):
-        if row.layer is not None and row.path.rpartition(".")[0] in plan:
+        if row.layer is not None and (path := row.path.rpartition(".")[0]) in plan:
+            blocks.add(f"{path.rpartition('.')[0]}.")
             size, count = sizes(model.cfg), heads(model.cfg)
             for a in row.axes:
                 if rules.get(a) == axis and count.get(a, size[a]) % mesh.size():
@@ -144,6 +149,7 @@ def parallelize(
                     raise ValueError(f"{mesh.size()} devices do not divide the {pieces} along {a} of {row.path}")
     tied = [pair for pair in TIED.items() if _is_one(model, *pair)]
     parallelize_module(model, mesh, plan)
+    _hook(model, tuple(blocks), mesh)
     for alias, target in tied:
         split, other = (alias, target) if isinstance(model.get_parameter(alias), DTensor) else (target, alias)
         owner, _, name = other.rpartition(".")
@@ -154,3 +160,15 @@ def parallelize(
 def _is_one(model: nn.Module, alias: str, target: str) -> bool:
     """Whether two paths lead to the same parameter."""
     return model.get_parameter(alias) is model.get_parameter(target)
+
+
+def _hook(model: nn.Module, blocks: tuple[str, ...], mesh: DeviceMesh) -> None:
+    """Make whole the gradients of which each device has a part, in the blocks that are split."""
+
+    def refuse(_gradient: Tensor) -> Tensor:
+        raise RuntimeError(f"split over devices, this model can run, but not be trained: see {__name__}.UNTRAINED")
+
+    for path, parameter in model.named_parameters():
+        if path.startswith(blocks):
+            if path.endswith(UNTRAINED):
+                parameter.register_hook(refuse)

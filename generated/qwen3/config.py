@@ -26,6 +26,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rope_parameters.type": (str,),
     "attention_bias": (bool,),
     "use_sliding_window": (bool,),
+    "sliding_window": (int, type(None)),
     "max_window_layers": (int,),
     "layer_types": (list, type(None)),
     "rope_scaling": (dict, type(None)),
@@ -38,7 +39,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of Qwen/Qwen3-0.6B."""
+    """Sizes, with the letters of their axes, and constants, by default of Qwen/Qwen3-0.6B."""
 
     vocab_size: int = 151936  # V
     hidden_size: int = 1024  # D
@@ -79,13 +80,13 @@ class Config:
             num_key_value_heads = num_attention_heads
         if raw.get("layer_types") is not None:
             layer_types = raw["layer_types"]
-        elif raw.get("use_sliding_window", False):
+        elif not raw.get("use_sliding_window", False) or raw.get("sliding_window", 4096) is None:
+            layer_types = ("full_attention",) * num_hidden_layers
+        else:
             layer_types = tuple(
                 "sliding_attention" if layer >= raw.get("max_window_layers", 28) else "full_attention"
                 for layer in range(num_hidden_layers)
             )
-        else:
-            layer_types = ("full_attention",) * num_hidden_layers
         sizes = dict(
             vocab_size=raw.get("vocab_size", 151936),
             hidden_size=raw.get("hidden_size", 4096),

@@ -26,7 +26,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "text_config.num_attention_heads": (int,),
     "text_config.num_hidden_layers": (int,),
     "text_config.num_key_value_heads": (int,),
-    "text_config.partial_rotary_factor": (float, int, type(None)),
+    "text_config.partial_rotary_factor": (float, int),
     "text_config.rms_norm_eps": (float, int),
     "text_config.rope_parameters": (dict,),
     "text_config.rope_parameters.mrope_section": (list, type(None)),
@@ -42,7 +42,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of Qwen/Qwen3.5-27B."""
+    """Sizes, with the letters of their axes, and constants, by default of Qwen/Qwen3.5-27B."""
 
     head_dim: int = 256  # H
     hidden_size: int = 5120  # D
@@ -64,6 +64,12 @@ class Config:
     layer_types: tuple[str, ...] = ("linear_attention", "linear_attention", "linear_attention", "full_attention") * 16
     tie_word_embeddings: bool = False
 
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
+
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
         """Read a `config.json`, a folder that holds one, or its parsed content.
@@ -83,134 +89,53 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        layer_types = (raw.get("text_config") or {}).get("layer_types")
-        linear_num_key_heads = 16
-        linear_num_value_heads = 48
-        num_attention_heads = 24
-        num_hidden_layers = 64
-        num_key_value_heads = 4
+        linear_num_key_heads = (raw.get("text_config") or {}).get("linear_num_key_heads", 16)
+        if raw.get("text_config") is None:
+            linear_num_value_heads = 32
+        else:
+            linear_num_value_heads = raw["text_config"].get("linear_num_value_heads", 32)
+        if raw.get("text_config") is None:
+            num_attention_heads = 16
+        else:
+            num_attention_heads = raw["text_config"].get("num_attention_heads", 16)
+        num_hidden_layers = 32 if raw.get("text_config") is None else raw["text_config"].get("num_hidden_layers", 32)
+        num_key_value_heads = (raw.get("text_config") or {}).get("num_key_value_heads", 4)
+        if raw.get("text_config") is None:
+            layer_types = ("linear_attention", "linear_attention", "linear_attention", "full_attention") * 8
+        elif raw["text_config"].get("layer_types") is None:
+            layer_types = tuple(
+                "linear_attention"
+                if (inner1 + 1) % raw["text_config"].get("full_attention_interval")
+                else "full_attention"
+                for inner1 in range(raw["text_config"].get("num_hidden_layers"))
+            )
+        else:
+            layer_types = raw["text_config"]["layer_types"]
+        if raw.get("text_config") is None:
+            rope_type = "default"
+        elif raw["text_config"].get("rope_parameters"):
+            rope_type = raw["text_config"]["rope_parameters"].get(
+                "rope_type", raw["text_config"]["rope_parameters"].get("type", "default")
+            )
+        else:
+            rope_type = "default"
         sizes = dict(
-            head_dim=256,
-            hidden_size=5120,
-            intermediate_size=17408,
-            linear_conv_kernel_dim=4,
-            linear_key_head_dim=128,
+            head_dim=(raw.get("text_config") or {}).get("head_dim", 256),
+            hidden_size=4096 if raw.get("text_config") is None else raw["text_config"].get("hidden_size", 4096),
+            intermediate_size=12288
+            if raw.get("text_config") is None
+            else raw["text_config"].get("intermediate_size", 12288),
+            linear_conv_kernel_dim=(raw.get("text_config") or {}).get("linear_conv_kernel_dim", 4),
+            linear_key_head_dim=(raw.get("text_config") or {}).get("linear_key_head_dim", 128),
             linear_num_key_heads=linear_num_key_heads,
             linear_num_value_heads=linear_num_value_heads,
-            linear_value_head_dim=128,
+            linear_value_head_dim=(raw.get("text_config") or {}).get("linear_value_head_dim", 128),
             num_attention_heads=num_attention_heads,
             num_hidden_layers=num_hidden_layers,
             num_key_value_heads=num_key_value_heads,
-            vocab_size=248320,
+            vocab_size=(raw.get("text_config") or {}).get("vocab_size", 248320),
         )
         problems.expect("model_type", raw.get("model_type", "qwen3_5"), "qwen3_5")
-        problems.expect(
-            "text_config",
-            raw.get("text_config"),
-            {
-                "attention_bias": False,
-                "attention_dropout": 0.0,
-                "attn_output_gate": True,
-                "dtype": "bfloat16",
-                "eos_token_id": 248044,
-                "full_attention_interval": 4,
-                "head_dim": 256,
-                "hidden_act": "silu",
-                "hidden_size": 5120,
-                "initializer_range": 0.02,
-                "intermediate_size": 17408,
-                "layer_types": [
-                    "linear_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "full_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "full_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "full_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "full_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "full_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "full_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "full_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "full_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "full_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "full_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "full_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "full_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "full_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "full_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "full_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "linear_attention",
-                    "full_attention",
-                ],
-                "linear_conv_kernel_dim": 4,
-                "linear_key_head_dim": 128,
-                "linear_num_key_heads": 16,
-                "linear_num_value_heads": 48,
-                "linear_value_head_dim": 128,
-                "max_position_embeddings": 262144,
-                "mlp_only_layers": [],
-                "model_type": "qwen3_5_text",
-                "mtp_num_hidden_layers": 1,
-                "mtp_use_dedicated_embeddings": False,
-                "num_attention_heads": 24,
-                "num_hidden_layers": 64,
-                "num_key_value_heads": 4,
-                "rms_norm_eps": 1e-06,
-                "use_cache": True,
-                "vocab_size": 248320,
-                "mamba_ssm_dtype": "float32",
-                "rope_parameters": {
-                    "mrope_interleaved": True,
-                    "mrope_section": [11, 11, 10],
-                    "rope_type": "default",
-                    "rope_theta": 10000000,
-                    "partial_rotary_factor": 0.25,
-                },
-            },
-        )
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(
             isinstance(item, dict) for item in ((raw.get("text_config") or {}).get("rope_parameters") or {}).values()
@@ -240,10 +165,16 @@ class Config:
         if "generator" in raw:
             problems.append("generator is given; this code was compiled without it")
         problems.expect_each("layer_types", layer_types, "linear_attention", "full_attention")
-        problems.expect("text_config.hidden_act", "silu", "silu")
-        problems.expect("text_config.attention_bias", False, False)
-        problems.expect("text_config.rope_parameters.rope_type", "default", "default")
-        if not (raw.get("text_config") is not None and raw["text_config"].get("rope_parameters")):
+        problems.expect("text_config.hidden_act", (raw.get("text_config") or {}).get("hidden_act", "silu"), "silu")
+        problems.expect(
+            "text_config.attention_bias", (raw.get("text_config") or {}).get("attention_bias", False), False
+        )
+        problems.expect("text_config.rope_parameters.rope_type", rope_type, "default")
+        if not (
+            raw.get("text_config") is not None
+            and raw["text_config"].get("rope_parameters")
+            and ("mrope_section" in raw["text_config"]["rope_parameters"])
+        ):
             problems.append("text_config.rope_parameters.mrope_section is missing; this code was compiled with it")
         problems.expect("text_config.is_causal", (raw.get("text_config") or {}).get("is_causal", True), True)
         if linear_num_key_heads == linear_num_value_heads:
@@ -260,16 +191,40 @@ class Config:
             )
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
+        if (
+            (raw.get("text_config") is None)
+            or (
+                raw.get("text_config") is not None
+                and raw["text_config"].get("rope_parameters")
+                and (raw["text_config"]["rope_parameters"].get("mrope_section") is None)
+            )
+            or (raw.get("text_config") is not None and (not raw["text_config"].get("rope_parameters")))
+        ):
+            problems.append("text_config.rope_parameters.mrope_section is missing")
         _refuse(problems)
         return cls(
             **sizes,
-            mrope_section_rope_parameters=11,
-            text_config_rope_parameters_mrope_section_2=10,
-            rope_theta_rope_parameters=10000000,
-            rms_norm_eps=1e-06,
-            partial_rotary_factor_rope_parameters=0.25,
+            mrope_section_rope_parameters=((raw.get("text_config") or {}).get("rope_parameters") or {}).get(
+                "mrope_section"
+            )[1],
+            text_config_rope_parameters_mrope_section_2=(
+                (raw.get("text_config") or {}).get("rope_parameters") or {}
+            ).get("mrope_section")[2],
+            rope_theta_rope_parameters=10000.0
+            if raw.get("text_config") is None
+            else raw["text_config"]["rope_parameters"].get("rope_theta", raw["text_config"].get("rope_theta", 10000.0))
+            if raw["text_config"].get("rope_parameters")
+            else raw["text_config"].get("rope_theta", 10000.0),
+            rms_norm_eps=(raw.get("text_config") or {}).get("rms_norm_eps", 1e-06),
+            partial_rotary_factor_rope_parameters=0.25
+            if raw.get("text_config") is None
+            else raw["text_config"]["rope_parameters"].get(
+                "partial_rotary_factor", raw["text_config"].get("partial_rotary_factor", 0.25)
+            )
+            if raw["text_config"].get("rope_parameters")
+            else raw["text_config"].get("partial_rotary_factor", 0.25),
             layer_types=tuple(layer_types),
-            tie_word_embeddings=False,
+            tie_word_embeddings=(raw.get("text_config") or {}).get("tie_word_embeddings", False),
         )
 
 

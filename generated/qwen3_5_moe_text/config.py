@@ -19,7 +19,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rms_norm_eps": (float, int),
     "tie_word_embeddings": (bool,),
     "rope_parameters": (dict, type(None)),
-    "rope_parameters.mrope_section": (list, type(None)),
+    "rope_parameters.mrope_section": (list,),
     "rope_parameters.partial_rotary_factor": (float, int),
     "rope_parameters.rope_theta": (float, int),
     "rope_parameters.rope_type": (str,),
@@ -49,7 +49,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of bryce-hoehn/Qwen3.5-18B-REAP-A3B-Coding."""
+    """Sizes, with the letters of their axes, and constants, by default of bryce-hoehn/Qwen3.5-18B-REAP-A3B-Coding."""
 
     vocab_size: int = 248320  # V
     hidden_size: int = 2048  # D
@@ -74,6 +74,12 @@ class Config:
     layer_types: tuple[str, ...] = ("linear_attention", "linear_attention", "linear_attention", "full_attention") * 10
     tie_word_embeddings: bool = False
 
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
+
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:
         """Read a `config.json`, a folder that holds one, or its parsed content.
@@ -93,6 +99,7 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
+        rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
         num_hidden_layers = raw.get("num_hidden_layers", 40)
         num_attention_heads = raw.get("num_attention_heads", 16)
         num_key_value_heads = raw.get("num_key_value_heads", 2)
@@ -106,10 +113,6 @@ class Config:
             )
         else:
             layer_types = raw["layer_types"]
-        if raw.get("rope_scaling"):
-            rope_type = raw["rope_scaling"].get("rope_type", raw["rope_scaling"].get("type", "default"))
-        else:
-            rope_type = "default"
         sizes = dict(
             vocab_size=raw.get("vocab_size", 248320),
             hidden_size=raw.get("hidden_size", 2048),
@@ -128,17 +131,6 @@ class Config:
             num_experts=raw.get("num_experts", 256),
         )
         problems.expect("model_type", raw.get("model_type", "qwen3_5_moe_text"), "qwen3_5_moe_text")
-        problems.expect(
-            "rope_parameters",
-            raw.get("rope_parameters"),
-            {
-                "mrope_interleaved": True,
-                "mrope_section": [11, 11, 10],
-                "partial_rotary_factor": 0.25,
-                "rope_theta": 10000000,
-                "rope_type": "default",
-            },
-        )
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -161,12 +153,12 @@ class Config:
         problems.expect_each("layer_types", layer_types, "linear_attention", "full_attention")
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu")
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
-        problems.expect("rope_parameters.rope_type", rope_type, "default")
-        if not (
-            "mrope_section" in raw["rope_scaling"]
-            if raw.get("rope_scaling")
-            else raw.get("rope_parameters") and "mrope_section" in raw["rope_parameters"]
-        ):
+        problems.expect(
+            "rope_parameters.rope_type",
+            rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
+            "default",
+        )
+        if "mrope_section" not in rope_parameters:
             problems.append("rope_parameters.mrope_section is missing; this code was compiled with it")
         problems.expect("is_causal", raw.get("is_causal", True), True)
         if linear_num_key_heads == linear_num_value_heads:
@@ -177,26 +169,16 @@ class Config:
             )
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
-        if raw.get("rope_scaling") and "mrope_section" not in raw["rope_scaling"]:
-            problems.append("rope_parameters.mrope_section.1 is missing")
-        if raw.get("rope_scaling") and "mrope_section" not in raw["rope_scaling"]:
-            problems.append("rope_parameters.mrope_section.2 is missing")
+        if "mrope_section" not in rope_parameters:
+            problems.append("rope_parameters.mrope_section is missing")
         _refuse(problems)
         return cls(
             **sizes,
-            mrope_section=(raw["rope_scaling"].get("mrope_section") or {})[1] if raw.get("rope_scaling") else 11,
-            rope_parameters_mrope_section_2=(raw["rope_scaling"].get("mrope_section") or {})[2]
-            if raw.get("rope_scaling")
-            else 10,
-            rope_theta=raw["rope_scaling"].get("rope_theta", raw.get("rope_theta", 10000.0))
-            if raw.get("rope_scaling")
-            else 10000000,
+            mrope_section=rope_parameters.get("mrope_section")[1],
+            rope_parameters_mrope_section_2=rope_parameters.get("mrope_section")[2],
+            rope_theta=rope_parameters.get("rope_theta", raw.get("rope_theta", 10000.0)),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-06),
-            partial_rotary_factor=raw["rope_scaling"].get(
-                "partial_rotary_factor", raw.get("partial_rotary_factor", 0.25)
-            )
-            if raw.get("rope_scaling")
-            else 0.25,
+            partial_rotary_factor=rope_parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 0.25)),
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )

@@ -7,7 +7,7 @@ gated MLP (silu), 2 kinds of layers.
 
 from qwen3_5_text.torch_model import Model      # needs torch
 from qwen3_5_text.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("qwen3_5_text")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -42,7 +42,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of Qwen/Qwen3-235B-A22B-FP8."""
+    """Sizes, with the letters of their axes, and constants, by default of Qwen/Qwen3-235B-A22B-FP8."""
 
     vocab_size: int = 151936  # V
     hidden_size: int = 4096  # D

@@ -7,7 +7,7 @@ gated MLP (silu), gated experts (silu), 2 kinds of layers.
 
 from qwen3_next.torch_model import Model      # needs torch
 from qwen3_next.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("qwen3_next")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

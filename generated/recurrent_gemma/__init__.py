@@ -7,7 +7,7 @@ logits.
 
 from recurrent_gemma.torch_model import Model      # needs torch
 from recurrent_gemma.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("recurrent_gemma")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

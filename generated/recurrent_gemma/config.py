@@ -44,7 +44,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of recurrent_gemma."""
+    """Sizes, with the letters of their axes, and constants, by default of recurrent_gemma."""
 
     num_hidden_layers: int = 26  # L
     vocab_size: int = 256000  # V

@@ -5,7 +5,7 @@ A causal language model: multi-head attention, learned positions, LayerNorm.
 
 from roc_bert.torch_model import Model      # needs torch
 from roc_bert.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("roc_bert")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -35,7 +35,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of roc_bert."""
+    """Sizes, with the letters of their axes, and constants, by default of roc_bert."""
 
     vocab_size: int = 30522  # V
     hidden_size: int = 768  # D

@@ -31,7 +31,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of roformer."""
+    """Sizes, with the letters of their axes, and constants, by default of roformer."""
 
     vocab_size: int = 50000  # V
     hidden_size: int = 768  # D

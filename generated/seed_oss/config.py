@@ -37,7 +37,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of ByteDance-Seed/Seed-OSS-36B-Instruct."""
+    """Sizes, with the letters of their axes, and constants, by default of ByteDance-Seed/Seed-OSS-36B-Instruct."""
 
     vocab_size: int = 155136  # V
     hidden_size: int = 5120  # D

@@ -39,7 +39,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of HuggingFaceTB/SmolLM3-3B."""
+    """Sizes, with the letters of their axes, and constants, by default of HuggingFaceTB/SmolLM3-3B."""
 
     vocab_size: int = 128256  # V
     hidden_size: int = 2048  # D
@@ -56,6 +56,12 @@ class Config:
     def head_dim(self) -> int:
         """The size of a head: H."""
         return self.hidden_size // self.num_attention_heads
+
+    def __post_init__(self) -> None:
+        if len(self.no_rope_layers) != self.num_hidden_layers:
+            raise ValueError(
+                f"no_rope_layers has {len(self.no_rope_layers)} items, num_hidden_layers is {self.num_hidden_layers}"
+            )
 
     @classmethod
     def from_hf(cls, source: str | Path | Mapping[str, Any]) -> Config:

@@ -43,7 +43,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of upstage/Solar-Open-100B."""
+    """Sizes, with the letters of their axes, and constants, by default of upstage/Solar-Open-100B."""
 
     vocab_size: int = 196608  # V
     hidden_size: int = 4096  # D

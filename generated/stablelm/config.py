@@ -39,7 +39,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of stabilityai/stablelm-2-1_6b."""
+    """Sizes, with the letters of their axes, and constants, by default of stabilityai/stablelm-2-1_6b."""
 
     vocab_size: int = 100352  # V
     intermediate_size: int = 5632  # F

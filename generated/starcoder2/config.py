@@ -35,7 +35,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of bigcode/starcoder2-3b."""
+    """Sizes, with the letters of their axes, and constants, by default of bigcode/starcoder2-3b."""
 
     vocab_size: int = 49152  # V
     hidden_size: int = 3072  # D
@@ -115,6 +115,8 @@ class Config:
             rope_parameters.get("rope_type", rope_parameters.get("type", "default")),
             "default",
         )
+        if sliding_window is None:
+            problems.append("sliding_window is None; this code was compiled for a value")
         problems.expect("is_causal", raw.get("is_causal", True), True)
         _refuse(problems)
         return cls(

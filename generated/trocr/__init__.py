@@ -6,7 +6,7 @@ A causal language model: multi-head attention, learned positions, LayerNorm (nor
 
 from trocr.torch_model import Model      # needs torch
 from trocr.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("trocr")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

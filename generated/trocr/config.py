@@ -30,7 +30,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of trocr."""
+    """Sizes, with the letters of their axes, and constants, by default of trocr."""
 
     vocab_size: int = 50265  # V
     d_model: int = 1024  # D

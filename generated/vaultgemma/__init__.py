@@ -6,7 +6,7 @@ rotary positions, RMSNorm (pre-norm), gated MLP (tanh-approximated GELU), scaled
 
 from vaultgemma.torch_model import Model      # needs torch
 from vaultgemma.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("vaultgemma")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

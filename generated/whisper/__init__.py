@@ -5,7 +5,7 @@ A causal language model: grouped-query attention, learned positions, LayerNorm (
 
 from whisper.torch_model import Model      # needs torch
 from whisper.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("whisper")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -25,7 +25,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of whisper."""
+    """Sizes, with the letters of their axes, and constants, by default of whisper."""
 
     vocab_size: int = 51865  # V
     decoder_layers: int = 4  # L

@@ -29,7 +29,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of facebook/xglm-564M."""
+    """Sizes, with the letters of their axes, and constants, by default of facebook/xglm-564M."""
 
     vocab_size: int = 256008  # V
     max_position_embeddings: int = 2048

@@ -5,7 +5,7 @@ A causal language model: learned positions, LayerNorm, 12 kinds of layers.
 
 from xlm.torch_model import Model      # needs torch
 from xlm.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("xlm")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -32,7 +32,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of xlm."""
+    """Sizes, with the letters of their axes, and constants, by default of xlm."""
 
     vocab_size: int = 30145  # V
     emb_dim: int = 2048  # E

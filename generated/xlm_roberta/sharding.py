@@ -77,10 +77,10 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
     """The tensor-parallel style of every module that `axis` splits, by its path.
 
     Outside the layers embeddings and heads are split along their first axis. A block of a layer is split where its
-    linear layers lead into the split axes and out of them again, and nothing else in it has these. The rest stays
-    whole: experts, convolutions, matrices with queries, keys and values side by side.
+    linear layers lead into the split axes and out of them again, and nothing else in it has these. All else is whole.
     """
     from torch import nn
+    from torch.distributed.tensor import Replicate
     from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel
 
     plan: dict[str, ParallelStyle] = {}
@@ -101,10 +101,7 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
     for alias, target in TIED.items():
         head, embedding = alias.rpartition(".")[0], target.rpartition(".")[0]
         if embedding in plan and _is_one(model, alias, target):
-            if style := _first_axis(model.get_submodule(head)):
-                plan[head] = style
-            else:
-                del plan[embedding]
+            plan[head] = ColwiseParallel(output_layouts=Replicate())
     for block, layers in blocks.items():
         ways = {path: way for path, way in layers.items() if any(way)}
         alone = not any(other.startswith(f"{block}.") for other in whole)
@@ -122,7 +119,9 @@ def _first_axis(module: nn.Module) -> ParallelStyle | None:
 
     if isinstance(module, nn.Linear):
         return ColwiseParallel(output_layouts=Replicate())
-    return RowwiseParallel(input_layouts=Replicate()) if isinstance(module, nn.Embedding) else None
+    if isinstance(module, nn.Embedding):
+        return RowwiseParallel(input_layouts=Replicate())
+    return None
 
 
 def parallelize(

@@ -5,7 +5,7 @@ A causal language model: LayerNorm.
 
 from xlnet.torch_model import Model      # needs torch
 from xlnet.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("xlnet")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -35,7 +35,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of xlnet."""
+    """Sizes, with the letters of their axes, and constants, by default of xlnet."""
 
     vocab_size: int = 32000  # V
     d_model: int = 1024  # D

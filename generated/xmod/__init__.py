@@ -5,7 +5,7 @@ A causal language model: multi-head attention, learned positions, LayerNorm, MLP
 
 from xmod.torch_model import Model      # needs torch
 from xmod.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("xmod")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

@@ -34,7 +34,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of xmod."""
+    """Sizes, with the letters of their axes, and constants, by default of xmod."""
 
     vocab_size: int = 131  # V
     hidden_size: int = 48  # D

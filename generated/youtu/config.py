@@ -41,7 +41,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of tencent/Youtu-LLM-2B."""
+    """Sizes, with the letters of their axes, and constants, by default of tencent/Youtu-LLM-2B."""
 
     vocab_size: int = 128256  # V
     hidden_size: int = 2048  # D

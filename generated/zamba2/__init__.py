@@ -6,7 +6,7 @@ layers, RMSNorm (pre-norm), 10 kinds of layers.
 
 from zamba2.torch_model import Model      # needs torch
 from zamba2.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("zamba2")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

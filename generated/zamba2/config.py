@@ -44,7 +44,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of zamba2."""
+    """Sizes, with the letters of their axes, and constants, by default of zamba2."""
 
     vocab_size: int = 32000  # V
     hidden_size: int = 2560  # D

@@ -6,7 +6,7 @@ rotary positions, RMSNorm, gated experts (silu), 2 kinds of layers.
 
 from zaya.torch_model import Model      # needs torch
 from zaya.flax_model import Model       # needs jax and flax
-model = Model.from_pretrained("zaya")
+model = Model.from_pretrained("path/to/checkpoint")
 """
 
 from .config import CHECKPOINTS, Config

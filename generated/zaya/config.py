@@ -38,7 +38,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes, with the letters of their axes, and constants; by default those of zaya."""
+    """Sizes, with the letters of their axes, and constants, by default of zaya."""
 
     vocab_size: int = 262272  # V
     hidden_size: int = 2048  # D
@@ -143,11 +143,7 @@ class Config:
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         if raw.get("rope_parameters") is not None and "hybrid" not in raw["rope_parameters"]:
-            problems.append("rope_parameters.hybrid.partial_rotary_factor is missing")
-        if raw.get("rope_parameters") is not None and "hybrid" not in raw["rope_parameters"]:
-            problems.append("rope_parameters.hybrid.rope_theta is missing")
-        if raw.get("rope_parameters") is not None and "hybrid" not in raw["rope_parameters"]:
-            problems.append("rope_parameters.hybrid.rope_type is missing")
+            problems.append("partial_rotary_factor, rope_theta, rope_type of rope_parameters.hybrid are missing")
         _refuse(problems)
         return cls(
             **sizes,
