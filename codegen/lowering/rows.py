@@ -61,7 +61,7 @@ def weights_view(
     whole = whole_axes(lowering.axes, split, placed, _regions(lowering, own.linears), heads)
     partial = partial_gradients(
         lowering,
-        dict(_split_linears(tensors, split - whole.keys(), kinds_at, own.linears, lowering)),
+        _split_linears(tensors, split - whole.keys(), kinds_at, own.linears, lowering),
         {axis.size for axis in lowering.axes if axis.letter in split},
         heads,
     )
@@ -108,17 +108,29 @@ def _split_linears(
     kinds: Mapping[str, str],
     own: Collection[str],
     lowering: Lowering,
-) -> Iterator[tuple[str, bool]]:
-    """The linear layers of layers that have one axis of those in `split`, and whether it is that of what they take."""
+) -> dict[str, bool]:
+    """The linear layers that `torch_plan` splits, by its rules, and whether that is along what they take."""
+    blocks: dict[str, dict[str, tuple[bool, bool]]] = {}
+    whole: list[str] = []
     for tensor in tensors:
         path = _owner(tensor.path.format(tensor.layer))
         made = lowering.program.by_path.get(path)
         turned = made is not None and made.name in own
-        if tensor.layer is None or len(tensor.axes) != 2 or not (kinds[path] == "Linear" or turned):
+        if tensor.layer is None:
             continue
-        takes, gives = (letter in split for letter in (tensor.axes if turned else tensor.axes[::-1]))
-        if takes != gives:
-            yield path, takes
+        if not (kinds[path] == "Linear" or turned):
+            whole += [path] if {*tensor.axes}.intersection(split) else []
+        elif len(tensor.axes) == 2:
+            takes, gives = (letter in split for letter in (tensor.axes if turned else tensor.axes[::-1]))
+            if takes or gives:
+                blocks.setdefault(_owner(path), {})[path] = (takes, gives)
+    return {
+        path: takes
+        for block, layers in blocks.items()
+        if {*layers.values()} == {(True, False), (False, True)}
+        and not any(f"{other}.".startswith(f"{block}.") for other in whole)
+        for path, (takes, _) in layers.items()
+    }
 
 
 def _endings(tensors: Sequence[_Tensor], paths: Collection[str], *, every: bool) -> tuple[str, ...]:
