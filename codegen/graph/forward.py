@@ -307,6 +307,10 @@ def _sketch(built: Built, attempt: Attempt, kept: Kept, states: States) -> None:
     check_start(kept, built.interpreter.trace)
 
 
+FORMS = ("_supports_sdpa", "_supports_flash_attn", "_supports_flash_attn_2", "_supports_flex_attn")
+"""What a model says of the forms of attention that the library has for it, beside the function of its file."""
+
+
 def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: bool) -> _Run:
     """Run `forward` once."""
     interpreter, model, cached, kept = built.interpreter, built.model, attempt.cached, surroundings.kept
@@ -316,8 +320,8 @@ def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: 
         _keep_wide(module)
     setup = replace(trace.root, body=list(trace.root.body), bindings=list(trace.root.bindings))
     interpreter.surroundings, interpreter.undecided = surroundings, {}
-    supported = interpreter.call(interpreter.builtins["getattr"], [model, "_supports_sdpa", False], {})
-    surroundings.forms = value_of(supported) is True
+    asked = (interpreter.call(interpreter.builtins["getattr"], [model, name, False], {}) for name in FORMS)
+    surroundings.forms = any(value_of(supported) is True for supported in asked)
     if kept is not None:
         kept.begin()
     modules = tuple(_modules(model, "")) if attempt.inside else ()

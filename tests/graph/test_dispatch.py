@@ -46,7 +46,7 @@ class Layer(nn.Module):
 
 class Model(PreTrainedModel):
     config_class = Settings
-    _supports_sdpa = FORMS
+    NAMED = FORMS
 
     def __init__(self, config):
         super().__init__(config)
@@ -63,14 +63,14 @@ class Model(PreTrainedModel):
 """
 
 
-def traced(*, forms: bool, both_ways: bool) -> Traced:
+def traced(*, forms: bool, both_ways: bool, named: str = "_supports_sdpa") -> Traced:
     raw = {
         "model_type": "seeing",
         "architectures": ["Model"],
         "auto_map": {"AutoConfig": "seeing.Settings", "AutoModelForCausalLM": "seeing.Model"},
         "both_ways": both_ways,
     }
-    built = build(find_library({"seeing.py": MODEL.replace("FORMS", repr(forms))}), raw)
+    built = build(find_library({"seeing.py": MODEL.replace("FORMS", repr(forms)).replace("NAMED", named)}), raw)
     return trace_forward(built)
 
 
@@ -79,7 +79,8 @@ def test_one_form_or_forms_that_agree(forms: bool, both_ways: bool) -> None:
     assert [mask.causal for mask in traced(forms=forms, both_ways=both_ways).masks] == [True]
 
 
-def test_forms_that_do_not_agree() -> None:
+@pytest.mark.parametrize("named", ["_supports_sdpa", "_supports_flash_attn", "_supports_flex_attn"])
+def test_forms_that_do_not_agree(named: str) -> None:
     with pytest.raises(CompileError, match="not causal by `both_ways`, on a mask that hides the future") as error:
-        traced(forms=True, both_ways=True)
+        traced(forms=True, both_ways=True, named=named)
     assert [diagnostic.code for diagnostic in error.value.diagnostics] == ["attention-forms-differ"]
