@@ -24,15 +24,10 @@ RULES: dict[str, str | None] = {
     "C": "tp",  # num_key_value_heads * head_dim
 }
 SUMMED = (  # endings of parameters that a device applies to its own heads: their gradients are added up
-    ".self_attn.q_norm.weight",
-    ".self_attn.k_norm.weight",
     ".mlp.act_fn.alpha_p",
     ".mlp.act_fn.alpha_n",
     ".mlp.act_fn.beta",
     ".mlp.act_fn.eps",
-)
-UNTRAINED = (  # endings of parameters that all devices apply whole, beside heads of their own: no gradient of theirs is whole
-    ".self_attn.q_proj.weight",
 )
 
 
@@ -180,12 +175,6 @@ def _hook(model: nn.Module, blocks: tuple[str, ...], mesh: DeviceMesh) -> None:
         all_reduce(found, group=mesh.get_group())
         return found
 
-    def refuse(_gradient: Tensor) -> Tensor:
-        raise RuntimeError(f"split over devices, this model can run, but not be trained: see {__name__}.UNTRAINED")
-
     for path, parameter in model.named_parameters():
-        if path.startswith(blocks):
-            if path.endswith(SUMMED):
-                parameter.register_hook(total)
-            if path.endswith(UNTRAINED):
-                parameter.register_hook(refuse)
+        if path.startswith(blocks) and path.endswith(SUMMED):
+            parameter.register_hook(total)

@@ -144,7 +144,7 @@ class Model(nn.Module):
         return model.to(device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Model:
-        """Casts and moves: tables that follow from cfg are only moved, and what `weights.KEPT` names is not narrowed."""
+        """Casts and moves: tables that follow from cfg are only moved, what `weights.KEPT` names is not narrowed."""
         state = self.state_dict(keep_vars=True)
         kept = {id(state[row.path]): getattr(torch, row.dtype) for row in weights.rows(self.cfg) if row.dtype}
         tables = {id(table) for name, table in self.named_buffers() if name not in state}
@@ -161,7 +161,8 @@ class Model(nn.Module):
     def forward(self, ids: Tensor, *, attention_mask: Tensor | None = None, last_only: bool = False) -> Tensor:
         """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
 
-        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        `attention_mask` [B, T] is 0 where a batch is padded. With `last_only` padding goes first: the last column holds
+        a token of every row.
 
         Raises:
             ValueError: `attention_mask` has another shape than `ids`.

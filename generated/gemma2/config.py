@@ -30,6 +30,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "layer_types": (list, type(None)),
     "final_logit_softcapping": (float, int),
     "attn_logit_softcapping": (float, int),
+    "use_bidirectional_attention": (bool, type(None)),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.rope_theta": (float, int),
     "rope_scaling.rope_type": (str,),
@@ -132,6 +133,7 @@ class Config:
             "default",
         )
         problems.expect("is_causal", raw.get("is_causal", True), True)
+        problems.expect("use_bidirectional_attention", raw.get("use_bidirectional_attention"), None, False)
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
         _refuse(problems)

@@ -38,9 +38,6 @@ SUMMED = (  # endings of parameters that a device applies to its own heads: thei
     ".self_attn.q_norm.weight",
     ".self_attn.k_norm.weight",
 )
-UNTRAINED = (  # endings of parameters that all devices apply whole, beside heads of their own: no gradient of theirs is whole
-    ".router.per_expert_scale",
-)
 
 
 def partition_specs(
@@ -218,12 +215,6 @@ def _hook(model: nn.Module, blocks: tuple[str, ...], mesh: DeviceMesh) -> None:
         all_reduce(found, group=mesh.get_group())
         return found
 
-    def refuse(_gradient: Tensor) -> Tensor:
-        raise RuntimeError(f"split over devices, this model can run, but not be trained: see {__name__}.UNTRAINED")
-
     for path, parameter in model.named_parameters():
-        if path.startswith(blocks):
-            if path.endswith(SUMMED):
-                parameter.register_hook(total)
-            if path.endswith(UNTRAINED):
-                parameter.register_hook(refuse)
+        if path.startswith(blocks) and path.endswith(SUMMED):
+            parameter.register_hook(total)

@@ -37,7 +37,7 @@ WHOLE = {  # what PyTorch does not split all the same, because modules compute w
     "E",  # the code names its size
     "U",  # several matrices side by side
 }
-UNTRAINED = (  # endings of parameters that all devices apply whole, beside heads of their own: no gradient of theirs is whole
+UNTRAINED = (  # endings of parameters applied whole beside a device's own heads: it knows no gradient of theirs
     ".self_attn.q_a_proj.weight",
     ".self_attn.q_a_layernorm.weight",
     ".self_attn.kv_a_proj_with_mqa.weight",
@@ -194,6 +194,5 @@ def _hook(model: nn.Module, blocks: tuple[str, ...], mesh: DeviceMesh) -> None:
         raise RuntimeError(f"split over devices, this model can run, but not be trained: see {__name__}.UNTRAINED")
 
     for path, parameter in model.named_parameters():
-        if path.startswith(blocks):
-            if path.endswith(UNTRAINED):
-                parameter.register_hook(refuse)
+        if path.startswith(blocks) and path.endswith(UNTRAINED):
+            parameter.register_hook(refuse)

@@ -29,7 +29,7 @@ WHOLE = {  # what PyTorch does not split all the same, because modules compute w
     "N",  # computed with in other blocks too
     "M",  # several matrices side by side
 }
-UNTRAINED = (  # endings of parameters that all devices apply whole, beside heads of their own: no gradient of theirs is whole
+UNTRAINED = (  # endings of parameters applied whole beside a device's own heads: it knows no gradient of theirs
     ".self_attn.sinks",
 )
 
@@ -177,6 +177,5 @@ def _hook(model: nn.Module, blocks: tuple[str, ...], mesh: DeviceMesh) -> None:
         raise RuntimeError(f"split over devices, this model can run, but not be trained: see {__name__}.UNTRAINED")
 
     for path, parameter in model.named_parameters():
-        if path.startswith(blocks):
-            if path.endswith(UNTRAINED):
-                parameter.register_hook(refuse)
+        if path.startswith(blocks) and path.endswith(UNTRAINED):
+            parameter.register_hook(refuse)

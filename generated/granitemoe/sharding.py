@@ -11,7 +11,7 @@ from .weights import FLAX_TIED, TIED, flax_place, rows, sizes
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh, PartitionSpec
-    from torch import Tensor, nn
+    from torch import nn
     from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.tensor.parallel import ParallelStyle
 
@@ -26,9 +26,6 @@ RULES: dict[str, str | None] = {
 WHOLE = {  # what PyTorch does not split all the same, because modules compute with the whole of it
     "M",  # several matrices side by side
 }
-UNTRAINED = (  # endings of parameters that all devices apply whole, beside heads of their own: no gradient of theirs is whole
-    ".self_attn.q_proj.weight",
-)
 
 
 def partition_specs(
@@ -142,10 +139,8 @@ def parallelize(
     from torch.distributed.tensor.parallel import parallelize_module
 
     plan = torch_plan(model, rules, axis)
-    blocks: set[str] = set()
     for row in rows(model.cfg):
-        if row.layer is not None and (path := row.path.rpartition(".")[0]) in plan:
-            blocks.add(f"{path.rpartition('.')[0]}.")
+        if row.layer is not None and row.path.rpartition(".")[0] in plan:
             size, count = sizes(model.cfg), heads(model.cfg)
             for a in row.axes:
                 if rules.get(a) == axis and count.get(a, size[a]) % mesh.size():
@@ -153,7 +148,6 @@ def parallelize(
                     raise ValueError(f"{mesh.size()} devices do not divide the {pieces} along {a} of {row.path}")
     tied = [pair for pair in TIED.items() if _is_one(model, *pair)]
     parallelize_module(model, mesh, plan)
-    _hook(model, tuple(blocks), mesh)
     for alias, target in tied:
         split, other = (alias, target) if isinstance(model.get_parameter(alias), DTensor) else (target, alias)
         owner, _, name = other.rpartition(".")
@@ -164,15 +158,3 @@ def parallelize(
 def _is_one(model: nn.Module, alias: str, target: str) -> bool:
     """Whether two paths lead to the same parameter."""
     return model.get_parameter(alias) is model.get_parameter(target)
-
-
-def _hook(model: nn.Module, blocks: tuple[str, ...], mesh: DeviceMesh) -> None:
-    """Make whole the gradients of which each device has a part, in the blocks that are split."""
-
-    def refuse(_gradient: Tensor) -> Tensor:
-        raise RuntimeError(f"split over devices, this model can run, but not be trained: see {__name__}.UNTRAINED")
-
-    for path, parameter in model.named_parameters():
-        if path.startswith(blocks):
-            if path.endswith(UNTRAINED):
-                parameter.register_hook(refuse)

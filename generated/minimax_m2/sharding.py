@@ -11,7 +11,7 @@ from .weights import FLAX_TIED, TIED, flax_place, rows, sizes
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh, PartitionSpec
-    from torch import Tensor, nn
+    from torch import nn
     from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.tensor.parallel import ParallelStyle
 
@@ -28,10 +28,6 @@ WHOLE = {  # what PyTorch does not split all the same, because modules compute w
     "E",  # computed with in other blocks too
     "M",  # several matrices side by side
 }
-SUMMED = (  # endings of parameters that a device applies to its own heads: their gradients are added up
-    ".self_attn.q_norm.weight",
-    ".self_attn.k_norm.weight",
-)
 
 
 def partition_specs(
@@ -146,10 +142,8 @@ def parallelize(
     from torch.distributed.tensor.parallel import parallelize_module
 
     plan = torch_plan(model, rules, axis)
-    blocks: set[str] = set()
     for row in rows(model.cfg):
-        if row.layer is not None and (path := row.path.rpartition(".")[0]) in plan:
-            blocks.add(f"{path.rpartition('.')[0]}.")
+        if row.layer is not None and row.path.rpartition(".")[0] in plan:
             size, count = sizes(model.cfg), heads(model.cfg)
             for a in row.axes:
                 if rules.get(a) == axis and count.get(a, size[a]) % mesh.size():
@@ -157,7 +151,6 @@ def parallelize(
                     raise ValueError(f"{mesh.size()} devices do not divide the {pieces} along {a} of {row.path}")
     tied = [pair for pair in TIED.items() if _is_one(model, *pair)]
     parallelize_module(model, mesh, plan)
-    _hook(model, tuple(blocks), mesh)
     for alias, target in tied:
         split, other = (alias, target) if isinstance(model.get_parameter(alias), DTensor) else (target, alias)
         owner, _, name = other.rpartition(".")
@@ -168,18 +161,3 @@ def parallelize(
 def _is_one(model: nn.Module, alias: str, target: str) -> bool:
     """Whether two paths lead to the same parameter."""
     return model.get_parameter(alias) is model.get_parameter(target)
-
-
-def _hook(model: nn.Module, blocks: tuple[str, ...], mesh: DeviceMesh) -> None:
-    """Make whole the gradients of which each device has a part, in the blocks that are split."""
-    from torch.distributed import all_reduce
-
-    def total(gradient: Tensor) -> Tensor:
-        found = gradient.clone()
-        all_reduce(found, group=mesh.get_group())
-        return found
-
-    for path, parameter in model.named_parameters():
-        if path.startswith(blocks):
-            if path.endswith(SUMMED):
-                parameter.register_hook(total)

@@ -206,7 +206,8 @@ class Model(nn.Module):
     def forward(self, ids: Tensor, *, attention_mask: Tensor | None = None, last_only: bool = False) -> Tensor:
         """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
 
-        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        `attention_mask` [B, T] is 0 where a batch is padded. With `last_only` padding goes first: the last column holds
+        a token of every row.
 
         Raises:
             ValueError: `attention_mask` has another shape than `ids`.

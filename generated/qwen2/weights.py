@@ -113,8 +113,6 @@ def folder(source: str | Path) -> Path:
     """The local folder of a checkpoint; a Hub repository (`org/name@revision`) is downloaded or found in the cache."""
     if (Path(source) / "config.json").is_file():
         return Path(source)
-    if Path(source).exists():
-        raise ValueError(f"{source} holds no config.json")
     from huggingface_hub import snapshot_download
 
     repository, _, revision = str(source).partition("@")

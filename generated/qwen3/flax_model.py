@@ -217,7 +217,8 @@ class Model(nnx.Module):
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:
         """Logits [B, T, V] of whole sequences [B, T], or [B, 1, V] of the last column alone with `last_only`.
 
-        `attention_mask` [B, T] is 0 where a batch is padded: left with `last_only`, so that every row ends in a token.
+        `attention_mask` [B, T] is 0 where a batch is padded. With `last_only` padding goes first: the last column holds
+        a token of every row.
 
         Raises:
             ValueError: `attention_mask` has another shape than `ids`.

@@ -175,6 +175,5 @@ def _hook(model: nn.Module, blocks: tuple[str, ...], mesh: DeviceMesh) -> None:
         return found
 
     for path, parameter in model.named_parameters():
-        if path.startswith(blocks):
-            if path.endswith(SUMMED):
-                parameter.register_hook(total)
+        if path.startswith(blocks) and path.endswith(SUMMED):
+            parameter.register_hook(total)

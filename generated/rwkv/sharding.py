@@ -21,7 +21,7 @@ RULES: dict[str, str | None] = {
     "D": "fsdp",  # hidden_size
     "F": "tp",  # intermediate_size
 }
-UNTRAINED = (  # endings of parameters that all devices apply whole, beside heads of their own: no gradient of theirs is whole
+UNTRAINED = (  # endings of parameters applied whole beside a device's own heads: it knows no gradient of theirs
     ".feed_forward.value.weight",
 )
 
@@ -160,6 +160,5 @@ def _hook(model: nn.Module, blocks: tuple[str, ...], mesh: DeviceMesh) -> None:
         raise RuntimeError(f"split over devices, this model can run, but not be trained: see {__name__}.UNTRAINED")
 
     for path, parameter in model.named_parameters():
-        if path.startswith(blocks):
-            if path.endswith(UNTRAINED):
-                parameter.register_hook(refuse)
+        if path.startswith(blocks) and path.endswith(UNTRAINED):
+            parameter.register_hook(refuse)

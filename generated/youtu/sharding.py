@@ -26,7 +26,7 @@ RULES: dict[str, str | None] = {
     "R": "tp",  # num_attention_heads * (qk_nope_head_dim + v_head_dim)
     "W": "tp",  # num_attention_heads * v_head_dim
 }
-UNTRAINED = (  # endings of parameters that all devices apply whole, beside heads of their own: no gradient of theirs is whole
+UNTRAINED = (  # endings of parameters applied whole beside a device's own heads: it knows no gradient of theirs
     ".self_attn.kv_a_proj_with_mqa.weight",
     ".self_attn.kv_a_layernorm.weight",
 )
@@ -176,6 +176,5 @@ def _hook(model: nn.Module, blocks: tuple[str, ...], mesh: DeviceMesh) -> None:
         raise RuntimeError(f"split over devices, this model can run, but not be trained: see {__name__}.UNTRAINED")
 
     for path, parameter in model.named_parameters():
-        if path.startswith(blocks):
-            if path.endswith(UNTRAINED):
-                parameter.register_hook(refuse)
+        if path.startswith(blocks) and path.endswith(UNTRAINED):
+            parameter.register_hook(refuse)
