@@ -15,6 +15,10 @@ from ir.expressions import Key, leaves
 if TYPE_CHECKING:
     from codegen.graph.interpreter import Interpreter
 
+PREFERRED = "_supports_sdpa"
+"""What a model says of the form that runs unless another is asked for. What the others would compute is asked for only so that
+a package serves no configuration that they take otherwise than the one it was compiled for."""
+
 _PARAMETERS = ("module", "query", "key", "value", "attention_mask")
 
 
@@ -54,7 +58,7 @@ def _checked(interpreter: Interpreter, own: Any, args: list[Any], kwargs: dict[s
     if isinstance(mask, Tensor) and isinstance(module, ModuleObject):
         said = _says_causal(module) if given.get("is_causal") is None else given["is_causal"]
         hides = any(known.causal for known, value in interpreter.surroundings.masks.items() if value is mask.value)
-        if hides and not interpreter.branch(said):
+        if hides and not interpreter.branch(said) and PREFERRED in interpreter.surroundings.forms:
             names = sorted(".".join(map(str, key.path)) for key in _keys(said))
             why = f" by {', '.join(f'`{name}`' for name in names)}" if names else ""
             interpreter.unsupported(

@@ -25,8 +25,9 @@ from codegen.graph import (
 )
 from codegen.graph.callbacks import unfold
 from codegen.graph.construction import Built, deep_recursion, module_tree
+from codegen.graph.dispatch import PREFERRED
 from codegen.graph.ending import keep_last
-from codegen.graph.interpreter import Coincidence, Raised
+from codegen.graph.interpreter import Coincidence, Interpreter, Raised
 from codegen.graph.kept import Kept, UnsettledStates, check_start, handed_over, settle
 from codegen.graph.objects import Function, ModuleObject
 from codegen.graph.ragged import Ragged
@@ -307,8 +308,12 @@ def _sketch(built: Built, attempt: Attempt, kept: Kept, states: States) -> None:
     check_start(kept, built.interpreter.trace)
 
 
-FORMS = ("_supports_sdpa", "_supports_flash_attn", "_supports_flash_attn_2", "_supports_flex_attn")
+FORMS = (PREFERRED, "_supports_flash_attn", "_supports_flash_attn_2", "_supports_flex_attn")
 """What a model says of the forms of attention that the library has for it, beside the function of its file."""
+
+
+def _is_supported(interpreter: Interpreter, model: ModuleObject, form: str) -> bool:
+    return value_of(interpreter.call(interpreter.builtins["getattr"], [model, form, False], {})) is True
 
 
 def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: bool) -> _Run:
@@ -320,8 +325,7 @@ def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: 
         _keep_wide(module)
     setup = replace(trace.root, body=list(trace.root.body), bindings=list(trace.root.bindings))
     interpreter.surroundings, interpreter.undecided = surroundings, {}
-    asked = (interpreter.call(interpreter.builtins["getattr"], [model, name, False], {}) for name in FORMS)
-    surroundings.forms = any(value_of(supported) is True for supported in asked)
+    surroundings.forms = tuple(form for form in FORMS if _is_supported(interpreter, model, form))
     if kept is not None:
         kept.begin()
     modules = tuple(_modules(model, "")) if attempt.inside else ()

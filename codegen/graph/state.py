@@ -74,7 +74,7 @@ class Surroundings:
     sketch: bool = False  # only what a call leaves for the next one is asked for
     begins: bool = False  # questions about how much is in the cache are answered as if that were nothing
     asked_whether_empty: bool = False  # whether any answer depends on that
-    forms: bool = False  # whether the library has another form of attention for the model, which it prefers
+    forms: tuple[str, ...] = ()  # what the model says of other forms of attention that the library has for it
 
     def __post_init__(self) -> None:
         shape = (self.sizes.B, self.sizes.T)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from codegen.diagnostics import CompileError
-from codegen.graph.construction import build
+from codegen.graph.construction import Built, build
 from codegen.graph.forward import Traced, trace_forward
 from codegen.source.files import find_library
+from ir.expressions import Key, leaves
 
 MODEL = """
 import torch
@@ -63,7 +64,7 @@ class Model(PreTrainedModel):
 """
 
 
-def traced(*, forms: bool, both_ways: bool, named: str = "_supports_sdpa") -> Traced:
+def traced(*, forms: bool, both_ways: bool, named: str = "_supports_sdpa") -> tuple[Built, Traced]:
     raw = {
         "model_type": "seeing",
         "architectures": ["Model"],
@@ -71,16 +72,25 @@ def traced(*, forms: bool, both_ways: bool, named: str = "_supports_sdpa") -> Tr
         "both_ways": both_ways,
     }
     built = build(find_library({"seeing.py": MODEL.replace("FORMS", repr(forms)).replace("NAMED", named)}), raw)
-    return trace_forward(built)
+    return built, trace_forward(built)
 
 
 @pytest.mark.parametrize(("forms", "both_ways"), [(True, False), (False, False), (False, True)])
 def test_one_form_or_forms_that_agree(forms: bool, both_ways: bool) -> None:
-    assert [mask.causal for mask in traced(forms=forms, both_ways=both_ways).masks] == [True]
+    assert [mask.causal for mask in traced(forms=forms, both_ways=both_ways)[1].masks] == [True]
 
 
-@pytest.mark.parametrize("named", ["_supports_sdpa", "_supports_flash_attn", "_supports_flex_attn"])
-def test_forms_that_do_not_agree(named: str) -> None:
+def test_forms_that_do_not_agree() -> None:
     with pytest.raises(CompileError, match="not causal by `both_ways`, on a mask that hides the future") as error:
-        traced(forms=True, both_ways=True, named=named)
+        traced(forms=True, both_ways=True)
     assert [diagnostic.code for diagnostic in error.value.diagnostics] == ["attention-forms-differ"]
+
+
+@pytest.mark.parametrize("named", ["_supports_flash_attn", "_supports_flex_attn"])
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_a_form_that_somebody_may_ask_for(named: str, both_ways: bool) -> None:
+    """The function of the file runs; what the form would go by is another configuration's."""
+    built, made = traced(forms=True, both_ways=both_ways, named=named)
+    assert [mask.causal for mask in made.masks] == [True]
+    asked = {leaf for predicate in built.interpreter.predicates.all() for leaf in leaves(predicate.expr)}
+    assert Key(("both_ways",)) in asked
