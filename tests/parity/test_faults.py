@@ -166,7 +166,7 @@ FAULTS = (
     ),
     Fault("exact gelu", "gemma2", r'approximate="tanh"', 'approximate="none"'),
     Fault("another activation", "qwen3", r"F\.silu\(", "F.gelu("),
-    Fault("bias dropped", "gpt2", r"torch\.addmm\(self\.bias, ", "torch.mm("),
+    Fault("bias dropped", "gpt2", r"F\.linear\(x, self\.weight\.T, self\.bias\)", "F.linear(x, self.weight.T)"),
     # the whole
     Fault("residual dropped", "qwen3", r"x = x \+ self\.self_attn\(", "x = self.self_attn("),
     Fault(
