@@ -6,7 +6,7 @@ value came from; they never take part in equality.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -213,6 +213,29 @@ def within(node: Node) -> tuple[Region, ...]:
             return (then, otherwise)
         case _:
             return ()
+
+
+def operands_of(node: Node) -> tuple[Operand, ...]:
+    """Everything that a node takes, in order."""
+    if isinstance(node, Loop):
+        return (*node.carried, *node.invariant, *(operand for kind in node.varying for operand in kind))
+    return node.args
+
+
+def values_in(operands: Iterable[Operand]) -> Iterator[Value]:
+    """The values among operands, in order, as often as they occur; `x.dtype` is a use of x."""
+    for operand in operands:
+        match operand:
+            case Value():
+                yield operand
+            case DTypeOf(value):
+                yield value
+            case SliceOf(start, stop, step):
+                yield from values_in((start, stop, step))
+            case tuple():
+                yield from values_in(operand)
+            case Number() | DType() | Ellipsis_() | None:
+                pass
 
 
 def with_regions(node: Scan | Branch, change: Callable[[Region], Region]) -> Scan | Branch:

@@ -12,19 +12,15 @@ from collections.abc import Iterator, Sequence
 from ir.graph import (
     Branch,
     Call,
-    DType,
-    DTypeOf,
-    Ellipsis_,
     Loop,
-    Node,
-    Number,
     Op,
     Operand,
     Raised,
     Region,
     Scan,
-    SliceOf,
     Value,
+    operands_of,
+    values_in,
 )
 from ir.ops import OPS
 
@@ -48,7 +44,7 @@ def _broken(region: Region, seen: set[int]) -> Iterator[str]:
         if isinstance(param, Value):
             yield from _made(region, param, known)
     for node in region.nodes:
-        for value in _values(_operands(node)):
+        for value in values_in(operands_of(node)):
             if value.id not in known:
                 yield f"`{region.name}` uses %{value.id} before it is made"
             elif known[value.id] != value:
@@ -76,7 +72,7 @@ def _broken(region: Region, seen: set[int]) -> Iterator[str]:
                 pass
         for result in node.results:
             yield from _made(region, result, known)
-    for value in _values(region.results):
+    for value in values_in(region.results):
         if value.id not in known:
             yield f"`{region.name}` gives %{value.id}, which nothing makes"
 
@@ -119,7 +115,7 @@ def _loop(node: Loop) -> Iterator[str]:
     empty = {at for at, arg in enumerate(node.carried) if arg is None}
     for kind in node.kinds:
         body = node.bodies[kind]
-        read = {v.id for n in body.nodes for v in _values(_operands(n))}
+        read = {v.id for n in body.nodes for v in values_in(operands_of(n))}
         for at in sorted(empty):
             param, result = body.params[at], body.results[at]
             if isinstance(param, Value) and param.id in read:
@@ -137,24 +133,3 @@ def _scan(node: Scan) -> Iterator[str]:
     else:
         yield from _passed(node.body, node.args[: node.carries], node.body.params[: node.carries])
         yield from _passed(node.body, node.results[: node.carries], node.body.results[: node.carries])
-
-
-def _operands(node: Node) -> tuple[Operand, ...]:
-    if isinstance(node, Loop):
-        return (*node.carried, *node.invariant, *(operand for kind in node.varying for operand in kind))
-    return node.args
-
-
-def _values(operands: Sequence[Operand]) -> Iterator[Value]:
-    for operand in operands:
-        match operand:
-            case Value():
-                yield operand
-            case DTypeOf(value):
-                yield value
-            case SliceOf(start, stop, step):
-                yield from _values((start, stop, step))
-            case tuple():
-                yield from _values(operand)
-            case Number() | DType() | Ellipsis_() | None:
-                pass

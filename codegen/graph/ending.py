@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from ir.graph import Branch, Call, DTypeOf, Loop, ModuleTarget, Node, Op, Operand, Region, Scan, SliceOf, Value, within
+from ir.graph import (
+    Branch,
+    Call,
+    Loop,
+    ModuleTarget,
+    Node,
+    Op,
+    Region,
+    Scan,
+    Value,
+    operands_of,
+    values_in,
+    within,
+)
 from ir.records import replace
 
 ONE_BY_ONE = frozenset({"add", "cast", "clamp", "div", "float", "mul", "sub", "tanh"})
@@ -74,31 +85,10 @@ def _asks(node: Node) -> bool:
 
 def _uses(region: Region, value: Value) -> int:
     """How often a value is read."""
-    found = sum(held == value for node in region.nodes for held in _values(_operands(node)))
-    return found + sum(held == value for held in _values(region.results))
+    found = sum(held == value for node in region.nodes for held in values_in(operands_of(node)))
+    return found + sum(held == value for held in values_in(region.results))
 
 
 def _free(region: Region) -> int:
     made = [value for node in region.nodes for value in node.results]
-    return 1 + max(value.id for value in (*made, *_values(region.params)))
-
-
-def _operands(node: Node) -> tuple[Operand, ...]:
-    if isinstance(node, Loop):
-        return (*node.carried, *node.invariant, *(operand for kind in node.varying for operand in kind))
-    return node.args
-
-
-def _values(operands: tuple[Operand, ...]) -> Iterator[Value]:
-    for operand in operands:
-        match operand:
-            case Value():
-                yield operand
-            case DTypeOf(value):
-                yield value
-            case SliceOf(start, stop, step):
-                yield from _values((start, stop, step))
-            case tuple():
-                yield from _values(operand)
-            case _:
-                pass
+    return 1 + max(value.id for value in (*made, *values_in(region.params)))

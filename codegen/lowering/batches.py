@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from codegen.lowering.printing import arguments, values_in
 from ir.expressions import Const, Dim
-from ir.graph import Branch, Call, Ellipsis_, Loop, Node, Number, Op, Operand, Raised, Region, Scan, SliceOf, Value
+from ir.graph import (
+    Branch,
+    Call,
+    Ellipsis_,
+    Loop,
+    Node,
+    Number,
+    Op,
+    Operand,
+    Raised,
+    Region,
+    Scan,
+    SliceOf,
+    Value,
+    operands_of,
+    values_in,
+)
 
 BATCH = Dim("B")
 BY_ROW = frozenset(
@@ -36,7 +51,7 @@ class _Walk:
         return [isinstance(result, Value) and result.id in thin for result in region.results]
 
     def node(self, node: Node, thin: set[int]) -> list[bool] | None:
-        values = list(values_in(arguments(node)))
+        values = list(values_in(operands_of(node)))
         if not any(value.id in thin for value in values):
             return [False] * len(node.results)
         match node:

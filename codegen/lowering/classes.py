@@ -33,10 +33,7 @@ from ir.records import dataclass, field, replace
 
 Hole = tuple[str, Expr]  # a name for it, and what stands there
 FEW = 2  # numbers that a small class takes one by one
-AXES = (
-    "rows",
-    "columns",
-)  # of a matrix that is neither multiplied by nor looked up, where instances differ in its shape
+AXES = ("rows", "columns")  # of a matrix whose use says no more, where instances differ in its shape
 
 
 @dataclass

@@ -14,7 +14,6 @@ from codegen.lowering.numbers import Leaf
 from codegen.lowering.printing import (
     ALL,
     BodyPrinter,
-    arguments,
     holds_type,
     placed,
     print_apart,
@@ -40,6 +39,7 @@ from ir.graph import (
     Region,
     Scan,
     Value,
+    operands_of,
     within,
 )
 from ir.ops import CREATES
@@ -61,7 +61,9 @@ def ambients(region: Region, cached: dict[int, tuple[Region, tuple[str, ...]]] |
     for node in region.nodes:
         if not isinstance(node, Loop) and reads_past(node.args):
             found.add("start")
-        if not all_known and (reads(arguments(node), ALL) or any("total" in ambients(body) for body in _bodies(node))):
+        if not all_known and (
+            reads(operands_of(node), ALL) or any("total" in ambients(body) for body in _bodies(node))
+        ):
             found.add("total")
         match node:
             case Op(op, args):

@@ -12,10 +12,9 @@ from collections.abc import Collection, Iterator, Mapping
 
 from codegen.lowering.instances import Instance, absolute, walk
 from codegen.lowering.meshes import heads_in, reduced
-from codegen.lowering.printing import arguments, values_in
 from codegen.lowering.program import Lowering
 from ir.expressions import Const, Expr
-from ir.graph import Call, ModuleTarget, Node, Number, Op, Value
+from ir.graph import Call, ModuleTarget, Node, Number, Op, Value, operands_of, values_in
 from ir.records import dataclass, field
 
 
@@ -60,7 +59,7 @@ class _Block:
                 self.node(node)
 
     def node(self, node: Node) -> None:
-        given = list(values_in(arguments(node)))
+        given = list(values_in(operands_of(node)))
         before = frozenset[str]().union(*(self.sources.get(value.id, frozenset()) for value in given))
         own = frozenset(self.own(node))
         child = self.child(node)

@@ -30,6 +30,8 @@ from ir.graph import (
     Scan,
     SliceOf,
     Value,
+    operands_of,
+    values_in,
     within,
 )
 from ir.ops import CREATES, DATA_DEPENDENT, FRESH, OPS
@@ -187,7 +189,7 @@ class BodyPrinter:
             if (noun := noun_for(node, self.nouns)) is not None:
                 self.nouns[node.results[0].id] = noun
         for at, node in enumerate(self.region.nodes):
-            for value in values_in(arguments(node)):
+            for value in values_in(operands_of(node)):
                 self.uses[value.id] = self.uses.get(value.id, 0) + 1
                 self.last_use[value.id] = at
         for value in values_in(self.region.results):
@@ -439,7 +441,7 @@ class BodyPrinter:
         """The variables that the node at hand reads: until it is written, they keep what they hold."""
         if not 0 <= self.at < len(self.region.nodes):
             return frozenset()
-        used = values_in(arguments(self.region.nodes[self.at]))
+        used = values_in(operands_of(self.region.nodes[self.at]))
         return frozenset(self.names[value.id] for value in used if value.id in self.names)
 
     def operand(self, operand: Operand | ast.expr) -> object:
@@ -786,28 +788,6 @@ def to_expr(rendered: object) -> ast.expr:
             raise AssertionError(f"{type(rendered).__name__} where an expression is needed")
 
 
-def arguments(node: Node) -> tuple[Operand, ...]:
-    if isinstance(node, Loop):
-        return (*node.carried, *node.invariant, *(operand for kind in node.varying for operand in kind))
-    return node.args
-
-
-def values_in(operands: Iterable[Operand]) -> Iterator[Value]:
-    """The values among operands, in order, as often as they occur; `x.dtype` is a use of x."""
-    for operand in operands:
-        match operand:
-            case Value():
-                yield operand
-            case DTypeOf(value):
-                yield value
-            case SliceOf(start, stop, step):
-                yield from values_in((start, stop, step))
-            case tuple():
-                yield from values_in(operand)
-            case _:
-                pass
-
-
 def reads_past(operands: Iterable[Operand]) -> bool:
     """Whether a number among operands depends on how many tokens are in the cache."""
     return reads(operands, PAST)
@@ -871,7 +851,7 @@ def holds_type(value: Value, dtype: DType) -> bool:
 
 def named_numbers(region: Region) -> dict[Expr, str]:
     """Numbers that follow from the sizes of the input, have a name in the source and are used more than once."""
-    found = [number for node in region.nodes for number in numbers_in(arguments(node))]
+    found = [number for node in region.nodes for number in numbers_in(operands_of(node))]
     out: dict[Expr, str] = {}
     for number in found:
         expr = number.expr

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
 from codegen.lowering.dialect import Dialect, name, unparse
-from codegen.lowering.printing import BodyPrinter, Pending, Scope, arguments, numbers_in, to_expr, values_in
+from codegen.lowering.printing import BodyPrinter, Pending, Scope, numbers_in, to_expr
 from codegen.lowering.states import start_of
 from ir.expressions import Apply, Const, Dim, Expr, leaves
-from ir.graph import Branch, Number, Op, Operand, Region, Scan, SliceOf, Value, has_effect
+from ir.graph import Branch, Number, Op, Operand, Region, Scan, SliceOf, Value, has_effect, operands_of, values_in
 from ir.records import replace
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _sizes_change(node: Scan) -> bool:
     """Whether the number of the turn has to be a plain number in either framework: shapes in the body depend on it, or what a
     number is chosen by."""
     sizes = [size for inner in node.body.nodes for value in inner.results for size in value.shape]
-    operands = [operand for inner in node.body.nodes for operand in arguments(inner)]
+    operands = [operand for inner in node.body.nodes for operand in operands_of(inner)]
     sizes += [number.expr for number in numbers_in(_slices(operands))]
     sizes += [part for number in numbers_in(operands) for part in _chosen(number.expr)]
     return any(leaf == Dim(node.index) for expr in sizes for leaf in leaves(expr))
@@ -235,7 +235,7 @@ def _with_axes(node: Scan) -> tuple[Scan, frozenset[Value]]:
     as such, and which these are.
     """
     params, nodes = list(node.body.params), list(node.body.nodes)
-    used = [value.id for inner in nodes for value in values_in(arguments(inner))]
+    used = [value.id for inner in nodes for value in values_in(operands_of(inner))]
     used += [value.id for value in values_in(node.body.results)]
     found: set[Value] = set()
     for at, axis in enumerate(node.axes, node.carries):

@@ -841,9 +841,7 @@ class WeightsView:
     outer: frozenset[str] = frozenset({"Linear", "Embedding"})  # layers of the framework that stand outside the layers
     ties_linears: bool = False  # what is tied to an embedding is a linear layer
     layer_linears: bool = True  # the layers have linear layers of the framework
-    summed: tuple[
-        str, ...
-    ] = ()  # endings of parameters whose gradients are sums over the devices that a block is split over
+    summed: tuple[str, ...] = ()  # endings of parameters whose gradients are sums over the devices of a split block
     mixed: tuple[str, ...] = ()  # and of those whose gradients no device knows then
 
     @property

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from codegen.raising.flow import rewritten
-from codegen.raising.view import operands_of, values_in
-from ir.graph import Branch, Node, Op, Region, Scan, Value, within
+from ir.graph import Branch, Node, Op, Region, Scan, Value, operands_of, values_in, within
 from ir.records import replace
 
 FACTOR = {"addmm": 1, "matmul": 0}  # which operand of a product its weight multiplies; the weight is the next one

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from codegen.raising.view import operands_of, substituted, values_in
-from ir.graph import Call, Loop, Node, Operand, Region, Value
+from codegen.raising.view import substituted
+from ir.graph import Call, Loop, Node, Operand, Region, Value, operands_of, values_in
 from ir.records import dataclass, field, replace
 
 Place = tuple[int, int]  # a region, by its identity, and a value in it

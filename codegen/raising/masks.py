@@ -6,9 +6,8 @@ from collections.abc import Collection, Sequence
 
 from codegen.raising.flow import Flow, Place, rewritten
 from codegen.raising.scores import positive
-from codegen.raising.view import operands_of, values_in
 from ir.arch import Attention, Direction, MaskForm
-from ir.graph import DType, Node, Number, Op, Raised, Region, Value
+from ir.graph import DType, Node, Number, Op, Raised, Region, Value, operands_of, values_in
 from ir.records import dataclass, field, replace
 
 MASK = 3  # where a raised attention takes its mask

@@ -13,10 +13,25 @@ from collections.abc import Iterator
 
 from codegen.raising.flow import Flow, Place, rewritten
 from codegen.raising.rotary import takes_first_half
-from codegen.raising.view import literal, operands_of, pruned, renamed, values_in
+from codegen.raising.view import literal, pruned, renamed
 from ir.arch import Pairing, Rotary, Tables
 from ir.expressions import Const, Expr
-from ir.graph import Call, DType, Ellipsis_, Loop, Node, Number, Op, Operand, Raised, Region, SliceOf, Value
+from ir.graph import (
+    Call,
+    DType,
+    Ellipsis_,
+    Loop,
+    Node,
+    Number,
+    Op,
+    Operand,
+    Raised,
+    Region,
+    SliceOf,
+    Value,
+    operands_of,
+    values_in,
+)
 from ir.records import dataclass, field, replace
 
 EVERYTHING = SliceOf(None, None, None)

@@ -25,6 +25,8 @@ from ir.graph import (
     SliceOf,
     Value,
     has_effect,
+    operands_of,
+    values_in,
 )
 from ir.records import dataclass, field, replace
 
@@ -274,28 +276,6 @@ def inlinable(call: Call) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------------ operands
-
-
-def operands_of(node: Node) -> tuple[Operand, ...]:
-    """Everything that a node takes, in order."""
-    if isinstance(node, Loop):
-        return (*node.carried, *node.invariant, *(operand for kind in node.varying for operand in kind))
-    return node.args
-
-
-def values_in(operands: tuple[Operand, ...]) -> Iterator[Value]:
-    for operand in operands:
-        match operand:
-            case Value():
-                yield operand
-            case DTypeOf(value):
-                yield value
-            case SliceOf(start, stop, step):
-                yield from values_in((start, stop, step))
-            case tuple():
-                yield from values_in(operand)
-            case Number() | DType() | Ellipsis_() | None:
-                pass
 
 
 def all_values(region: Region) -> Iterator[Value]:
