@@ -316,6 +316,7 @@ def list_packages(
     rows = [
         {
             "package": entry.package,
+            "source": entry.source,
             "repositories": list(entry.patterns),
             "checkpoints": list(entry.checkpoints),
             "targets": list(entry.targets),
@@ -328,7 +329,9 @@ def list_packages(
 
 def _served(entry: Entry, counts: Mapping[str, int]) -> str:
     """The repositories of a package as patterns, or one by one with their sizes."""
-    return ", ".join(f"{name} {number:,}" for name, number in counts.items()) or ", ".join(entry.patterns)
+    return (
+        ", ".join(f"{name} {number:,}" for name, number in counts.items()) or ", ".join(entry.patterns) or entry.source
+    )
 
 
 @app.callback(invoke_without_command=True)

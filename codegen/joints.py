@@ -191,6 +191,7 @@ def lowering_input(front: Front) -> Input:
         answers,
         limits=traced.limits,
         parts=traced.parts,
+        open_numbers=front.built.interpreter.open_numbers,
     )
 
 

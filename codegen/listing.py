@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from codegen import regenerate
+from codegen.lowering.views import is_repository
 from ir.records import dataclass
 
 SIZE = re.compile(r"(?<![A-Za-z0-9.])\d+(\.\d+)?[bm](?![a-z0-9])", re.IGNORECASE)
@@ -20,9 +21,12 @@ SIZE = re.compile(r"(?<![A-Za-z0-9.])\d+(\.\d+)?[bm](?![a-z0-9])", re.IGNORECASE
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A package, the repositories that it is known to serve, patterns of names, and for which frameworks it is."""
+    """A package, what it was made from, the repositories that it is known to serve, patterns of names, and for which frameworks
+    it is.
+    """
 
     package: str
+    source: str
     checkpoints: tuple[str, ...]
     patterns: tuple[str, ...]
     targets: tuple[str, ...]
@@ -36,8 +40,9 @@ def entries(generated: Path) -> Iterator[Entry]:
     """
     for folder in regenerate.packages(generated):
         record = regenerate.read_record(folder)
-        served = tuple(sorted({record.repository.name, *record.checkpoints}))
-        yield Entry(folder.name, served, patterns(served), record.targets)
+        names = {record.repository.name, *record.checkpoints}
+        served = tuple(sorted(name for name in names if is_repository(name)))
+        yield Entry(folder.name, record.repository.name, served, patterns(served), record.targets)
 
 
 def patterns(names: Iterable[str]) -> tuple[str, ...]:

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass, replace
 from itertools import product
-from typing import Any, TypeVar
+from typing import Any
 
 from codegen.graph.regions import frames_of, nodes_of
 from codegen.graph.tensor_ops.shapes import count
 from codegen.graph.values import Frame, Node, Scalar, Size, TensorValue, expr_of, tensors_in
 from ir.expressions import Apply, Expr, Key, substitute
+from ir.records import fields, is_dataclass
 from ir.spans import Span
 
-T = TypeVar("T")
 Names = Mapping[Expr, Expr]
 """A key -> the key that stands for it."""
 
@@ -82,11 +81,6 @@ def rename_trace(frame: Frame, names: Names) -> None:
                     value.shape = _renamed(value.shape, names)
 
 
-def renamed(whole: T, names: Names) -> T:
-    """Modules and regions with the names put in."""
-    return _Renaming(names).of(whole) if names else whole
-
-
 def _renamed(x: Any, names: Names) -> Any:
     """Of the argument of an operation."""
     match x:
@@ -113,29 +107,3 @@ def _keys(whole: object) -> Iterator[Key]:
                 left += items
             case node if is_dataclass(node):
                 left += [getattr(node, field.name) for field in fields(node)]
-
-
-class _Renaming:
-    """Keys replaced wherever they stand; what holds none stays the object that it is."""
-
-    def __init__(self, names: Names) -> None:
-        self.names = names
-        self.known: dict[int, tuple[object, object]] = {}  # by identity: parts are shared
-
-    def of(self, node: Any) -> Any:
-        if isinstance(node, Key | Apply):
-            return substitute(node, self.names)
-        if id(node) not in self.known:
-            self.known[id(node)] = node, self._made(node)
-        return self.known[id(node)][1]
-
-    def _made(self, node: Any) -> Any:
-        if isinstance(node, tuple):
-            made = tuple(map(self.of, node))
-            return node if all(new is old for new, old in zip(made, node, strict=True)) else made
-        if not is_dataclass(node):
-            return node
-        values = {field.name: getattr(node, field.name) for field in fields(node) if field.init}
-        made_of = {name: self.of(value) for name, value in values.items()}
-        changed = any(made_of[name] is not values[name] for name in values)
-        return replace(node, **made_of) if changed else node  # type: ignore[type-var]

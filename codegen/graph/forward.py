@@ -15,6 +15,7 @@ from codegen.graph import (
     draws,
     equal_sizes,
     expert_lists,
+    fallbacks,
     growing,
     histories,
     lengths,
@@ -41,6 +42,7 @@ from codegen.graph.values import Frame, Node, Tensor, TensorValue, value_of
 from ir.expressions import Environment, Expr, evaluate
 from ir.graph import DType, Module, Parameter, Region
 from ir.records import dataclass, field, replace
+from ir.rewriting import replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,8 @@ def trace_forward(built: Built, *, replay: bool = True, way: Attempt | None = No
     """
     with deep_recursion():
         try:
-            return _trace_with_sizes(built, replay=replay, way=way)
+            traced = _trace_with_sizes(built, replay=replay, way=way)
+            return fallbacks.decided(traced, built.interpreter.predicates, built.interpreter.open_numbers)
         except Raised as error:
             raise blame.raised(built.interpreter, error) from None
         except CompileError as error:
@@ -458,7 +461,7 @@ def _frozen(built: Built, attempt: Attempt, made: _Prepared) -> Traced:
         stacks,
         attempt,
     )
-    traced = equal_sizes.renamed(traced, made.same)
+    traced = replaced(traced, made.same)
     if surroundings.asked & (_filled(frame) - surroundings.filled):
         raise _FilledLater(traced, _filled(frame))
     return traced

@@ -21,6 +21,7 @@ from codegen.graph import (
     counting,
     effects,
     experts,
+    fallbacks,
     formulas,
     gradients,
     halves,
@@ -208,6 +209,7 @@ class Interpreter:
         ] = {}  # numbers that follow from how many tokens there are, see remainders.py
         self.asked: list[tuple[Expr, object]] = []  # about the index of a layer
         self.undecided: dict[tuple[Expr, Span | None], None] = {}  # questions of sizes, see alternatives.py
+        self.open_numbers: dict[Expr, str] = {}  # and what the source calls them, see fallbacks.py
         self.externals: dict[str, Callable[[Interpreter, list[Any], dict[str, Any]], Any]] = library.EXTERNALS
 
     # -- where we are ---------------------------------------------------------------------------------------------------
@@ -527,6 +529,7 @@ class Interpreter:
 
     def _assign(self, node: ast.Assign, scope: Scope) -> None:
         value = self.eval(node.value, scope)
+        fallbacks.called(self, node.targets[0], value)
         for target in node.targets:
             self.assign(target, value, scope)
 
@@ -625,6 +628,8 @@ class Interpreter:
         test = self.eval(node.test, scope)
         self.node = node.test
         if not self.framing and not isinstance(test, Tensor):  # nothing below is about what no data decides
+            if fallbacks.statement(self, node, scope, test):
+                return
             self.exec_body(node.body if self.branch(test, kind) else node.orelse, scope)
             return
         if self.framing and test is False and self.trace.asked_for_halves > halved and halves.run(self, node, scope):
@@ -1151,6 +1156,8 @@ class Interpreter:
     def _if_exp(self, node: ast.IfExp, scope: Scope) -> Any:
         test = self.eval(node.test, scope)
         self.node = node.test
+        if (number := fallbacks.expression(self, node, scope, test)) is not None:
+            return number
         if isinstance(test, Tensor) and selections.decides(self, test) and not self._asks_for_masks(test, 0):
             return selections.expression(self, node, scope, test)
         if alternatives.asks(self, test):

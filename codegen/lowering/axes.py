@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ir.expressions import Apply, Const, Expr, Key
 from ir.records import dataclass
@@ -45,12 +45,13 @@ class Axis:
     size: Expr
 
 
-def name_axes(sizes: Iterable[Expr]) -> tuple[Axis, ...]:
-    """A letter for every distinct size; those that the field has a letter for keep it."""
+def name_axes(sizes: Iterable[Expr], words: Mapping[Key, str]) -> tuple[Axis, ...]:
+    """A letter for every distinct size; those that the field has a letter for keep it. `words` are the names that the field
+    knows, of those that have another."""
     axes: dict[Expr, str] = {}
     wanted = [size for size in dict.fromkeys(sizes) if size != Const(1)]
     for size in wanted:
-        letter = PREFERRED.get(str(size.path[-1])) if isinstance(size, Key) else None
+        letter = PREFERRED.get(words.get(size, str(size.path[-1]))) if isinstance(size, Key) else None
         if letter is not None and letter not in axes.values():
             axes[size] = letter
     for size in wanted:

@@ -247,6 +247,8 @@ class ConfigLowering:
 
         def rank(path: Path) -> tuple[int, int, str]:
             found = self._resolved(path)
+            if found is None and "int" in self.explored.types.get(_dotted(path), ()):
+                found = 0  # a size that may be left open
             group = (
                 3 if isinstance(found, bool) else 0 if isinstance(found, int) else 1 if isinstance(found, float) else 2
             )
@@ -270,7 +272,7 @@ class ConfigLowering:
             inner = " | ".join(dict.fromkeys(type(item).__name__ for item in found)) or "int"
             return f"tuple[{inner}, ...]"
         if found is None:
-            return "None"
+            return " | ".join([*(kind for kind in self.types.get(_dotted(path), ()) if kind != "NoneType"), "None"])
         name = type(found).__name__
         allowed = self.types.get(_dotted(path), ())
         if name == "int" and path not in self.sizes and "float" in allowed:

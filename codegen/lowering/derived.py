@@ -1,4 +1,6 @@
-"""The size of a head, where the configuration has no word for it: `width // heads` is called `head_dim` all through the code."""
+"""Numbers that the configuration has no word for: the size of a head, `width // heads`, is called `head_dim` all through the code,
+and `width if width is not None else 4 * size` by the name that the source gives it.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from ir.arch import Attention
-from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Local, Raw, evaluate, substitute
+from ir.expressions import Apply, Environment, Expr, Key, evaluate, substitute
 from ir.graph import Call, Loop, Node, Raised, Region, Value, within
-from ir.records import dataclass, fields, is_dataclass, replace
-from ir.spans import Span
+from ir.reading import lookup
+from ir.records import dataclass
+from ir.rewriting import rewritten
 
 NAME = "head_dim"
 T = TypeVar("T")
@@ -21,10 +24,20 @@ class Derived:
 
     key: Key
     expr: Expr
+    meaning: str
 
     @property
     def name(self) -> str:
         return str(self.key.path[-1])
+
+    @property
+    def word(self) -> str:
+        """The key that a letter of its axis is looked up by."""
+        match self.expr:
+            case Apply("if", (_, Key(path), _)):
+                return str(path[-1])
+            case _:
+                return self.name
 
     def original(self, expr: Expr) -> Expr:
         """`expr` over what the configuration itself has."""
@@ -45,7 +58,22 @@ def head_size(region: Region, resolved: Mapping[str, object]) -> Derived | None:
     exact = evaluate(Apply("%", expr.args), Environment(config=resolved)) == 0
     if not exact or not isinstance(held, Mapping) or NAME in held or NAME in resolved:
         return None
-    return Derived(Key((*width[:-1], NAME)), expr)
+    return Derived(Key((*width[:-1], NAME)), expr, "The size of a head")
+
+
+def open_numbers(called: Mapping[Expr, str], resolved: Mapping[str, object]) -> Iterator[Derived]:
+    """Keys that may be null, with what then stands for them; `called` says what the source calls these numbers."""
+    names: set[str] = set()
+    for expr, name in called.items():
+        match expr:
+            case Apply("if", (_, Key(path), _)):
+                held = lookup(resolved, path[:-1])
+                taken = {*names, *resolved, *(held if isinstance(held, Mapping) else ())}
+                options = (name, f"{path[-1]}_or_default")
+                names |= (found := {*[option for option in options if option not in taken][:1]})
+                yield from (
+                    Derived(Key((*path[:-1], free)), expr, f"`{path[-1]}`, or what it is by default") for free in found
+                )
 
 
 def with_values(resolved: Mapping[str, object], derived: Derived) -> dict[str, object]:
@@ -61,33 +89,13 @@ def with_values(resolved: Mapping[str, object], derived: Derived) -> dict[str, o
 
 def renamed(thing: T, derived: Derived) -> T:
     """`thing`, an IR of any kind, with the derived key where its expression stands. What is shared stays shared."""
-    return _Renaming(derived).of(thing)  # type: ignore[no-any-return]
+    return rewritten(thing, _Renaming(derived).expr)
 
 
 class _Renaming:
     def __init__(self, derived: Derived):
-        self.key, self.quotient = derived.key, derived.expr
-        assert isinstance(derived.expr, Apply)
-        self.width, self.heads = derived.expr.args
-        self.known: dict[int, tuple[object, object]] = {}  # by identity; the first keeps it alive
+        self.key, self.number = derived.key, derived.expr
         self.exprs: dict[Expr, Expr] = {}
-
-    def of(self, thing: Any) -> Any:
-        match thing:
-            case Apply() | Const() | Key() | Dim() | Index() | Local() | Raw():
-                return self.expr(thing)
-            case tuple():
-                made = tuple(self.of(item) for item in thing)
-                return made if any(a is not b for a, b in zip(made, thing, strict=True)) else thing
-            case Span():
-                return thing
-        if not is_dataclass(thing) or isinstance(thing, type):
-            return thing
-        if id(thing) not in self.known:
-            held = {field.name: getattr(thing, field.name) for field in fields(thing)}
-            changed = {name: new for name, old in held.items() if (new := self.of(old)) is not old}
-            self.known[id(thing)] = thing, replace(thing, **changed) if changed else thing
-        return self.known[id(thing)][1]
 
     def expr(self, expr: Expr) -> Expr:
         if not isinstance(expr, Apply):
@@ -99,14 +107,15 @@ class _Renaming:
 
     def shorter(self, expr: Apply) -> Expr:
         """The heads divide the width, so that heads of this size fill it: the configuration is asked for that."""
-        if expr == self.quotient:
+        if expr == self.number:
             return self.key
-        match Apply(expr.op, tuple(map(self.expr, expr.args))):
-            case Apply("//", (self.width, self.key)):
-                return self.heads
-            case Apply("*", (self.heads, self.key) | (self.key, self.heads)):
-                return self.width
-            case made:
+        made = Apply(expr.op, tuple(map(self.expr, expr.args)))
+        match self.number:
+            case Apply("//", (width, heads)) if made == Apply("//", (width, self.key)):
+                return heads
+            case Apply("//", (width, heads)) if made.op == "*" and made.args in ((heads, self.key), (self.key, heads)):
+                return width
+            case _:
                 return made
 
 

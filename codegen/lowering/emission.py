@@ -10,7 +10,6 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.classes import ClassPlan, Program
 from codegen.lowering.components import HELPER_NAMES
 from codegen.lowering.dialect import Dialect, attribute, lines, name, unparse
-from codegen.lowering.flax_dialect import LEAVES
 from codegen.lowering.functions import (
     Functions,
     ambients,
@@ -26,6 +25,7 @@ from codegen.lowering.functions import (
     state_returned,
 )
 from codegen.lowering.instances import CONTAINERS, Instance, absolute, without_parameters
+from codegen.lowering.leaves import Leaves
 from codegen.lowering.loops import LoopWriter
 from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.patterns import LayerKinds, Patterns, decided
@@ -66,6 +66,7 @@ class Emitter:
     patterns: Patterns
     spelled: Callable[[LayerKinds], str]  # a question about `layer`, over cfg
     sequence: Callable[[LayerKinds], str]  # its answers, one a layer, over cfg
+    leaves: Leaves
     functions: Functions = field(init=False)
     indexed: bool = False  # whether the body of a loop over modules reads the number of the iteration
     kept: dict[int, dict[str, LayerKinds]] = field(
@@ -252,7 +253,7 @@ class ClassWriter:
             if parameter.name in self.buffers:
                 out += self.buffer_lines(parameter)
             else:
-                out.append(f"self.{parameter.name} = {self.filled(parameter)}")
+                out.append(f"self.{self.stored(parameter.name)} = {self.filled(parameter)}")
         for child_name, child in example.module.children:
             made = self.child(child_name, child)
             if made:
@@ -489,16 +490,12 @@ class ClassWriter:
         return held.get(last) if steps else None
 
     def stored(self, path: str) -> str:
-        """The path of a parameter as the framework's own layers call it."""
+        """The path of a parameter as the framework calls it."""
         if not self.dialect.functional_cache:
             return path
-        *owners, leaf = path.split(".")
-        module: Module | None = self.plan.example.module
-        for step in owners:
-            module = dict(module.children).get(step) if module is not None else None
-        if owners and leaf == "weight" and module is not None:
-            leaf = LEAVES.get(module.kind, leaf)
-        return ".".join([*owners, leaf])
+        owner, _, leaf = path.rpartition(".")
+        leaf = self.emitter.leaves.of(absolute(owner, self.plan.example.path), leaf)
+        return f"{owner}.{leaf}" if owner else leaf
 
     def loop(self, node: Loop, printer: BodyPrinter) -> None:
         LoopWriter(self, node, printer).write()

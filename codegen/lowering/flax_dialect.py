@@ -31,7 +31,14 @@ LIBRARY = {
 DRAWN = frozenset({"Linear", "Embedding", "Conv1d"})
 """Those whose parameters are random at first."""
 
-LEAVES = {"Linear": "kernel", "Embedding": "embedding", "LayerNorm": "scale", "RMSNorm": "scale", "GroupNorm": "scale"}
+LEAVES = {
+    "Linear": "kernel",
+    "Conv1d": "kernel",
+    "Embedding": "embedding",
+    "LayerNorm": "scale",
+    "RMSNorm": "scale",
+    "GroupNorm": "scale",
+}
 """What Flax calls the `weight` of a library layer."""
 
 

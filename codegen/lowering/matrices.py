@@ -1,12 +1,13 @@
-"""What a module does with a matrix of its own: it multiplies by it or looks rows of it up."""
+"""What a module does with a matrix of its own: it multiplies by it or looks rows of it up; and whether a vector is a scale."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import Enum
 
+from ir.arch import Norm
 from ir.expressions import Const
-from ir.graph import Number, Op, Region, Value
+from ir.graph import Number, Op, Raised, Region, Value, operands_of, values_in
 
 
 class Use(Enum):
@@ -36,3 +37,33 @@ def _uses(name: str, region: Region) -> Iterator[Use]:
                 yield Use.TURNED
             case _:
                 pass
+
+
+def scales(name: str, regions: Iterable[Region]) -> bool:
+    """Whether all that regions do with the vector of that name is to multiply by it, or by what it adds to a number."""
+    found = [_scales(name, region) for region in regions]
+    return any(found) and None not in found
+
+
+def _scales(name: str, region: Region) -> bool | None:
+    """None where it is used otherwise, False where it is not used."""
+    same: list[Value] = []  # the vector, in any type, and its sums with numbers
+    multiplied = False
+    for node in region.nodes:
+        if isinstance(node, Op) and node.name == "parameter" and node.args[0] == Number(Const(name)):
+            same += [result for result in node.results if isinstance(result, Value)]
+            continue
+        if not any(value in same for value in values_in(operands_of(node))):
+            continue
+        match node:
+            case Op("cast", (Value(), *_), (Value() as result,)) | Op(
+                "add" | "sub", (Value(), Number()), (Value() as result,)
+            ):
+                same.append(result)
+            case Op("add", (Number(), Value()), (Value() as result,)):
+                same.append(result)
+            case Op("mul") | Raised(Norm()):
+                multiplied = True
+            case _:
+                return None
+    return None if any(value in same for value in values_in(region.results)) else multiplied

@@ -206,7 +206,7 @@ def _published(config: ConfigView) -> tuple[tuple[str, ...], tuple[SizeView, ...
     """The sizes that published checkpoints have, and those of each."""
     columns = [field for field in config.fields if field.comment]
     rows = []
-    for checkpoint in config.checkpoints:
+    for checkpoint in config.listed:
         changed = dict(change.split("=", 1) for change in checkpoint.changes)
         rows.append(SizeView(checkpoint.repository, tuple(changed.get(c.name, c.default) for c in columns)))
     return tuple(f"{column.name} ({column.comment})" for column in columns), tuple(rows)
@@ -252,8 +252,7 @@ def _tiny(
     lowering: Lowering, raw: Mapping[str, object], stack: str, serves: Callable[[Mapping[str, object]], bool]
 ) -> tuple[dict[str, object], int]:
     """The configuration of the package's own tests, and its vocabulary (0 where it is not known)."""
-    original = lowering.derived.original if lowering.derived is not None else lambda size: size
-    paths = [key.path for size in lowering.sizes() for key in keys_in(original(size))]
+    paths = [key.path for size in lowering.sizes() for key in keys_in(lowering.original(size))]
     owner = Counter(path[:-1] for path in paths).most_common(1)[0][0] if paths else ()
     limits = [limit for mask in lowering.given.masks for limit in (mask.window, mask.chunk) if limit is not None]
     windows = {str(key.path[-1]) for limit in limits for key in keys_in(limit)}
@@ -354,7 +353,7 @@ def _shares(ties: Ties) -> Iterator[str]:
 
 
 def _flax_ties(lowering: Lowering, ties: Ties) -> tuple[str, ...]:
-    leaf = lowering.leaf_path
+    leaf = lowering.leaves.path
     single = [f"self.{leaf(alias)} = self.{leaf(target)}" for alias, target in ties.pairs]
     return _tied(ties, [*single, *_shares(ties)])
 

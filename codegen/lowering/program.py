@@ -11,13 +11,14 @@ from codegen.lowering.axes import HEADS, Axis, name_axes
 from codegen.lowering.batches import works_on_rows
 from codegen.lowering.classes import Program, holes, plan
 from codegen.lowering.components import components
-from codegen.lowering.derived import head_size, renamed, with_values
+from codegen.lowering.derived import Derived, head_size, open_numbers, renamed, with_values
 from codegen.lowering.dialect import Dialect, attribute, name, unparse
 from codegen.lowering.emission import Emitter, lists_run
 from codegen.lowering.fields import Path, field_names, keys_in, used_keys
-from codegen.lowering.flax_dialect import LEAVES, FlaxDialect
+from codegen.lowering.flax_dialect import FlaxDialect
 from codegen.lowering.functions import ambients
 from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, walk, without_unread
+from codegen.lowering.leaves import Leaves
 from codegen.lowering.names import words_of_layers
 from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.patterns import LAYER, KnownKinds, LayerKinds, Patterns, is_recorded
@@ -25,7 +26,7 @@ from codegen.lowering.reach import limits
 from codegen.lowering.states import layer_states, sizes_of, states_view
 from codegen.lowering.syntax import Unspellable
 from codegen.lowering.torch_dialect import TorchDialect, over_kinds, question
-from codegen.lowering.views import CacheView, MaskKind, MaskView
+from codegen.lowering.views import CacheView, MaskKind, MaskView, PropertyView
 from ir.arch import Attention, Heads
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Raw, evaluate, indexed_lists, leaves
 from ir.graph import Loop, Module, ModuleTarget, Raised, Region, Value
@@ -60,6 +61,7 @@ class Input:
     answers: Mapping[Expr, str] = field(default_factory=dict)  # what its modules keep the answers as
     limits: tuple[Expr, ...] = ()  # how many tokens at once the model is for
     parts: tuple[Expr, ...] = ()  # and beyond how many it is to be given them in parts
+    open_numbers: Mapping[Expr, str] = field(default_factory=dict)  # see graph/fallbacks.py, with their names
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,13 @@ class Lowering:
     def __init__(self, given: Input):
         self.towers = towers.towers(given.tree, given.region, given.submodels, given.ties)
         given = replace(given, tree=towers.without(given.tree, self.towers))
-        self.derived = head_size(given.region, given.resolved)
-        if self.derived is not None:
-            given = replace(
-                renamed(replace(given, resolved={}), self.derived), resolved=with_values(given.resolved, self.derived)
-            )
+        derived: list[Derived] = []
+        for found in (*open_numbers(given.open_numbers, given.resolved), head_size(given.region, given.resolved)):
+            if found is not None:
+                derived.append(found)
+                given = replace(
+                    renamed(replace(given, resolved={}), found), resolved=with_values(given.resolved, found)
+                )
         self.given = given
         self.patterns = Patterns(given.resolved, given.conditions, given.answers)
         self.modules = dict(walk(given.tree))
@@ -118,12 +122,14 @@ class Lowering:
         self.asked = (*asked, *held)
         self.reach = limits(given.region, given.inputs)
         keys += [key for expr in (*given.flags, *given.limits, *given.parts, *self.reach) for key in keys_in(expr)]
-        keys += keys_in(self.derived.expr) if self.derived is not None else []
+        self.derived = tuple(found for found in derived if found.key in keys)
+        keys += [key for found in self.derived for key in keys_in(found.expr)]
         self.names: dict[Path, str] = field_names(dict.fromkeys(keys))
         self.patterns = replace(self.patterns, held=frozenset(self.names))
-        own = () if self.derived is None else (self.derived.key.path,)
+        own = {found.key.path for found in self.derived}
         self.fields: dict[Path, str] = {path: name for path, name in self.names.items() if path not in own}
-        self.axes: tuple[Axis, ...] = name_axes(self.sizes())
+        self.leaves = Leaves(self.program, self.fields.values())
+        self.axes: tuple[Axis, ...] = name_axes(self.sizes(), {found.key: found.word for found in self.derived})
 
     # ---------------------------------------------------------------------------------------------------- facts
 
@@ -289,7 +295,9 @@ class Lowering:
             return self.over_cfg(self.patterns.spelled(kinds))
 
         dialect.letters = self.axis_letters()
-        emitter = Emitter(self.program, dialect, self.names, count_of, self.patterns, spelled, self.sequence)
+        emitter = Emitter(
+            self.program, dialect, self.names, count_of, self.patterns, spelled, self.sequence, self.leaves
+        )
         classes = emitter.classes()
         init_body, run_body = emitter.top(self.given.inputs)
         if "dtype" in ambients(self.program.top.example.methods["forward"][0]):
@@ -329,22 +337,14 @@ class Lowering:
         found = [self.over_cfg(limit, "self.cfg") for limit in self.reach]
         return f"min({', '.join(found)})" if len(found) > 1 else "".join(found)
 
-    def leaf_path(self, path: str) -> str:
-        """The path of a parameter in Flax."""
-        owner, _, parameter = path.rpartition(".")
-        kind = dict(walk(self.given.tree))[owner].kind
-        return f"{owner}.{LEAVES.get(kind, parameter) if parameter == 'weight' else parameter}"
-
     def anchor(self, dialect: Dialect) -> str:
         """A parameter that has the type of the model: the first that an embedding reads."""
         for path, module in walk(self.given.tree):
             stored = [p.name for p in module.parameters if not p.buffer and len(p.shape) > 1]
             if module.kind in CONTAINERS or not stored:
                 continue
-            parameter = stored[0]
-            if dialect.functional_cache:
-                parameter = LEAVES.get(module.kind, parameter) if parameter == "weight" else parameter
-            return unparse(attribute(name("self"), f"{path}.{parameter}"))
+            held = f"{path}.{stored[0]}" if path else stored[0]
+            return unparse(attribute(name("self"), self.leaves.path(held) if dialect.functional_cache else held))
         raise CompileError(Diagnostic("no-parameters", "the model has no parameters"))
 
     def masks(self, kind: MaskKind) -> tuple[MaskView, ...]:
@@ -440,17 +440,26 @@ class Lowering:
 
     def numbers(self) -> Iterator[Expr]:
         """Every number that the emitted code computes from the configuration."""
-        original = self.derived.original if self.derived is not None else lambda expr: expr
-        yield from dict.fromkeys(original(expr) for expr in self._numbers())
-        if self.derived is not None:
-            yield self.derived.expr
+        yield from dict.fromkeys(self.original(expr) for expr in self._numbers())
+        yield from (self.original(found.expr) for found in self.derived)
 
-    def properties(self) -> tuple[tuple[str, str, str], ...]:
-        """Derived numbers of the configuration: name, expression over `self`, axis letter."""
-        if self.derived is None:
-            return ()
-        letter = self.axis_letters().get(self.derived.key, "")
-        return ((self.names[self.derived.key.path], self.over_cfg(self.derived.expr, "self"), letter),)
+    def original(self, expr: Expr) -> Expr:
+        """`expr` over what the configuration itself has."""
+        for found in reversed(self.derived):
+            expr = found.original(expr)
+        return expr
+
+    def properties(self) -> tuple[PropertyView, ...]:
+        """Derived numbers of the configuration."""
+        letters = self.axis_letters()
+        return tuple(
+            PropertyView(
+                self.names[found.key.path],
+                self.over_cfg(found.expr, "self"),
+                found.meaning + (f": {letters[found.key]}" if found.key in letters else ""),
+            )
+            for found in self.derived
+        )
 
     def _numbers(self) -> Iterator[Expr]:
         for made in self.program.plans:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering import layouts
-from codegen.lowering.flax_dialect import LEAVES
 from codegen.lowering.instances import walk
 from codegen.lowering.layouts import Layout, Misfit
 from codegen.lowering.meshes import WITHIN, head_counts, heads_in, mesh_axes
@@ -193,7 +192,7 @@ def _tensors(lowering: Lowering, stacks: tuple[str, ...]) -> Iterator[_Tensor]:
             where = f"{path}.{parameter.name}" if path else parameter.name
             stack = next((stack for stack in stacks if stack and where.startswith(f"{stack}.")), "")
             generic, layer = _generic(where, stack)
-            leaf = LEAVES.get(module.kind, parameter.name) if parameter.name == "weight" else parameter.name
+            leaf = lowering.leaves.of(path, parameter.name)
             axes = "".join(_letter(size, letters) for size in parameter.shape)
             kept = "" if parameter.dtype is DType.MODEL else _KEPT.get(parameter.dtype, parameter.dtype.value)
             yield _Tensor(generic, stack, layer, leaf, axes, kept)

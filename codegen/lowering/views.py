@@ -16,6 +16,11 @@ from codegen.lowering.layouts import Chunk, Concat, Deinterleaved, Layout, Stack
 from ir.records import dataclass
 
 
+def is_repository(name: str) -> bool:
+    """Whether this is the name of a repository of the Hub."""
+    return "/" in name
+
+
 @dataclass(frozen=True, slots=True)
 class SourceView:
     """Where a package comes from. `package` is its name, `title` how its card calls it."""
@@ -28,9 +33,14 @@ class SourceView:
     notices: tuple[str, ...] = ()  # copyright lines of the modeling code
 
     @property
+    def is_repository(self) -> bool:
+        """Whether weights can be loaded by this name; that of a class or a folder says nothing to others."""
+        return is_repository(self.repository)
+
+    @property
     def loaded(self) -> str:
-        """What stands for the source of weights in examples: a folder's name says nothing to others."""
-        return self.repository if "/" in self.repository else "path/to/checkpoint"
+        """What stands for the source of weights in examples."""
+        return self.repository if self.is_repository else "path/to/checkpoint"
 
     @property
     def at(self) -> str:
@@ -59,6 +69,15 @@ class FieldView:
     @property
     def remark(self) -> str:
         return f"  # {self.comment}" if self.comment else ""
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyView:
+    """A number that follows from fields, by an expression over `self`."""
+
+    name: str
+    expr: str
+    meaning: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +130,10 @@ class CheckpointView:
     def arguments(self) -> str:
         return ", ".join(self.changes)
 
+    @property
+    def is_repository(self) -> bool:
+        return is_repository(self.repository)
+
 
 @dataclass(frozen=True, slots=True)
 class ConfigView:
@@ -121,11 +144,16 @@ class ConfigView:
     keys: tuple[KeyView, ...]
     locals_: tuple[tuple[str, str], ...]
     refusals: tuple[RefusalView, ...]
-    checkpoints: tuple[CheckpointView, ...]
+    checkpoints: tuple[CheckpointView, ...]  # what is compiled, and others that the package serves
     uses_math: bool = False
     uses_infinity: bool = False
-    properties: tuple[tuple[str, str, str], ...] = ()  # name, expression over `self`, axis letter
+    properties: tuple[PropertyView, ...] = ()
     lengths: tuple[tuple[str, str], ...] = ()  # fields that are lists, and those that say how long they are
+
+    @property
+    def listed(self) -> tuple[CheckpointView, ...]:
+        """Checkpoints that can be loaded by their names."""
+        return tuple(checkpoint for checkpoint in self.checkpoints if checkpoint.is_repository)
 
     @property
     def has_lengths(self) -> bool:
@@ -1345,9 +1373,10 @@ class CardView:
     @property
     def memory_note(self) -> str:
         """The parameters of the compiled checkpoint, and what they take."""
-        size = 2 * self.parameters
+        size, name = 2 * self.parameters, self.source.repository
         stored = f"{_three_digits(size / 10**9)} GB" if size >= 10**9 else f"{_three_digits(size / 10**6)} MB"
-        return f"{_counted(self.parameters)} parameters, {stored} in bfloat16"
+        whose = f"`{name}` has" if self.source.is_repository else f"With the sizes of `{name}` it has"
+        return f"{whose} {_counted(self.parameters)} parameters, {stored} in bfloat16"
 
     @property
     def has_ignored(self) -> bool:

@@ -212,6 +212,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of afmoe: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "AfmoeConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -266,6 +266,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of apertus: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "swiss-ai/Apertus-8B-2509": Config(),
 }

@@ -159,6 +159,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of arcee: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "ArceeConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -168,6 +168,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of aria_text: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "AriaTextConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

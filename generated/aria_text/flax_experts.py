@@ -47,12 +47,12 @@ def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
 class TopKRouter(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.moe_topk = cfg.moe_topk
-        self.weight = nnx.Param(
+        self.kernel = nnx.Param(
             nnx.initializers.normal(0.02)(rngs.params(), (cfg.moe_num_experts, cfg.hidden_size), dtype)
         )
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
-        top_k_logits, top_k_index = jax.lax.top_k(jnp.einsum("...i,oi->...o", x, self.weight[...]), self.moe_topk)
+        top_k_logits, top_k_index = jax.lax.top_k(jnp.einsum("...i,oi->...o", x, self.kernel[...]), self.moe_topk)
         return jax.nn.softmax(top_k_logits, axis=-1), top_k_index
 
 

@@ -19,7 +19,7 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
@@ -27,7 +27,7 @@ LAYERS = {
     "model.layers.{}.self_attn.k_proj.weight": ("model.layers.{}.self_attn.k_proj.weight", "kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.weight": ("model.layers.{}.self_attn.v_proj.weight", "kernel", "CD"),
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DQ"),
-    "model.layers.{}.mlp.router.weight": ("model.layers.{}.mlp.router.weight", "weight", "MD"),
+    "model.layers.{}.mlp.router.weight": ("model.layers.{}.mlp.router.weight", "kernel", "MD"),
     "model.layers.{}.mlp.experts.fc1.weight": ("model.layers.{}.mlp.experts.gate_up_proj", "gate_up_proj", "MDI"),
     "model.layers.{}.mlp.experts.fc2.weight": ("model.layers.{}.mlp.experts.down_proj", "down_proj", "MFD"),
     "model.layers.{}.mlp.shared_experts.gate_proj.weight": (
@@ -45,10 +45,10 @@ LAYERS = {
         "kernel",
         "DJ",
     ),
-    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
     "model.layers.{}.post_attention_layernorm.weight": (
         "model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
 }

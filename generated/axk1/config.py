@@ -364,6 +364,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of axk1: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "AXK1Config": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -352,6 +352,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of axk2: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "AXK2Config": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

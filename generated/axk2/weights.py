@@ -55,12 +55,12 @@ Stored = str | Stack | Concat
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
     "model.layers.{}.self_attn.q_a_proj.weight": ("model.layers.{}.self_attn.q_a_proj.weight", "kernel", "QD"),
-    "model.layers.{}.self_attn.q_a_layernorm.weight": ("model.layers.{}.self_attn.q_a_layernorm.weight", "weight", "Q"),
+    "model.layers.{}.self_attn.q_a_layernorm.weight": ("model.layers.{}.self_attn.q_a_layernorm.weight", "scale", "Q"),
     "model.layers.{}.self_attn.q_b_proj.weight": ("model.layers.{}.self_attn.q_gate_proj.weight", "kernel", "MI"),
     "model.layers.{}.self_attn.kv_a_proj_with_mqa.weight": (
         "model.layers.{}.self_attn.kv_a_proj_with_mqa.weight",
@@ -69,7 +69,7 @@ LAYERS = {
     ),
     "model.layers.{}.self_attn.kv_a_layernorm.weight": (
         "model.layers.{}.self_attn.kv_a_layernorm.weight",
-        "weight",
+        "scale",
         "R",
     ),
     "model.layers.{}.self_attn.kv_b_proj.weight": ("model.layers.{}.self_attn.kv_b_proj.weight", "kernel", "WR"),
@@ -87,7 +87,7 @@ LAYERS = {
         "kernel",
         "UD",
     ),
-    "model.layers.{}.input_layernorm.norm.weight": ("model.layers.{}.input_layernorm.norm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.norm.weight": ("model.layers.{}.input_layernorm.norm.weight", "scale", "D"),
     "model.layers.{}.input_layernorm.W_down.weight": ("model.layers.{}.input_layernorm.mlp.fc1.weight", "kernel", "GD"),
     "model.layers.{}.input_layernorm.W_up.weight": ("model.layers.{}.input_layernorm.mlp.fc2.weight", "kernel", "DG"),
 }
@@ -97,7 +97,7 @@ LAYERS_2 = {
     "model.layers.{}.mlp.down_proj.weight": ("model.layers.{}.mlp.down_proj.weight", "kernel", "DF"),
     "model.layers.{}.post_attention_layernorm.weight": (
         "model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
 }
@@ -135,7 +135,7 @@ LAYERS_3 = {
     ),
     "model.layers.{}.post_attention_layernorm.norm.weight": (
         "model.layers.{}.post_attention_layernorm.norm.weight",
-        "weight",
+        "scale",
         "D",
     ),
     "model.layers.{}.post_attention_layernorm.W_down.weight": (

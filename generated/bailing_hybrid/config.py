@@ -325,6 +325,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of bailing_hybrid: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "BailingHybridConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -60,7 +60,7 @@ Stored = str | Stack | Concat
 
 TABLE = {
     "model.word_embeddings.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
@@ -73,12 +73,12 @@ LAYERS = {
             "model.layers.{}.attention.k_conv1d.weight",
             "model.layers.{}.attention.v_conv1d.weight",
         )
-    ): ("model.layers.{}.self_attn.conv1d.weight", "weight", "I1L"),
+    ): ("model.layers.{}.self_attn.conv1d.weight", "kernel", "I1L"),
     "model.layers.{}.attention.A_log": ("model.layers.{}.self_attn.forget_gate.A_log", "A_log", "J"),
     "model.layers.{}.attention.dt_bias": ("model.layers.{}.self_attn.forget_gate.dt_bias", "dt_bias", "M"),
     "model.layers.{}.attention.f_proj.weight": ("model.layers.{}.self_attn.forget_gate.f_proj.weight", "kernel", "MD"),
     "model.layers.{}.attention.b_proj.weight": ("model.layers.{}.self_attn.b_proj.weight", "kernel", "JD"),
-    "model.layers.{}.attention.o_norm.weight": ("model.layers.{}.self_attn.o_norm.weight", "weight", "R"),
+    "model.layers.{}.attention.o_norm.weight": ("model.layers.{}.self_attn.o_norm.weight", "scale", "R"),
     "model.layers.{}.attention.dense.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DM"),
     "model.layers.{}.attention.g_proj.weight": ("model.layers.{}.self_attn.g_proj.weight", "kernel", "MD"),
 }
@@ -88,10 +88,10 @@ LAYERS_2 = {
     "model.layers.{}.mlp.down_proj.weight": ("model.layers.{}.mlp.down_proj.weight", "kernel", "DF"),
 }
 LAYERS_3 = {
-    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
     "model.layers.{}.post_attention_layernorm.weight": (
         "model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
 }
@@ -137,7 +137,7 @@ LAYERS_5 = {
     ),
     "model.layers.{}.attention.kv_a_layernorm.weight": (
         "model.layers.{}.self_attn.kv_a_layernorm.weight",
-        "weight",
+        "scale",
         "U",
     ),
     "model.layers.{}.attention.kv_b_proj.weight": ("model.layers.{}.self_attn.kv_b_proj.weight", "kernel", "GU"),

@@ -244,6 +244,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of bamba: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "ibm-ai-platform/Bamba-9B-v1": Config(),
 }

@@ -20,24 +20,24 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
-    "model.final_layernorm.weight": ("weight", "D"),
+    "model.final_layernorm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
     "model.layers.{}.feed_forward.gate_proj.weight": ("kernel", "FD"),
     "model.layers.{}.feed_forward.up_proj.weight": ("kernel", "FD"),
     "model.layers.{}.feed_forward.down_proj.weight": ("kernel", "DF"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.pre_ff_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.pre_ff_layernorm.weight": ("scale", "D"),
 }
 LAYERS_2 = {
     "model.layers.{}.mamba.dt_bias": ("dt_bias", "M"),
     "model.layers.{}.mamba.A_log": ("A_log", "M"),
     "model.layers.{}.mamba.D": ("D", "M"),
-    "model.layers.{}.mamba.conv1d.weight": ("weight", "I1J"),
+    "model.layers.{}.mamba.conv1d.weight": ("kernel", "I1J"),
     "model.layers.{}.mamba.conv1d.bias": ("bias", "I"),
     "model.layers.{}.mamba.in_proj.weight": ("kernel", "RD"),
-    "model.layers.{}.mamba.norm.weight": ("weight", "W"),
+    "model.layers.{}.mamba.norm.weight": ("scale", "W"),
     "model.layers.{}.mamba.out_proj.weight": ("kernel", "DW"),
 }
 LAYERS_3 = {

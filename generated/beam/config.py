@@ -463,6 +463,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of beam: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "BeamConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -54,7 +54,7 @@ Stored = str | Stack | Concat
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
@@ -63,23 +63,23 @@ LAYERS = {
     "model.layers.{}.self_attn.k_proj.weight": ("model.layers.{}.self_attn.k_proj.weight", "kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.weight": ("model.layers.{}.self_attn.v_proj.weight", "kernel", "CD"),
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DQ"),
-    "model.layers.{}.self_attn.q_norm.weight": ("model.layers.{}.self_attn.q_norm.weight", "weight", "H"),
-    "model.layers.{}.self_attn.k_norm.weight": ("model.layers.{}.self_attn.k_norm.weight", "weight", "H"),
+    "model.layers.{}.self_attn.q_norm.weight": ("model.layers.{}.self_attn.q_norm.weight", "scale", "H"),
+    "model.layers.{}.self_attn.k_norm.weight": ("model.layers.{}.self_attn.k_norm.weight", "scale", "H"),
     "model.layers.{}.self_attn.gate_proj.weight": ("model.layers.{}.self_attn.gate_proj.weight", "kernel", "QD"),
-    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
     "model.layers.{}.post_attention_layernorm.weight": (
         "model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
     "model.layers.{}.pre_feedforward_layernorm.weight": (
         "model.layers.{}.pre_feedforward_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
     "model.layers.{}.post_feedforward_layernorm.weight": (
         "model.layers.{}.post_feedforward_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
 }

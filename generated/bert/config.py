@@ -129,6 +129,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of bert: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "BertConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

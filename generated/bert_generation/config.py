@@ -126,6 +126,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of bert_generation: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "BertGenerationConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

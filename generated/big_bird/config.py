@@ -141,6 +141,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of big_bird: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "BigBirdConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

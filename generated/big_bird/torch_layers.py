@@ -24,7 +24,7 @@ def token_type_ids(cfg: Config) -> Tensor:
 
 
 def new_gelu_activation(x: Tensor) -> Tensor:
-    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3.0)))
+    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
 
 
 class Embeddings(nn.Module):

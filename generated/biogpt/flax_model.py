@@ -98,20 +98,22 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
 class ScaledWordEmbedding(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.vocab_size, cfg.hidden_size), dtype))
+        self.embedding = nnx.Param(
+            nnx.initializers.normal(0.02)(rngs.params(), (cfg.vocab_size, cfg.hidden_size), dtype)
+        )
 
     def __call__(self, ids: Array) -> Array:
-        return self.weight[...][ids] * math.sqrt(self.hidden_size)
+        return self.embedding[...][ids] * math.sqrt(self.hidden_size)
 
 
 class LearnedPositionalEmbedding(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.weight = nnx.Param(
+        self.embedding = nnx.Param(
             nnx.initializers.normal(0.02)(rngs.params(), (cfg.max_position_embeddings + 2, cfg.hidden_size), dtype)
         )
 
     def __call__(self, positions: Array) -> Array:
-        return self.weight[...][positions + 2]
+        return self.embedding[...][positions + 2]
 
 
 class Attention(nnx.Module):
@@ -172,7 +174,7 @@ class Model(nnx.Module):
         self.biogpt = Decoder(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
         self.output_projection = Linear(cfg.hidden_size, cfg.vocab_size, bias=False, dtype=dtype, rngs=rngs)
         if cfg.tie_word_embeddings:
-            self.output_projection.kernel = self.biogpt.embed_tokens.weight
+            self.output_projection.kernel = self.biogpt.embed_tokens.embedding
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
         self.stored_names: tuple[tuple[str, str], ...] = ()  # what the checkpoint calls otherwise: our name, its own
 
@@ -209,7 +211,7 @@ class Model(nnx.Module):
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
+        positions = here[None] if valid is None else (valid.cumsum(-1) - 1).clip(min=0)  # [B or 1, T]
         mask = causal_mask(here, here, valid)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 
@@ -221,7 +223,7 @@ class Model(nnx.Module):
         """
         if max_length > (limit := self.cfg.max_position_embeddings):
             raise ValueError(f"{max_length} tokens: the network has positions for {limit}")
-        cfg, dtype = self.cfg, self.biogpt.embed_tokens.weight[...].dtype
+        cfg, dtype = self.cfg, self.biogpt.embed_tokens.embedding[...].dtype
         layers = range(cfg.num_hidden_layers)
         shape = (batch_size, cfg.num_attention_heads, max_length, cfg.head_dim)
         kv: Any = [(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in layers]
@@ -245,12 +247,12 @@ class Model(nnx.Module):
         if ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
-        seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
+        count = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T], tokens so far
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
-        positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
+        positions = (count - 1).clip(min=0)  # [B, T]
         mask = causal_mask(here, slots, valid)
-        cache = cache._replace(valid=valid, count=seen[:, -1])
+        cache = cache._replace(valid=valid, count=count[:, -1])
         logits, kv = self._run(ids, positions, mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
 

@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from .config import Config
 
 TABLE = {
-    "biogpt.embed_tokens.weight": ("weight", "VD"),
-    "biogpt.embed_positions.weight": ("weight", "MD"),
+    "biogpt.embed_tokens.weight": ("embedding", "VD"),
+    "biogpt.embed_positions.weight": ("embedding", "MD"),
     "biogpt.layer_norm.weight": ("scale", "D"),
     "biogpt.layer_norm.bias": ("bias", "D"),
     "output_projection.weight": ("kernel", "VD"),
@@ -45,7 +45,7 @@ TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "output_projection.weight": "biogpt.embed_tokens.weight",
 }
 FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked for
-    "output_projection.kernel": "biogpt.embed_tokens.weight",
+    "output_projection.kernel": "biogpt.embed_tokens.embedding",
 }
 BASE = "biogpt."  # what a checkpoint may lack before its names, or have where this table has not
 DTYPES = ("F64", "F32", "F16", "BF16")  # what a tensor may hold

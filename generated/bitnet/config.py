@@ -163,6 +163,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of bitnet: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "BitNetConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -122,6 +122,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of blenderbot_small: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "BlenderbotSmallConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

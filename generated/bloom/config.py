@@ -134,6 +134,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of bloom: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "bigscience/bloom": Config(),
 }

@@ -132,6 +132,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of camembert: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "CamembertConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

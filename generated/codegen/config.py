@@ -37,8 +37,14 @@ class Config:
     n_layer: int = 28  # L
     n_head: int = 16
     rotary_dim: int = 64
+    n_inner: int | None = None
     layer_norm_epsilon: float = 1e-05
     tie_word_embeddings: bool = False
+
+    @property
+    def inner_dim(self) -> int:
+        """`n_inner`, or what it is by default: F."""
+        return self.n_inner if self.n_inner is not None else 4 * self.n_embd
 
     @property
     def head_dim(self) -> int:
@@ -85,12 +91,12 @@ class Config:
             problems.append(f"2 does not divide rotary_dim: {rotary_dim!r}")
         if n_head % 4:
             problems.append(f"4 does not divide n_head: {n_head!r}")
-        problems.expect("n_inner", raw.get("n_inner"), None)
         problems.expect("activation_function", raw.get("activation_function", "gelu_new"), "gelu_new")
         problems.expect("is_causal", raw.get("is_causal", True), True)
         _refuse(problems)
         return cls(
             **sizes,
+            n_inner=raw.get("n_inner"),
             layer_norm_epsilon=raw.get("layer_norm_epsilon", 1e-05),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
@@ -133,6 +139,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of codegen: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "CodeGenConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

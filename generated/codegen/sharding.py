@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 RULES: dict[str, str | None] = {
     "V": "tp",  # vocab_size
     "D": "fsdp",  # n_embd
+    "F": "tp",  # inner_dim
     "M": None,  # n_embd * 3
-    "I": "tp",  # 4 * n_embd
 }
 
 

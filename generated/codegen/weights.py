@@ -29,9 +29,9 @@ LAYERS = {
     "transformer.h.{}.ln_1.bias": ("bias", "D"),
     "transformer.h.{}.attn.qkv_proj.weight": ("kernel", "MD"),
     "transformer.h.{}.attn.out_proj.weight": ("kernel", "DD"),
-    "transformer.h.{}.mlp.fc_in.weight": ("kernel", "ID"),
-    "transformer.h.{}.mlp.fc_in.bias": ("bias", "I"),
-    "transformer.h.{}.mlp.fc_out.weight": ("kernel", "DI"),
+    "transformer.h.{}.mlp.fc_in.weight": ("kernel", "FD"),
+    "transformer.h.{}.mlp.fc_in.bias": ("bias", "F"),
+    "transformer.h.{}.mlp.fc_out.weight": ("kernel", "DF"),
     "transformer.h.{}.mlp.fc_out.bias": ("bias", "D"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
@@ -63,8 +63,8 @@ def sizes(cfg: Config) -> dict[str, int]:
     return {
         "V": cfg.vocab_size,
         "D": cfg.n_embd,
+        "F": cfg.inner_dim,
         "M": cfg.n_embd * 3,
-        "I": 4 * cfg.n_embd,
     }
 
 

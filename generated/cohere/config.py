@@ -169,6 +169,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of cohere: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "CohereConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -193,6 +193,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of cohere2: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "Cohere2Config": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

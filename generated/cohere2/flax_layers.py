@@ -57,14 +57,14 @@ def inv_freq(cfg: Config) -> Array:
 class LayerNorm(nnx.Module):
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
+        self.scale = nnx.Param(jnp.ones((size,), dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.float32)
         mean = h.mean(axis=-1, keepdims=True)
         variance = ((h - mean) ** 2).mean(axis=-1, keepdims=True)
         h = (h - mean) * jax.lax.rsqrt(variance + self.eps)
-        return (self.weight[...].astype(jnp.float32) * h).astype(x.dtype)
+        return (self.scale[...].astype(jnp.float32) * h).astype(x.dtype)
 
 
 class RotaryEmbedding(nnx.Module):

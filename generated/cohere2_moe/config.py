@@ -271,6 +271,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of cohere2_moe: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "Cohere2MoeConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

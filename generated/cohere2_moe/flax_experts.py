@@ -46,11 +46,11 @@ def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
 class TopKRouter(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
+        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         router_scores, selected_experts = jax.lax.top_k(
-            jnp.einsum("...i,oi->...o", x, self.weight[...]), self.num_experts_per_tok
+            jnp.einsum("...i,oi->...o", x, self.kernel[...]), self.num_experts_per_tok
         )
         router_scores = jax.nn.softmax(router_scores.astype(jnp.float32), axis=-1).astype(router_scores.dtype)
         return router_scores, selected_experts

@@ -55,7 +55,7 @@ Stored = str | Stack | Concat
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
@@ -63,7 +63,7 @@ LAYERS = {
     "model.layers.{}.self_attn.k_proj.weight": ("model.layers.{}.self_attn.k_proj.weight", "kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.weight": ("model.layers.{}.self_attn.v_proj.weight", "kernel", "CD"),
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DQ"),
-    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "weight", "ED"),
+    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "ED"),
     Stack(Concat(("model.layers.{}.mlp.experts.*.gate_proj.weight", "model.layers.{}.mlp.experts.*.up_proj.weight"))): (
         "model.layers.{}.mlp.experts.gate_up_proj",
         "gate_up_proj",
@@ -74,7 +74,7 @@ LAYERS = {
         "down_proj",
         "EDF",
     ),
-    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.embed_tokens.weight",

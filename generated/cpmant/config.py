@@ -131,6 +131,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of cpmant: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "CpmAntConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

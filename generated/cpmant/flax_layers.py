@@ -37,11 +37,11 @@ class Linear(nnx.Module):
 class LayerNorm(nnx.Module):
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.eps = eps
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (size,), dtype))
+        self.scale = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (size,), dtype))
 
     def __call__(self, x: Array) -> Array:
         variance = (x.astype(jnp.float32) ** 2).mean(axis=-1, keepdims=True)
-        return (x * jax.lax.rsqrt(variance + self.eps)).astype(x.dtype) * self.weight[...]
+        return (x * jax.lax.rsqrt(variance + self.eps)).astype(x.dtype) * self.scale[...]
 
 
 class DenseGatedACT(nnx.Module):

@@ -17,19 +17,19 @@ from safetensors import SafetensorError, safe_open
 from .config import Config
 
 TABLE = {
-    "cpmant.encoder.output_layernorm.weight": ("weight", "D"),
+    "cpmant.encoder.output_layernorm.weight": ("scale", "D"),
     "cpmant.segment_embedding.weight": ("embedding", "ID"),
     "cpmant.input_embedding.weight": ("embedding", "JD"),
     "cpmant.position_bias.relative_attention_bias": ("relative_attention_bias", "RN"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
-    "cpmant.encoder.layers.{}.self_att.layernorm_before_attention.weight": ("weight", "D"),
+    "cpmant.encoder.layers.{}.self_att.layernorm_before_attention.weight": ("scale", "D"),
     "cpmant.encoder.layers.{}.self_att.self_attention.project_q.weight": ("kernel", "QD"),
     "cpmant.encoder.layers.{}.self_att.self_attention.project_k.weight": ("kernel", "QD"),
     "cpmant.encoder.layers.{}.self_att.self_attention.project_v.weight": ("kernel", "QD"),
     "cpmant.encoder.layers.{}.self_att.self_attention.attention_out.weight": ("kernel", "DQ"),
-    "cpmant.encoder.layers.{}.ffn.layernorm_before_ffn.weight": ("weight", "D"),
+    "cpmant.encoder.layers.{}.ffn.layernorm_before_ffn.weight": ("scale", "D"),
     "cpmant.encoder.layers.{}.ffn.ffn.w_in.w_0.weight": ("kernel", "MD"),
     "cpmant.encoder.layers.{}.ffn.ffn.w_in.w_1.weight": ("kernel", "MD"),
     "cpmant.encoder.layers.{}.ffn.ffn.w_out.weight": ("kernel", "DM"),

@@ -121,6 +121,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of ctrl: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "Salesforce/ctrl": Config(),
 }

@@ -315,6 +315,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of cwm: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "CwmConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -132,6 +132,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of data2vec_text: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "Data2VecTextConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

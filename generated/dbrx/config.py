@@ -236,6 +236,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of dbrx: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "dbrx": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -310,6 +310,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of deepseek_v2: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "deepseek-ai/DeepSeek-V2-Lite": Config(),
 }

@@ -55,7 +55,7 @@ Stored = str | Stack | Concat
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
@@ -67,15 +67,15 @@ LAYERS = {
     ),
     "model.layers.{}.self_attn.kv_a_layernorm.weight": (
         "model.layers.{}.self_attn.kv_a_layernorm.weight",
-        "weight",
+        "scale",
         "I",
     ),
     "model.layers.{}.self_attn.kv_b_proj.weight": ("model.layers.{}.self_attn.kv_b_proj.weight", "kernel", "JI"),
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DR"),
-    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
     "model.layers.{}.post_attention_layernorm.weight": (
         "model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
 }

@@ -318,7 +318,7 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of deepseek_v3: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "deepseek-ai/DeepSeek-R1": Config(),  # quantised: its sizes, whose tensors are refused
     "nvidia/DeepSeek-V3.1-NVFP4": Config(),
 }

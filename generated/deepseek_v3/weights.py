@@ -55,12 +55,12 @@ Stored = str | Stack | Concat
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
     "model.layers.{}.self_attn.q_a_proj.weight": ("model.layers.{}.self_attn.q_a_proj.weight", "kernel", "QD"),
-    "model.layers.{}.self_attn.q_a_layernorm.weight": ("model.layers.{}.self_attn.q_a_layernorm.weight", "weight", "Q"),
+    "model.layers.{}.self_attn.q_a_layernorm.weight": ("model.layers.{}.self_attn.q_a_layernorm.weight", "scale", "Q"),
     "model.layers.{}.self_attn.q_b_proj.weight": ("model.layers.{}.self_attn.q_b_proj.weight", "kernel", "MQ"),
     "model.layers.{}.self_attn.kv_a_proj_with_mqa.weight": (
         "model.layers.{}.self_attn.kv_a_proj_with_mqa.weight",
@@ -69,15 +69,15 @@ LAYERS = {
     ),
     "model.layers.{}.self_attn.kv_a_layernorm.weight": (
         "model.layers.{}.self_attn.kv_a_layernorm.weight",
-        "weight",
+        "scale",
         "J",
     ),
     "model.layers.{}.self_attn.kv_b_proj.weight": ("model.layers.{}.self_attn.kv_b_proj.weight", "kernel", "RJ"),
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DW"),
-    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
     "model.layers.{}.post_attention_layernorm.weight": (
         "model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
 }

@@ -484,7 +484,7 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of deepseek_v32: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "deepseek-ai/DeepSeek-V3.2": Config(),  # quantised: its sizes, whose tensors are refused
     "nvidia/DeepSeek-V3.2-NVFP4": Config(),
 }

@@ -183,6 +183,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of doge: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "DogeConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

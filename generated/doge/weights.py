@@ -19,22 +19,22 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
-    "model.norm.weight": ("weight", "D"),
+    "model.norm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
     "model.layers.{}.input_residual": ("input_residual", "D"),
     "model.layers.{}.post_attention_residual": ("post_attention_residual", "D"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
     "model.layers.{}.self_attn.A": ("A", "K"),
     "model.layers.{}.self_attn.q_proj.weight": ("kernel", "DD"),
     "model.layers.{}.self_attn.k_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.dt_proj.weight": ("kernel", "KC"),
     "model.layers.{}.self_attn.o_proj.weight": ("kernel", "DD"),
-    "model.layers.{}.self_attn.q_norm.weight": ("weight", "H"),
-    "model.layers.{}.self_attn.k_norm.weight": ("weight", "H"),
-    "model.layers.{}.post_attention_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.self_attn.q_norm.weight": ("scale", "H"),
+    "model.layers.{}.self_attn.k_norm.weight": ("scale", "H"),
+    "model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
     "model.layers.{}.mlp.gate_proj.weight": ("kernel", "FD"),
     "model.layers.{}.mlp.up_proj.weight": ("kernel", "FD"),
     "model.layers.{}.mlp.down_proj.weight": ("kernel", "DF"),

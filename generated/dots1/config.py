@@ -243,6 +243,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of dots1: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "dots1": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

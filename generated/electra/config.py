@@ -138,6 +138,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of electra: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "ElectraConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

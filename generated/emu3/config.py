@@ -192,6 +192,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of emu3: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "Emu3Config": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -131,6 +131,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of ernie: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "ErnieConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

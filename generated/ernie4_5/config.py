@@ -156,6 +156,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of ernie4_5: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "baidu/ERNIE-4.5-0.3B-PT": Config(),
 }

@@ -89,7 +89,7 @@ def continue_prompt(
             token = jnp.where(ended, ends[0], token)
         return i + 1, token, ended | is_end(token), cache, out.at[:, i].set(token)
 
-    cache = model.init_cache(ids.shape[0], ids.shape[1] + max_new_tokens)
+    cache = model.init_cache(ids.shape[0], ids.shape[1] + max_new_tokens - 1)  # the last one is not run
     logits, cache = model.step(ids, cache, attention_mask=valid, last_only=True)
     token = choose(logits[:, -1], key)
     out = jnp.full((ids.shape[0], max_new_tokens), ends[0] if ends else 0, ids.dtype).at[:, 0].set(token)

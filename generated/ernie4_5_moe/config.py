@@ -211,6 +211,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of ernie4_5_moe: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "baidu/ERNIE-4.5-21B-A3B-PT": Config(),
 }

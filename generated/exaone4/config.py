@@ -223,6 +223,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of exaone4: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "LGAI-EXAONE/EXAONE-4.0-32B": Config(),
 }

@@ -287,6 +287,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of exaone_moe: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "ExaoneMoeConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

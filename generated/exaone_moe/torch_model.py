@@ -28,7 +28,10 @@ from .torch_layers import MLP, RMSNorm, RotaryEmbedding, apply_rope
 def causal_mask(
     slots: Tensor, start: int, seen: Tensor | None, order: Tensor, window: int | None = None
 ) -> Tensor | None:
-    """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it."""
+    """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it.
+
+    `order` [B or 1, S] numbers the tokens of a row, without its padding.
+    """
     if seen is None and (start == 0 or start + 1 == slots.shape[0]) and (window is None or slots.shape[0] <= window):
         return None
     new = slots[start:, None]
@@ -259,8 +262,8 @@ class Model(nn.Module):
         """`seen` [B, S] is False where one of the tokens so far, the new ones among them, is padding."""
         start = 0 if cache is None else cache.length
         slots = torch.arange(start + ids.shape[1], device=ids.device)
-        order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
-        positions = order[:, start:]  # [B, T]
+        order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B or 1, S], numbers of tokens
+        positions = order[:, start:]  # [B or 1, T]
         sliding_mask = causal_mask(slots, start, seen, order, window=self.cfg.sliding_window)
         full_mask = causal_mask(slots, start, seen, order)
         x = self.model(ids, positions, sliding_mask, full_mask, cache)

@@ -181,6 +181,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of falcon: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "tiiuae/falcon-180B-chat": Config(),
 }

@@ -261,6 +261,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of falcon_h1: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "tiiuae/Falcon-H1-0.5B-Base": Config(),
 }

@@ -159,8 +159,8 @@ class Model(nn.Module):
         """`seen` [B, S] is False where one of the tokens so far, the new ones among them, is padding."""
         start = 0 if cache is None else cache.length
         slots = torch.arange(start + ids.shape[1], device=ids.device)
-        order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
-        positions = order[:, start:]  # [B, T]
+        order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B or 1, S], numbers of tokens
+        positions = order[:, start:]  # [B or 1, T]
         mask = causal_mask(slots, start, seen)
         fresh = torch.ones_like(ids) if seen is None else seen[:, start:].long()  # [B, T], 0 where one is padding
         x = self.model(ids, positions, fresh, mask, cache)

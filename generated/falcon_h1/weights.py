@@ -19,7 +19,7 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
-    "model.final_layernorm.weight": ("weight", "D"),
+    "model.final_layernorm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
@@ -29,7 +29,7 @@ LAYERS = {
     "model.layers.{}.mamba.dt_bias": ("dt_bias", "M"),
     "model.layers.{}.mamba.A_log": ("A_log", "M"),
     "model.layers.{}.mamba.D": ("D", "M"),
-    "model.layers.{}.mamba.conv1d.weight": ("weight", "I1J"),
+    "model.layers.{}.mamba.conv1d.weight": ("kernel", "I1J"),
     "model.layers.{}.mamba.conv1d.bias": ("bias", "I"),
     "model.layers.{}.mamba.in_proj.weight": ("kernel", "RD"),
     "model.layers.{}.mamba.out_proj.weight": ("kernel", "DW"),
@@ -37,8 +37,8 @@ LAYERS = {
     "model.layers.{}.self_attn.k_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.o_proj.weight": ("kernel", "DQ"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.pre_ff_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.pre_ff_layernorm.weight": ("scale", "D"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.embed_tokens.weight",

@@ -133,6 +133,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of falcon_mamba: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "tiiuae/falcon-mamba-7b": Config(),
 }

@@ -173,6 +173,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of flex_olmo: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "allenai/FlexOlmo-7x7B-1T": Config(),
 }

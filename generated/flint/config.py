@@ -313,6 +313,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of flint: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "FlintConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -253,6 +253,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of fuyu: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "FuyuConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

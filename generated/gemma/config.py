@@ -157,6 +157,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of gemma: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "google/gemma-2b": Config(),
 }

@@ -195,7 +195,7 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of gemma2: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "google/gemma-2-2b-it": Config(),
     "google/gemma-2-2b": Config(),
     "google/gemma-2-9b": Config(

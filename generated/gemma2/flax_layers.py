@@ -53,10 +53,10 @@ def embed_scale(cfg: Config) -> Array:
 class RMSNorm(nnx.Module):
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
-        self.weight = nnx.Param(jnp.zeros((size,), dtype))
+        self.scale = nnx.Param(jnp.zeros((size,), dtype))
 
     def __call__(self, x: Array) -> Array:
-        output = self._norm(x.astype(jnp.float32)) * (1.0 + self.weight[...].astype(jnp.float32))
+        output = self._norm(x.astype(jnp.float32)) * (1.0 + self.scale[...].astype(jnp.float32))
         return output.astype(x.dtype)
 
     def _norm(self, x: Array) -> Array:
@@ -76,10 +76,12 @@ class RotaryEmbedding(nnx.Module):
 class ScaledWordEmbedding(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.cfg = cfg
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.vocab_size, cfg.hidden_size), dtype))
+        self.embedding = nnx.Param(
+            nnx.initializers.normal(0.02)(rngs.params(), (cfg.vocab_size, cfg.hidden_size), dtype)
+        )
 
     def __call__(self, ids: Array) -> Array:
-        h = self.weight[...][ids]
+        h = self.embedding[...][ids]
         return h * embed_scale(self.cfg).astype(h.dtype)
 
 

@@ -353,7 +353,7 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of gemma3: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "google/gemma-3-12b-it": Config(),
     "google/gemma-3-4b-it": Config(
         hidden_size=2560,

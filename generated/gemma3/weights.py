@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 from .config import Config
 
 TABLE = {
-    "language_model.model.embed_tokens.weight": ("model.language_model.embed_tokens.weight", "weight", "VD"),
-    "language_model.model.norm.weight": ("model.language_model.norm.weight", "weight", "D"),
+    "language_model.model.embed_tokens.weight": ("model.language_model.embed_tokens.weight", "embedding", "VD"),
+    "language_model.model.norm.weight": ("model.language_model.norm.weight", "scale", "D"),
     "language_model.lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
@@ -46,12 +46,12 @@ LAYERS = {
     ),
     "language_model.model.layers.{}.self_attn.q_norm.weight": (
         "model.language_model.layers.{}.self_attn.q_norm.weight",
-        "weight",
+        "scale",
         "H",
     ),
     "language_model.model.layers.{}.self_attn.k_norm.weight": (
         "model.language_model.layers.{}.self_attn.k_norm.weight",
-        "weight",
+        "scale",
         "H",
     ),
     "language_model.model.layers.{}.mlp.gate_proj.weight": (
@@ -71,22 +71,22 @@ LAYERS = {
     ),
     "language_model.model.layers.{}.input_layernorm.weight": (
         "model.language_model.layers.{}.input_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
     "language_model.model.layers.{}.post_attention_layernorm.weight": (
         "model.language_model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
     "language_model.model.layers.{}.pre_feedforward_layernorm.weight": (
         "model.language_model.layers.{}.pre_feedforward_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
     "language_model.model.layers.{}.post_feedforward_layernorm.weight": (
         "model.language_model.layers.{}.post_feedforward_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
 }
@@ -94,7 +94,7 @@ TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "language_model.lm_head.weight": "language_model.model.embed_tokens.weight",
 }
 FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked for
-    "lm_head.kernel": "model.language_model.embed_tokens.weight",
+    "lm_head.kernel": "model.language_model.embed_tokens.embedding",
 }
 IGNORED = (  # stored by some checkpoints, no part of the model
     r"(^|\.)embeddings\.position_ids$",

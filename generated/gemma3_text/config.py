@@ -276,6 +276,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of gemma3_text: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "google/gemma-3-1b-it": Config(),
 }

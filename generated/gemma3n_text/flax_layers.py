@@ -81,10 +81,10 @@ def per_layer_input_scale() -> Array:
 class RMSNorm(nnx.Module):
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
+        self.scale = nnx.Param(jnp.ones((size,), dtype))
 
     def __call__(self, x: Array) -> Array:
-        normed_output = self._norm(x.astype(jnp.float32)) * self.weight[...].astype(jnp.float32)
+        normed_output = self._norm(x.astype(jnp.float32)) * self.scale[...].astype(jnp.float32)
         return normed_output.astype(x.dtype)
 
     def _norm(self, x: Array) -> Array:
@@ -110,10 +110,10 @@ class RotaryEmbedding(nnx.Module):
 class ScaledWordEmbedding(nnx.Module):
     def __init__(self, num_embeddings: int, embedding_dim: int, value: float, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.value = value
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (num_embeddings, embedding_dim), dtype))
+        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (num_embeddings, embedding_dim), dtype))
 
     def __call__(self, ids: Array) -> Array:
-        h = self.weight[...][ids]
+        h = self.embedding[...][ids]
         return h * embed_scale(self.value).astype(h.dtype)
 
 

@@ -18,40 +18,40 @@ from safetensors import SafetensorError, safe_open
 from .config import Config
 
 TABLE = {
-    "model.embed_tokens.weight": ("weight", "VD"),
-    "model.norm.weight": ("weight", "D"),
-    "model.embed_tokens_per_layer.weight": ("weight", "RW"),
+    "model.embed_tokens.weight": ("embedding", "VD"),
+    "model.norm.weight": ("scale", "D"),
+    "model.embed_tokens_per_layer.weight": ("embedding", "RW"),
     "model.per_layer_model_projection.weight": ("kernel", "WD"),
-    "model.per_layer_projection_norm.weight": ("weight", "J"),
+    "model.per_layer_projection_norm.weight": ("scale", "J"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
     "model.layers.{}.self_attn.q_proj.weight": ("kernel", "QD"),
-    "model.layers.{}.self_attn.q_norm.weight": ("weight", "H"),
+    "model.layers.{}.self_attn.q_norm.weight": ("scale", "H"),
     "model.layers.{}.self_attn.o_proj.weight": ("kernel", "DQ"),
     "model.layers.{}.mlp.gate_proj.weight": ("kernel", "MD"),
     "model.layers.{}.mlp.up_proj.weight": ("kernel", "MD"),
     "model.layers.{}.mlp.down_proj.weight": ("kernel", "DM"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.post_attention_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.pre_feedforward_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.post_feedforward_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.pre_feedforward_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.post_feedforward_layernorm.weight": ("scale", "D"),
     "model.layers.{}.altup.correct_output_scale": ("correct_output_scale", "D"),
     "model.layers.{}.altup.correction_coefs.weight": ("kernel", "AA"),
     "model.layers.{}.altup.prediction_coefs.weight": ("kernel", "IA"),
     "model.layers.{}.altup.modality_router.weight": ("kernel", "AD"),
-    "model.layers.{}.altup.router_norm.weight": ("weight", "D"),
+    "model.layers.{}.altup.router_norm.weight": ("scale", "D"),
     "model.layers.{}.laurel.linear_left.weight": ("kernel", "LD"),
     "model.layers.{}.laurel.linear_right.weight": ("kernel", "DL"),
-    "model.layers.{}.laurel.post_laurel_norm.weight": ("weight", "D"),
+    "model.layers.{}.laurel.post_laurel_norm.weight": ("scale", "D"),
     "model.layers.{}.per_layer_input_gate.weight": ("kernel", "JD"),
     "model.layers.{}.per_layer_projection.weight": ("kernel", "DJ"),
-    "model.layers.{}.post_per_layer_input_norm.weight": ("weight", "D"),
+    "model.layers.{}.post_per_layer_input_norm.weight": ("scale", "D"),
 }
 LAYERS_2 = {
     "model.layers.{}.self_attn.k_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.weight": ("kernel", "CD"),
-    "model.layers.{}.self_attn.k_norm.weight": ("weight", "H"),
+    "model.layers.{}.self_attn.k_norm.weight": ("scale", "H"),
 }
 LAYERS_3 = {
     "model.altup_projections.{}.weight": ("kernel", "DD"),
@@ -63,7 +63,7 @@ TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.embed_tokens.weight",
 }
 FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked for
-    "lm_head.kernel": "model.embed_tokens.weight",
+    "lm_head.kernel": "model.embed_tokens.embedding",
 }
 IGNORED = (  # stored by some checkpoints, no part of the model
     r"(^|\.)model\.(per_layer_projection_scale|per_layer_input_scale)$",

@@ -420,6 +420,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of gemma4: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "google/gemma-4-26B-A4B": Config(),
 }

@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 from .config import Config
 
 TABLE = {
-    "model.language_model.embed_tokens.weight": ("weight", "VD"),
-    "model.language_model.norm.weight": ("weight", "D"),
+    "model.language_model.embed_tokens.weight": ("embedding", "VD"),
+    "model.language_model.norm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
@@ -28,31 +28,31 @@ LAYERS = {
     "model.language_model.layers.{}.mlp.gate_proj.weight": ("kernel", "FD"),
     "model.language_model.layers.{}.mlp.up_proj.weight": ("kernel", "FD"),
     "model.language_model.layers.{}.mlp.down_proj.weight": ("kernel", "DF"),
-    "model.language_model.layers.{}.input_layernorm.weight": ("weight", "D"),
-    "model.language_model.layers.{}.post_attention_layernorm.weight": ("weight", "D"),
-    "model.language_model.layers.{}.pre_feedforward_layernorm.weight": ("weight", "D"),
-    "model.language_model.layers.{}.post_feedforward_layernorm.weight": ("weight", "D"),
+    "model.language_model.layers.{}.input_layernorm.weight": ("scale", "D"),
+    "model.language_model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
+    "model.language_model.layers.{}.pre_feedforward_layernorm.weight": ("scale", "D"),
+    "model.language_model.layers.{}.post_feedforward_layernorm.weight": ("scale", "D"),
     "model.language_model.layers.{}.router.scale": ("scale", "D"),
     "model.language_model.layers.{}.router.per_expert_scale": ("per_expert_scale", "E"),
     "model.language_model.layers.{}.router.proj.weight": ("kernel", "ED"),
     "model.language_model.layers.{}.experts.gate_up_proj": ("gate_up_proj", "EMD"),
     "model.language_model.layers.{}.experts.down_proj": ("down_proj", "EDI"),
-    "model.language_model.layers.{}.post_feedforward_layernorm_1.weight": ("weight", "D"),
-    "model.language_model.layers.{}.post_feedforward_layernorm_2.weight": ("weight", "D"),
-    "model.language_model.layers.{}.pre_feedforward_layernorm_2.weight": ("weight", "D"),
+    "model.language_model.layers.{}.post_feedforward_layernorm_1.weight": ("scale", "D"),
+    "model.language_model.layers.{}.post_feedforward_layernorm_2.weight": ("scale", "D"),
+    "model.language_model.layers.{}.pre_feedforward_layernorm_2.weight": ("scale", "D"),
 }
 LAYERS_2 = {
     "model.language_model.layers.{}.self_attn.q_proj.weight": ("kernel", "QD"),
-    "model.language_model.layers.{}.self_attn.q_norm.weight": ("weight", "H"),
-    "model.language_model.layers.{}.self_attn.k_norm.weight": ("weight", "H"),
+    "model.language_model.layers.{}.self_attn.q_norm.weight": ("scale", "H"),
+    "model.language_model.layers.{}.self_attn.k_norm.weight": ("scale", "H"),
     "model.language_model.layers.{}.self_attn.k_proj.weight": ("kernel", "CD"),
     "model.language_model.layers.{}.self_attn.v_proj.weight": ("kernel", "CD"),
     "model.language_model.layers.{}.self_attn.o_proj.weight": ("kernel", "DQ"),
 }
 LAYERS_3 = {
     "model.language_model.layers.{}.self_attn.q_proj.weight": ("kernel", "JD"),
-    "model.language_model.layers.{}.self_attn.q_norm.weight": ("weight", "R"),
-    "model.language_model.layers.{}.self_attn.k_norm.weight": ("weight", "R"),
+    "model.language_model.layers.{}.self_attn.q_norm.weight": ("scale", "R"),
+    "model.language_model.layers.{}.self_attn.k_norm.weight": ("scale", "R"),
     "model.language_model.layers.{}.self_attn.k_proj.weight": ("kernel", "WD"),
     "model.language_model.layers.{}.self_attn.o_proj.weight": ("kernel", "DJ"),
 }
@@ -60,7 +60,7 @@ TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.language_model.embed_tokens.weight",
 }
 FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked for
-    "lm_head.kernel": "model.language_model.embed_tokens.weight",
+    "lm_head.kernel": "model.language_model.embed_tokens.embedding",
 }
 IGNORED = (  # stored by some checkpoints, no part of the model
     r"(^|\.)rotary_emb\.(inv_freq|original_inv_freq|full_attention_inv_freq|full_attention_original_inv_freq|sliding_attention_inv_freq|sliding_attention_original_inv_freq)$",

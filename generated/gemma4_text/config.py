@@ -733,6 +733,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of gemma4_text: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "Gemma4TextConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -19,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 from .config import Config
 
 TABLE = {
-    "model.embed_tokens.weight": ("weight", "VD"),
-    "model.norm.weight": ("weight", "D"),
-    "model.embed_tokens_per_layer.weight": ("weight", "WX"),
+    "model.embed_tokens.weight": ("embedding", "VD"),
+    "model.norm.weight": ("scale", "D"),
+    "model.embed_tokens_per_layer.weight": ("embedding", "WX"),
     "model.per_layer_model_projection.weight": ("kernel", "XD"),
-    "model.per_layer_projection_norm.weight": ("weight", "M"),
+    "model.per_layer_projection_norm.weight": ("scale", "M"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
@@ -31,26 +31,26 @@ LAYERS = {
     "model.layers.{}.mlp.gate_proj.weight": ("kernel", "FD"),
     "model.layers.{}.mlp.up_proj.weight": ("kernel", "FD"),
     "model.layers.{}.mlp.down_proj.weight": ("kernel", "DF"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.post_attention_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.pre_feedforward_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.post_feedforward_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.pre_feedforward_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.post_feedforward_layernorm.weight": ("scale", "D"),
     "model.layers.{}.per_layer_input_gate.weight": ("kernel", "MD"),
     "model.layers.{}.per_layer_projection.weight": ("kernel", "DM"),
-    "model.layers.{}.post_per_layer_input_norm.weight": ("weight", "D"),
+    "model.layers.{}.post_per_layer_input_norm.weight": ("scale", "D"),
 }
 LAYERS_2 = {
     "model.layers.{}.self_attn.q_proj.weight": ("kernel", "QD"),
-    "model.layers.{}.self_attn.q_norm.weight": ("weight", "H"),
-    "model.layers.{}.self_attn.k_norm.weight": ("weight", "H"),
+    "model.layers.{}.self_attn.q_norm.weight": ("scale", "H"),
+    "model.layers.{}.self_attn.k_norm.weight": ("scale", "H"),
     "model.layers.{}.self_attn.k_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.o_proj.weight": ("kernel", "DQ"),
 }
 LAYERS_3 = {
     "model.layers.{}.self_attn.q_proj.weight": ("kernel", "ID"),
-    "model.layers.{}.self_attn.q_norm.weight": ("weight", "J"),
-    "model.layers.{}.self_attn.k_norm.weight": ("weight", "J"),
+    "model.layers.{}.self_attn.q_norm.weight": ("scale", "J"),
+    "model.layers.{}.self_attn.k_norm.weight": ("scale", "J"),
     "model.layers.{}.self_attn.k_proj.weight": ("kernel", "RD"),
     "model.layers.{}.self_attn.v_proj.weight": ("kernel", "RD"),
     "model.layers.{}.self_attn.o_proj.weight": ("kernel", "DI"),
@@ -59,7 +59,7 @@ TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.embed_tokens.weight",
 }
 FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked for
-    "lm_head.kernel": "model.embed_tokens.weight",
+    "lm_head.kernel": "model.embed_tokens.embedding",
 }
 IGNORED = (  # stored by some checkpoints, no part of the model
     r"(^|\.)embed_tokens\.embed_scale$",

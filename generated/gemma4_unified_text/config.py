@@ -720,6 +720,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of gemma4_unified_text: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "Gemma4UnifiedTextConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -123,7 +123,7 @@ class Model(nnx.Module):
         self.model = Text(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
         self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, dtype=dtype, rngs=rngs)
         if cfg.tie_word_embeddings:
-            self.lm_head.kernel = self.model.embed_tokens.weight
+            self.lm_head.kernel = self.model.embed_tokens.embedding
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
         self.stored_names: tuple[tuple[str, str], ...] = ()  # what the checkpoint calls otherwise: our name, its own
 
@@ -160,14 +160,14 @@ class Model(nnx.Module):
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        positions = order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
+        positions = order = here[None] if valid is None else (valid.cumsum(-1) - 1).clip(min=0)  # [B or 1, T]
         sliding_mask = causal_mask(here, here, valid, order, order, window=self.cfg.sliding_window)
         full_mask = causal_mask(here, here, valid, order, order)
         return self._run(ids, positions, sliding_mask, full_mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
         """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
-        cfg, dtype = self.cfg, self.model.embed_tokens.weight[...].dtype
+        cfg, dtype = self.cfg, self.model.embed_tokens.embedding[...].dtype
         kv: Any = [
             (
                 jnp.zeros((batch_size, heads, max_length, key_size), dtype),
@@ -200,14 +200,14 @@ class Model(nnx.Module):
         if ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
-        seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
+        count = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T], tokens so far
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
-        order = jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, S]
-        positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
+        order = (valid.cumsum(-1) - 1).clip(min=0)  # [B, S], numbers of tokens
+        positions = (count - 1).clip(min=0)  # [B, T]
         sliding_mask = causal_mask(here, slots, valid, positions, order, window=self.cfg.sliding_window)
         full_mask = causal_mask(here, slots, valid, positions, order)
-        cache = cache._replace(valid=valid, count=seen[:, -1])
+        cache = cache._replace(valid=valid, count=count[:, -1])
         logits, kv = self._run(ids, positions, sliding_mask, full_mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
 

@@ -156,6 +156,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of glm4: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "Glm4Config": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

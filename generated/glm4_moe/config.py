@@ -193,6 +193,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of glm4_moe: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "zai-org/GLM-4.5": Config(),
 }

@@ -322,6 +322,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of glm4_moe_lite: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "Glm4MoeLiteConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -452,7 +452,7 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of glm_moe_dsa: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "nvidia/GLM-5-NVFP4": Config(),
     "zai-org/GLM-5": Config(),
 }

@@ -287,6 +287,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of got_ocr2: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "GotOcr2Config": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

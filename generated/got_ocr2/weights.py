@@ -19,7 +19,7 @@ from .config import Config
 
 TABLE = {
     "language_model.model.embed_tokens.weight": ("model.language_model.embed_tokens.weight", "embedding", "VD"),
-    "language_model.model.norm.weight": ("model.language_model.norm.weight", "weight", "D"),
+    "language_model.model.norm.weight": ("model.language_model.norm.weight", "scale", "D"),
     "language_model.lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
@@ -75,12 +75,12 @@ LAYERS = {
     ),
     "language_model.model.layers.{}.input_layernorm.weight": (
         "model.language_model.layers.{}.input_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
     "language_model.model.layers.{}.post_attention_layernorm.weight": (
         "model.language_model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
 }

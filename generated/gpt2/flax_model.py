@@ -6,7 +6,8 @@
 A causal language model: multi-head attention, one matrix for queries, keys and values, learned positions, LayerNorm
 (pre-norm), MLP (tanh-approximated GELU).
 
-Axes: B batch, T new tokens, S attended tokens, N query heads, H head size, V vocab_size, D n_embd, P n_positions.
+Axes: B batch, T new tokens, S attended tokens, N query heads, H head size, V vocab_size, D n_embd, P n_positions,
+F inner_dim.
 """
 
 from __future__ import annotations
@@ -103,16 +104,16 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
 
 
 def new_gelu_activation(x: Array) -> Array:
-    return 0.5 * x * (1.0 + jnp.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3.0)))
+    return 0.5 * x * (1.0 + jnp.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
 
 
 class Conv1D(nnx.Module):
     def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (in_features, out_features), dtype))
+        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (in_features, out_features), dtype))
         self.bias = nnx.Param(jnp.zeros((out_features,), dtype))
 
     def __call__(self, x: Array) -> Array:
-        return x @ self.weight[...] + self.bias[...]
+        return x @ self.kernel[...] + self.bias[...]
 
 
 class Attention(nnx.Module):
@@ -136,8 +137,8 @@ class Attention(nnx.Module):
 
 class MLP(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.c_fc = Conv1D(cfg.n_embd, 4 * cfg.n_embd, dtype=dtype, rngs=rngs)
-        self.c_proj = Conv1D(4 * cfg.n_embd, cfg.n_embd, dtype=dtype, rngs=rngs)
+        self.c_fc = Conv1D(cfg.n_embd, cfg.inner_dim, dtype=dtype, rngs=rngs)
+        self.c_proj = Conv1D(cfg.inner_dim, cfg.n_embd, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return self.c_proj(new_gelu_activation(self.c_fc(x)))
@@ -216,7 +217,7 @@ class Model(nnx.Module):
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
+        positions = here[None] if valid is None else (valid.cumsum(-1) - 1).clip(min=0)  # [B or 1, T]
         mask = causal_mask(here, here, valid)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 
@@ -252,12 +253,12 @@ class Model(nnx.Module):
         if ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
-        seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
+        count = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T], tokens so far
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
-        positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
+        positions = (count - 1).clip(min=0)  # [B, T]
         mask = causal_mask(here, slots, valid)
-        cache = cache._replace(valid=valid, count=seen[:, -1])
+        cache = cache._replace(valid=valid, count=count[:, -1])
         logits, kv = self._run(ids, positions, mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
 

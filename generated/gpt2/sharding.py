@@ -20,8 +20,8 @@ RULES: dict[str, str | None] = {
     "V": "tp",  # vocab_size
     "D": "fsdp",  # n_embd
     "P": None,  # n_positions
+    "F": "tp",  # inner_dim
     "M": None,  # 3 * n_embd
-    "I": "tp",  # 4 * n_embd
 }
 
 

@@ -39,8 +39,14 @@ class Config:
     n_embd: int = 768  # D
     n_layer: int = 12  # L
     n_head: int = 12  # N
+    n_inner: int | None = None
     layer_norm_epsilon: float = 1e-05
     tie_word_embeddings: bool = True
+
+    @property
+    def inner_dim(self) -> int:
+        """`n_inner`, or what it is by default: F."""
+        return self.n_inner if self.n_inner is not None else 4 * self.n_embd
 
     @property
     def head_dim(self) -> int:
@@ -81,7 +87,6 @@ class Config:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if n_embd % n_head:
             problems.append(f"n_head does not divide n_embd: {(n_embd, n_head)!r}")
-        problems.expect("n_inner", raw.get("n_inner"), None)
         problems.expect("multi_query", raw.get("multi_query", True), True)
         problems.expect("scale_attn_weights", raw.get("scale_attn_weights", True), True)
         problems.expect("scale_attention_softmax_in_fp32", raw.get("scale_attention_softmax_in_fp32", True), True)
@@ -93,6 +98,7 @@ class Config:
         _refuse(problems)
         return cls(
             **sizes,
+            n_inner=raw.get("n_inner"),
             layer_norm_epsilon=raw.get("layer_norm_epsilon", 1e-05),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
@@ -135,6 +141,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of gpt_bigcode: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "GPTBigCodeConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -19,8 +19,8 @@ RULES: dict[str, str | None] = {
     "V": "tp",  # vocab_size
     "D": "fsdp",  # n_embd
     "P": None,  # n_positions
+    "F": "tp",  # inner_dim
     "M": None,  # n_embd + 2 * head_dim
-    "I": "tp",  # 4 * n_embd
 }
 
 

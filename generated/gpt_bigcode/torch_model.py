@@ -6,7 +6,7 @@ A causal language model: grouped-query attention, one matrix for queries, keys a
 LayerNorm (pre-norm), MLP (tanh-approximated GELU).
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, H head size, V vocab_size,
-D n_embd, P n_positions.
+D n_embd, P n_positions, F inner_dim.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.c_fc = nn.Linear(cfg.n_embd, 4 * cfg.n_embd)
-        self.c_proj = nn.Linear(4 * cfg.n_embd, cfg.n_embd)
+        self.c_fc = nn.Linear(cfg.n_embd, cfg.inner_dim)
+        self.c_proj = nn.Linear(cfg.inner_dim, cfg.n_embd)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
@@ -208,8 +208,8 @@ class Model(nn.Module):
         """`seen` [B, S] is False where one of the tokens so far, the new ones among them, is padding."""
         start = 0 if cache is None else cache.length
         slots = torch.arange(start + ids.shape[1], device=ids.device)
-        order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
-        positions = order[:, start:]  # [B, T]
+        order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B or 1, S], numbers of tokens
+        positions = order[:, start:]  # [B or 1, T]
         mask = causal_mask(slots, start, seen)
         if ids.shape[1] > (limit := self.cfg.n_positions):
             raise ValueError(f"{ids.shape[1]} tokens: the network has positions for {limit}")

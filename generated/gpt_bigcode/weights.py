@@ -33,9 +33,9 @@ LAYERS = {
     "transformer.h.{}.attn.c_proj.bias": ("bias", "D"),
     "transformer.h.{}.ln_2.weight": ("scale", "D"),
     "transformer.h.{}.ln_2.bias": ("bias", "D"),
-    "transformer.h.{}.mlp.c_fc.weight": ("kernel", "ID"),
-    "transformer.h.{}.mlp.c_fc.bias": ("bias", "I"),
-    "transformer.h.{}.mlp.c_proj.weight": ("kernel", "DI"),
+    "transformer.h.{}.mlp.c_fc.weight": ("kernel", "FD"),
+    "transformer.h.{}.mlp.c_fc.bias": ("bias", "F"),
+    "transformer.h.{}.mlp.c_proj.weight": ("kernel", "DF"),
     "transformer.h.{}.mlp.c_proj.bias": ("bias", "D"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
@@ -68,8 +68,8 @@ def sizes(cfg: Config) -> dict[str, int]:
         "V": cfg.vocab_size,
         "D": cfg.n_embd,
         "P": cfg.n_positions,
+        "F": cfg.inner_dim,
         "M": cfg.n_embd + 2 * cfg.head_dim,
-        "I": 4 * cfg.n_embd,
     }
 
 

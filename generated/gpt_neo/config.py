@@ -36,10 +36,16 @@ class Config:
     hidden_size: int = 2048  # D
     num_layers: int = 24  # L
     num_heads: int = 16  # N
+    intermediate_size: int | None = None
     window_size: int = 256
     layer_norm_epsilon: float = 1e-05
     attention_layers: tuple[str, ...] = ("global", "local") * 12
     tie_word_embeddings: bool = True
+
+    @property
+    def inner_dim(self) -> int:
+        """`intermediate_size`, or what it is by default: F."""
+        return self.intermediate_size if self.intermediate_size is not None else 4 * self.hidden_size
 
     @property
     def head_dim(self) -> int:
@@ -119,7 +125,6 @@ class Config:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if hidden_size % num_heads:
             problems.append(f"num_heads does not divide hidden_size: {(hidden_size, num_heads)!r}")
-        problems.expect("intermediate_size", raw.get("intermediate_size"), None)
         problems.expect_each("attention_layers", attention_layers, "global", "local")
         problems.expect("activation_function", raw.get("activation_function", "gelu_new"), "gelu_new")
         problems.expect("is_causal", raw.get("is_causal", True), True)
@@ -128,6 +133,7 @@ class Config:
         _refuse(problems)
         return cls(
             **sizes,
+            intermediate_size=raw.get("intermediate_size"),
             layer_norm_epsilon=raw.get("layer_norm_epsilon", 1e-05),
             attention_layers=tuple(attention_layers),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
@@ -177,6 +183,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of gpt_neo: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "GPTNeoConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -77,7 +77,7 @@ def bias(cfg: Config) -> Array:
 
 
 def new_gelu_activation(x: Array) -> Array:
-    return 0.5 * x * (1.0 + jnp.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3.0)))
+    return 0.5 * x * (1.0 + jnp.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
 
 
 def bias2(cfg: Config) -> Array:
@@ -88,8 +88,8 @@ def bias2(cfg: Config) -> Array:
 
 class MLP(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.c_fc = Linear(cfg.hidden_size, 4 * cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.c_proj = Linear(4 * cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
+        self.c_fc = Linear(cfg.hidden_size, cfg.inner_dim, dtype=dtype, rngs=rngs)
+        self.c_proj = Linear(cfg.inner_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return self.c_proj(new_gelu_activation(self.c_fc(x)))

@@ -19,7 +19,7 @@ RULES: dict[str, str | None] = {
     "V": "tp",  # vocab_size
     "D": "fsdp",  # hidden_size
     "P": None,  # max_position_embeddings
-    "M": "tp",  # 4 * hidden_size
+    "F": "tp",  # inner_dim
 }
 
 

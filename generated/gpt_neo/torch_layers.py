@@ -25,7 +25,7 @@ def bias(cfg: Config) -> Tensor:
 
 
 def new_gelu_activation(x: Tensor) -> Tensor:
-    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3.0)))
+    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
 
 
 def bias2(cfg: Config) -> Tensor:
@@ -38,8 +38,8 @@ def bias2(cfg: Config) -> Tensor:
 class MLP(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.c_fc = nn.Linear(cfg.hidden_size, 4 * cfg.hidden_size)
-        self.c_proj = nn.Linear(4 * cfg.hidden_size, cfg.hidden_size)
+        self.c_fc = nn.Linear(cfg.hidden_size, cfg.inner_dim)
+        self.c_proj = nn.Linear(cfg.inner_dim, cfg.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.c_proj(new_gelu_activation(self.c_fc(x)))

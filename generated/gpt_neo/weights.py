@@ -34,9 +34,9 @@ LAYERS = {
     "transformer.h.{}.attn.attention.out_proj.bias": ("bias", "D"),
     "transformer.h.{}.ln_2.weight": ("scale", "D"),
     "transformer.h.{}.ln_2.bias": ("bias", "D"),
-    "transformer.h.{}.mlp.c_fc.weight": ("kernel", "MD"),
-    "transformer.h.{}.mlp.c_fc.bias": ("bias", "M"),
-    "transformer.h.{}.mlp.c_proj.weight": ("kernel", "DM"),
+    "transformer.h.{}.mlp.c_fc.weight": ("kernel", "FD"),
+    "transformer.h.{}.mlp.c_fc.bias": ("bias", "F"),
+    "transformer.h.{}.mlp.c_proj.weight": ("kernel", "DF"),
     "transformer.h.{}.mlp.c_proj.bias": ("bias", "D"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
@@ -69,7 +69,7 @@ def sizes(cfg: Config) -> dict[str, int]:
         "V": cfg.vocab_size,
         "D": cfg.hidden_size,
         "P": cfg.max_position_embeddings,
-        "M": 4 * cfg.hidden_size,
+        "F": cfg.inner_dim,
     }
 
 

@@ -180,7 +180,7 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of gpt_neox: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "EleutherAI/pythia-1b": Config(),
     "EleutherAI/pythia-410m": Config(
         hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096

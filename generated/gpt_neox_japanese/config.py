@@ -162,6 +162,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of gpt_neox_japanese: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "GPTNeoXJapaneseConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

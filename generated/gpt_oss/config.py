@@ -368,6 +368,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of gpt_oss: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "openai/gpt-oss-20b": Config(),  # quantised: its sizes, whose tensors are refused
 }

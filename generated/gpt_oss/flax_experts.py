@@ -46,14 +46,14 @@ def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
 class TopKRouter(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nnx.Param(
+        self.kernel = nnx.Param(
             nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_local_experts, cfg.hidden_size), dtype)
         )
         self.bias = nnx.Param(jnp.zeros((cfg.num_local_experts,), dtype))
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         router_top_value, router_indices = jax.lax.top_k(
-            jnp.einsum("...i,oi->...o", x, self.weight[...]) + self.bias[...], self.num_experts_per_tok
+            jnp.einsum("...i,oi->...o", x, self.kernel[...]) + self.bias[...], self.num_experts_per_tok
         )
         return jax.nn.softmax(router_top_value, axis=-1), router_indices
 

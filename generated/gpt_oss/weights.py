@@ -20,7 +20,7 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
-    "model.norm.weight": ("weight", "D"),
+    "model.norm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
@@ -33,14 +33,14 @@ LAYERS = {
     "model.layers.{}.self_attn.v_proj.bias": ("bias", "C"),
     "model.layers.{}.self_attn.o_proj.weight": ("kernel", "DQ"),
     "model.layers.{}.self_attn.o_proj.bias": ("bias", "D"),
-    "model.layers.{}.mlp.router.weight": ("weight", "ED"),
+    "model.layers.{}.mlp.router.weight": ("kernel", "ED"),
     "model.layers.{}.mlp.router.bias": ("bias", "E"),
     "model.layers.{}.mlp.experts.gate_up_proj": ("gate_up_proj", "EDM"),
     "model.layers.{}.mlp.experts.gate_up_proj_bias": ("gate_up_proj_bias", "EM"),
     "model.layers.{}.mlp.experts.down_proj": ("down_proj", "EFD"),
     "model.layers.{}.mlp.experts.down_proj_bias": ("down_proj_bias", "ED"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.post_attention_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.embed_tokens.weight",

@@ -6,7 +6,8 @@
 A causal language model: multi-head attention, one matrix for queries, keys and values, learned positions, LayerNorm
 (pre-norm), MLP (tanh-approximated GELU).
 
-Axes: B batch, T new tokens, S attended tokens, N query heads, H head size, V vocab_size, D n_embd, P n_positions.
+Axes: B batch, T new tokens, S attended tokens, N query heads, H head size, V vocab_size, D n_embd, P n_positions,
+F inner_dim.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Cache:
 
 
 def new_gelu_activation(x: Tensor) -> Tensor:
-    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3.0)))
+    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
 
 
 class Conv1D(nn.Module):
@@ -102,8 +103,8 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.c_fc = Conv1D(cfg.n_embd, 4 * cfg.n_embd)
-        self.c_proj = Conv1D(4 * cfg.n_embd, cfg.n_embd)
+        self.c_fc = Conv1D(cfg.n_embd, cfg.inner_dim)
+        self.c_proj = Conv1D(cfg.inner_dim, cfg.n_embd)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.c_proj(new_gelu_activation(self.c_fc(x)))
@@ -210,8 +211,8 @@ class Model(nn.Module):
         """`seen` [B, S] is False where one of the tokens so far, the new ones among them, is padding."""
         start = 0 if cache is None else cache.length
         slots = torch.arange(start + ids.shape[1], device=ids.device)
-        order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
-        positions = order[:, start:]  # [B, T]
+        order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B or 1, S], numbers of tokens
+        positions = order[:, start:]  # [B or 1, T]
         mask = causal_mask(slots, start, seen)
         if ids.shape[1] > (limit := self.cfg.n_positions):
             raise ValueError(f"{ids.shape[1]} tokens: the network has positions for {limit}")

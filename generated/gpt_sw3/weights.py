@@ -27,15 +27,15 @@ TABLE = {
 LAYERS = {
     "transformer.h.{}.ln_1.weight": ("scale", "D"),
     "transformer.h.{}.ln_1.bias": ("bias", "D"),
-    "transformer.h.{}.attn.c_attn.weight": ("weight", "DM"),
+    "transformer.h.{}.attn.c_attn.weight": ("kernel", "DM"),
     "transformer.h.{}.attn.c_attn.bias": ("bias", "M"),
-    "transformer.h.{}.attn.c_proj.weight": ("weight", "DD"),
+    "transformer.h.{}.attn.c_proj.weight": ("kernel", "DD"),
     "transformer.h.{}.attn.c_proj.bias": ("bias", "D"),
     "transformer.h.{}.ln_2.weight": ("scale", "D"),
     "transformer.h.{}.ln_2.bias": ("bias", "D"),
-    "transformer.h.{}.mlp.c_fc.weight": ("weight", "DI"),
-    "transformer.h.{}.mlp.c_fc.bias": ("bias", "I"),
-    "transformer.h.{}.mlp.c_proj.weight": ("weight", "ID"),
+    "transformer.h.{}.mlp.c_fc.weight": ("kernel", "DF"),
+    "transformer.h.{}.mlp.c_fc.bias": ("bias", "F"),
+    "transformer.h.{}.mlp.c_proj.weight": ("kernel", "FD"),
     "transformer.h.{}.mlp.c_proj.bias": ("bias", "D"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
@@ -69,8 +69,8 @@ def sizes(cfg: Config) -> dict[str, int]:
         "V": cfg.vocab_size,
         "D": cfg.n_embd,
         "P": cfg.n_positions,
+        "F": cfg.inner_dim,
         "M": 3 * cfg.n_embd,
-        "I": 4 * cfg.n_embd,
     }
 
 

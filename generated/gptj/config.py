@@ -37,8 +37,14 @@ class Config:
     n_layer: int = 28  # L
     n_head: int = 16  # N
     rotary_dim: int = 64
+    n_inner: int | None = None
     layer_norm_epsilon: float = 1e-05
     tie_word_embeddings: bool = False
+
+    @property
+    def inner_dim(self) -> int:
+        """`n_inner`, or what it is by default: F."""
+        return self.n_inner if self.n_inner is not None else 4 * self.n_embd
 
     @property
     def head_dim(self) -> int:
@@ -83,12 +89,12 @@ class Config:
             problems.append(f"n_head does not divide n_embd: {(n_embd, n_head)!r}")
         if rotary_dim % 2:
             problems.append(f"2 does not divide rotary_dim: {rotary_dim!r}")
-        problems.expect("n_inner", raw.get("n_inner"), None)
         problems.expect("activation_function", raw.get("activation_function", "gelu_new"), "gelu_new")
         problems.expect("is_causal", raw.get("is_causal", True), True)
         _refuse(problems)
         return cls(
             **sizes,
+            n_inner=raw.get("n_inner"),
             layer_norm_epsilon=raw.get("layer_norm_epsilon", 1e-05),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
         )
@@ -131,6 +137,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of gptj: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "EleutherAI/gpt-j-6b": Config(),
 }

@@ -80,13 +80,13 @@ def embed_positions(cfg: Config) -> Array:
 
 
 def new_gelu_activation(x: Array) -> Array:
-    return 0.5 * x * (1.0 + jnp.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3.0)))
+    return 0.5 * x * (1.0 + jnp.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
 
 
 class MLP(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.fc_in = Linear(cfg.n_embd, 4 * cfg.n_embd, dtype=dtype, rngs=rngs)
-        self.fc_out = Linear(4 * cfg.n_embd, cfg.n_embd, dtype=dtype, rngs=rngs)
+        self.fc_in = Linear(cfg.n_embd, cfg.inner_dim, dtype=dtype, rngs=rngs)
+        self.fc_out = Linear(cfg.inner_dim, cfg.n_embd, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return self.fc_out(new_gelu_activation(self.fc_in(x)))

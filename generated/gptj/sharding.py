@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RULES: dict[str, str | None] = {
     "V": "tp",  # vocab_size
     "D": "fsdp",  # n_embd
-    "M": "tp",  # 4 * n_embd
+    "F": "tp",  # inner_dim
 }
 
 

@@ -34,14 +34,14 @@ def embed_positions(cfg: Config) -> Tensor:
 
 
 def new_gelu_activation(x: Tensor) -> Tensor:
-    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3.0)))
+    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
 
 
 class MLP(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.fc_in = nn.Linear(cfg.n_embd, 4 * cfg.n_embd)
-        self.fc_out = nn.Linear(4 * cfg.n_embd, cfg.n_embd)
+        self.fc_in = nn.Linear(cfg.n_embd, cfg.inner_dim)
+        self.fc_out = nn.Linear(cfg.inner_dim, cfg.n_embd)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc_out(new_gelu_activation(self.fc_in(x)))

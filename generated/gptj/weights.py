@@ -31,9 +31,9 @@ LAYERS = {
     "transformer.h.{}.attn.v_proj.weight": ("kernel", "DD"),
     "transformer.h.{}.attn.q_proj.weight": ("kernel", "DD"),
     "transformer.h.{}.attn.out_proj.weight": ("kernel", "DD"),
-    "transformer.h.{}.mlp.fc_in.weight": ("kernel", "MD"),
-    "transformer.h.{}.mlp.fc_in.bias": ("bias", "M"),
-    "transformer.h.{}.mlp.fc_out.weight": ("kernel", "DM"),
+    "transformer.h.{}.mlp.fc_in.weight": ("kernel", "FD"),
+    "transformer.h.{}.mlp.fc_in.bias": ("bias", "F"),
+    "transformer.h.{}.mlp.fc_out.weight": ("kernel", "DF"),
     "transformer.h.{}.mlp.fc_out.bias": ("bias", "D"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
@@ -65,7 +65,7 @@ def sizes(cfg: Config) -> dict[str, int]:
     return {
         "V": cfg.vocab_size,
         "D": cfg.n_embd,
-        "M": 4 * cfg.n_embd,
+        "F": cfg.inner_dim,
     }
 
 

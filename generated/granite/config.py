@@ -178,6 +178,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of granite: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "ibm-granite/granite-3.3-2b-instruct": Config(),
 }

@@ -19,7 +19,7 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
-    "model.norm.weight": ("weight", "D"),
+    "model.norm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
@@ -30,8 +30,8 @@ LAYERS = {
     "model.layers.{}.mlp.gate_proj.weight": ("kernel", "FD"),
     "model.layers.{}.mlp.up_proj.weight": ("kernel", "FD"),
     "model.layers.{}.mlp.down_proj.weight": ("kernel", "DF"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.post_attention_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.embed_tokens.weight",

@@ -301,6 +301,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of granite_swa: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "GraniteSWAConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

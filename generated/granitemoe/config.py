@@ -182,6 +182,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of granitemoe: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "ibm-granite/granite-3.1-1b-a400m-instruct": Config(),
 }

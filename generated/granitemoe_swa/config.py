@@ -329,6 +329,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of granitemoe_swa: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "GraniteMoeSWAConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

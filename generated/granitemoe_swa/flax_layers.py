@@ -62,12 +62,12 @@ def inv_freq(cfg: Config) -> Array:
 class RMSNorm(nnx.Module):
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
+        self.scale = nnx.Param(jnp.ones((size,), dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.float32)
         h = (h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)).astype(x.dtype)
-        return self.weight[...] * h
+        return self.scale[...] * h
 
 
 class RotaryEmbedding(nnx.Module):

@@ -20,7 +20,7 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
-    "model.norm.weight": ("weight", "D"),
+    "model.norm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
@@ -29,9 +29,9 @@ LAYERS = {
     "model.layers.{}.self_attn.k_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.o_proj.weight": ("kernel", "DD"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.post_attention_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.block_sparse_moe.router.weight": ("weight", "ED"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.block_sparse_moe.router.weight": ("kernel", "ED"),
     "model.layers.{}.block_sparse_moe.experts.gate_up_proj": ("gate_up_proj", "EMD"),
     "model.layers.{}.block_sparse_moe.experts.down_proj": ("down_proj", "EDF"),
 }

@@ -334,6 +334,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of granitemoehybrid: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "ibm-granite/granite-4.0-h-tiny": Config(),
 }

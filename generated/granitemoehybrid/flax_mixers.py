@@ -127,7 +127,7 @@ class MambaLayer(nnx.Module):
             hidden_states_B_C, kv = causal_conv1d_update(
                 hidden_states_B_C,
                 conv_state,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.mamba_d_conv,
                 self.layer,
@@ -140,7 +140,7 @@ class MambaLayer(nnx.Module):
                 kv = kv._replace(conv=hidden_states_B_C[..., -self.mamba_d_conv :])
             hidden_states_B_C = causal_conv1d_fn(
                 hidden_states_B_C,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.mamba_d_conv - 1,
                 self.mamba_expand * self.hidden_size + 2 * self.mamba_n_groups * self.mamba_d_state,

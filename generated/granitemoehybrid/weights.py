@@ -19,19 +19,19 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
-    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
     "model.layers.{}.post_attention_layernorm.weight": (
         "model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
     "model.layers.{}.block_sparse_moe.router.layer.weight": (
         "model.layers.{}.block_sparse_moe.router.weight",
-        "weight",
+        "kernel",
         "ED",
     ),
     "model.layers.{}.block_sparse_moe.input_linear.weight": (
@@ -59,10 +59,10 @@ LAYERS_2 = {
     "model.layers.{}.mamba.dt_bias": ("model.layers.{}.mamba.dt_bias", "dt_bias", "R"),
     "model.layers.{}.mamba.A_log": ("model.layers.{}.mamba.A_log", "A_log", "R"),
     "model.layers.{}.mamba.D": ("model.layers.{}.mamba.D", "D", "R"),
-    "model.layers.{}.mamba.conv1d.weight": ("model.layers.{}.mamba.conv1d.weight", "weight", "W1X"),
+    "model.layers.{}.mamba.conv1d.weight": ("model.layers.{}.mamba.conv1d.weight", "kernel", "W1X"),
     "model.layers.{}.mamba.conv1d.bias": ("model.layers.{}.mamba.conv1d.bias", "bias", "W"),
     "model.layers.{}.mamba.in_proj.weight": ("model.layers.{}.mamba.in_proj.weight", "kernel", "YD"),
-    "model.layers.{}.mamba.norm.weight": ("model.layers.{}.mamba.norm.weight", "weight", "Z"),
+    "model.layers.{}.mamba.norm.weight": ("model.layers.{}.mamba.norm.weight", "scale", "Z"),
     "model.layers.{}.mamba.out_proj.weight": ("model.layers.{}.mamba.out_proj.weight", "kernel", "DZ"),
 }
 LAYERS_3 = {

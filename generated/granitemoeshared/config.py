@@ -189,6 +189,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of granitemoeshared: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "GraniteMoeSharedConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

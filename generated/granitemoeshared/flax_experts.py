@@ -46,13 +46,13 @@ def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
 class TopKRouter(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nnx.Param(
+        self.kernel = nnx.Param(
             nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_local_experts, cfg.hidden_size), dtype)
         )
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         top_k_logits, top_k_index = jax.lax.top_k(
-            jnp.einsum("...i,oi->...o", x, self.weight[...]).astype(jnp.float32), self.num_experts_per_tok
+            jnp.einsum("...i,oi->...o", x, self.kernel[...]).astype(jnp.float32), self.num_experts_per_tok
         )
         return jax.nn.softmax(top_k_logits, axis=-1).astype(x.dtype), top_k_index
 

@@ -158,6 +158,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of helium: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "HeliumConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

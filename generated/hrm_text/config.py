@@ -180,6 +180,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of hrm_text: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "HrmTextConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -154,6 +154,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of hunyuan_v1_dense: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "hunyuan_v1_dense": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -162,6 +162,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of hunyuan_v1_moe: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "hunyuan_v1_moe": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

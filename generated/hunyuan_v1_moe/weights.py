@@ -54,7 +54,7 @@ Stored = str | Stack | Concat
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
@@ -64,10 +64,10 @@ LAYERS = {
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DQ"),
     "model.layers.{}.self_attn.query_layernorm.weight": (
         "model.layers.{}.self_attn.query_layernorm.weight",
-        "weight",
+        "scale",
         "H",
     ),
-    "model.layers.{}.self_attn.key_layernorm.weight": ("model.layers.{}.self_attn.key_layernorm.weight", "weight", "H"),
+    "model.layers.{}.self_attn.key_layernorm.weight": ("model.layers.{}.self_attn.key_layernorm.weight", "scale", "H"),
     "model.layers.{}.mlp.gate.wg.weight": ("model.layers.{}.mlp.gate.wg.weight", "kernel", "ED"),
     Stack(Concat(("model.layers.{}.mlp.experts.*.gate_proj.weight", "model.layers.{}.mlp.experts.*.up_proj.weight"))): (
         "model.layers.{}.mlp.experts.gate_up_proj",
@@ -90,10 +90,10 @@ LAYERS = {
         "kernel",
         "DF",
     ),
-    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
     "model.layers.{}.post_attention_layernorm.weight": (
         "model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
 }

@@ -359,6 +359,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of hy_v3: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "HYV3Config": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

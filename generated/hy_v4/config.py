@@ -420,6 +420,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of hy_v4: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "HYV4Config": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -19,7 +19,7 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "model.hc_pre.hc_head.hc_head_fn": ("model.hc_head.hc_fn", "hc_fn", "LG"),
     "model.hc_pre.hc_head.hc_head_base": ("model.hc_head.hc_base", "hc_base", "L"),
     "model.hc_pre.hc_head.hc_head_scale": ("model.hc_head.hc_scale", "hc_scale", "1"),
@@ -28,7 +28,7 @@ TABLE = {
 LAYERS = {
     "model.layers.{}.self_attn.learnable_sink_param": ("model.layers.{}.self_attn.sinks", "sinks", "N"),
     "model.layers.{}.self_attn.q_a_proj.weight": ("model.layers.{}.self_attn.q_a_proj.weight", "kernel", "QD"),
-    "model.layers.{}.self_attn.q_a_layernorm.weight": ("model.layers.{}.self_attn.q_a_layernorm.weight", "weight", "Q"),
+    "model.layers.{}.self_attn.q_a_layernorm.weight": ("model.layers.{}.self_attn.q_a_layernorm.weight", "scale", "Q"),
     "model.layers.{}.self_attn.q_b_proj.weight": ("model.layers.{}.self_attn.q_b_proj.weight", "kernel", "MQ"),
     "model.layers.{}.self_attn.kv_a_proj_with_mqa.weight": (
         "model.layers.{}.self_attn.kv_a_proj_with_mqa.weight",
@@ -37,16 +37,16 @@ LAYERS = {
     ),
     "model.layers.{}.self_attn.kv_a_layernorm.weight": (
         "model.layers.{}.self_attn.kv_a_layernorm.weight",
-        "weight",
+        "scale",
         "J",
     ),
     "model.layers.{}.self_attn.kv_b_proj.weight": ("model.layers.{}.self_attn.kv_b_proj.weight", "kernel", "RJ"),
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DW"),
     "model.layers.{}.self_attn.linear_gate.weight": ("model.layers.{}.self_attn.gate_proj.weight", "kernel", "WD"),
-    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
     "model.layers.{}.post_attention_layernorm.weight": (
         "model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
     "model.layers.{}.hc_pre.hc_attn_layer.hc_fn": ("model.layers.{}.attn_hc.fn", "fn", "UG"),

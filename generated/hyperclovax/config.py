@@ -177,6 +177,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of hyperclovax: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "HyperCLOVAXConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -245,6 +245,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of inkling2_text: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "Inkling2TextConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

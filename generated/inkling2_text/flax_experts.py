@@ -99,7 +99,7 @@ class TopKRouter(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_experts_per_tok = cfg.num_experts_per_tok
         self.route_scale = cfg.route_scale
-        self.weight = nnx.Param(
+        self.kernel = nnx.Param(
             nnx.initializers.normal(0.02)(
                 rngs.params(), (cfg.n_routed_experts, cfg.hidden_size), jnp.promote_types(dtype, jnp.float32)
             )
@@ -109,7 +109,7 @@ class TopKRouter(nnx.Module):
         )
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
-        scores = jax.nn.sigmoid(jnp.einsum("...i,oi->...o", x.astype(jnp.float32), self.weight[...]))
+        scores = jax.nn.sigmoid(jnp.einsum("...i,oi->...o", x.astype(jnp.float32), self.kernel[...]))
         _, indices = jax.lax.top_k(scores + self.e_score_correction_bias[...], self.num_experts_per_tok)
         weights = jnp.take_along_axis(scores, indices, axis=-1)
         weights = weights / (weights.sum(axis=-1, keepdims=True) + 1e-20)

@@ -15,7 +15,7 @@ from .config import Config
 
 
 class Conv1d(nnx.Module):
-    """A convolution over the last axis of [B, C, T]; the weight keeps the stored order, [out, in / groups, width]."""
+    """A convolution over the last axis of [B, C, T]; the kernel keeps the stored order, [out, in / groups, width]."""
 
     def __init__(
         self,
@@ -33,13 +33,13 @@ class Conv1d(nnx.Module):
     ):
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         shape = (out_channels, in_channels // groups, kernel_size)
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
+        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
         self.bias = nnx.Param(jnp.zeros(out_channels, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
         y = jax.lax.conv_general_dilated(
             x,
-            self.weight[...],
+            self.kernel[...],
             (self.stride,),
             [(self.padding, self.padding)],
             rhs_dilation=(self.dilation,),
@@ -196,31 +196,33 @@ def causal_conv1d_update4(
 class RMSNorm(nnx.Module):
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
+        self.scale = nnx.Param(jnp.ones((size,), dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.float32)
-        h = self.weight[...] * (h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps))
+        h = self.scale[...] * (h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps))
         return h.astype(x.dtype)
 
 
 class RMSNorm2(nnx.Module):
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
+        self.scale = nnx.Param(jnp.ones((size,), dtype))
 
     def __call__(self, x: Array) -> Array:
-        h = self.weight[...] * (x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + self.eps))
+        h = self.scale[...] * (x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + self.eps))
         return h.astype(jnp.float32)
 
 
 class NormedEmbedding(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.vocab_size, cfg.hidden_size), dtype))
+        self.embedding = nnx.Param(
+            nnx.initializers.normal(0.02)(rngs.params(), (cfg.vocab_size, cfg.hidden_size), dtype)
+        )
         self.embed_norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(self, ids: Array) -> Array:
-        return self.embed_norm(self.weight[...][ids])
+        return self.embed_norm(self.embedding[...][ids])
 
 
 class BlockAttentionResidual(nnx.Module):

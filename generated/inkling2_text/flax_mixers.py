@@ -31,7 +31,10 @@ from .flax_layers import (
 def causal_mask(
     here: Array, slots: Array, valid: Array | None, new_order: Array, order: Array, window: int | None = None
 ) -> Array:
-    """What the tokens at `here` attend to, [B or 1, 1, T, S]."""
+    """What the tokens at `here` attend to, [B or 1, 1, T, S].
+
+    `order` [B or 1, S] numbers the tokens of a row, without its padding; `new_order` [B or 1, T] has the new ones.
+    """
     mask = slots <= here[:, None]  # [T, S]
     if window is not None:
         mask = mask & (order[:, None] > new_order[:, :, None] - window)  # padding does not count
@@ -105,7 +108,7 @@ class KSconvShortConvolution(nnx.Module):
             h, kv = causal_conv1d_update(
                 h,
                 conv_state,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv_kernel_size,
                 self.layer,
                 self.swa_num_key_value_heads * self.swa_head_dim,
@@ -117,7 +120,7 @@ class KSconvShortConvolution(nnx.Module):
                 kv = kv._replace(conv=h[..., -self.conv_kernel_size :])
             h = causal_conv1d_fn(
                 h,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv_kernel_size - 1,
                 self.swa_num_key_value_heads * self.swa_head_dim,
             )
@@ -156,7 +159,7 @@ class VSconvShortConvolution(nnx.Module):
             h, kv = causal_conv1d_update2(
                 h,
                 conv_state,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv_kernel_size,
                 self.layer,
                 self.swa_num_key_value_heads * self.swa_head_dim,
@@ -168,7 +171,7 @@ class VSconvShortConvolution(nnx.Module):
                 kv = kv._replace(conv2=h[..., -self.conv_kernel_size :])
             h = causal_conv1d_fn(
                 h,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv_kernel_size - 1,
                 self.swa_num_key_value_heads * self.swa_head_dim,
             )
@@ -204,7 +207,7 @@ class PostAttentionShortConvolution(nnx.Module):
             h, kv = causal_conv1d_update3(
                 h,
                 conv_state,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv_kernel_size,
                 self.layer,
                 self.hidden_size,
@@ -214,7 +217,7 @@ class PostAttentionShortConvolution(nnx.Module):
             if kv is not None:
                 h = jnp.concatenate([kv.conv3, h], axis=-1)
                 kv = kv._replace(conv3=h[..., -self.conv_kernel_size :])
-            h = causal_conv1d_fn(h, self.conv1d.weight[...].squeeze(1), self.conv_kernel_size - 1, self.hidden_size)
+            h = causal_conv1d_fn(h, self.conv1d.kernel[...].squeeze(1), self.conv_kernel_size - 1, self.hidden_size)
             h = h[:, :, -T:]
         h = (h.swapaxes(1, 2) + residual) / math.sqrt(self.conv_kernel_size + 1)
         return h.astype(x.dtype), kv
@@ -247,7 +250,7 @@ class PostMlpShortConvolution(nnx.Module):
             h, kv = causal_conv1d_update4(
                 h,
                 conv_state,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv_kernel_size,
                 self.layer,
                 self.hidden_size,
@@ -257,7 +260,7 @@ class PostMlpShortConvolution(nnx.Module):
             if kv is not None:
                 h = jnp.concatenate([kv.conv4, h], axis=-1)
                 kv = kv._replace(conv4=h[..., -self.conv_kernel_size :])
-            h = causal_conv1d_fn(h, self.conv1d.weight[...].squeeze(1), self.conv_kernel_size - 1, self.hidden_size)
+            h = causal_conv1d_fn(h, self.conv1d.kernel[...].squeeze(1), self.conv_kernel_size - 1, self.hidden_size)
             h = h[:, :, -T:]
         h = (h.swapaxes(1, 2) + residual) / math.sqrt(self.conv_kernel_size + 1)
         return h.astype(x.dtype), kv

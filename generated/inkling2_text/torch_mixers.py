@@ -16,7 +16,10 @@ from .torch_layers import apply_mask_to_padding_states, causal_conv1d_fn
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None, order: Tensor, window: int | None = None) -> Tensor:
-    """What tokens from `start` on attend to, [B or 1, 1, T, S]."""
+    """What tokens from `start` on attend to, [B or 1, 1, T, S].
+
+    `order` [B or 1, S] numbers the tokens of a row, without its padding.
+    """
     new = slots[start:, None]
     mask = slots <= new  # [T, S]
     if window is not None:

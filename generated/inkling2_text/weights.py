@@ -42,9 +42,9 @@ class Deinterleaved(NamedTuple):
 Stored = str | Deinterleaved
 
 TABLE = {
-    "model.llm.embed.weight": ("model.embed_tokens.weight", "weight", "VD"),
-    "model.llm.embed_norm.weight": ("model.embed_tokens.embed_norm.weight", "weight", "D"),
-    "model.llm.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.llm.embed.weight": ("model.embed_tokens.weight", "embedding", "VD"),
+    "model.llm.embed_norm.weight": ("model.embed_tokens.embed_norm.weight", "scale", "D"),
+    "model.llm.norm.weight": ("model.norm.weight", "scale", "D"),
     "model.llm.attn_res.output_query": ("model.final_input.query", "query", "D"),
     "model.llm.unembed.weight": ("lm_head.weight", "kernel", "VD"),
 }
@@ -56,19 +56,19 @@ LAYERS = {
         "EZD",
     ),
     "model.llm.layers.{}.mlp.experts.w2_weight": ("model.layers.{}.mlp.experts.down_proj", "down_proj", "EDU"),
-    "model.llm.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "weight", "ED"),
+    "model.llm.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "ED"),
     "model.llm.layers.{}.mlp.gate.bias": (
         "model.layers.{}.mlp.gate.e_score_correction_bias",
         "e_score_correction_bias",
         "E",
     ),
-    "model.llm.layers.{}.mlp_norm.weight": ("model.layers.{}.post_attention_layernorm.weight", "weight", "D"),
+    "model.llm.layers.{}.mlp_norm.weight": ("model.layers.{}.post_attention_layernorm.weight", "scale", "D"),
     "model.llm.layers.{}.attn_sconv.weight": (
         "model.layers.{}.post_attention_convolution.conv1d.weight",
-        "weight",
+        "kernel",
         "D1C",
     ),
-    "model.llm.layers.{}.mlp_sconv.weight": ("model.layers.{}.post_mlp_convolution.conv1d.weight", "weight", "D1C"),
+    "model.llm.layers.{}.mlp_sconv.weight": ("model.layers.{}.post_mlp_convolution.conv1d.weight", "kernel", "D1C"),
 }
 LAYERS_2 = {
     "model.llm.layers.{}.attn.wq_du.weight": ("model.layers.{}.self_attn.q_proj.weight", "kernel", "MD"),
@@ -76,14 +76,14 @@ LAYERS_2 = {
     "model.llm.layers.{}.attn.wv_dv.weight": ("model.layers.{}.self_attn.v_proj.weight", "kernel", "ID"),
     "model.llm.layers.{}.attn.wr_du.weight": ("model.layers.{}.self_attn.r_proj.weight", "kernel", "JD"),
     "model.llm.layers.{}.attn.wo_ud.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DM"),
-    "model.llm.layers.{}.attn.k_sconv.weight": ("model.layers.{}.self_attn.k_sconv.conv1d.weight", "weight", "I1C"),
-    "model.llm.layers.{}.attn.v_sconv.weight": ("model.layers.{}.self_attn.v_sconv.conv1d.weight", "weight", "I1C"),
+    "model.llm.layers.{}.attn.k_sconv.weight": ("model.layers.{}.self_attn.k_sconv.conv1d.weight", "kernel", "I1C"),
+    "model.llm.layers.{}.attn.v_sconv.weight": ("model.layers.{}.self_attn.v_sconv.conv1d.weight", "kernel", "I1C"),
     "model.llm.layers.{}.attn.rel_logits_proj.proj": ("model.layers.{}.self_attn.rel_logits_proj.proj", "proj", "RW"),
     "model.llm.layers.{}.attn.gate_attn.weight": ("model.layers.{}.self_attn.gate_proj.weight", "kernel", "MD"),
     "model.llm.layers.{}.attn.attn_sink_proj.weight": ("model.layers.{}.self_attn.sink_proj.weight", "kernel", "XD"),
     "model.llm.layers.{}.attn.q_l2_clip.scale": ("model.layers.{}.self_attn.q_l2_clip.scale", "scale", "XY"),
     "model.llm.layers.{}.attn.rel_l2_clip.scale": ("model.layers.{}.self_attn.rel_l2_clip.scale", "scale", "XR"),
-    "model.llm.layers.{}.attn_norm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.llm.layers.{}.attn_norm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
 }
 LAYERS_3 = {
     "model.llm.attn_res.attn_queries.{-1}": ("model.layers.{}.attention_input.query", "query", "D"),
@@ -120,9 +120,9 @@ LAYERS_4 = {
     "model.llm.layers.{}.attn.attn_sink_proj.weight": ("model.layers.{}.self_attn.sink_proj.weight", "kernel", "ND"),
     "model.llm.layers.{}.attn.q_l2_clip.scale": ("model.layers.{}.self_attn.q_l2_clip.scale", "scale", "NH"),
     "model.llm.layers.{}.attn.rel_l2_clip.scale": ("model.layers.{}.self_attn.rel_l2_clip.scale", "scale", "NR"),
-    "model.llm.layers.{}.q_input_norm.weight": ("model.layers.{}.q_input_layernorm.weight", "weight", "D"),
-    "model.llm.layers.{}.k_input_norm.weight": ("model.layers.{}.k_input_layernorm.weight", "weight", "D"),
-    "model.llm.layers.{}.v_input_norm.weight": ("model.layers.{}.v_input_layernorm.weight", "weight", "D"),
+    "model.llm.layers.{}.q_input_norm.weight": ("model.layers.{}.q_input_layernorm.weight", "scale", "D"),
+    "model.llm.layers.{}.k_input_norm.weight": ("model.layers.{}.k_input_layernorm.weight", "scale", "D"),
+    "model.llm.layers.{}.v_input_norm.weight": ("model.layers.{}.v_input_layernorm.weight", "scale", "D"),
 }
 KEPT = {  # these are of this type in a narrower model too
     "model.final_input.query": "float32",

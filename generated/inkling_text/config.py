@@ -224,6 +224,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of inkling_text: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "InklingTextConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

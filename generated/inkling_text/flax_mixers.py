@@ -27,7 +27,10 @@ from .flax_layers import (
 def causal_mask(
     here: Array, slots: Array, valid: Array | None, new_order: Array, order: Array, window: int | None = None
 ) -> Array:
-    """What the tokens at `here` attend to, [B or 1, 1, T, S]."""
+    """What the tokens at `here` attend to, [B or 1, 1, T, S].
+
+    `order` [B or 1, S] numbers the tokens of a row, without its padding; `new_order` [B or 1, T] has the new ones.
+    """
     mask = slots <= here[:, None]  # [T, S]
     if window is not None:
         mask = mask & (order[:, None] > new_order[:, :, None] - window)  # padding does not count
@@ -98,7 +101,7 @@ class KSconvShortConvolution(nnx.Module):
             h, kv = causal_conv1d_update(
                 h,
                 conv_state,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv_kernel_size,
                 self.layer,
                 self.in_channels,
@@ -108,7 +111,7 @@ class KSconvShortConvolution(nnx.Module):
             if kv is not None:
                 h = jnp.concatenate([kv.conv, h], axis=-1)
                 kv = kv._replace(conv=h[..., -self.conv_kernel_size :])
-            h = causal_conv1d_fn(h, self.conv1d.weight[...].squeeze(1), self.conv_kernel_size - 1, self.in_channels)
+            h = causal_conv1d_fn(h, self.conv1d.kernel[...].squeeze(1), self.conv_kernel_size - 1, self.in_channels)
             h = h[:, :, -T:]
         return (h.swapaxes(1, 2) + residual).astype(x.dtype), kv
 
@@ -144,7 +147,7 @@ class VSconvShortConvolution(nnx.Module):
             h, kv = causal_conv1d_update2(
                 h,
                 conv_state,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv_kernel_size,
                 self.layer,
                 self.in_channels,
@@ -154,7 +157,7 @@ class VSconvShortConvolution(nnx.Module):
             if kv is not None:
                 h = jnp.concatenate([kv.conv2, h], axis=-1)
                 kv = kv._replace(conv2=h[..., -self.conv_kernel_size :])
-            h = causal_conv1d_fn(h, self.conv1d.weight[...].squeeze(1), self.conv_kernel_size - 1, self.in_channels)
+            h = causal_conv1d_fn(h, self.conv1d.kernel[...].squeeze(1), self.conv_kernel_size - 1, self.in_channels)
             h = h[:, :, -T:]
         return (h.swapaxes(1, 2) + residual).astype(x.dtype), kv
 
@@ -186,7 +189,7 @@ class AttnSconvShortConvolution(nnx.Module):
             h, kv = causal_conv1d_update3(
                 h,
                 conv_state,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv_kernel_size,
                 self.layer,
                 self.hidden_size,
@@ -196,7 +199,7 @@ class AttnSconvShortConvolution(nnx.Module):
             if kv is not None:
                 h = jnp.concatenate([kv.conv3, h], axis=-1)
                 kv = kv._replace(conv3=h[..., -self.conv_kernel_size :])
-            h = causal_conv1d_fn(h, self.conv1d.weight[...].squeeze(1), self.conv_kernel_size - 1, self.hidden_size)
+            h = causal_conv1d_fn(h, self.conv1d.kernel[...].squeeze(1), self.conv_kernel_size - 1, self.hidden_size)
             h = h[:, :, -T:]
         return (h.swapaxes(1, 2) + residual).astype(x.dtype), kv
 
@@ -228,7 +231,7 @@ class MlpSconvShortConvolution(nnx.Module):
             h, kv = causal_conv1d_update4(
                 h,
                 conv_state,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv_kernel_size,
                 self.layer,
                 self.hidden_size,
@@ -238,6 +241,6 @@ class MlpSconvShortConvolution(nnx.Module):
             if kv is not None:
                 h = jnp.concatenate([kv.conv4, h], axis=-1)
                 kv = kv._replace(conv4=h[..., -self.conv_kernel_size :])
-            h = causal_conv1d_fn(h, self.conv1d.weight[...].squeeze(1), self.conv_kernel_size - 1, self.hidden_size)
+            h = causal_conv1d_fn(h, self.conv1d.kernel[...].squeeze(1), self.conv_kernel_size - 1, self.hidden_size)
             h = h[:, :, -T:]
         return (h.swapaxes(1, 2) + residual).astype(x.dtype), kv

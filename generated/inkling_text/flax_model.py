@@ -233,18 +233,18 @@ class Model(nnx.Module):
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
+        order = here[None] if valid is None else (valid.cumsum(-1) - 1).clip(min=0)  # [B or 1, T]
         sliding_mask = additive(
             causal_mask(here, here, valid, order, order, window=self.cfg.sliding_window_size),
-            self.model.embed_tokens.weight[...].dtype,
+            self.model.embed_tokens.embedding[...].dtype,
         )
-        full_mask = additive(causal_mask(here, here, valid, order, order), self.model.embed_tokens.weight[...].dtype)
+        full_mask = additive(causal_mask(here, here, valid, order, order), self.model.embed_tokens.embedding[...].dtype)
         fresh = jnp.ones(ids.shape, ids.dtype) if attention_mask is None else attention_mask.astype(ids.dtype)
         return self._run(ids, sliding_mask, full_mask, fresh, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
         """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
-        cfg, dtype = self.cfg, self.model.embed_tokens.weight[...].dtype
+        cfg, dtype = self.cfg, self.model.embed_tokens.embedding[...].dtype
         kv: Any = [
             State(
                 k=jnp.zeros((batch_size, cfg.swa_num_key_value_heads, max_length, cfg.swa_head_dim), dtype),
@@ -291,19 +291,19 @@ class Model(nnx.Module):
         if ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
-        seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
+        count = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T], tokens so far
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
-        order = jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, S]
-        positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
+        order = (valid.cumsum(-1) - 1).clip(min=0)  # [B, S], numbers of tokens
+        positions = (count - 1).clip(min=0)  # [B, T]
         sliding_mask = additive(
             causal_mask(here, slots, valid, positions, order, window=self.cfg.sliding_window_size),
-            self.model.embed_tokens.weight[...].dtype,
+            self.model.embed_tokens.embedding[...].dtype,
         )
         full_mask = additive(
-            causal_mask(here, slots, valid, positions, order), self.model.embed_tokens.weight[...].dtype
+            causal_mask(here, slots, valid, positions, order), self.model.embed_tokens.embedding[...].dtype
         )
-        cache = cache._replace(valid=valid, count=seen[:, -1])
+        cache = cache._replace(valid=valid, count=count[:, -1])
         fresh = new.astype(ids.dtype)  # [B, T], 0 where a new token is padding
         logits, kv = self._run(ids, sliding_mask, full_mask, fresh, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])

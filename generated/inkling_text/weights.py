@@ -19,9 +19,9 @@ from safetensors import SafetensorError, safe_open
 from .config import Config
 
 TABLE = {
-    "model.embed_tokens.weight": ("weight", "VD"),
-    "model.embed_tokens.embed_norm.weight": ("weight", "D"),
-    "model.norm.weight": ("weight", "D"),
+    "model.embed_tokens.weight": ("embedding", "VD"),
+    "model.embed_tokens.embed_norm.weight": ("scale", "D"),
+    "model.norm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
@@ -30,10 +30,10 @@ LAYERS = {
     "model.layers.{}.self_attn.v_proj.weight": ("kernel", "ID"),
     "model.layers.{}.self_attn.r_proj.weight": ("kernel", "JD"),
     "model.layers.{}.self_attn.o_proj.weight": ("kernel", "DM"),
-    "model.layers.{}.self_attn.k_sconv.conv1d.weight": ("weight", "I1C"),
-    "model.layers.{}.self_attn.v_sconv.conv1d.weight": ("weight", "I1C"),
-    "model.layers.{}.self_attn.q_norm.weight": ("weight", "R"),
-    "model.layers.{}.self_attn.k_norm.weight": ("weight", "R"),
+    "model.layers.{}.self_attn.k_sconv.conv1d.weight": ("kernel", "I1C"),
+    "model.layers.{}.self_attn.v_sconv.conv1d.weight": ("kernel", "I1C"),
+    "model.layers.{}.self_attn.q_norm.weight": ("scale", "R"),
+    "model.layers.{}.self_attn.k_norm.weight": ("scale", "R"),
     "model.layers.{}.self_attn.rel_logits_proj.proj": ("proj", "WX"),
 }
 LAYERS_2 = {
@@ -45,10 +45,10 @@ LAYERS_2 = {
     "model.layers.{}.mlp.shared_experts.gate_proj": ("gate_proj", "GUD"),
     "model.layers.{}.mlp.shared_experts.up_proj": ("up_proj", "GUD"),
     "model.layers.{}.mlp.shared_experts.down_proj": ("down_proj", "GDU"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.post_attention_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.attn_sconv.conv1d.weight": ("weight", "D1C"),
-    "model.layers.{}.mlp_sconv.conv1d.weight": ("weight", "D1C"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.attn_sconv.conv1d.weight": ("kernel", "D1C"),
+    "model.layers.{}.mlp_sconv.conv1d.weight": ("kernel", "D1C"),
 }
 LAYERS_3 = {
     "model.layers.{}.self_attn.q_proj.weight": ("kernel", "QD"),
@@ -56,10 +56,10 @@ LAYERS_3 = {
     "model.layers.{}.self_attn.v_proj.weight": ("kernel", "AD"),
     "model.layers.{}.self_attn.r_proj.weight": ("kernel", "OD"),
     "model.layers.{}.self_attn.o_proj.weight": ("kernel", "DQ"),
-    "model.layers.{}.self_attn.k_sconv.conv1d.weight": ("weight", "A1C"),
-    "model.layers.{}.self_attn.v_sconv.conv1d.weight": ("weight", "A1C"),
-    "model.layers.{}.self_attn.q_norm.weight": ("weight", "H"),
-    "model.layers.{}.self_attn.k_norm.weight": ("weight", "H"),
+    "model.layers.{}.self_attn.k_sconv.conv1d.weight": ("kernel", "A1C"),
+    "model.layers.{}.self_attn.v_sconv.conv1d.weight": ("kernel", "A1C"),
+    "model.layers.{}.self_attn.q_norm.weight": ("scale", "H"),
+    "model.layers.{}.self_attn.k_norm.weight": ("scale", "H"),
     "model.layers.{}.self_attn.rel_logits_proj.proj": ("proj", "WP"),
 }
 KEPT = {  # these are of this type in a narrower model too

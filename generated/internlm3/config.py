@@ -162,6 +162,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of internlm3: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "InternLM3Config": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -160,6 +160,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of iquestcoder: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "IQuestCoderConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -159,6 +159,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of jais2: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "Jais2Config": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

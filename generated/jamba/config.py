@@ -392,6 +392,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of jamba: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "ai21labs/Jamba-v0.1": Config(),
 }

@@ -46,10 +46,10 @@ def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
 class TopKRouter(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
+        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
-        routing_weights = jax.nn.softmax(jnp.einsum("...i,oi->...o", x, self.weight[...]).astype(jnp.float32), axis=-1)
+        routing_weights = jax.nn.softmax(jnp.einsum("...i,oi->...o", x, self.kernel[...]).astype(jnp.float32), axis=-1)
         top_k_weights, top_k_index = jax.lax.top_k(routing_weights, self.num_experts_per_tok)
         return top_k_weights.astype(x.dtype), top_k_index
 

@@ -199,11 +199,11 @@ class Model(nnx.Module):
         if ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
-        seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
+        count = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T], tokens so far
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
         mask = causal_mask(here, slots, valid)
-        cache = cache._replace(valid=valid, count=seen[:, -1])
+        cache = cache._replace(valid=valid, count=count[:, -1])
         fresh = new.astype(ids.dtype)  # [B, T], 0 where a new token is padding
         logits, kv = self._run(ids, mask, fresh, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])

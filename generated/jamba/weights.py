@@ -54,22 +54,22 @@ Stored = str | Stack | Concat
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.final_layernorm.weight": ("model.final_layernorm.weight", "weight", "D"),
+    "model.final_layernorm.weight": ("model.final_layernorm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
     "model.layers.{}.mamba.A_log": ("model.layers.{}.mamba.A_log", "A_log", "MI"),
     "model.layers.{}.mamba.D": ("model.layers.{}.mamba.D", "D", "M"),
-    "model.layers.{}.mamba.conv1d.weight": ("model.layers.{}.mamba.conv1d.weight", "weight", "M1J"),
+    "model.layers.{}.mamba.conv1d.weight": ("model.layers.{}.mamba.conv1d.weight", "kernel", "M1J"),
     "model.layers.{}.mamba.conv1d.bias": ("model.layers.{}.mamba.conv1d.bias", "bias", "M"),
     "model.layers.{}.mamba.in_proj.weight": ("model.layers.{}.mamba.in_proj.weight", "kernel", "RD"),
     "model.layers.{}.mamba.x_proj.weight": ("model.layers.{}.mamba.x_proj.weight", "kernel", "WM"),
     "model.layers.{}.mamba.dt_proj.weight": ("model.layers.{}.mamba.dt_proj.weight", "kernel", "MX"),
     "model.layers.{}.mamba.dt_proj.bias": ("model.layers.{}.mamba.dt_proj.bias", "bias", "M"),
     "model.layers.{}.mamba.out_proj.weight": ("model.layers.{}.mamba.out_proj.weight", "kernel", "DM"),
-    "model.layers.{}.mamba.dt_layernorm.weight": ("model.layers.{}.mamba.dt_layernorm.weight", "weight", "X"),
-    "model.layers.{}.mamba.b_layernorm.weight": ("model.layers.{}.mamba.b_layernorm.weight", "weight", "I"),
-    "model.layers.{}.mamba.c_layernorm.weight": ("model.layers.{}.mamba.c_layernorm.weight", "weight", "I"),
+    "model.layers.{}.mamba.dt_layernorm.weight": ("model.layers.{}.mamba.dt_layernorm.weight", "scale", "X"),
+    "model.layers.{}.mamba.b_layernorm.weight": ("model.layers.{}.mamba.b_layernorm.weight", "scale", "I"),
+    "model.layers.{}.mamba.c_layernorm.weight": ("model.layers.{}.mamba.c_layernorm.weight", "scale", "I"),
 }
 LAYERS_2 = {
     "model.layers.{}.feed_forward.gate_proj.weight": ("model.layers.{}.feed_forward.gate_proj.weight", "kernel", "FD"),
@@ -77,11 +77,11 @@ LAYERS_2 = {
     "model.layers.{}.feed_forward.down_proj.weight": ("model.layers.{}.feed_forward.down_proj.weight", "kernel", "DF"),
 }
 LAYERS_3 = {
-    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
-    "model.layers.{}.pre_ff_layernorm.weight": ("model.layers.{}.pre_ff_layernorm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
+    "model.layers.{}.pre_ff_layernorm.weight": ("model.layers.{}.pre_ff_layernorm.weight", "scale", "D"),
 }
 LAYERS_4 = {
-    "model.layers.{}.feed_forward.router.weight": ("model.layers.{}.feed_forward.router.weight", "weight", "ED"),
+    "model.layers.{}.feed_forward.router.weight": ("model.layers.{}.feed_forward.router.weight", "kernel", "ED"),
     Stack(
         Concat(
             (

@@ -154,6 +154,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of jetmoe: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "JetMoeConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -19,7 +19,7 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
-    "model.norm.weight": ("weight", "D"),
+    "model.norm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
@@ -27,8 +27,8 @@ LAYERS = {
     "model.layers.{}.mlp.input_linear.weight": ("weight", "EMD"),
     "model.layers.{}.mlp.output_linear.weight": ("weight", "EDF"),
     "model.layers.{}.mlp.router.layer.weight": ("kernel", "ED"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.post_attention_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
     "model.layers.{}.self_attention.experts.bias": ("bias", "D"),
     "model.layers.{}.self_attention.experts.input_linear.weight": ("weight", "ECD"),
     "model.layers.{}.self_attention.experts.output_linear.weight": ("weight", "EDC"),

@@ -321,6 +321,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of kimi_linear: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "moonshotai/Kimi-Linear-48B-A3B-Instruct": Config(),
 }

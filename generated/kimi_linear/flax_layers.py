@@ -15,7 +15,7 @@ from .config import Config
 
 
 class Conv1d(nnx.Module):
-    """A convolution over the last axis of [B, C, T]; the weight keeps the stored order, [out, in / groups, width]."""
+    """A convolution over the last axis of [B, C, T]; the kernel keeps the stored order, [out, in / groups, width]."""
 
     def __init__(
         self,
@@ -33,13 +33,13 @@ class Conv1d(nnx.Module):
     ):
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         shape = (out_channels, in_channels // groups, kernel_size)
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
+        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
         self.bias = nnx.Param(jnp.zeros(out_channels, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
         y = jax.lax.conv_general_dilated(
             x,
-            self.weight[...],
+            self.kernel[...],
             (self.stride,),
             [(self.padding, self.padding)],
             rhs_dilation=(self.dilation,),
@@ -218,11 +218,11 @@ def chunk_kimi_delta_attention(
 class RMSNormGated(nnx.Module):
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
+        self.scale = nnx.Param(jnp.ones((size,), dtype))
 
     def __call__(self, x: Array, gate: Array) -> Array:
         h = x.astype(jnp.float32)
-        h = self.weight[...].astype(jnp.float32) * (
+        h = self.scale[...].astype(jnp.float32) * (
             h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
         )
         h = h * jax.nn.sigmoid(gate.astype(jnp.float32))
@@ -232,12 +232,12 @@ class RMSNormGated(nnx.Module):
 class RMSNorm(nnx.Module):
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
+        self.scale = nnx.Param(jnp.ones((size,), dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.float32)
         h = (h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)).astype(x.dtype)
-        return self.weight[...] * h
+        return self.scale[...] * h
 
 
 class ForgetGate(nnx.Module):

@@ -59,7 +59,7 @@ Stored = str | Stack | Concat
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
@@ -72,7 +72,7 @@ LAYERS = {
             "model.layers.{}.self_attn.k_conv1d.weight",
             "model.layers.{}.self_attn.v_conv1d.weight",
         )
-    ): ("model.layers.{}.self_attn.conv1d.weight", "weight", "I1L"),
+    ): ("model.layers.{}.self_attn.conv1d.weight", "kernel", "I1L"),
     "model.layers.{}.self_attn.dt_bias": ("model.layers.{}.self_attn.forget_gate.dt_bias", "dt_bias", "M"),
     "model.layers.{}.self_attn.A_log": ("model.layers.{}.self_attn.forget_gate.A_log", "A_log", "11J1"),
     "model.layers.{}.self_attn.f_a_proj.weight": (
@@ -88,7 +88,7 @@ LAYERS = {
     "model.layers.{}.self_attn.b_proj.weight": ("model.layers.{}.self_attn.b_proj.weight", "kernel", "JD"),
     "model.layers.{}.self_attn.g_a_proj.weight": ("model.layers.{}.self_attn.g_a_proj.weight", "kernel", "RD"),
     "model.layers.{}.self_attn.g_b_proj.weight": ("model.layers.{}.self_attn.g_b_proj.weight", "kernel", "MR"),
-    "model.layers.{}.self_attn.o_norm.weight": ("model.layers.{}.self_attn.o_norm.weight", "weight", "R"),
+    "model.layers.{}.self_attn.o_norm.weight": ("model.layers.{}.self_attn.o_norm.weight", "scale", "R"),
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DM"),
 }
 LAYERS_2 = {
@@ -97,10 +97,10 @@ LAYERS_2 = {
     "model.layers.{}.block_sparse_moe.down_proj.weight": ("model.layers.{}.mlp.down_proj.weight", "kernel", "DF"),
 }
 LAYERS_3 = {
-    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
     "model.layers.{}.post_attention_layernorm.weight": (
         "model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
 }
@@ -149,7 +149,7 @@ LAYERS_5 = {
     ),
     "model.layers.{}.self_attn.kv_a_layernorm.weight": (
         "model.layers.{}.self_attn.kv_a_layernorm.weight",
-        "weight",
+        "scale",
         "U",
     ),
     "model.layers.{}.self_attn.kv_b_proj.weight": ("model.layers.{}.self_attn.kv_b_proj.weight", "kernel", "GU"),

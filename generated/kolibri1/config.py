@@ -198,6 +198,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of kolibri1: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "Kolibri1Config": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

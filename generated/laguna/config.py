@@ -340,6 +340,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of laguna: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "LagunaConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

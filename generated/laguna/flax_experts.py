@@ -73,11 +73,11 @@ class Experts(nnx.Module):
 class TopKRouter(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
+        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
         self.e_score_correction_bias = nnx.Variable(jnp.zeros((cfg.num_experts,), dtype))
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
-        routing_scores = jax.nn.sigmoid(jnp.einsum("...i,oi->...o", x, self.weight[...]).astype(jnp.float32))
+        routing_scores = jax.nn.sigmoid(jnp.einsum("...i,oi->...o", x, self.kernel[...]).astype(jnp.float32))
         _, selected_experts = jax.lax.top_k(
             routing_scores + self.e_score_correction_bias[...].astype(jnp.float32), self.num_experts_per_tok
         )

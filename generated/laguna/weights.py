@@ -55,7 +55,7 @@ Stored = str | Stack | Concat
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
@@ -63,13 +63,13 @@ LAYERS = {
     "model.layers.{}.self_attn.k_proj.weight": ("model.layers.{}.self_attn.k_proj.weight", "kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.weight": ("model.layers.{}.self_attn.v_proj.weight", "kernel", "CD"),
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DM"),
-    "model.layers.{}.self_attn.q_norm.weight": ("model.layers.{}.self_attn.q_norm.weight", "weight", "H"),
-    "model.layers.{}.self_attn.k_norm.weight": ("model.layers.{}.self_attn.k_norm.weight", "weight", "H"),
+    "model.layers.{}.self_attn.q_norm.weight": ("model.layers.{}.self_attn.q_norm.weight", "scale", "H"),
+    "model.layers.{}.self_attn.k_norm.weight": ("model.layers.{}.self_attn.k_norm.weight", "scale", "H"),
     "model.layers.{}.self_attn.g_proj.weight": ("model.layers.{}.self_attn.g_proj.weight", "kernel", "ID"),
-    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
     "model.layers.{}.post_attention_layernorm.weight": (
         "model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
 }
@@ -89,7 +89,7 @@ LAYERS_3 = {
         "down_proj",
         "EDR",
     ),
-    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "weight", "ED"),
+    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "ED"),
     "model.layers.{}.mlp.experts.e_score_correction_bias": (
         "model.layers.{}.mlp.gate.e_score_correction_bias",
         "e_score_correction_bias",

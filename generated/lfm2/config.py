@@ -218,6 +218,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of lfm2: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "LiquidAI/LFM2-1.2B": Config(),
 }

@@ -83,13 +83,13 @@ class ShortConv(nnx.Module):
         x = B * h
         if T == 1:
             x, kv = causal_conv1d_update(
-                x, conv_state, self.conv.weight[...].squeeze(1), self.conv_L_cache, self.layer, self.hidden_size, kv
+                x, conv_state, self.conv.kernel[...].squeeze(1), self.conv_L_cache, self.layer, self.hidden_size, kv
             )
         else:
             if kv is not None:
                 x = jnp.concatenate([kv.conv, x], axis=-1)
                 kv = kv._replace(conv=x[..., -self.conv_L_cache :])
-            x = causal_conv1d_fn(x, self.conv.weight[...].squeeze(1), self.conv_L_cache - 1, self.hidden_size)
+            x = causal_conv1d_fn(x, self.conv.kernel[...].squeeze(1), self.conv_L_cache - 1, self.hidden_size)
             x = x[:, :, -T:]
         return self.out_proj((C * x).swapaxes(1, 2)), kv
 

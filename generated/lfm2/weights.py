@@ -20,11 +20,11 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
-    "model.embedding_norm.weight": ("weight", "D"),
+    "model.embedding_norm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
-    "model.layers.{}.conv.conv.weight": ("weight", "D1C"),
+    "model.layers.{}.conv.conv.weight": ("kernel", "D1C"),
     "model.layers.{}.conv.in_proj.weight": ("kernel", "MD"),
     "model.layers.{}.conv.out_proj.weight": ("kernel", "DD"),
 }
@@ -32,16 +32,16 @@ LAYERS_2 = {
     "model.layers.{}.feed_forward.w1.weight": ("kernel", "ID"),
     "model.layers.{}.feed_forward.w3.weight": ("kernel", "ID"),
     "model.layers.{}.feed_forward.w2.weight": ("kernel", "DI"),
-    "model.layers.{}.operator_norm.weight": ("weight", "D"),
-    "model.layers.{}.ffn_norm.weight": ("weight", "D"),
+    "model.layers.{}.operator_norm.weight": ("scale", "D"),
+    "model.layers.{}.ffn_norm.weight": ("scale", "D"),
 }
 LAYERS_3 = {
     "model.layers.{}.self_attn.q_proj.weight": ("kernel", "DD"),
     "model.layers.{}.self_attn.k_proj.weight": ("kernel", "JD"),
     "model.layers.{}.self_attn.v_proj.weight": ("kernel", "JD"),
     "model.layers.{}.self_attn.out_proj.weight": ("kernel", "DD"),
-    "model.layers.{}.self_attn.q_layernorm.weight": ("weight", "H"),
-    "model.layers.{}.self_attn.k_layernorm.weight": ("weight", "H"),
+    "model.layers.{}.self_attn.q_layernorm.weight": ("scale", "H"),
+    "model.layers.{}.self_attn.k_layernorm.weight": ("scale", "H"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.embed_tokens.weight",

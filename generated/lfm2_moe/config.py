@@ -210,6 +210,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of lfm2_moe: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "lfm2_moe": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -73,10 +73,10 @@ class TopKRouter(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_experts_per_tok = cfg.num_experts_per_tok
         self.routed_scaling_factor = cfg.routed_scaling_factor
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
+        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
 
     def __call__(self, x: Array, expert_bias: Array) -> tuple[Array, Array]:
-        routing_weights = jax.nn.sigmoid(jnp.einsum("...i,oi->...o", x, self.weight[...]))
+        routing_weights = jax.nn.sigmoid(jnp.einsum("...i,oi->...o", x, self.kernel[...]))
         _, selected_experts = jax.lax.top_k(routing_weights + expert_bias, self.num_experts_per_tok)
         routing_weights = jnp.take_along_axis(routing_weights, selected_experts, axis=-1)
         routing_weights = routing_weights / (routing_weights.sum(axis=-1, keepdims=True) + 1e-06)

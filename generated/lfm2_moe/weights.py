@@ -55,11 +55,11 @@ Stored = str | Stack | Concat
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.embedding_norm.weight": ("model.embedding_norm.weight", "weight", "D"),
+    "model.embedding_norm.weight": ("model.embedding_norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
-    "model.layers.{}.conv.conv.weight": ("model.layers.{}.conv.conv.weight", "weight", "D1C"),
+    "model.layers.{}.conv.conv.weight": ("model.layers.{}.conv.conv.weight", "kernel", "D1C"),
     "model.layers.{}.conv.in_proj.weight": ("model.layers.{}.conv.in_proj.weight", "kernel", "MD"),
     "model.layers.{}.conv.out_proj.weight": ("model.layers.{}.conv.out_proj.weight", "kernel", "DD"),
 }
@@ -69,16 +69,16 @@ LAYERS_2 = {
     "model.layers.{}.feed_forward.w2.weight": ("model.layers.{}.feed_forward.w2.weight", "kernel", "DF"),
 }
 LAYERS_3 = {
-    "model.layers.{}.operator_norm.weight": ("model.layers.{}.operator_norm.weight", "weight", "D"),
-    "model.layers.{}.ffn_norm.weight": ("model.layers.{}.ffn_norm.weight", "weight", "D"),
+    "model.layers.{}.operator_norm.weight": ("model.layers.{}.operator_norm.weight", "scale", "D"),
+    "model.layers.{}.ffn_norm.weight": ("model.layers.{}.ffn_norm.weight", "scale", "D"),
 }
 LAYERS_4 = {
     "model.layers.{}.self_attn.q_proj.weight": ("model.layers.{}.self_attn.q_proj.weight", "kernel", "DD"),
     "model.layers.{}.self_attn.k_proj.weight": ("model.layers.{}.self_attn.k_proj.weight", "kernel", "ID"),
     "model.layers.{}.self_attn.v_proj.weight": ("model.layers.{}.self_attn.v_proj.weight", "kernel", "ID"),
     "model.layers.{}.self_attn.out_proj.weight": ("model.layers.{}.self_attn.out_proj.weight", "kernel", "DD"),
-    "model.layers.{}.self_attn.q_layernorm.weight": ("model.layers.{}.self_attn.q_layernorm.weight", "weight", "H"),
-    "model.layers.{}.self_attn.k_layernorm.weight": ("model.layers.{}.self_attn.k_layernorm.weight", "weight", "H"),
+    "model.layers.{}.self_attn.q_layernorm.weight": ("model.layers.{}.self_attn.q_layernorm.weight", "scale", "H"),
+    "model.layers.{}.self_attn.k_layernorm.weight": ("model.layers.{}.self_attn.k_layernorm.weight", "scale", "H"),
 }
 LAYERS_5 = {
     "model.layers.{}.feed_forward.expert_bias": ("model.layers.{}.feed_forward.expert_bias", "expert_bias", "E"),
@@ -90,7 +90,7 @@ LAYERS_5 = {
         "down_proj",
         "EDR",
     ),
-    "model.layers.{}.feed_forward.gate.weight": ("model.layers.{}.feed_forward.gate.weight", "weight", "ED"),
+    "model.layers.{}.feed_forward.gate.weight": ("model.layers.{}.feed_forward.gate.weight", "kernel", "ED"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.embed_tokens.weight",

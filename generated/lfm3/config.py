@@ -592,6 +592,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of lfm3: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "Lfm3Config": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -28,7 +28,10 @@ from .flax_layers import (
 def causal_mask(
     here: Array, slots: Array, valid: Array | None, new_order: Array, order: Array, window: int | None = None
 ) -> Array | None:
-    """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it."""
+    """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it.
+
+    `order` [B or 1, S] numbers the tokens of a row, without its padding; `new_order` [B or 1, T] has the new ones.
+    """
     if valid is None and (window is None or slots.shape[0] <= window):
         return None
     mask = slots <= here[:, None]  # [T, S]
@@ -88,13 +91,13 @@ class ShortConv(nnx.Module):
         x = B * h
         if T == 1:
             x, kv = causal_conv1d_update(
-                x, conv_state, self.conv.weight[...].squeeze(1), self.conv_L_cache, self.layer, self.hidden_size, kv
+                x, conv_state, self.conv.kernel[...].squeeze(1), self.conv_L_cache, self.layer, self.hidden_size, kv
             )
         else:
             if kv is not None:
                 x = jnp.concatenate([kv.conv, x], axis=-1)
                 kv = kv._replace(conv=x[..., -self.conv_L_cache :])
-            x = causal_conv1d_fn(x, self.conv.weight[...].squeeze(1), self.conv_L_cache - 1, self.hidden_size)
+            x = causal_conv1d_fn(x, self.conv.kernel[...].squeeze(1), self.conv_L_cache - 1, self.hidden_size)
             x = x[:, :, -T:]
         return self.out_proj((C * x).swapaxes(1, 2)), kv
 

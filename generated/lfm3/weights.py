@@ -20,11 +20,11 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.embedding_norm.weight": ("model.embedding_norm.weight", "weight", "D"),
+    "model.embedding_norm.weight": ("model.embedding_norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
-    "model.layers.{}.conv.conv.weight": ("model.layers.{}.conv.conv.weight", "weight", "D1C"),
+    "model.layers.{}.conv.conv.weight": ("model.layers.{}.conv.conv.weight", "kernel", "D1C"),
     "model.layers.{}.conv.in_proj.weight": ("model.layers.{}.conv.in_proj.weight", "kernel", "MD"),
     "model.layers.{}.conv.out_proj.weight": ("model.layers.{}.conv.out_proj.weight", "kernel", "DD"),
 }
@@ -32,18 +32,18 @@ LAYERS_2 = {
     "model.layers.{}.feed_forward.w1.weight": ("model.layers.{}.feed_forward.w1.weight", "kernel", "FD"),
     "model.layers.{}.feed_forward.w3.weight": ("model.layers.{}.feed_forward.w3.weight", "kernel", "FD"),
     "model.layers.{}.feed_forward.w2.weight": ("model.layers.{}.feed_forward.w2.weight", "kernel", "DF"),
-    "model.layers.{}.operator_norm.weight": ("model.layers.{}.operator_norm.weight", "weight", "D"),
-    "model.layers.{}.ffn_norm.weight": ("model.layers.{}.ffn_norm.weight", "weight", "D"),
-    "model.layers.{}.post_operator_norm.weight": ("model.layers.{}.post_operator_norm.weight", "weight", "D"),
-    "model.layers.{}.post_ffn_norm.weight": ("model.layers.{}.post_ffn_norm.weight", "weight", "D"),
+    "model.layers.{}.operator_norm.weight": ("model.layers.{}.operator_norm.weight", "scale", "D"),
+    "model.layers.{}.ffn_norm.weight": ("model.layers.{}.ffn_norm.weight", "scale", "D"),
+    "model.layers.{}.post_operator_norm.weight": ("model.layers.{}.post_operator_norm.weight", "scale", "D"),
+    "model.layers.{}.post_ffn_norm.weight": ("model.layers.{}.post_ffn_norm.weight", "scale", "D"),
 }
 LAYERS_3 = {
     "model.layers.{}.self_attn.q_proj.weight": ("model.layers.{}.self_attn.q_proj.weight", "kernel", "QD"),
     "model.layers.{}.self_attn.k_proj.weight": ("model.layers.{}.self_attn.k_proj.weight", "kernel", "ID"),
     "model.layers.{}.self_attn.v_proj.weight": ("model.layers.{}.self_attn.v_proj.weight", "kernel", "ID"),
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DQ"),
-    "model.layers.{}.self_attn.q_norm.weight": ("model.layers.{}.self_attn.q_norm.weight", "weight", "H"),
-    "model.layers.{}.self_attn.k_norm.weight": ("model.layers.{}.self_attn.k_norm.weight", "weight", "H"),
+    "model.layers.{}.self_attn.q_norm.weight": ("model.layers.{}.self_attn.q_norm.weight", "scale", "H"),
+    "model.layers.{}.self_attn.k_norm.weight": ("model.layers.{}.self_attn.k_norm.weight", "scale", "H"),
     "model.layers.{}.self_attn.gate_proj.weight": ("model.layers.{}.self_attn.g_proj.weight", "kernel", "ND"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings

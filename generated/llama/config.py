@@ -192,7 +192,7 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of llama: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "meta-llama/Meta-Llama-3.1-8B": Config(),
     "meta-llama/Llama-3.1-70B-Instruct": Config(
         hidden_size=8192, intermediate_size=28672, num_hidden_layers=80, num_attention_heads=64

@@ -440,6 +440,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of llama4: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8": Config(),  # quantised: its sizes, whose tensors are refused
 }

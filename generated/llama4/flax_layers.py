@@ -64,11 +64,11 @@ def apply_rotary_emb(xq: Array, xk: Array, freqs_cis: Array) -> tuple[Array, Arr
 class RMSNorm(nnx.Module):
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
+        self.scale = nnx.Param(jnp.ones((size,), dtype))
 
     def __call__(self, x: Array) -> Array:
         output = self._norm(x.astype(jnp.float32)).astype(x.dtype)
-        return output * self.weight[...]
+        return output * self.scale[...]
 
     def _norm(self, x: Array) -> Array:
         return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + self.eps)
@@ -120,12 +120,12 @@ class Experts(nnx.Module):
 class Router(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nnx.Param(
+        self.kernel = nnx.Param(
             nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_local_experts, cfg.hidden_size), dtype)
         )
 
     def __call__(self, x: Array) -> Array:
-        router_logits = jnp.einsum("...i,oi->...o", x, self.weight[...])
+        router_logits = jnp.einsum("...i,oi->...o", x, self.kernel[...])
         router_top_value, router_indices = jax.lax.top_k(router_logits, self.num_experts_per_tok)
         router_scores = jnp.put_along_axis(
             jnp.full_like(router_logits, float("-inf")), router_indices, router_top_value, axis=-1, inplace=False

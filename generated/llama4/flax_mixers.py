@@ -19,7 +19,10 @@ from .flax_layers import Linear, apply_rotary_emb, attend
 def causal_mask(
     here: Array, slots: Array, valid: Array | None, new_order: Array, order: Array, chunk: int | None = None
 ) -> Array | None:
-    """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it."""
+    """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it.
+
+    `order` [B or 1, S] numbers the tokens of a row, without its padding; `new_order` [B or 1, T] has the new ones.
+    """
     if valid is None and (chunk is None or slots.shape[0] <= chunk):
         return None
     mask = slots <= here[:, None]  # [T, S]

@@ -17,7 +17,10 @@ from .torch_layers import apply_rotary_emb
 def causal_mask(
     slots: Tensor, start: int, seen: Tensor | None, order: Tensor, chunk: int | None = None
 ) -> Tensor | None:
-    """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it."""
+    """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it.
+
+    `order` [B or 1, S] numbers the tokens of a row, without its padding.
+    """
     if seen is None and (start == 0 or start + 1 == slots.shape[0]) and (chunk is None or slots.shape[0] <= chunk):
         return None
     new = slots[start:, None]

@@ -20,7 +20,7 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
-    "model.norm.weight": ("weight", "D"),
+    "model.norm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
@@ -28,8 +28,8 @@ LAYERS = {
     "model.layers.{}.self_attn.k_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.o_proj.weight": ("kernel", "DQ"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.post_attention_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
 }
 LAYERS_2 = {
     "model.layers.{}.feed_forward.gate_proj.weight": ("kernel", "ID"),
@@ -39,7 +39,7 @@ LAYERS_2 = {
 LAYERS_3 = {
     "model.layers.{}.feed_forward.experts.gate_up_proj": ("gate_up_proj", "EDM"),
     "model.layers.{}.feed_forward.experts.down_proj": ("down_proj", "EFD"),
-    "model.layers.{}.feed_forward.router.weight": ("weight", "ED"),
+    "model.layers.{}.feed_forward.router.weight": ("kernel", "ED"),
     "model.layers.{}.feed_forward.shared_expert.gate_proj.weight": ("kernel", "FD"),
     "model.layers.{}.feed_forward.shared_expert.up_proj.weight": ("kernel", "FD"),
     "model.layers.{}.feed_forward.shared_expert.down_proj.weight": ("kernel", "DF"),

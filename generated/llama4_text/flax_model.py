@@ -11,9 +11,8 @@ D hidden_size, E num_local_experts, F intermediate_size.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,68 +21,9 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
-from .flax_layers import Embed, Linear, Moe, RMSNorm, RotaryEmbedding, apply_rotary_emb, attend, llama4_text_l2_norm
+from .flax_layers import Embed, Linear, Moe, RMSNorm, RotaryEmbedding
+from .flax_mixers import KV, Cache, ChunkedAttention, FullAttention, causal_mask
 from .flax_stack import run_layers, stack_kv, stack_layers
-
-
-def causal_mask(
-    here: Array, slots: Array, valid: Array | None, new_order: Array, order: Array, chunk: int | None = None
-) -> Array | None:
-    """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it."""
-    if valid is None and (chunk is None or slots.shape[0] <= chunk):
-        return None
-    mask = slots <= here[:, None]  # [T, S]
-    if chunk is not None:
-        mask = mask & (order[:, None] // chunk == new_order[:, :, None] // chunk)
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
-    return mask.reshape(-1, 1, *mask.shape[-2:])
-
-
-KV = tuple[Array, Array]  # keys and values of one layer, each [B, K, S, H]
-
-
-class Cache(NamedTuple):
-    """What the tokens seen so far left behind; slots from `length` on are free."""
-
-    kv: Any  # of each layer, stacked where the layers are
-    valid: Array  # [B, S], False where the batch is padded
-    count: Array  # [B], valid tokens so far
-    length: Array  # []
-
-
-def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
-    """The keys and values of all tokens, with those of the new ones written from slot `start` on."""
-    write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=2)
-    return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
-
-
-class ChunkedAttention(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.head_dim = cfg.head_dim
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(
-        self, x: Array, position_embeddings: Array, mask: Array | None, kv: KV | None, start: Array | int
-    ) -> tuple[Array, KV | None]:
-        B, T = x.shape[:2]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
-        q, k = apply_rotary_emb(
-            self.q_proj(x).reshape(B, T, -1, self.head_dim),
-            self.k_proj(x).reshape(B, T, -1, self.head_dim),
-            position_embeddings,
-        )
-        q = llama4_text_l2_norm(q, self.rms_norm_eps).swapaxes(1, 2)  # [B, N, T, H]
-        k = llama4_text_l2_norm(k, self.rms_norm_eps).swapaxes(1, 2)  # [B, K, T, H]
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        out = attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2).reshape(B, T, -1)
-        return self.o_proj(out), kv
 
 
 class ChunkedAttentionDecoderLayer(nnx.Module):
@@ -102,33 +42,6 @@ class ChunkedAttentionDecoderLayer(nnx.Module):
         attention_states, kv = self.self_attn(self.input_layernorm(x), position_embeddings, mask, kv, start)
         x = x + attention_states
         return x + self.feed_forward(self.post_attention_layernorm(x)).reshape(B, T, self.hidden_size), kv
-
-
-class FullAttention(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.head_dim = cfg.head_dim
-        self.floor_scale = cfg.floor_scale
-        self.attn_scale = cfg.attn_scale
-        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array, mask: Array | None, kv: KV | None, start: Array | int) -> tuple[Array, KV | None]:
-        B, T = x.shape[:2]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
-        attn_scales = ((jnp.arange(T) + start).astype(jnp.float32) + 1.0) / self.floor_scale
-        attn_scales = jnp.log1p(jnp.floor(attn_scales)) * self.attn_scale + 1.0
-        q = self.q_proj(x).reshape(B, T, -1, self.head_dim) * jnp.broadcast_to(
-            attn_scales.reshape(1, T, 1, 1), (B, T, 1, 1)
-        )
-        k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
-        q = q.astype(v.dtype).swapaxes(1, 2)  # [B, N, T, H]
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        out = attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2).reshape(B, T, -1)
-        return self.o_proj(out), kv
 
 
 class FullAttentionDecoderLayer(nnx.Module):
@@ -230,7 +143,7 @@ class Model(nnx.Module):
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        positions = order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
+        positions = order = here[None] if valid is None else (valid.cumsum(-1) - 1).clip(min=0)  # [B or 1, T]
         chunk_mask = causal_mask(here, here, valid, order, order, chunk=self.cfg.attention_chunk_size)
         full_mask = causal_mask(here, here, valid, order, order)
         return self._run(ids, positions, chunk_mask, full_mask, None, 0, last_only)[0]
@@ -270,14 +183,14 @@ class Model(nnx.Module):
         if ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
-        seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
+        count = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T], tokens so far
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
-        order = jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, S]
-        positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
+        order = (valid.cumsum(-1) - 1).clip(min=0)  # [B, S], numbers of tokens
+        positions = (count - 1).clip(min=0)  # [B, T]
         chunk_mask = causal_mask(here, slots, valid, positions, order, chunk=self.cfg.attention_chunk_size)
         full_mask = causal_mask(here, slots, valid, positions, order)
-        cache = cache._replace(valid=valid, count=seen[:, -1])
+        cache = cache._replace(valid=valid, count=count[:, -1])
         logits, kv = self._run(ids, positions, chunk_mask, full_mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
 

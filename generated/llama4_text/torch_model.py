@@ -12,89 +12,15 @@ D hidden_size, E num_local_experts, F intermediate_size.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
-from .torch_layers import Moe, RMSNorm, RotaryEmbedding, apply_rotary_emb, llama4_text_l2_norm
-
-
-def causal_mask(
-    slots: Tensor, start: int, seen: Tensor | None, order: Tensor, chunk: int | None = None
-) -> Tensor | None:
-    """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it."""
-    if seen is None and (start == 0 or start + 1 == slots.shape[0]) and (chunk is None or slots.shape[0] <= chunk):
-        return None
-    new = slots[start:, None]
-    mask = slots <= new  # [T, S]
-    if chunk is not None:
-        mask = mask & (order[:, None] // chunk == order[:, start:, None] // chunk)
-    if seen is not None:
-        mask = (mask & seen[:, None]) | (slots == new)  # padding attends to itself: no softmax is empty
-    return mask.view(-1, 1, *mask.shape[-2:])
-
-
-@dataclass
-class Cache:
-    """Keys and values of the tokens seen so far; slots from `length` on are free."""
-
-    valid: Tensor  # [B, S], False where the batch is padded
-    k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, K, S, H]
-    v: dict[int, Tensor] = field(default_factory=dict)
-    length: int = 0
-    padded: bool = False
-
-    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store what the new tokens bring; the keys and values of all tokens so far."""
-        if layer not in self.k:
-            room = (*k.shape[:2], self.valid.shape[1])
-            self.k[layer], self.v[layer] = k.new_empty(*room, k.shape[3]), v.new_empty(*room, v.shape[3])
-        new, end = k.shape[2], self.length + k.shape[2]
-        self.k[layer].narrow(2, self.length, new).copy_(k)
-        self.v[layer].narrow(2, self.length, new).copy_(v)
-        return self.k[layer].narrow(2, 0, end), self.v[layer].narrow(2, 0, end)
-
-    def mark(self, new: int, attention_mask: Tensor | None) -> Tensor | None:
-        """Which of all tokens are valid, [B, S], with the new ones; None while nothing was padded."""
-        end = self.length + new
-        if attention_mask is not None:
-            self.valid[:, self.length : end] = attention_mask.bool()
-            self.padded = True
-        return self.valid[:, :end] if self.padded else None
-
-
-class ChunkedAttention(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
-        super().__init__()
-        self.head_dim = cfg.head_dim
-        self.rms_norm_eps = cfg.rms_norm_eps
-        self.layer = layer
-        self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
-        self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
-        self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
-        self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor, position_embeddings: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
-        B, T = x.shape[:2]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)  # [B, K, T, H]
-        q, k = apply_rotary_emb(
-            self.q_proj(x).reshape(B, T, -1, self.head_dim),
-            self.k_proj(x).reshape(B, T, -1, self.head_dim),
-            position_embeddings,
-        )
-        q = llama4_text_l2_norm(q, self.rms_norm_eps).transpose(1, 2)  # [B, N, T, H]
-        k = llama4_text_l2_norm(k, self.rms_norm_eps).transpose(1, 2)  # [B, K, T, H]
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=self.head_dim**-0.5, enable_gqa=True
-        )
-        return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
+from .torch_layers import Moe, RMSNorm, RotaryEmbedding
+from .torch_mixers import Cache, ChunkedAttention, FullAttention, causal_mask
 
 
 class ChunkedAttentionDecoderLayer(nn.Module):
@@ -111,34 +37,6 @@ class ChunkedAttentionDecoderLayer(nn.Module):
         B, T = x.shape[:2]
         x = x + self.self_attn(self.input_layernorm(x), position_embeddings, mask, cache)
         return x + self.feed_forward(self.post_attention_layernorm(x)).reshape(B, T, self.hidden_size)
-
-
-class FullAttention(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
-        super().__init__()
-        self.head_dim = cfg.head_dim
-        self.floor_scale = cfg.floor_scale
-        self.attn_scale = cfg.attn_scale
-        self.layer = layer
-        self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
-        self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
-        self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
-        self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None, start: int) -> Tensor:
-        B, T = x.shape[:2]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)  # [B, K, T, H]
-        attn_scales = ((torch.arange(T, device=x.device) + start).float() + 1.0) / self.floor_scale
-        attn_scales = torch.log1p(torch.floor(attn_scales)) * self.attn_scale + 1.0
-        q = self.q_proj(x).reshape(B, T, -1, self.head_dim) * attn_scales.reshape(1, T, 1, 1).expand(B, T, 1, 1)
-        k = self.k_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)  # [B, K, T, H]
-        q = q.to(v.dtype).transpose(1, 2)  # [B, N, T, H]
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=self.head_dim**-0.5, enable_gqa=True
-        )
-        return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
 class FullAttentionDecoderLayer(nn.Module):
@@ -258,8 +156,8 @@ class Model(nn.Module):
         """`seen` [B, S] is False where one of the tokens so far, the new ones among them, is padding."""
         start = 0 if cache is None else cache.length
         slots = torch.arange(start + ids.shape[1], device=ids.device)
-        order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
-        positions = order[:, start:]  # [B, T]
+        order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B or 1, S], numbers of tokens
+        positions = order[:, start:]  # [B or 1, T]
         chunk_mask = causal_mask(slots, start, seen, order, chunk=self.cfg.attention_chunk_size)
         full_mask = causal_mask(slots, start, seen, order)
         x = self.model(ids, positions, chunk_mask, full_mask, cache, start)

@@ -20,7 +20,7 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
-    "model.norm.weight": ("weight", "D"),
+    "model.norm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
@@ -30,12 +30,12 @@ LAYERS = {
     "model.layers.{}.self_attn.o_proj.weight": ("kernel", "DQ"),
     "model.layers.{}.feed_forward.experts.gate_up_proj": ("gate_up_proj", "EDM"),
     "model.layers.{}.feed_forward.experts.down_proj": ("down_proj", "EFD"),
-    "model.layers.{}.feed_forward.router.weight": ("weight", "ED"),
+    "model.layers.{}.feed_forward.router.weight": ("kernel", "ED"),
     "model.layers.{}.feed_forward.shared_expert.gate_proj.weight": ("kernel", "FD"),
     "model.layers.{}.feed_forward.shared_expert.up_proj.weight": ("kernel", "FD"),
     "model.layers.{}.feed_forward.shared_expert.down_proj.weight": ("kernel", "DF"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.post_attention_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.embed_tokens.weight",

@@ -220,6 +220,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of longcat_flash: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "LongcatFlashConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

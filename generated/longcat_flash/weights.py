@@ -54,7 +54,7 @@ Stored = str | Stack | Concat
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
@@ -77,7 +77,7 @@ LAYERS = {
     "model.layers.{}.self_attn.0.q_a_proj.weight": ("model.layers.{}.self_attn.0.q_a_proj.weight", "kernel", "QD"),
     "model.layers.{}.self_attn.0.q_a_layernorm.weight": (
         "model.layers.{}.self_attn.0.q_a_layernorm.weight",
-        "weight",
+        "scale",
         "Q",
     ),
     "model.layers.{}.self_attn.0.q_b_proj.weight": ("model.layers.{}.self_attn.0.q_b_proj.weight", "kernel", "RQ"),
@@ -88,7 +88,7 @@ LAYERS = {
     ),
     "model.layers.{}.self_attn.0.kv_a_layernorm.weight": (
         "model.layers.{}.self_attn.0.kv_a_layernorm.weight",
-        "weight",
+        "scale",
         "X",
     ),
     "model.layers.{}.self_attn.0.kv_b_proj.weight": ("model.layers.{}.self_attn.0.kv_b_proj.weight", "kernel", "YX"),
@@ -96,7 +96,7 @@ LAYERS = {
     "model.layers.{}.self_attn.1.q_a_proj.weight": ("model.layers.{}.self_attn.1.q_a_proj.weight", "kernel", "QD"),
     "model.layers.{}.self_attn.1.q_a_layernorm.weight": (
         "model.layers.{}.self_attn.1.q_a_layernorm.weight",
-        "weight",
+        "scale",
         "Q",
     ),
     "model.layers.{}.self_attn.1.q_b_proj.weight": ("model.layers.{}.self_attn.1.q_b_proj.weight", "kernel", "RQ"),
@@ -107,7 +107,7 @@ LAYERS = {
     ),
     "model.layers.{}.self_attn.1.kv_a_layernorm.weight": (
         "model.layers.{}.self_attn.1.kv_a_layernorm.weight",
-        "weight",
+        "scale",
         "X",
     ),
     "model.layers.{}.self_attn.1.kv_b_proj.weight": ("model.layers.{}.self_attn.1.kv_b_proj.weight", "kernel", "YX"),
@@ -118,16 +118,16 @@ LAYERS = {
     "model.layers.{}.mlps.1.gate_proj.weight": ("model.layers.{}.mlps.1.gate_proj.weight", "kernel", "FD"),
     "model.layers.{}.mlps.1.up_proj.weight": ("model.layers.{}.mlps.1.up_proj.weight", "kernel", "FD"),
     "model.layers.{}.mlps.1.down_proj.weight": ("model.layers.{}.mlps.1.down_proj.weight", "kernel", "DF"),
-    "model.layers.{}.input_layernorm.0.weight": ("model.layers.{}.input_layernorm.0.weight", "weight", "D"),
-    "model.layers.{}.input_layernorm.1.weight": ("model.layers.{}.input_layernorm.1.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.0.weight": ("model.layers.{}.input_layernorm.0.weight", "scale", "D"),
+    "model.layers.{}.input_layernorm.1.weight": ("model.layers.{}.input_layernorm.1.weight", "scale", "D"),
     "model.layers.{}.post_attention_layernorm.0.weight": (
         "model.layers.{}.post_attention_layernorm.0.weight",
-        "weight",
+        "scale",
         "D",
     ),
     "model.layers.{}.post_attention_layernorm.1.weight": (
         "model.layers.{}.post_attention_layernorm.1.weight",
-        "weight",
+        "scale",
         "D",
     ),
 }

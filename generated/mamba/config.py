@@ -130,6 +130,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of mamba: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "state-spaces/mamba-130m-hf": Config(),
 }

@@ -82,7 +82,7 @@ class Mixer(nnx.Module):
             hidden_states_B_C, kv = causal_conv1d_update(
                 hidden_states_B_C,
                 conv_state,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.conv_kernel,
                 self.layer,
@@ -95,7 +95,7 @@ class Mixer(nnx.Module):
                 kv = kv._replace(conv=hidden_states_B_C[..., -self.conv_kernel :])
             hidden_states_B_C = causal_conv1d_fn(
                 hidden_states_B_C,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.conv_kernel - 1,
                 self.intermediate_size,

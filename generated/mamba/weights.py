@@ -18,14 +18,14 @@ from .config import Config
 
 TABLE = {
     "backbone.embeddings.weight": ("embedding", "VD"),
-    "backbone.norm_f.weight": ("weight", "D"),
+    "backbone.norm_f.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
-    "backbone.layers.{}.norm.weight": ("weight", "D"),
+    "backbone.layers.{}.norm.weight": ("scale", "D"),
     "backbone.layers.{}.mixer.A_log": ("A_log", "FM"),
     "backbone.layers.{}.mixer.D": ("D", "F"),
-    "backbone.layers.{}.mixer.conv1d.weight": ("weight", "F1C"),
+    "backbone.layers.{}.mixer.conv1d.weight": ("kernel", "F1C"),
     "backbone.layers.{}.mixer.conv1d.bias": ("bias", "F"),
     "backbone.layers.{}.mixer.in_proj.weight": ("kernel", "ID"),
     "backbone.layers.{}.mixer.x_proj.weight": ("kernel", "JF"),

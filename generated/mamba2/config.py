@@ -170,6 +170,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of mamba2: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "Mamba2Config": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

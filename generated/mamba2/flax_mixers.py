@@ -102,7 +102,7 @@ class Mixer(nnx.Module):
             hidden_states_B_C, kv = causal_conv1d_update(
                 hidden_states_B_C,
                 conv_state,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.conv_kernel,
                 self.layer,
@@ -115,7 +115,7 @@ class Mixer(nnx.Module):
                 kv = kv._replace(conv=hidden_states_B_C[..., -self.conv_kernel :])
             hidden_states_B_C = causal_conv1d_fn(
                 hidden_states_B_C,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.conv_kernel - 1,
                 self.expand * self.hidden_size + 2 * self.n_groups * self.state_size,

@@ -18,18 +18,18 @@ from .config import Config
 
 TABLE = {
     "backbone.embeddings.weight": ("embedding", "VD"),
-    "backbone.norm_f.weight": ("weight", "D"),
+    "backbone.norm_f.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
-    "backbone.layers.{}.norm.weight": ("weight", "D"),
+    "backbone.layers.{}.norm.weight": ("scale", "D"),
     "backbone.layers.{}.mixer.dt_bias": ("dt_bias", "N"),
     "backbone.layers.{}.mixer.A_log": ("A_log", "N"),
     "backbone.layers.{}.mixer.D": ("D", "N"),
-    "backbone.layers.{}.mixer.conv1d.weight": ("weight", "M1C"),
+    "backbone.layers.{}.mixer.conv1d.weight": ("kernel", "M1C"),
     "backbone.layers.{}.mixer.conv1d.bias": ("bias", "M"),
     "backbone.layers.{}.mixer.in_proj.weight": ("kernel", "ID"),
-    "backbone.layers.{}.mixer.norm.weight": ("weight", "J"),
+    "backbone.layers.{}.mixer.norm.weight": ("scale", "J"),
     "backbone.layers.{}.mixer.out_proj.weight": ("kernel", "DJ"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings

@@ -126,6 +126,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of marian: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "MarianConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -18,7 +18,7 @@ from .config import Config
 
 TABLE = {
     "model.decoder.embed_tokens.weight": ("embedding", "MD"),
-    "model.decoder.embed_positions.weight": ("weight", "PD"),
+    "model.decoder.embed_positions.weight": ("embedding", "PD"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {

@@ -122,6 +122,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of mbart: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "MBartConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from .config import Config
 
 TABLE = {
-    "model.decoder.embed_tokens.weight": ("weight", "VD"),
-    "model.decoder.embed_positions.weight": ("weight", "MD"),
+    "model.decoder.embed_tokens.weight": ("embedding", "VD"),
+    "model.decoder.embed_positions.weight": ("embedding", "MD"),
     "model.decoder.layernorm_embedding.weight": ("scale", "D"),
     "model.decoder.layernorm_embedding.bias": ("bias", "D"),
     "model.decoder.layer_norm.weight": ("scale", "D"),
@@ -57,7 +57,7 @@ TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.decoder.embed_tokens.weight",
 }
 FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked for
-    "lm_head.kernel": "model.decoder.embed_tokens.weight",
+    "lm_head.kernel": "model.decoder.embed_tokens.embedding",
 }
 BASE = "model."  # what a checkpoint may lack before its names, or have where this table has not
 DTYPES = ("F64", "F32", "F16", "BF16")  # what a tensor may hold

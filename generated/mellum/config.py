@@ -206,6 +206,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of mellum: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "MellumConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -528,6 +528,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of mimo_v2_flash: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "XiaomiMiMo/MiMo-V2-Flash": Config(),  # quantised: its sizes, whose tensors are refused
 }

@@ -10,9 +10,8 @@ N num_attention_heads, E n_routed_experts, X moe_intermediate_size.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,105 +21,9 @@ from jax import Array
 from . import flax_generation, sharding, weights
 from .config import Config
 from .flax_experts import MoE
-from .flax_layers import (
-    MLP,
-    Embed,
-    Linear,
-    RMSNorm,
-    RotaryEmbedding,
-    apply_rope_partial,
-    eager_attention_forward,
-    eager_attention_forward2,
-)
+from .flax_layers import MLP, Embed, Linear, RMSNorm, RotaryEmbedding
+from .flax_mixers import KV, Cache, FullAttention, SlidingAttention, additive, causal_mask
 from .flax_stack import run_layers, stack_kv, stack_layers
-
-
-def causal_mask(
-    here: Array, slots: Array, valid: Array | None, new_order: Array, order: Array, window: int | None = None
-) -> Array:
-    """What the tokens at `here` attend to, [B or 1, 1, T, S]."""
-    mask = slots <= here[:, None]  # [T, S]
-    if window is not None:
-        mask = mask & (order[:, None] > new_order[:, :, None] - window)  # padding does not count
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
-    return mask.reshape(-1, 1, *mask.shape[-2:])
-
-
-def additive(mask: Array, dtype: jnp.dtype) -> Array:
-    """What is added to the scores: 0 where `mask` attends, else the least number of the type."""
-    return jnp.where(mask, jnp.zeros((), dtype), jnp.finfo(dtype).min)
-
-
-KV = tuple[Array, Array]  # keys and values of one layer, each [B, K, S, H]
-
-
-class Cache(NamedTuple):
-    """What the tokens seen so far left behind; slots from `length` on are free."""
-
-    kv: Any  # of each layer, stacked where the layers are
-    valid: Array  # [B, S], False where the batch is padded
-    count: Array  # [B], valid tokens so far
-    length: Array  # []
-
-
-def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
-    """The keys and values of all tokens, with those of the new ones written from slot `start` on."""
-    write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=2)
-    return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
-
-
-class FullAttention(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.head_dim = cfg.head_dim
-        self.v_head_dim = cfg.v_head_dim
-        self.attention_value_scale = cfg.attention_value_scale
-        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.v_head_dim, dtype=dtype, rngs=rngs)
-        self.o_proj = Linear(cfg.num_attention_heads * cfg.v_head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(
-        self, x: Array, mask: Array, cos: Array, sin: Array, kv: KV | None, start: Array | int
-    ) -> tuple[Array, KV | None]:
-        B, T = x.shape[:2]
-        q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)
-        k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)
-        v = self.v_proj(x).reshape(B, T, -1, self.v_head_dim).swapaxes(1, 2) * self.attention_value_scale
-        q = apply_rope_partial(q, cos, sin)
-        k = apply_rope_partial(k, cos, sin)
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        return self.o_proj(eager_attention_forward(q, k, v, mask, self.head_dim**-0.5).reshape(B, T, -1)), kv
-
-
-class SlidingAttention(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.head_dim = cfg.head_dim
-        self.v_head_dim = cfg.v_head_dim
-        self.attention_value_scale = cfg.attention_value_scale
-        self.num_key_value_heads = cfg.num_key_value_heads
-        self.sinks = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_attention_heads,), dtype))
-        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * 2 * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * 2 * cfg.v_head_dim, dtype=dtype, rngs=rngs)
-        self.o_proj = Linear(cfg.num_attention_heads * cfg.v_head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(
-        self, x: Array, mask: Array, cos: Array, sin: Array, kv: KV | None, start: Array | int
-    ) -> tuple[Array, KV | None]:
-        B, T = x.shape[:2]
-        q = self.q_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)
-        k = self.k_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)
-        v = self.v_proj(x).reshape(B, T, -1, self.v_head_dim).swapaxes(1, 2) * self.attention_value_scale
-        q = apply_rope_partial(q, cos, sin)
-        k = apply_rope_partial(k, cos, sin)
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        out = eager_attention_forward2(q, k, v, mask, self.sinks[...], self.num_key_value_heads, self.head_dim**-0.5)
-        return self.o_proj(out.reshape(B, T, -1)), kv
 
 
 class DecoderLayer(nnx.Module):
@@ -221,7 +124,7 @@ class Model(nnx.Module):
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        positions = order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
+        positions = order = here[None] if valid is None else (valid.cumsum(-1) - 1).clip(min=0)  # [B or 1, T]
         full_mask = additive(causal_mask(here, here, valid, order, order), self.model.embed_tokens.embedding[...].dtype)
         sliding_mask = additive(
             causal_mask(here, here, valid, order, order, window=self.cfg.sliding_window),
@@ -264,11 +167,11 @@ class Model(nnx.Module):
         if ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
-        seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
+        count = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T], tokens so far
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
-        order = jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, S]
-        positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
+        order = (valid.cumsum(-1) - 1).clip(min=0)  # [B, S], numbers of tokens
+        positions = (count - 1).clip(min=0)  # [B, T]
         full_mask = additive(
             causal_mask(here, slots, valid, positions, order), self.model.embed_tokens.embedding[...].dtype
         )
@@ -276,7 +179,7 @@ class Model(nnx.Module):
             causal_mask(here, slots, valid, positions, order, window=self.cfg.sliding_window),
             self.model.embed_tokens.embedding[...].dtype,
         )
-        cache = cache._replace(valid=valid, count=seen[:, -1])
+        cache = cache._replace(valid=valid, count=count[:, -1])
         logits, kv = self._run(ids, positions, full_mask, sliding_mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
 

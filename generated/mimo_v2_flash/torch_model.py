@@ -11,7 +11,6 @@ N num_attention_heads, E n_routed_experts, X moe_intermediate_size.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -20,110 +19,8 @@ from torch import Tensor, nn
 from . import torch_generation, weights
 from .config import Config
 from .torch_experts import MoE
-from .torch_layers import (
-    MLP,
-    RMSNorm,
-    RotaryEmbedding,
-    apply_rope_partial,
-    eager_attention_forward,
-    eager_attention_forward2,
-)
-
-
-def causal_mask(slots: Tensor, start: int, seen: Tensor | None, order: Tensor, window: int | None = None) -> Tensor:
-    """What tokens from `start` on attend to, [B or 1, 1, T, S]."""
-    new = slots[start:, None]
-    mask = slots <= new  # [T, S]
-    if window is not None:
-        mask = mask & (order[:, None] > order[:, start:, None] - window)  # padding does not count
-    if seen is not None:
-        mask = (mask & seen[:, None]) | (slots == new)  # padding attends to itself: no softmax is empty
-    return mask.view(-1, 1, *mask.shape[-2:])
-
-
-def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to the scores: 0 where `mask` attends, else the least number of the type."""
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
-
-
-@dataclass
-class Cache:
-    """Keys and values of the tokens seen so far; slots from `length` on are free."""
-
-    valid: Tensor  # [B, S], False where the batch is padded
-    k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, K, S, H]
-    v: dict[int, Tensor] = field(default_factory=dict)
-    length: int = 0
-    padded: bool = False
-
-    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store what the new tokens bring; the keys and values of all tokens so far."""
-        if layer not in self.k:
-            room = (*k.shape[:2], self.valid.shape[1])
-            self.k[layer], self.v[layer] = k.new_empty(*room, k.shape[3]), v.new_empty(*room, v.shape[3])
-        new, end = k.shape[2], self.length + k.shape[2]
-        self.k[layer].narrow(2, self.length, new).copy_(k)
-        self.v[layer].narrow(2, self.length, new).copy_(v)
-        return self.k[layer].narrow(2, 0, end), self.v[layer].narrow(2, 0, end)
-
-    def mark(self, new: int, attention_mask: Tensor | None) -> Tensor | None:
-        """Which of all tokens are valid, [B, S], with the new ones; None while nothing was padded."""
-        end = self.length + new
-        if attention_mask is not None:
-            self.valid[:, self.length : end] = attention_mask.bool()
-            self.padded = True
-        return self.valid[:, :end] if self.padded else None
-
-
-class FullAttention(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
-        super().__init__()
-        self.head_dim = cfg.head_dim
-        self.v_head_dim = cfg.v_head_dim
-        self.attention_value_scale = cfg.attention_value_scale
-        self.layer = layer
-        self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
-        self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
-        self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.v_head_dim, bias=False)
-        self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.v_head_dim, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor, mask: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        B, T = x.shape[:2]
-        q = self.q_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)
-        k = self.k_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)
-        v = self.v_proj(x).reshape(B, T, -1, self.v_head_dim).transpose(1, 2) * self.attention_value_scale
-        q = apply_rope_partial(q, cos, sin)
-        k = apply_rope_partial(k, cos, sin)
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)
-        return self.o_proj(eager_attention_forward(q, k, v, mask, self.head_dim**-0.5).reshape(B, T, -1))
-
-
-class SlidingAttention(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
-        super().__init__()
-        self.head_dim = cfg.head_dim
-        self.v_head_dim = cfg.v_head_dim
-        self.attention_value_scale = cfg.attention_value_scale
-        self.layer = layer
-        self.num_key_value_heads = cfg.num_key_value_heads
-        self.sinks = nn.Parameter(torch.normal(0.0, 0.02, (cfg.num_attention_heads,)))
-        self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
-        self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * 2 * cfg.head_dim, bias=False)
-        self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * 2 * cfg.v_head_dim, bias=False)
-        self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.v_head_dim, cfg.hidden_size, bias=False)
-
-    def forward(self, x: Tensor, mask: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        B, T = x.shape[:2]
-        q = self.q_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)
-        k = self.k_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)
-        v = self.v_proj(x).reshape(B, T, -1, self.v_head_dim).transpose(1, 2) * self.attention_value_scale
-        q = apply_rope_partial(q, cos, sin)
-        k = apply_rope_partial(k, cos, sin)
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)
-        out = eager_attention_forward2(q, k, v, mask, self.sinks, self.num_key_value_heads, self.head_dim**-0.5)
-        return self.o_proj(out.reshape(B, T, -1))
+from .torch_layers import MLP, RMSNorm, RotaryEmbedding
+from .torch_mixers import Cache, FullAttention, SlidingAttention, additive, causal_mask
 
 
 class DecoderLayer(nn.Module):
@@ -246,8 +143,8 @@ class Model(nn.Module):
         """`seen` [B, S] is False where one of the tokens so far, the new ones among them, is padding."""
         start = 0 if cache is None else cache.length
         slots = torch.arange(start + ids.shape[1], device=ids.device)
-        order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
-        positions = order[:, start:]  # [B, T]
+        order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B or 1, S], numbers of tokens
+        positions = order[:, start:]  # [B or 1, T]
         full_mask = additive(causal_mask(slots, start, seen, order), self.model.embed_tokens.weight.dtype)
         sliding_mask = additive(
             causal_mask(slots, start, seen, order, window=self.cfg.sliding_window), self.model.embed_tokens.weight.dtype

@@ -199,6 +199,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of minicpm3: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "MiniCPM3Config": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

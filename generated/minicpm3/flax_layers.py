@@ -52,12 +52,12 @@ def embed_scale(cfg: Config) -> Array:
 class RMSNorm(nnx.Module):
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
+        self.scale = nnx.Param(jnp.ones((size,), dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.float32)
         h = (h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)).astype(x.dtype)
-        return self.weight[...] * h
+        return self.scale[...] * h
 
 
 class RotaryEmbedding(nnx.Module):
@@ -73,10 +73,12 @@ class RotaryEmbedding(nnx.Module):
 class ScaledWordEmbedding(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.cfg = cfg
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.vocab_size, cfg.hidden_size), dtype))
+        self.embedding = nnx.Param(
+            nnx.initializers.normal(0.02)(rngs.params(), (cfg.vocab_size, cfg.hidden_size), dtype)
+        )
 
     def __call__(self, ids: Array) -> Array:
-        h = self.weight[...][ids]
+        h = self.embedding[...][ids]
         return h * embed_scale(self.cfg).astype(h.dtype)
 
 

@@ -215,6 +215,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of minimax: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "MiniMaxAI/MiniMax-Text-01-hf": Config(),
 }

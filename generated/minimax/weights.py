@@ -55,7 +55,7 @@ Stored = str | Stack | Concat
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
@@ -63,19 +63,19 @@ LAYERS = {
     "model.layers.{}.self_attn.query_decay": ("model.layers.{}.self_attn.query_decay", "query_decay", "NM1"),
     "model.layers.{}.self_attn.key_decay": ("model.layers.{}.self_attn.key_decay", "key_decay", "NM1"),
     "model.layers.{}.self_attn.diagonal_decay": ("model.layers.{}.self_attn.diagonal_decay", "diagonal_decay", "1NMM"),
-    "model.layers.{}.self_attn.norm.weight": ("model.layers.{}.self_attn.norm.weight", "weight", "Q"),
+    "model.layers.{}.self_attn.norm.weight": ("model.layers.{}.self_attn.norm.weight", "scale", "Q"),
     "model.layers.{}.self_attn.qkv_proj.weight": ("model.layers.{}.self_attn.qkv_proj.weight", "kernel", "ID"),
     "model.layers.{}.self_attn.out_proj.weight": ("model.layers.{}.self_attn.out_proj.weight", "kernel", "DJ"),
     "model.layers.{}.self_attn.output_gate.weight": ("model.layers.{}.self_attn.output_gate.weight", "kernel", "JD"),
 }
 LAYERS_2 = {
-    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
     "model.layers.{}.post_attention_layernorm.weight": (
         "model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
-    "model.layers.{}.block_sparse_moe.gate.weight": ("model.layers.{}.mlp.gate.weight", "weight", "ED"),
+    "model.layers.{}.block_sparse_moe.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "ED"),
     Stack(
         Concat(
             (

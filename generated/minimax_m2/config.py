@@ -172,6 +172,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of minimax_m2: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "MiniMaxAI/MiniMax-M2.7": Config(),  # quantised: its sizes, whose tensors are refused
 }

@@ -46,12 +46,12 @@ def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
 class TopKRouter(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nnx.Param(
+        self.kernel = nnx.Param(
             nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_local_experts, cfg.hidden_size), dtype)
         )
 
     def __call__(self, x: Array, e_score_correction_bias: Array) -> tuple[Array, Array]:
-        routing_weights = jax.nn.sigmoid(jnp.einsum("...i,oi->...o", x, self.weight[...]).astype(jnp.float32))
+        routing_weights = jax.nn.sigmoid(jnp.einsum("...i,oi->...o", x, self.kernel[...]).astype(jnp.float32))
         _, top_k_index = jax.lax.top_k(routing_weights + e_score_correction_bias, self.num_experts_per_tok)
         top_k_weights = jnp.take_along_axis(routing_weights, top_k_index, axis=-1)
         return top_k_weights / top_k_weights.sum(axis=-1, keepdims=True), top_k_index

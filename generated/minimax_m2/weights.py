@@ -54,7 +54,7 @@ Stored = str | Stack | Concat
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
@@ -62,14 +62,14 @@ LAYERS = {
     "model.layers.{}.self_attn.k_proj.weight": ("model.layers.{}.self_attn.k_proj.weight", "kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.weight": ("model.layers.{}.self_attn.v_proj.weight", "kernel", "CD"),
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DQ"),
-    "model.layers.{}.self_attn.q_norm.weight": ("model.layers.{}.self_attn.q_norm.weight", "weight", "Q"),
-    "model.layers.{}.self_attn.k_norm.weight": ("model.layers.{}.self_attn.k_norm.weight", "weight", "C"),
+    "model.layers.{}.self_attn.q_norm.weight": ("model.layers.{}.self_attn.q_norm.weight", "scale", "Q"),
+    "model.layers.{}.self_attn.k_norm.weight": ("model.layers.{}.self_attn.k_norm.weight", "scale", "C"),
     "model.layers.{}.block_sparse_moe.e_score_correction_bias": (
         "model.layers.{}.mlp.e_score_correction_bias",
         "e_score_correction_bias",
         "E",
     ),
-    "model.layers.{}.block_sparse_moe.gate.weight": ("model.layers.{}.mlp.gate.weight", "weight", "ED"),
+    "model.layers.{}.block_sparse_moe.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "ED"),
     Stack(
         Concat(
             (
@@ -83,10 +83,10 @@ LAYERS = {
         "down_proj",
         "EDF",
     ),
-    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
     "model.layers.{}.post_attention_layernorm.weight": (
         "model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
 }

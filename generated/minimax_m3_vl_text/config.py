@@ -204,6 +204,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of minimax_m3_vl_text: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "MiniMaxM3VLTextConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -59,10 +59,10 @@ def inv_freq(cfg: Config) -> Array:
 class RMSNorm(nnx.Module):
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
-        self.weight = nnx.Param(jnp.zeros((size,), dtype))
+        self.scale = nnx.Param(jnp.zeros((size,), dtype))
 
     def __call__(self, x: Array) -> Array:
-        output = self._norm(x.astype(jnp.float32)) * (1.0 + self.weight[...].astype(jnp.float32))
+        output = self._norm(x.astype(jnp.float32)) * (1.0 + self.scale[...].astype(jnp.float32))
         return output.astype(x.dtype)
 
     def _norm(self, x: Array) -> Array:

@@ -19,7 +19,7 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
-    "model.norm.weight": ("weight", "D"),
+    "model.norm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
@@ -27,16 +27,16 @@ LAYERS = {
     "model.layers.{}.self_attn.k_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.o_proj.weight": ("kernel", "DQ"),
-    "model.layers.{}.self_attn.q_norm.weight": ("weight", "H"),
-    "model.layers.{}.self_attn.k_norm.weight": ("weight", "H"),
-    "model.layers.{}.mlp.gate.weight": ("weight", "ED"),
+    "model.layers.{}.self_attn.q_norm.weight": ("scale", "H"),
+    "model.layers.{}.self_attn.k_norm.weight": ("scale", "H"),
+    "model.layers.{}.mlp.gate.weight": ("kernel", "ED"),
     "model.layers.{}.mlp.gate.e_score_correction_bias": ("e_score_correction_bias", "E"),
     "model.layers.{}.mlp.experts.gate_up_proj": ("gate_up_proj", "EMD"),
     "model.layers.{}.mlp.experts.down_proj": ("down_proj", "EDF"),
     "model.layers.{}.mlp.shared_experts.gate_up_proj.weight": ("kernel", "ID"),
     "model.layers.{}.mlp.shared_experts.down_proj.weight": ("kernel", "DJ"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.post_attention_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.embed_tokens.weight",

@@ -180,6 +180,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of ministral: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "ministral": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

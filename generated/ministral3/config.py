@@ -385,6 +385,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of ministral3: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "mistralai/Ministral-3-8B-Base-2512": Config(),
 }

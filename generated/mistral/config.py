@@ -157,6 +157,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of mistral: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "intfloat/e5-mistral-7b-instruct": Config(),
 }

@@ -163,7 +163,7 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of mixtral: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "cognitivecomputations/dolphin-2.5-mixtral-8x7b": Config(),
     "microsoft/WizardLM-2-8x22B": Config(
         vocab_size=32000, hidden_size=6144, intermediate_size=16384, num_hidden_layers=56, num_attention_heads=48

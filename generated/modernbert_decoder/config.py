@@ -338,6 +338,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of modernbert_decoder: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "ModernBertDecoderConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -174,6 +174,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of moshi: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "MoshiConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -19,7 +19,7 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "MD"),
-    "model.norm.weight": ("weight", "D"),
+    "model.norm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
@@ -29,8 +29,8 @@ LAYERS = {
     "model.layers.{}.self_attn.o_proj.linear.weight": ("kernel", "DQ"),
     "model.layers.{}.mlp.fc1.weight": ("kernel", "FD"),
     "model.layers.{}.mlp.fc2.weight": ("kernel", "DI"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.post_attention_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
 }
 IGNORED = (  # stored by some checkpoints, no part of the model
     r"(^|\.)rotary_emb\.(inv_freq|original_inv_freq)$",

@@ -136,6 +136,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of mpt: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "mosaicml/mpt-7b": Config(),
 }

@@ -18,7 +18,7 @@ from .config import Config
 
 TABLE = {
     "model.decoder.embed_tokens.weight": ("embedding", "VD"),
-    "model.decoder.embed_positions.weight": ("weight", "MD"),
+    "model.decoder.embed_positions.weight": ("embedding", "MD"),
     "model.decoder.layernorm_embedding.weight": ("scale", "D"),
     "model.decoder.layernorm_embedding.bias": ("bias", "D"),
     "lm_head.weight": ("kernel", "VD"),

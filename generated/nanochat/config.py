@@ -168,6 +168,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of nanochat: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "NanoChatConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -159,6 +159,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of nemotron: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "nvidia/Minitron-4B-Base": Config(),
 }

@@ -124,7 +124,7 @@ class Mamba2Mixer(nnx.Module):
             hidden_states_B_C, kv = causal_conv1d_update(
                 hidden_states_B_C,
                 conv_state,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.conv_kernel,
                 self.layer,
@@ -137,7 +137,7 @@ class Mamba2Mixer(nnx.Module):
                 kv = kv._replace(conv=hidden_states_B_C[..., -self.conv_kernel :])
             hidden_states_B_C = causal_conv1d_fn(
                 hidden_states_B_C,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.conv_kernel - 1,
                 self.mamba_num_heads * self.mamba_head_dim + 2 * self.n_groups * self.ssm_state_size,

@@ -42,20 +42,20 @@ Stored = str | Stack
 
 TABLE = {
     "backbone.embeddings.weight": ("model.embeddings.weight", "embedding", "VD"),
-    "backbone.norm_f.weight": ("model.norm_f.weight", "weight", "D"),
+    "backbone.norm_f.weight": ("model.norm_f.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
-    "backbone.layers.{}.norm.weight": ("model.layers.{}.norm.weight", "weight", "D"),
+    "backbone.layers.{}.norm.weight": ("model.layers.{}.norm.weight", "scale", "D"),
 }
 LAYERS_2 = {
     "backbone.layers.{}.mixer.dt_bias": ("model.layers.{}.mixer.dt_bias", "dt_bias", "M"),
     "backbone.layers.{}.mixer.A_log": ("model.layers.{}.mixer.A_log", "A_log", "M"),
     "backbone.layers.{}.mixer.D": ("model.layers.{}.mixer.D", "D", "M"),
-    "backbone.layers.{}.mixer.conv1d.weight": ("model.layers.{}.mixer.conv1d.weight", "weight", "I1C"),
+    "backbone.layers.{}.mixer.conv1d.weight": ("model.layers.{}.mixer.conv1d.weight", "kernel", "I1C"),
     "backbone.layers.{}.mixer.conv1d.bias": ("model.layers.{}.mixer.conv1d.bias", "bias", "I"),
     "backbone.layers.{}.mixer.in_proj.weight": ("model.layers.{}.mixer.in_proj.weight", "kernel", "JD"),
-    "backbone.layers.{}.mixer.norm.weight": ("model.layers.{}.mixer.norm.weight", "weight", "R"),
+    "backbone.layers.{}.mixer.norm.weight": ("model.layers.{}.mixer.norm.weight", "scale", "R"),
     "backbone.layers.{}.mixer.out_proj.weight": ("model.layers.{}.mixer.out_proj.weight", "kernel", "DR"),
 }
 LAYERS_3 = {

@@ -163,6 +163,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of olmo: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "allenai/OLMo-1B-hf": Config(),
 }

@@ -164,7 +164,7 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of olmo2: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "allenai/OLMo-2-0425-1B": Config(),
     "allenai/OLMo-2-1124-7B": Config(
         hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=32

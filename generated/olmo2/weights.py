@@ -19,7 +19,7 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
-    "model.norm.weight": ("weight", "D"),
+    "model.norm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
@@ -27,13 +27,13 @@ LAYERS = {
     "model.layers.{}.self_attn.k_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.o_proj.weight": ("kernel", "DD"),
-    "model.layers.{}.self_attn.q_norm.weight": ("weight", "D"),
-    "model.layers.{}.self_attn.k_norm.weight": ("weight", "C"),
+    "model.layers.{}.self_attn.q_norm.weight": ("scale", "D"),
+    "model.layers.{}.self_attn.k_norm.weight": ("scale", "C"),
     "model.layers.{}.mlp.gate_proj.weight": ("kernel", "FD"),
     "model.layers.{}.mlp.up_proj.weight": ("kernel", "FD"),
     "model.layers.{}.mlp.down_proj.weight": ("kernel", "DF"),
-    "model.layers.{}.post_attention_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.post_feedforward_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.post_feedforward_layernorm.weight": ("scale", "D"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.embed_tokens.weight",

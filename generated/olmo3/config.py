@@ -269,6 +269,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of olmo3: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "allenai/Olmo-3-32B-Think": Config(),
 }

@@ -241,6 +241,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of olmo_hybrid: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "allenai/Olmo-Hybrid-7B": Config(),
 }

@@ -49,17 +49,17 @@ Stored = str | Concat
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
     "model.layers.{}.mlp.gate_proj.weight": ("model.layers.{}.mlp.gate_proj.weight", "kernel", "FD"),
     "model.layers.{}.mlp.up_proj.weight": ("model.layers.{}.mlp.up_proj.weight", "kernel", "FD"),
     "model.layers.{}.mlp.down_proj.weight": ("model.layers.{}.mlp.down_proj.weight", "kernel", "DF"),
-    "model.layers.{}.feedforward_layer_norm.weight": ("model.layers.{}.post_attention_layernorm.weight", "weight", "D"),
+    "model.layers.{}.feedforward_layer_norm.weight": ("model.layers.{}.post_attention_layernorm.weight", "scale", "D"),
 }
 LAYERS_2 = {
-    "model.layers.{}.attention_layer_norm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.layers.{}.attention_layer_norm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
     "model.layers.{}.linear_attn.A_log": ("model.layers.{}.linear_attn.A_log", "A_log", "L"),
     "model.layers.{}.linear_attn.dt_bias": ("model.layers.{}.linear_attn.dt_bias", "dt_bias", "L"),
     "model.layers.{}.linear_attn.q_proj.weight": ("model.layers.{}.linear_attn.q_proj.weight", "kernel", "MD"),
@@ -75,19 +75,19 @@ LAYERS_2 = {
             "model.layers.{}.linear_attn.k_conv1d.weight",
             "model.layers.{}.linear_attn.v_conv1d.weight",
         )
-    ): ("model.layers.{}.linear_attn.conv1d.weight", "weight", "J1R"),
-    "model.layers.{}.linear_attn.o_norm.weight": ("model.layers.{}.linear_attn.o_norm.weight", "weight", "W"),
+    ): ("model.layers.{}.linear_attn.conv1d.weight", "kernel", "J1R"),
+    "model.layers.{}.linear_attn.o_norm.weight": ("model.layers.{}.linear_attn.o_norm.weight", "scale", "W"),
 }
 LAYERS_3 = {
     "model.layers.{}.self_attn.q_proj.weight": ("model.layers.{}.self_attn.q_proj.weight", "kernel", "DD"),
     "model.layers.{}.self_attn.k_proj.weight": ("model.layers.{}.self_attn.k_proj.weight", "kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.weight": ("model.layers.{}.self_attn.v_proj.weight", "kernel", "CD"),
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DD"),
-    "model.layers.{}.self_attn.q_norm.weight": ("model.layers.{}.self_attn.q_norm.weight", "weight", "D"),
-    "model.layers.{}.self_attn.k_norm.weight": ("model.layers.{}.self_attn.k_norm.weight", "weight", "C"),
+    "model.layers.{}.self_attn.q_norm.weight": ("model.layers.{}.self_attn.q_norm.weight", "scale", "D"),
+    "model.layers.{}.self_attn.k_norm.weight": ("model.layers.{}.self_attn.k_norm.weight", "scale", "C"),
     "model.layers.{}.post_feedforward_layernorm.weight": (
         "model.layers.{}.post_feedforward_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
 }

@@ -187,6 +187,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of olmoe: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "allenai/OLMoE-1B-7B-0924": Config(),
 }

@@ -117,6 +117,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of openai_gpt: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "OpenAIGPTConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

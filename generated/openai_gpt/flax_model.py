@@ -77,16 +77,16 @@ def bias(cfg: Config) -> Array:
 
 
 def new_gelu_activation(x: Array) -> Array:
-    return 0.5 * x * (1.0 + jnp.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3.0)))
+    return 0.5 * x * (1.0 + jnp.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
 
 
 class Conv1D(nnx.Module):
     def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (in_features, out_features), dtype))
+        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (in_features, out_features), dtype))
         self.bias = nnx.Param(jnp.zeros((out_features,), dtype))
 
     def __call__(self, x: Array) -> Array:
-        return x @ self.weight[...] + self.bias[...]
+        return x @ self.kernel[...] + self.bias[...]
 
 
 class Attention(nnx.Module):
@@ -208,7 +208,7 @@ class Model(nnx.Module):
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        positions = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
+        positions = here[None] if valid is None else (valid.cumsum(-1) - 1).clip(min=0)  # [B or 1, T]
         valid = jnp.ones(ids.shape, ids.dtype) if valid is None else valid.astype(ids.dtype)
         return self._run(ids, positions, valid, None, 0, last_only)[0]
 

@@ -55,7 +55,7 @@ def bias(cfg: Config) -> Tensor:
 
 
 def new_gelu_activation(x: Tensor) -> Tensor:
-    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3.0)))
+    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
 
 
 class Conv1D(nn.Module):
@@ -223,8 +223,8 @@ class Model(nn.Module):
         """`seen` [B, S] is False where one of the tokens so far, the new ones among them, is padding."""
         start = 0 if cache is None else cache.length
         slots = torch.arange(start + ids.shape[1], device=ids.device)
-        order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
-        positions = order[:, start:]  # [B, T]
+        order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B or 1, S], numbers of tokens
+        positions = order[:, start:]  # [B or 1, T]
         valid = slots.new_ones(ids.shape[0], slots.shape[0]) if seen is None else seen.long()  # [B, S]
         if ids.shape[1] > (limit := self.cfg.n_positions):
             raise ValueError(f"{ids.shape[1]} tokens: the network has positions for {limit}")

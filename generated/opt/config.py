@@ -139,6 +139,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of opt: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "facebook/opt-125m": Config(),
 }

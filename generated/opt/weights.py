@@ -18,7 +18,7 @@ from .config import Config
 
 TABLE = {
     "model.decoder.embed_tokens.weight": ("embedding", "VW"),
-    "model.decoder.embed_positions.weight": ("weight", "MD"),
+    "model.decoder.embed_positions.weight": ("embedding", "MD"),
     "model.decoder.final_layer_norm.weight": ("scale", "D"),
     "model.decoder.final_layer_norm.bias": ("bias", "D"),
     "lm_head.weight": ("kernel", "VW"),

@@ -122,6 +122,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of pegasus: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "PegasusConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -159,6 +159,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of persimmon: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "adept/persimmon-8b-base": Config(),
 }

@@ -171,7 +171,7 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of phi: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "microsoft/phi-1_5": Config(),
     "microsoft/phi-2-hf-port": Config(
         hidden_size=2560, intermediate_size=10240, num_hidden_layers=32, partial_rotary_factor=0.4

@@ -336,6 +336,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of phi3: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "microsoft/Phi-3-mini-128k-instruct": Config(),
 }

@@ -285,6 +285,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of phimoe: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "microsoft/Phi-3.5-MoE-instruct": Config(),
 }

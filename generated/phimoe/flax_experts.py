@@ -69,13 +69,13 @@ def sparsemixer(scores: Array, jitter_eps: float) -> tuple[Array, Array]:
 class TopKRouter(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.router_jitter_noise = cfg.router_jitter_noise
-        self.weight = nnx.Param(
+        self.kernel = nnx.Param(
             nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_local_experts, cfg.hidden_size), dtype)
         )
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         routing_weights, selected_experts = sparsemixer(
-            jnp.einsum("...i,oi->...o", x, self.weight[...]), self.router_jitter_noise
+            jnp.einsum("...i,oi->...o", x, self.kernel[...]), self.router_jitter_noise
         )
         return routing_weights, selected_experts
 

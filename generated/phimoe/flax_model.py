@@ -30,7 +30,10 @@ from .flax_stack import run_layers, stack_kv, stack_layers
 def causal_mask(
     here: Array, slots: Array, valid: Array | None, new_order: Array, order: Array, window: int
 ) -> Array | None:
-    """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it."""
+    """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it.
+
+    `order` [B or 1, S] numbers the tokens of a row, without its padding; `new_order` [B or 1, T] has the new ones.
+    """
     if valid is None and slots.shape[0] <= window:
         return None
     mask = slots <= here[:, None]  # [T, S]
@@ -174,7 +177,7 @@ class Model(nnx.Module):
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         here = jnp.arange(ids.shape[1])
         valid = None if attention_mask is None else attention_mask.astype(bool)
-        positions = order = here[None] if valid is None else jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, T]
+        positions = order = here[None] if valid is None else (valid.cumsum(-1) - 1).clip(min=0)  # [B or 1, T]
         mask = causal_mask(here, here, valid, order, order, window=self.cfg.sliding_window)
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 
@@ -204,13 +207,13 @@ class Model(nnx.Module):
         if ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
-        seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
+        count = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T], tokens so far
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
-        order = jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)  # [B, S]
-        positions = jnp.maximum(seen - 1, 0)  # [B, T], valid tokens count
+        order = (valid.cumsum(-1) - 1).clip(min=0)  # [B, S], numbers of tokens
+        positions = (count - 1).clip(min=0)  # [B, T]
         mask = causal_mask(here, slots, valid, positions, order, window=self.cfg.sliding_window)
-        cache = cache._replace(valid=valid, count=seen[:, -1])
+        cache = cache._replace(valid=valid, count=count[:, -1])
         logits, kv = self._run(ids, positions, mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
 

@@ -68,7 +68,7 @@ LAYERS = {
     "model.layers.{}.self_attn.v_proj.bias": ("model.layers.{}.self_attn.v_proj.bias", "bias", "C"),
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DD"),
     "model.layers.{}.self_attn.o_proj.bias": ("model.layers.{}.self_attn.o_proj.bias", "bias", "D"),
-    "model.layers.{}.block_sparse_moe.gate.weight": ("model.layers.{}.mlp.router.weight", "weight", "ED"),
+    "model.layers.{}.block_sparse_moe.gate.weight": ("model.layers.{}.mlp.router.weight", "kernel", "ED"),
     Stack(
         Concat(
             (

@@ -98,20 +98,20 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Ar
 class ScaledWordEmbedding(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.d_model = cfg.d_model
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.vocab_size, cfg.d_model), dtype))
+        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.vocab_size, cfg.d_model), dtype))
 
     def __call__(self, ids: Array) -> Array:
-        return self.weight[...][ids] * math.sqrt(self.d_model)
+        return self.embedding[...][ids] * math.sqrt(self.d_model)
 
 
 class LearnedPositionalEmbedding(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.weight = nnx.Param(
+        self.embedding = nnx.Param(
             nnx.initializers.normal(0.02)(rngs.params(), (cfg.max_position_embeddings + 2, cfg.d_model), dtype)
         )
 
     def __call__(self, positions: Array) -> Array:
-        return self.weight[...][positions[None] + 2]
+        return self.embedding[...][positions[None] + 2]
 
 
 class SelfAttention(nnx.Module):
@@ -189,7 +189,7 @@ class Model(nnx.Module):
         self.model = DecoderWrapper(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
         self.lm_head = Linear(cfg.d_model, cfg.vocab_size, bias=False, dtype=dtype, rngs=rngs)
         if cfg.tie_word_embeddings:
-            self.lm_head.kernel = self.model.decoder.embed_tokens.weight
+            self.lm_head.kernel = self.model.decoder.embed_tokens.embedding
         self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless
         self.stored_names: tuple[tuple[str, str], ...] = ()  # what the checkpoint calls otherwise: our name, its own
 
@@ -237,7 +237,7 @@ class Model(nnx.Module):
         """
         if max_length > (limit := self.cfg.max_position_embeddings):
             raise ValueError(f"{max_length} tokens: the network has positions for {limit}")
-        cfg, dtype = self.cfg, self.model.decoder.embed_tokens.weight[...].dtype
+        cfg, dtype = self.cfg, self.model.decoder.embed_tokens.embedding[...].dtype
         layers = range(cfg.decoder_layers)
         shape = (batch_size, cfg.decoder_attention_heads, max_length, cfg.head_dim)
         kv: Any = [(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in layers]
@@ -261,11 +261,11 @@ class Model(nnx.Module):
         if ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
-        seen = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T]
+        count = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T], tokens so far
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]
         here, slots = cache.length + jnp.arange(ids.shape[1]), jnp.arange(valid.shape[1])
         mask = causal_mask(here, slots, valid)
-        cache = cache._replace(valid=valid, count=seen[:, -1])
+        cache = cache._replace(valid=valid, count=count[:, -1])
         logits, kv = self._run(ids, mask, cache.kv, cache.length, last_only)
         return logits, cache._replace(kv=kv, length=cache.length + ids.shape[1])
 

@@ -137,6 +137,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of prophetnet: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "ProphetNetConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -103,7 +103,7 @@ class PositionalEmbeddings(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.pad_token_id = cfg.pad_token_id
         self.max_position_embeddings = cfg.max_position_embeddings
-        self.weight = nnx.Param(
+        self.embedding = nnx.Param(
             nnx.initializers.normal(0.02)(rngs.params(), (cfg.max_position_embeddings, cfg.hidden_size), dtype)
         )
 
@@ -112,10 +112,10 @@ class PositionalEmbeddings(nnx.Module):
         mask = jnp.ones((B, T), dtype=jnp.int32)
         positions = jnp.cumsum(mask, axis=-1) * mask + self.pad_token_id
         positions = jnp.clip(positions, min=0, max=self.max_position_embeddings - 1)
-        return self.weight[...][positions], positions
+        return self.embedding[...][positions], positions
 
     def _forward(self, positions: Array) -> Array:
-        return self.weight[...][positions]
+        return self.embedding[...][positions]
 
 
 class Attention(nnx.Module):

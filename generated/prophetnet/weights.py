@@ -19,7 +19,7 @@ from .config import Config
 TABLE = {
     "prophetnet.word_embeddings.weight": ("embedding", "VD"),
     "prophetnet.decoder.word_embeddings.weight": ("embedding", "VD"),
-    "prophetnet.decoder.position_embeddings.weight": ("weight", "PD"),
+    "prophetnet.decoder.position_embeddings.weight": ("embedding", "PD"),
     "prophetnet.decoder.ngram_embeddings.weight": ("embedding", "MD"),
     "prophetnet.decoder.embeddings_layer_norm.weight": ("scale", "D"),
     "prophetnet.decoder.embeddings_layer_norm.bias": ("bias", "D"),

@@ -184,7 +184,7 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of qwen2: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "Qwen/Qwen2.5-0.5B": Config(),
     "Qwen/Qwen2.5-32B-Instruct": Config(
         vocab_size=152064,

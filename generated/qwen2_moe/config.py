@@ -197,6 +197,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of qwen2_moe: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "Qwen/Qwen2-57B-A14B": Config(),
 }

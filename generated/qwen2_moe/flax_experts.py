@@ -47,10 +47,10 @@ def grouped_dot(x: Array, weight: Array, sizes: Array, axis: int) -> Array:
 class TopKRouter(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
+        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
-        router_probs = jax.nn.softmax(jnp.einsum("...i,oi->...o", x, self.weight[...]).astype(jnp.float32), axis=-1)
+        router_probs = jax.nn.softmax(jnp.einsum("...i,oi->...o", x, self.kernel[...]).astype(jnp.float32), axis=-1)
         router_top_value, router_indices = jax.lax.top_k(router_probs, self.num_experts_per_tok)
         return router_top_value.astype(x.dtype), router_indices
 

@@ -36,7 +36,7 @@ def generate(
     if valid is not None:  # padding goes first, so that every row ends in a token
         order = valid.bool().int().argsort(dim=-1, stable=True)
         new, valid = ids.gather(1, order), valid.gather(1, order)
-    cache = model.init_cache(ids.shape[0], ids.shape[1] + max_new_tokens)
+    cache = model.init_cache(ids.shape[0], ids.shape[1] + max_new_tokens - 1)  # the last one is not run
     generator = torch.Generator(ids.device).manual_seed(seed)
     ends = torch.tensor([] if eos_token_id is None else eos_token_id, dtype=ids.dtype, device=ids.device).flatten()
     ended = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)

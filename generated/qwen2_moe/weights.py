@@ -54,7 +54,7 @@ Stored = str | Stack | Concat
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
@@ -65,7 +65,7 @@ LAYERS = {
     "model.layers.{}.self_attn.v_proj.weight": ("model.layers.{}.self_attn.v_proj.weight", "kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.bias": ("model.layers.{}.self_attn.v_proj.bias", "bias", "C"),
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DD"),
-    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "weight", "ED"),
+    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "ED"),
     Stack(Concat(("model.layers.{}.mlp.experts.*.gate_proj.weight", "model.layers.{}.mlp.experts.*.up_proj.weight"))): (
         "model.layers.{}.mlp.experts.gate_up_proj",
         "gate_up_proj",
@@ -92,10 +92,10 @@ LAYERS = {
         "DJ",
     ),
     "model.layers.{}.mlp.shared_expert_gate.weight": ("model.layers.{}.mlp.shared_expert_gate.weight", "kernel", "1D"),
-    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
     "model.layers.{}.post_attention_layernorm.weight": (
         "model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
 }

@@ -176,7 +176,7 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of qwen3: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "Qwen/Qwen3-0.6B": Config(),
     "Qwen/Qwen3-1.7B": Config(hidden_size=2048, intermediate_size=6144),
     "Qwen/Qwen3-32B": Config(

@@ -20,14 +20,14 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
-    "model.norm.weight": ("weight", "D"),
+    "model.norm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
     "model.layers.{}.linear_attn.dt_bias": ("dt_bias", "L"),
     "model.layers.{}.linear_attn.A_log": ("A_log", "L"),
-    "model.layers.{}.linear_attn.conv1d.weight": ("weight", "M1I"),
-    "model.layers.{}.linear_attn.norm.weight": ("weight", "J"),
+    "model.layers.{}.linear_attn.conv1d.weight": ("kernel", "M1I"),
+    "model.layers.{}.linear_attn.norm.weight": ("scale", "J"),
     "model.layers.{}.linear_attn.out_proj.weight": ("kernel", "DR"),
     "model.layers.{}.linear_attn.in_proj_qkv.weight": ("kernel", "MD"),
     "model.layers.{}.linear_attn.in_proj_z.weight": ("kernel", "RD"),
@@ -38,16 +38,16 @@ LAYERS_2 = {
     "model.layers.{}.mlp.gate_proj.weight": ("kernel", "FD"),
     "model.layers.{}.mlp.up_proj.weight": ("kernel", "FD"),
     "model.layers.{}.mlp.down_proj.weight": ("kernel", "DF"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.post_attention_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
 }
 LAYERS_3 = {
     "model.layers.{}.self_attn.q_proj.weight": ("kernel", "WD"),
     "model.layers.{}.self_attn.k_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.o_proj.weight": ("kernel", "DQ"),
-    "model.layers.{}.self_attn.q_norm.weight": ("weight", "H"),
-    "model.layers.{}.self_attn.k_norm.weight": ("weight", "H"),
+    "model.layers.{}.self_attn.q_norm.weight": ("scale", "H"),
+    "model.layers.{}.self_attn.k_norm.weight": ("scale", "H"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.embed_tokens.weight",

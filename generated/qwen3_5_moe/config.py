@@ -288,6 +288,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of qwen3_5_moe: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "Qwen/Qwen3.5-122B-A10B": Config(),
 }

@@ -130,7 +130,7 @@ class GatedDeltaNet(nnx.Module):
             mixed_qkv, kv = causal_conv1d_update(
                 mixed_qkv,
                 conv_state,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.linear_conv_kernel_dim,
                 self.layer,
                 self.linear_key_head_dim * self.linear_num_key_heads * 2
@@ -143,7 +143,7 @@ class GatedDeltaNet(nnx.Module):
                 kv = kv._replace(conv=mixed_qkv[..., -self.linear_conv_kernel_dim :])
             mixed_qkv = causal_conv1d_fn(
                 mixed_qkv,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.linear_conv_kernel_dim - 1,
                 self.linear_key_head_dim * self.linear_num_key_heads * 2
                 + self.linear_value_head_dim * self.linear_num_value_heads,

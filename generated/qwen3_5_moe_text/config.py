@@ -229,6 +229,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of qwen3_5_moe_text: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "bryce-hoehn/Qwen3.5-18B-REAP-A3B-Coding": Config(),
 }

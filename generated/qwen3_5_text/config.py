@@ -212,6 +212,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of qwen3_5_text: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "Qwen3_5TextConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -176,7 +176,7 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of qwen3_moe: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "Qwen/Qwen3-235B-A22B-FP8": Config(),  # quantised: its sizes, whose tensors are refused
     "Qwen/Qwen3-235B-A22B": Config(),
     "Qwen/Qwen3-30B-A3B": Config(

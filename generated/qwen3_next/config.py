@@ -238,6 +238,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of qwen3_next: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "Qwen3NextConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -55,24 +55,24 @@ Stored = str | Stack | Concat
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
     "model.layers.{}.linear_attn.dt_bias": ("model.layers.{}.linear_attn.dt_bias", "dt_bias", "L"),
     "model.layers.{}.linear_attn.A_log": ("model.layers.{}.linear_attn.A_log", "A_log", "L"),
-    "model.layers.{}.linear_attn.conv1d.weight": ("model.layers.{}.linear_attn.conv1d.weight", "weight", "M1I"),
+    "model.layers.{}.linear_attn.conv1d.weight": ("model.layers.{}.linear_attn.conv1d.weight", "kernel", "M1I"),
     "model.layers.{}.linear_attn.in_proj_qkvz.weight": (
         "model.layers.{}.linear_attn.in_proj_qkvz.weight",
         "kernel",
         "JD",
     ),
     "model.layers.{}.linear_attn.in_proj_ba.weight": ("model.layers.{}.linear_attn.in_proj_ba.weight", "kernel", "RD"),
-    "model.layers.{}.linear_attn.norm.weight": ("model.layers.{}.linear_attn.norm.weight", "weight", "W"),
+    "model.layers.{}.linear_attn.norm.weight": ("model.layers.{}.linear_attn.norm.weight", "scale", "W"),
     "model.layers.{}.linear_attn.out_proj.weight": ("model.layers.{}.linear_attn.out_proj.weight", "kernel", "DX"),
 }
 LAYERS_2 = {
-    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "weight", "ED"),
+    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "ED"),
     Stack(Concat(("model.layers.{}.mlp.experts.*.gate_proj.weight", "model.layers.{}.mlp.experts.*.up_proj.weight"))): (
         "model.layers.{}.mlp.experts.gate_up_proj",
         "gate_up_proj",
@@ -99,10 +99,10 @@ LAYERS_2 = {
         "DU",
     ),
     "model.layers.{}.mlp.shared_expert_gate.weight": ("model.layers.{}.mlp.shared_expert_gate.weight", "kernel", "1D"),
-    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
     "model.layers.{}.post_attention_layernorm.weight": (
         "model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
 }
@@ -111,8 +111,8 @@ LAYERS_3 = {
     "model.layers.{}.self_attn.k_proj.weight": ("model.layers.{}.self_attn.k_proj.weight", "kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.weight": ("model.layers.{}.self_attn.v_proj.weight", "kernel", "CD"),
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DQ"),
-    "model.layers.{}.self_attn.q_norm.weight": ("model.layers.{}.self_attn.q_norm.weight", "weight", "H"),
-    "model.layers.{}.self_attn.k_norm.weight": ("model.layers.{}.self_attn.k_norm.weight", "weight", "H"),
+    "model.layers.{}.self_attn.q_norm.weight": ("model.layers.{}.self_attn.q_norm.weight", "scale", "H"),
+    "model.layers.{}.self_attn.k_norm.weight": ("model.layers.{}.self_attn.k_norm.weight", "scale", "H"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.embed_tokens.weight",

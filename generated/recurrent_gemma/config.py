@@ -193,6 +193,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of recurrent_gemma: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "RecurrentGemmaConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -15,7 +15,10 @@ from .torch_layers import RotaryEmbedding, apply_rope_partial
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None, order: Tensor, window: int) -> Tensor | None:
-    """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it."""
+    """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it.
+
+    `order` [B or 1, S] numbers the tokens of a row, without its padding.
+    """
     if seen is None and (start == 0 or start + 1 == slots.shape[0]) and slots.shape[0] <= window:
         return None
     new = slots[start:, None]

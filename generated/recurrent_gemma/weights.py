@@ -20,12 +20,12 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
-    "model.final_norm.weight": ("weight", "D"),
+    "model.final_norm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
-    "model.layers.{}.temporal_pre_norm.weight": ("weight", "D"),
-    "model.layers.{}.channel_pre_norm.weight": ("weight", "D"),
+    "model.layers.{}.temporal_pre_norm.weight": ("scale", "D"),
+    "model.layers.{}.channel_pre_norm.weight": ("scale", "D"),
     "model.layers.{}.mlp_block.gate_proj.weight": ("kernel", "ID"),
     "model.layers.{}.mlp_block.gate_proj.bias": ("bias", "I"),
     "model.layers.{}.mlp_block.up_proj.weight": ("kernel", "ID"),
@@ -40,7 +40,7 @@ LAYERS_2 = {
     "model.layers.{}.temporal_block.linear_x.bias": ("bias", "L"),
     "model.layers.{}.temporal_block.linear_out.weight": ("kernel", "DL"),
     "model.layers.{}.temporal_block.linear_out.bias": ("bias", "D"),
-    "model.layers.{}.temporal_block.conv_1d.weight": ("weight", "L1C"),
+    "model.layers.{}.temporal_block.conv_1d.weight": ("kernel", "L1C"),
     "model.layers.{}.temporal_block.conv_1d.bias": ("bias", "L"),
     "model.layers.{}.temporal_block.rg_lru.recurrent_param": ("recurrent_param", "L"),
     "model.layers.{}.temporal_block.rg_lru.input_gate_weight": ("input_gate_weight", "NMM"),

@@ -132,6 +132,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of roberta: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "RobertaConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

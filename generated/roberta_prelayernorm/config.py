@@ -132,6 +132,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of roberta_prelayernorm: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "RobertaPreLayerNormConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -235,8 +235,8 @@ class Model(nn.Module):
         """`seen` [B, S] is False where one of the tokens so far, the new ones among them, is padding."""
         start = 0 if cache is None else cache.length
         slots = torch.arange(start + ids.shape[1], device=ids.device)
-        order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B, S], counts valid tokens
-        positions = order[:, start:]  # [B, T]
+        order = slots[None] if seen is None else (seen.cumsum(-1) - 1).clamp(min=0)  # [B or 1, S], numbers of tokens
+        positions = order[:, start:]  # [B or 1, T]
         mask = causal_mask(slots, start, seen)
         if ids.shape[1] > (limit := self.cfg.max_position_embeddings - (1 + self.cfg.pad_token_id)):
             raise ValueError(f"{ids.shape[1]} tokens: the network has positions for {limit}")

@@ -151,6 +151,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of roc_bert: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "RoCBertConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -90,13 +90,13 @@ class Embeddings(nnx.Module):
 
 class SinusoidalPositionalEmbedding(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.weight = nnx.Variable(
+        self.embedding = nnx.Variable(
             nnx.initializers.normal(0.02)(rngs.params(), (cfg.max_position_embeddings, cfg.head_dim), dtype)
         )
 
     def __call__(self, h: Array, start: Array | int) -> Array:
         T = h.shape[1]
-        return self.weight[...][jnp.arange(T) + start]
+        return self.embedding[...][jnp.arange(T) + start]
 
 
 class SelfOutput(nnx.Module):

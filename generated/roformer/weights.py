@@ -21,7 +21,7 @@ TABLE = {
     "roformer.embeddings.token_type_embeddings.weight": ("embedding", "MD"),
     "roformer.embeddings.LayerNorm.weight": ("scale", "D"),
     "roformer.embeddings.LayerNorm.bias": ("bias", "D"),
-    "roformer.encoder.embed_positions.weight": ("weight", "PH"),
+    "roformer.encoder.embed_positions.weight": ("embedding", "PH"),
     "cls.predictions.bias": ("bias", "V"),
     "cls.predictions.transform.dense.weight": ("kernel", "DD"),
     "cls.predictions.transform.dense.bias": ("bias", "D"),

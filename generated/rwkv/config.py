@@ -141,6 +141,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of rwkv: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "RWKV/rwkv-4-169m-pile": Config(),
 }

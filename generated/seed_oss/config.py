@@ -160,6 +160,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of seed_oss: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "ByteDance-Seed/Seed-OSS-36B-Instruct": Config(),
 }

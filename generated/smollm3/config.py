@@ -203,6 +203,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of smollm3: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "HuggingFaceTB/SmolLM3-3B": Config(),
 }

@@ -178,6 +178,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of solar_open: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "upstage/Solar-Open-100B": Config(),
 }

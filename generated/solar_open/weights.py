@@ -54,7 +54,7 @@ Stored = str | Stack | Concat
 
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
-    "model.norm.weight": ("model.norm.weight", "weight", "D"),
+    "model.norm.weight": ("model.norm.weight", "scale", "D"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
@@ -93,10 +93,10 @@ LAYERS = {
         "kernel",
         "DJ",
     ),
-    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
     "model.layers.{}.post_attention_layernorm.weight": (
         "model.layers.{}.post_attention_layernorm.weight",
-        "weight",
+        "scale",
         "D",
     ),
 }

@@ -172,6 +172,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of stablelm: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "stabilityai/stablelm-2-1_6b": Config(),
 }

@@ -167,6 +167,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of starcoder2: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "bigcode/starcoder2-3b": Config(),
 }

@@ -36,9 +36,15 @@ class Config:
     d_model: int = 1024  # D
     decoder_layers: int = 12  # L
     decoder_attention_heads: int = 16  # N
-    decoder_ffn_dim: int = 4096  # I
+    decoder_ffn_dim: int = 4096  # J
     max_position_embeddings: int = 512
+    cross_attention_hidden_size: int | None = None
     tie_word_embeddings: bool = True
+
+    @property
+    def kdim(self) -> int:
+        """`cross_attention_hidden_size`, or what it is by default: I."""
+        return self.cross_attention_hidden_size if self.cross_attention_hidden_size is not None else self.d_model
 
     @property
     def head_dim(self) -> int:
@@ -88,12 +94,12 @@ class Config:
                 f"decoder_attention_heads={decoder_attention_heads!r}"
             )
         problems.expect("activation_function", raw.get("activation_function", "gelu"), "gelu")
-        problems.expect("cross_attention_hidden_size", raw.get("cross_attention_hidden_size"), None)
         problems.expect("is_causal", raw.get("is_causal", True), True)
         _refuse(problems)
         return cls(
             **sizes,
             max_position_embeddings=raw.get("max_position_embeddings", 512),
+            cross_attention_hidden_size=raw.get("cross_attention_hidden_size"),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
 
@@ -135,6 +141,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of trocr: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "TrOCRConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -20,7 +20,8 @@ RULES: dict[str, str | None] = {
     "V": "tp",  # vocab_size
     "D": "fsdp",  # d_model
     "M": None,  # max_position_embeddings + 2
-    "I": "tp",  # decoder_ffn_dim
+    "I": None,  # kdim
+    "J": "tp",  # decoder_ffn_dim
 }
 
 

@@ -5,8 +5,8 @@
 A causal language model: multi-head attention, learned positions, LayerNorm (norm after the residual sum), MLP
 (gelu).
 
-Axes: B batch, T new tokens, S attended tokens, N query heads, H head size, V vocab_size, D d_model,
-I decoder_ffn_dim.
+Axes: B batch, T new tokens, S attended tokens, N query heads, H head size, V vocab_size, D d_model, I kdim,
+J decoder_ffn_dim.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ class EncoderAttention(nn.Module):
 
     def __init__(self, cfg: Config):
         super().__init__()
-        self.k_proj = nn.Linear(cfg.d_model, cfg.d_model)
-        self.v_proj = nn.Linear(cfg.d_model, cfg.d_model)
+        self.k_proj = nn.Linear(cfg.kdim, cfg.d_model)
+        self.v_proj = nn.Linear(cfg.kdim, cfg.d_model)
         self.q_proj = nn.Linear(cfg.d_model, cfg.d_model)
         self.out_proj = nn.Linear(cfg.d_model, cfg.d_model)
 

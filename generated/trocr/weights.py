@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from .config import Config
 
 TABLE = {
-    "model.decoder.embed_tokens.weight": ("weight", "VD"),
-    "model.decoder.embed_positions.weight": ("weight", "MD"),
+    "model.decoder.embed_tokens.weight": ("embedding", "VD"),
+    "model.decoder.embed_positions.weight": ("embedding", "MD"),
     "model.decoder.layernorm_embedding.weight": ("scale", "D"),
     "model.decoder.layernorm_embedding.bias": ("bias", "D"),
     "output_projection.weight": ("kernel", "VD"),
@@ -34,9 +34,9 @@ LAYERS = {
     "model.decoder.layers.{}.self_attn.out_proj.bias": ("bias", "D"),
     "model.decoder.layers.{}.self_attn_layer_norm.weight": ("scale", "D"),
     "model.decoder.layers.{}.self_attn_layer_norm.bias": ("bias", "D"),
-    "model.decoder.layers.{}.encoder_attn.k_proj.weight": ("kernel", "DD"),
+    "model.decoder.layers.{}.encoder_attn.k_proj.weight": ("kernel", "DI"),
     "model.decoder.layers.{}.encoder_attn.k_proj.bias": ("bias", "D"),
-    "model.decoder.layers.{}.encoder_attn.v_proj.weight": ("kernel", "DD"),
+    "model.decoder.layers.{}.encoder_attn.v_proj.weight": ("kernel", "DI"),
     "model.decoder.layers.{}.encoder_attn.v_proj.bias": ("bias", "D"),
     "model.decoder.layers.{}.encoder_attn.q_proj.weight": ("kernel", "DD"),
     "model.decoder.layers.{}.encoder_attn.q_proj.bias": ("bias", "D"),
@@ -44,9 +44,9 @@ LAYERS = {
     "model.decoder.layers.{}.encoder_attn.out_proj.bias": ("bias", "D"),
     "model.decoder.layers.{}.encoder_attn_layer_norm.weight": ("scale", "D"),
     "model.decoder.layers.{}.encoder_attn_layer_norm.bias": ("bias", "D"),
-    "model.decoder.layers.{}.fc1.weight": ("kernel", "ID"),
-    "model.decoder.layers.{}.fc1.bias": ("bias", "I"),
-    "model.decoder.layers.{}.fc2.weight": ("kernel", "DI"),
+    "model.decoder.layers.{}.fc1.weight": ("kernel", "JD"),
+    "model.decoder.layers.{}.fc1.bias": ("bias", "J"),
+    "model.decoder.layers.{}.fc2.weight": ("kernel", "DJ"),
     "model.decoder.layers.{}.fc2.bias": ("bias", "D"),
     "model.decoder.layers.{}.final_layer_norm.weight": ("scale", "D"),
     "model.decoder.layers.{}.final_layer_norm.bias": ("bias", "D"),
@@ -55,7 +55,7 @@ TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "output_projection.weight": "model.decoder.embed_tokens.weight",
 }
 FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked for
-    "output_projection.kernel": "model.decoder.embed_tokens.weight",
+    "output_projection.kernel": "model.decoder.embed_tokens.embedding",
 }
 BASE = "model."  # what a checkpoint may lack before its names, or have where this table has not
 DTYPES = ("F64", "F32", "F16", "BF16")  # what a tensor may hold
@@ -78,7 +78,8 @@ def sizes(cfg: Config) -> dict[str, int]:
         "V": cfg.vocab_size,
         "D": cfg.d_model,
         "M": cfg.max_position_embeddings + 2,
-        "I": cfg.decoder_ffn_dim,
+        "I": cfg.kdim,
+        "J": cfg.decoder_ffn_dim,
     }
 
 

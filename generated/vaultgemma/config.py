@@ -193,6 +193,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of vaultgemma: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "VaultGemmaConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -122,6 +122,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of whisper: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "WhisperConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

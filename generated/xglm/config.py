@@ -134,6 +134,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of xglm: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "facebook/xglm-564M": Config(),
 }

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from .config import Config
 
 TABLE = {
-    "model.embed_tokens.weight": ("weight", "VD"),
+    "model.embed_tokens.weight": ("embedding", "VD"),
     "model.layer_norm.weight": ("scale", "D"),
     "model.layer_norm.bias": ("bias", "D"),
     "lm_head.weight": ("kernel", "VD"),
@@ -45,7 +45,7 @@ TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.embed_tokens.weight",
 }
 FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked for
-    "lm_head.kernel": "model.embed_tokens.weight",
+    "lm_head.kernel": "model.embed_tokens.embedding",
 }
 IGNORED = (  # stored by some checkpoints, no part of the model
     r"(^|\.)embed_positions\.weights$",

@@ -173,6 +173,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of xlm: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "XLMConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -145,6 +145,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of xlnet: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "XLNetConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -150,6 +150,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of xmod: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "xmod": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -182,6 +182,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of youtu: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "tencent/Youtu-LLM-2B": Config(),
 }

@@ -19,22 +19,22 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
-    "model.norm.weight": ("weight", "D"),
+    "model.norm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
     "model.layers.{}.self_attn.q_a_proj.weight": ("kernel", "QD"),
-    "model.layers.{}.self_attn.q_a_layernorm.weight": ("weight", "Q"),
+    "model.layers.{}.self_attn.q_a_layernorm.weight": ("scale", "Q"),
     "model.layers.{}.self_attn.q_b_proj.weight": ("kernel", "MQ"),
     "model.layers.{}.self_attn.kv_a_proj_with_mqa.weight": ("kernel", "ID"),
-    "model.layers.{}.self_attn.kv_a_layernorm.weight": ("weight", "J"),
+    "model.layers.{}.self_attn.kv_a_layernorm.weight": ("scale", "J"),
     "model.layers.{}.self_attn.kv_b_proj.weight": ("kernel", "RJ"),
     "model.layers.{}.self_attn.o_proj.weight": ("kernel", "DW"),
     "model.layers.{}.mlp.gate_proj.weight": ("kernel", "FD"),
     "model.layers.{}.mlp.up_proj.weight": ("kernel", "FD"),
     "model.layers.{}.mlp.down_proj.weight": ("kernel", "DF"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
-    "model.layers.{}.post_attention_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
+    "model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.embed_tokens.weight",

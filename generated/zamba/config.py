@@ -458,6 +458,6 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of zamba: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, Config] = {
     "Zyphra/Zamba-7B-v1": Config(),
 }

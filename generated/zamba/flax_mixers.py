@@ -153,7 +153,7 @@ class MambaMixer(nnx.Module):
             hidden_states_B_C, kv = causal_conv1d_update(
                 hidden_states_B_C,
                 conv_state,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.mamba_d_conv,
                 self.layer,
@@ -166,7 +166,7 @@ class MambaMixer(nnx.Module):
                 kv = kv._replace(conv=hidden_states_B_C[..., -self.mamba_d_conv :])
             hidden_states_B_C = causal_conv1d_fn(
                 hidden_states_B_C,
-                self.conv1d.weight[...].squeeze(1),
+                self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.mamba_d_conv - 1,
                 self.hidden_size * self.mamba_expand,

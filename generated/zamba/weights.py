@@ -18,7 +18,7 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
-    "model.final_layernorm.weight": ("weight", "D"),
+    "model.final_layernorm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
@@ -27,11 +27,11 @@ LAYERS = {
     "model.layers.{}.mamba.dt_proj_bias": ("dt_proj_bias", "MJ"),
     "model.layers.{}.mamba.A_log": ("A_log", "MJW"),
     "model.layers.{}.mamba.D": ("D", "MJ"),
-    "model.layers.{}.mamba.conv1d.weight": ("weight", "X1Y"),
+    "model.layers.{}.mamba.conv1d.weight": ("kernel", "X1Y"),
     "model.layers.{}.mamba.conv1d.bias": ("bias", "X"),
     "model.layers.{}.mamba.in_proj.weight": ("kernel", "ZD"),
     "model.layers.{}.mamba.out_proj.weight": ("kernel", "DX"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
 }
 LAYERS_2 = {
     "model.layers.{}.shared_transf.self_attn.q_proj.weight": ("kernel", "QA"),
@@ -41,19 +41,19 @@ LAYERS_2 = {
     "model.layers.{}.shared_transf.feed_forward.gate_proj.weight": ("kernel", "FD"),
     "model.layers.{}.shared_transf.feed_forward.up_proj.weight": ("kernel", "FD"),
     "model.layers.{}.shared_transf.feed_forward.down_proj.weight": ("kernel", "DF"),
-    "model.layers.{}.shared_transf.input_layernorm.weight": ("weight", "A"),
-    "model.layers.{}.shared_transf.pre_ff_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.shared_transf.input_layernorm.weight": ("scale", "A"),
+    "model.layers.{}.shared_transf.pre_ff_layernorm.weight": ("scale", "D"),
     "model.layers.{}.linear.weight": ("kernel", "DD"),
     "model.layers.{}.mamba_decoder.mamba.x_proj_weight": ("x_proj_weight", "MIJ"),
     "model.layers.{}.mamba_decoder.mamba.dt_proj_weight": ("dt_proj_weight", "MJR"),
     "model.layers.{}.mamba_decoder.mamba.dt_proj_bias": ("dt_proj_bias", "MJ"),
     "model.layers.{}.mamba_decoder.mamba.A_log": ("A_log", "MJW"),
     "model.layers.{}.mamba_decoder.mamba.D": ("D", "MJ"),
-    "model.layers.{}.mamba_decoder.mamba.conv1d.weight": ("weight", "X1Y"),
+    "model.layers.{}.mamba_decoder.mamba.conv1d.weight": ("kernel", "X1Y"),
     "model.layers.{}.mamba_decoder.mamba.conv1d.bias": ("bias", "X"),
     "model.layers.{}.mamba_decoder.mamba.in_proj.weight": ("kernel", "ZD"),
     "model.layers.{}.mamba_decoder.mamba.out_proj.weight": ("kernel", "DX"),
-    "model.layers.{}.mamba_decoder.input_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.mamba_decoder.input_layernorm.weight": ("scale", "D"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.embed_tokens.weight",

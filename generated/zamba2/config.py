@@ -521,6 +521,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of zamba2: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "Zamba2Config": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

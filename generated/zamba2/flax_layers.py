@@ -15,7 +15,7 @@ from .config import Config
 
 
 class Conv1d(nnx.Module):
-    """A convolution over the last axis of [B, C, T]; the weight keeps the stored order, [out, in / groups, width]."""
+    """A convolution over the last axis of [B, C, T]; the kernel keeps the stored order, [out, in / groups, width]."""
 
     def __init__(
         self,
@@ -33,13 +33,13 @@ class Conv1d(nnx.Module):
     ):
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         shape = (out_channels, in_channels // groups, kernel_size)
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
+        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
         self.bias = nnx.Param(jnp.zeros(out_channels, dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
         y = jax.lax.conv_general_dilated(
             x,
-            self.weight[...],
+            self.kernel[...],
             (self.stride,),
             [(self.padding, self.padding)],
             rhs_dilation=(self.dilation,),
@@ -215,7 +215,7 @@ class RMSNormGated(nnx.Module):
         self.mamba_expand = cfg.mamba_expand
         self.hidden_size = cfg.hidden_size
         self.mamba_ngroups = cfg.mamba_ngroups
-        self.weight = nnx.Param(jnp.ones((cfg.mamba_expand * cfg.hidden_size,), dtype))
+        self.scale = nnx.Param(jnp.ones((cfg.mamba_expand * cfg.hidden_size,), dtype))
 
     def __call__(self, x: Array, gate: Array) -> Array:
         B, T = x.shape[:2]
@@ -230,18 +230,18 @@ class RMSNormGated(nnx.Module):
         h = hidden_states_group.reshape(
             B, T, group_count * (self.mamba_expand * self.hidden_size // self.mamba_ngroups)
         )
-        return self.weight[...] * h.astype(x.dtype)
+        return self.scale[...] * h.astype(x.dtype)
 
 
 class RMSNorm(nnx.Module):
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
-        self.weight = nnx.Param(jnp.ones((size,), dtype))
+        self.scale = nnx.Param(jnp.ones((size,), dtype))
 
     def __call__(self, x: Array) -> Array:
         h = x.astype(jnp.float32)
         h = (h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)).astype(x.dtype)
-        return self.weight[...] * h
+        return self.scale[...] * h
 
 
 class MLP(nnx.Module):

@@ -18,31 +18,31 @@ from .config import Config
 
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
-    "model.final_layernorm.weight": ("weight", "D"),
+    "model.final_layernorm.weight": ("scale", "D"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
     "model.layers.{}.mamba.dt_bias": ("dt_bias", "M"),
     "model.layers.{}.mamba.A_log": ("A_log", "M"),
     "model.layers.{}.mamba.D": ("D", "M"),
-    "model.layers.{}.mamba.conv1d.weight": ("weight", "I1J"),
+    "model.layers.{}.mamba.conv1d.weight": ("kernel", "I1J"),
     "model.layers.{}.mamba.conv1d.bias": ("bias", "I"),
     "model.layers.{}.mamba.in_proj.weight": ("kernel", "RD"),
-    "model.layers.{}.mamba.norm.weight": ("weight", "W"),
+    "model.layers.{}.mamba.norm.weight": ("scale", "W"),
     "model.layers.{}.mamba.out_proj.weight": ("kernel", "DW"),
-    "model.layers.{}.input_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.input_layernorm.weight": ("scale", "D"),
 }
 LAYERS_2 = {
     "model.layers.{}.linear.weight": ("kernel", "DD"),
     "model.layers.{}.mamba_decoder.mamba.dt_bias": ("dt_bias", "M"),
     "model.layers.{}.mamba_decoder.mamba.A_log": ("A_log", "M"),
     "model.layers.{}.mamba_decoder.mamba.D": ("D", "M"),
-    "model.layers.{}.mamba_decoder.mamba.conv1d.weight": ("weight", "I1J"),
+    "model.layers.{}.mamba_decoder.mamba.conv1d.weight": ("kernel", "I1J"),
     "model.layers.{}.mamba_decoder.mamba.conv1d.bias": ("bias", "I"),
     "model.layers.{}.mamba_decoder.mamba.in_proj.weight": ("kernel", "RD"),
-    "model.layers.{}.mamba_decoder.mamba.norm.weight": ("weight", "W"),
+    "model.layers.{}.mamba_decoder.mamba.norm.weight": ("scale", "W"),
     "model.layers.{}.mamba_decoder.mamba.out_proj.weight": ("kernel", "DW"),
-    "model.layers.{}.mamba_decoder.input_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.mamba_decoder.input_layernorm.weight": ("scale", "D"),
     "model.layers.{}.shared_transformer.self_attn.q_proj.weight": ("kernel", "QA"),
     "model.layers.{}.shared_transformer.self_attn.k_proj.weight": ("kernel", "CA"),
     "model.layers.{}.shared_transformer.self_attn.v_proj.weight": ("kernel", "CA"),
@@ -67,8 +67,8 @@ LAYERS_2 = {
     "model.layers.{}.shared_transformer.feed_forward.gate_up_proj_adapter_list.7.1.weight": ("kernel", "XY"),
     "model.layers.{}.shared_transformer.feed_forward.gate_up_proj_adapter_list.8.0.weight": ("kernel", "YD"),
     "model.layers.{}.shared_transformer.feed_forward.gate_up_proj_adapter_list.8.1.weight": ("kernel", "XY"),
-    "model.layers.{}.shared_transformer.input_layernorm.weight": ("weight", "A"),
-    "model.layers.{}.shared_transformer.pre_ff_layernorm.weight": ("weight", "D"),
+    "model.layers.{}.shared_transformer.input_layernorm.weight": ("scale", "A"),
+    "model.layers.{}.shared_transformer.pre_ff_layernorm.weight": ("scale", "D"),
 }
 TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
     "lm_head.weight": "model.embed_tokens.weight",

@@ -203,6 +203,4 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("this configuration does not fit the code of zaya: " + "; ".join(problems))
 
 
-CHECKPOINTS = {
-    "ZayaConfig": Config(),
-}
+CHECKPOINTS: dict[str, Config] = {}

@@ -233,8 +233,8 @@ FAULTS = (
     flax(
         "positions off by one on a cache",
         "qwen3",
-        r"jnp\.maximum\(seen - 1, 0\)",
-        "jnp.maximum(seen - 1, 0) + (cache.length > 0)",
+        r"\(count - 1\)\.clip\(min=0\)",
+        "(count - 1).clip(min=0) + (cache.length > 0)",
     ),
     flax(
         "padding attended to",
@@ -247,8 +247,8 @@ FAULTS = (
     flax(
         "one plus the weight dropped",
         "gemma2",
-        r"\(1\.0 \+ self\.weight\[\.\.\.\]\.astype\(jnp\.float32\)\)",
-        "self.weight[...].astype(jnp.float32)",
+        r"\(1\.0 \+ self\.scale\[\.\.\.\]\.astype\(jnp\.float32\)\)",
+        "self.scale[...].astype(jnp.float32)",
     ),
     flax("exact gelu", "gpt2", r"0\.044715", "0.0"),
     flax("first position for the last", "qwen3", r"x = x\[:, -1:\]", "x = x[:, :1]"),

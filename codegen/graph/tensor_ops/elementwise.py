@@ -19,7 +19,7 @@ from codegen.graph.tensor_ops.binding import (
     tensor,
     text,
 )
-from codegen.graph.tensor_ops.shapes import broadcast, check_broadcast, floating, result, shape_of
+from codegen.graph.tensor_ops.shapes import broadcast, check_broadcast, floating, is_float, result, shape_of
 from codegen.graph.tensor_ops.writing import Derived, store, view
 from codegen.graph.values import Tensor, Trace, value_of
 from ir.graph import DType
@@ -96,7 +96,10 @@ for _op, _functions, _methods in (
 
 @rule("pow", methods=("pow", "__pow__"))
 def power(trace: Trace, input: object, exponent: object) -> Tensor:
-    return elementwise(trace, "pow", operand(trace, input), operand(trace, exponent))
+    power = operand(trace, exponent)
+    if isinstance(input, Tensor) and is_float(input.dtype) and isinstance(power, float) and power.is_integer():
+        power = int(power)  # a product, to both frameworks
+    return elementwise(trace, "pow", operand(trace, input), power)
 
 
 @rule("square", methods=("square",))
