@@ -308,6 +308,7 @@ def config_of(
         lowering.letters(),
         tuple(lowering.numbers()),
         lambda division, others: division_follows(division, others, resolved),
+        lowering.left_open(),
     )
     own = made.served(given)
     if isinstance(own, str):

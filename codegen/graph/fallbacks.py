@@ -1,19 +1,21 @@
 """Numbers that the configuration may leave open: `width if width is not None else 4 * size`, by whichever statement.
 
-Where the key is null, the number is an expression that says both ways, so that the code serves those who give it as well.
+The number is an expression that says both ways, so that the code serves those that give it and those that do not.
 """
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError
-from codegen.graph.predicates import Kind, Predicates
+from codegen.graph.predicates import Kind
 from codegen.graph.scope import Scope
-from codegen.graph.values import Scalar, expr_of, value_of
-from ir.expressions import Apply, Const, Expr, Key, leaves
-from ir.rewriting import replaced
+from codegen.graph.values import Scalar, Size, expr_of, value_of
+from ir.expressions import Apply, Const, Expr, Key, evaluate, leaves, substitute
+from ir.records import dataclass
+from ir.rewriting import replaced, rewritten
 
 if TYPE_CHECKING:
     from codegen.graph.forward import Traced
@@ -25,31 +27,29 @@ _PARTS = (ast.Name, ast.Constant, ast.Attribute, ast.BinOp, ast.expr_context, as
 
 def expression(interpreter: Interpreter, node: ast.IfExp, scope: Scope, test: object) -> Scalar | None:
     """What a conditional expression gives; None where it is of another kind."""
-    absent = _absent(test)
-    if absent is None or not isinstance(node.test, ast.Compare):
+    asked = _asked(test)
+    if asked is None or not isinstance(node.test, ast.Compare):
         return None
-    key, is_null = absent
-    given, otherwise = (node.orelse, node.body) if is_null else (node.body, node.orelse)
+    given, otherwise = (node.orelse, node.body) if asked.for_null else (node.body, node.orelse)
     if ast.dump(given) != ast.dump(node.test.left):
         return None
-    return _number(interpreter, key, otherwise, scope)
+    return _number(interpreter, asked, given, otherwise, scope)
 
 
 def statement(interpreter: Interpreter, node: ast.If, scope: Scope, test: object) -> bool:
     """Run `if x is None: x = ...`; whether it is that."""
-    absent = _absent(test)
+    asked = _asked(test)
     match node:
         case ast.If(
-            test=ast.Compare(left=ast.Name(id=asked)),
-            body=[ast.Assign(targets=[ast.Name(id=name) as target], value=otherwise)],
+            test=ast.Compare(left=ast.Name(id=name) as given),
+            body=[ast.Assign(targets=[ast.Name(id=target)], value=otherwise)],
             orelse=[],
-        ) if absent is not None and name == asked:
-            key, is_null = absent
-            made = _number(interpreter, key, otherwise, scope) if is_null else None
+        ) if asked is not None and asked.for_null and name == target:
+            made = _number(interpreter, asked, given, otherwise, scope)
             if made is None:
                 return False
-            called(interpreter, target, made)
-            interpreter.assign(target, made, scope)
+            called(interpreter, given, made)
+            interpreter.assign(node.body[0].targets[0], made, scope)  # type: ignore[attr-defined]
             return True
         case _:
             return False
@@ -74,46 +74,79 @@ def is_open(expr: Expr) -> bool:
             return False
 
 
-def decided(traced: Traced, predicates: Predicates, open_numbers: dict[Expr, str]) -> Traced:
-    """A model in which a key that is asked for elsewhere too is not open: the code serves those where it is null."""
-    asked = {leaf for predicate in predicates.all() for leaf in leaves(predicate.expr)}
+def decided(interpreter: Interpreter, traced: Traced) -> Traced:
+    """A model in which a key that is used or asked for elsewhere too is not open: the code serves those that give it, or those
+    that do not, as it is compiled for."""
+    predicates, open_numbers = interpreter.predicates, interpreter.open_numbers
+    if not open_numbers:
+        return traced
+    agreements = interpreter.trace.agreements
+    elsewhere = {leaf for predicate in predicates.all() for leaf in leaves(predicate.expr)}
+    elsewhere |= {leaf for a, b, _ in agreements for size in (a, b) for leaf in leaves(expr_of(size))}
+    hidden: dict[Expr, Expr] = dict.fromkeys(open_numbers, _NULL)
+
+    def note(expr: Expr) -> Expr:
+        elsewhere.update(leaves(substitute(expr, hidden)))
+        return expr
+
+    rewritten(traced, note)
     settled: dict[Expr, Expr] = {}
     for expr in tuple(open_numbers):
         match expr:
-            case Apply("if", (_, key, otherwise)) if key in asked:
-                predicates.add(Kind.STRUCTURE, Apply("is", (key, _NULL)), True, None, "", 2)
-                settled[expr] = otherwise
+            case Apply("if", (Apply(_, (Key() as key, _)), _, otherwise)) if key in elsewhere:
+                null = evaluate(key, interpreter.environment) is None
+                predicates.add(Kind.STRUCTURE, Apply("is", (key, _NULL)), null, None, "", 2)
+                settled[expr] = otherwise if null else key
                 del open_numbers[expr]
             case _:
                 pass
+    predicates.substitute(settled)
+    agreed = [(_settled(a, settled), _settled(b, settled), span) for a, b, span in agreements]
+    agreements[:] = [(a, b, span) for a, b, span in agreed if expr_of(a) != expr_of(b)]
     return replaced(traced, settled)
 
 
-def _absent(test: object) -> tuple[Key, bool] | None:
-    """The key, null in this configuration, that a test asks for, and whether null is what it asks for."""
+def _settled(size: Size, settled: Mapping[Expr, Expr]) -> Size:
+    return Scalar(size.value, substitute(size.expr, settled)) if isinstance(size, Scalar) else size
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A key whose absence is asked for."""
+
+    key: Key
+    for_null: bool  # what is asked is whether it is null
+    null: bool  # it is
+
+
+def _asked(test: object) -> _Asked | None:
     match test:
-        case Scalar(expr=Apply("is", (Key() as key, Const(None))), value=True):
-            return key, True
-        case Scalar(expr=Apply("is not", (Key() as key, Const(None))), value=False):
-            return key, False
+        case Scalar(expr=Apply("is", (Key() as key, Const(None)))):
+            return _Asked(key, True, test.value is True)
+        case Scalar(expr=Apply("is not", (Key() as key, Const(None)))):
+            return _Asked(key, False, test.value is False)
         case _:
             return None
 
 
-def _number(interpreter: Interpreter, key: Key, otherwise: ast.expr, scope: Scope) -> Scalar | None:
-    """The number, where the other arm is a count of the configuration, and asking for it has no effect."""
+def _number(
+    interpreter: Interpreter, asked: _Asked, given: ast.expr, otherwise: ast.expr, scope: Scope
+) -> Scalar | None:
+    """The number, where both ways it is a count of the configuration, and the other way asks and does nothing."""
     from codegen.graph.interpreter import Raised
 
     if not all(isinstance(part, _PARTS) for part in ast.walk(otherwise)):
         return None
     known = interpreter.predicates.copy()
     try:
-        made = interpreter.eval(otherwise, scope)
+        other = interpreter.eval(otherwise, scope)
+        found = other if asked.null else interpreter.eval(given, scope)
     except (CompileError, Raised):
         interpreter.predicates = known
         return None
-    value: Any = value_of(made)
-    if type(value) is not int:
+    number: Any = value_of(found)
+    asks = not asked.null and len(interpreter.predicates) != len(known)  # what only those that leave it open go by
+    if asks or type(number) is not int or type(value_of(other)) is not int:
         interpreter.predicates = known
         return None
-    return Scalar(value, Apply("if", (Apply("is not", (key, _NULL)), key, expr_of(made))))
+    return Scalar(number, Apply("if", (Apply("is not", (asked.key, _NULL)), asked.key, expr_of(other))))

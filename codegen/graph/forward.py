@@ -102,7 +102,7 @@ def trace_forward(built: Built, *, replay: bool = True, way: Attempt | None = No
     with deep_recursion():
         try:
             traced = _trace_with_sizes(built, replay=replay, way=way)
-            return fallbacks.decided(traced, built.interpreter.predicates, built.interpreter.open_numbers)
+            return fallbacks.decided(built.interpreter, traced)
         except Raised as error:
             raise blame.raised(built.interpreter, error) from None
         except CompileError as error:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 
 from codegen.graph.notes import Noting
 from codegen.graph.objects import per_layer
-from ir.expressions import Environment, Expr, Plain, evaluate
+from ir.expressions import Environment, Expr, Plain, evaluate, substitute
 from ir.records import dataclass, replace
 from ir.spans import Span
 
@@ -81,6 +82,12 @@ class Predicates(Noting[Noted]):
             self._found[key] = Predicate(kind, expr, value, span, function, stage, default)
         elif known.default != default and known.default is not None:  # it stands for several things
             self._found[key] = replace(known, default=None)
+
+    def substitute(self, replacements: Mapping[Expr, Expr]) -> None:
+        """Put other expressions in the place of some, all through."""
+        found, self._found = self.all(), {}
+        for p in found:
+            self.add(p.kind, substitute(p.expr, replacements), p.value, p.span, p.function, p.stage, p.default)
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter(self._found.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import assert_never
 
 from codegen.lowering.numbers import Leaf, to_syntax
@@ -36,7 +36,7 @@ from ir.arch import (
 )
 from ir.expressions import Dim, Expr, Index, Key, Local, Raw
 from ir.graph import Module
-from ir.records import dataclass
+from ir.records import dataclass, replace
 
 WIDTH = 116
 
@@ -222,13 +222,20 @@ class _Line:
     text: str
 
 
-def diagram(arch: Arch, tree: Module, weights: WeightsView, called: Sequence[str] = ()) -> tuple[str, ...]:
+Words = Mapping[str, Sequence[str]]
+"""Lists of the configuration that hold one word for each layer."""
+
+
+def diagram(
+    arch: Arch, tree: Module, weights: WeightsView, called: Sequence[str] = (), words: Words | None = None
+) -> tuple[str, ...]:
     """Every module that has parameters or a fact: its path, the axes of its parameters, what it is; in the order in which
     they are `called`, what is not called last."""
     axes = {row.path: row.axes for table in weights.tables for row in table.rows}
     facts = {part.path: part.fact for part in arch.parts if part.fact is not None}
     stacks = {stack.path: stack for stack in arch.stacks}
-    found = list(_lines(tree, "", "", 0, _Known(axes, facts, stacks, weights.count_expr, _order(called))))
+    known = _Known(axes, facts, stacks, weights.count_expr, _order(called), words or {})
+    found = list(_lines(tree, "", "", 0, known))
     name_width = max((2 * line.depth + len(line.name) for line in found), default=0)
     axes_width = max((len(line.axes) for line in found), default=0)
     body = [
@@ -245,6 +252,7 @@ class _Known:
     stacks: Mapping[str, Stack]
     count: str
     order: Mapping[str, int]  # of paths, by when something at or below them is called first
+    words: Words
 
     def in_order(self, module: Module, path: str) -> list[tuple[str, Module]]:
         """The modules within one, as the data runs through them."""
@@ -277,12 +285,13 @@ def _stack_lines(module: Module, path: str, generic: str, depth: int, known: _Kn
     for kind in stack.kinds:
         first = str(kind.layers[0])
         facts = {f"{path}.{first}.{part.path}": part.fact for part in kind.parts if part.fact is not None}
-        inner = _Known(known.axes, {**known.facts, **facts}, known.stacks, known.count, known.order)
+        inner = replace(known, facts={**known.facts, **facts})
         found = tuple(_lines(layers[first], f"{path}.{first}", f"{generic}.{{}}", depth + 1, inner))
         shown.setdefault(found, []).append(kind)
     for found, kinds in shown.items():
         numbers = " and ".join(_numbers(kind.layers) for kind in kinds)
-        which = f"layers {numbers}" if len(shown) > 1 else f"{known.count.removeprefix('cfg.')} times"
+        held = [layer for kind in kinds for layer in kind.layers]
+        which = _which(held, numbers, known.words) if len(shown) > 1 else f"{known.count.removeprefix('cfg.')} times"
         which += f", {numbers} on different inputs" if len(shown) == 1 and len(kinds) > 1 else ""
         wiring = "" if kinds[0].wiring is Wiring.OTHER else f", {kinds[0].wiring.value}"
         yield _Line(depth, path.rpartition(".")[2], "", which + wiring)
@@ -296,6 +305,21 @@ def _order(called: Sequence[str]) -> dict[str, int]:
         for end in range(1, len(steps) + 1):
             order.setdefault(".".join(steps[:end]), at)
     return order
+
+
+def _which(layers: Collection[int], numbers: str, words: Words) -> str:
+    """Some layers: those that the configuration has a word for, and which these are in the compiled checkpoint."""
+    word = _word(layers, words)
+    return f"layers with {word}, here {numbers}" if word else f"layers {numbers}"
+
+
+def _word(layers: Collection[int], words: Words) -> str:
+    """What a list of the configuration calls these layers, and no others: `layer_types sliding_attention`."""
+    for name, said in words.items():
+        found = {said[layer] for layer in layers if layer < len(said)}
+        if len(found) == 1 and {at for at, word in enumerate(said) if word in found} == {*layers}:
+            return f"{name} {''.join(found)}"
+    return ""
 
 
 MOST = 6  # runs of layers that are written out
@@ -316,20 +340,29 @@ def _numbers(layers: tuple[int, ...]) -> str:
 # Facts with their places
 
 
-def facts(arch: Arch, tree: Module) -> tuple[FactView, ...]:
-    """Each distinct fact, the modules that it holds of, and the lines of the source that made these, in the same order."""
+def facts(arch: Arch, tree: Module, words: Words | None = None) -> tuple[FactView, ...]:
+    """Each distinct fact, the modules that it holds of, in which layers where not in all, and the lines of the source that made
+    these, in the same order."""
     places: dict[str, dict[str, str]] = {}
+    layers: dict[str, set[int]] = {}  # in which a fact holds
+    every = {layer for stack in arch.stacks for kind in stack.kinds for layer in kind.layers}
     for stack in arch.stacks:
         for kind in stack.kinds:
             for part in kind.parts:
                 where = f"{stack.path}.{kind.layers[0]}.{part.path}"
                 if part.fact is not None:
-                    places.setdefault(phrase(part.fact), {}).setdefault(part.path, _place(tree, where))
+                    text = phrase(part.fact)
+                    places.setdefault(text, {}).setdefault(part.path, _place(tree, where))
+                    layers.setdefault(text, set()).update(kind.layers)
     for part in arch.parts:
         if part.fact is not None:
             places.setdefault(phrase(part.fact), {}).setdefault(part.path, _place(tree, part.path))
+    said = {text: _word(held, words or {}) for text, held in layers.items() if held != every}
     return tuple(
-        FactView(f"{', '.join(f'`{path}`' for path in held)}: {text}", _listed(held.values()))
+        FactView(
+            f"{', '.join(f'`{path}`' for path in held)}{f' of layers with {said[text]}' if said.get(text) else ''}: {text}",
+            _listed(held.values()),
+        )
         for text, held in places.items()
     )
 

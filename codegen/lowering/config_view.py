@@ -56,7 +56,7 @@ class ConfigLowering:
 
     `names` are the fields by the attributes that the emitted code reads; `letters` are the axes that they are the size of;
     `used` are the expressions that the emitted code computes of them. `implied` says whether a division, of number and
-    divisor, leaves nothing because others leave nothing.
+    divisor, leaves nothing because others leave nothing. `left_open` are numbers that may be null.
     """
 
     def __init__(
@@ -66,12 +66,15 @@ class ConfigLowering:
         letters: Mapping[Path, str] | None = None,
         used: Iterable[Expr] = (),
         implied: Callable[[Division, Sequence[Division]], bool] = lambda division, others: False,
+        left_open: Iterable[Path] = (),
     ):
         self.explored = explored
+        self.left_open = frozenset(left_open)
         self.letters = dict(letters or {})
         self.fields = {path: names[path] for path in self._in_order(names)}
         used = tuple(used)
-        self.sizes = tuple(path for path in self.fields if path in self.letters or self._counts(path, used))
+        sizes = (path for path in self.fields if path in self.letters or self._counts(path, used))
+        self.sizes = tuple(path for path in sizes if path not in self.left_open)
         plain = [c for c in explored.conditions if c.reading is None and c.kind != "default"]
         needed = [division for condition in plain if (division := _needed_division(condition)) is not None]
         computed = [*used, *(condition.expr for condition in plain if _needed_division(condition) is None)]
@@ -247,11 +250,10 @@ class ConfigLowering:
 
         def rank(path: Path) -> tuple[int, int, str]:
             found = self._resolved(path)
-            if found is None and "int" in self.explored.types.get(_dotted(path), ()):
-                found = 0  # a size that may be left open
             group = (
                 3 if isinstance(found, bool) else 0 if isinstance(found, int) else 1 if isinstance(found, float) else 2
             )
+            group = 0 if path in self.left_open else group
             return group, order.get(str(path[0]), len(order)), str(path)
 
         return sorted(names, key=rank)
@@ -271,8 +273,10 @@ class ConfigLowering:
         if isinstance(found, (list, tuple)):
             inner = " | ".join(dict.fromkeys(type(item).__name__ for item in found)) or "int"
             return f"tuple[{inner}, ...]"
+        if path in self.left_open:
+            return "int | None"
         if found is None:
-            return " | ".join([*(kind for kind in self.types.get(_dotted(path), ()) if kind != "NoneType"), "None"])
+            return "None"
         name = type(found).__name__
         allowed = self.types.get(_dotted(path), ())
         if name == "int" and path not in self.sizes and "float" in allowed:
@@ -774,7 +778,7 @@ class ConfigLowering:
                 continue
             null = Apply("is", (Raw(path), Const(None))) in tested or Apply("bool", (Raw(path),)) in tested
             null = null and path not in self.never_null
-            null = null or self._is_null(path)
+            null = null or self._is_null(path) or any(self.readings.get(at) == Raw(path) for at in self.left_open)
             allowed = tuple(name for name in allowed if name != "NoneType")
             if not allowed and not null:
                 continue

@@ -31,13 +31,18 @@ class Derived:
         return str(self.key.path[-1])
 
     @property
-    def word(self) -> str:
-        """The key that a letter of its axis is looked up by."""
+    def left_open(self) -> tuple[str | int, ...] | None:
+        """The path of the key that it stands for where that is null."""
         match self.expr:
             case Apply("if", (_, Key(path), _)):
-                return str(path[-1])
+                return path
             case _:
-                return self.name
+                return None
+
+    @property
+    def word(self) -> str:
+        """The key that a letter of its axis is looked up by."""
+        return self.name if self.left_open is None else str(self.left_open[-1])
 
     def original(self, expr: Expr) -> Expr:
         """`expr` over what the configuration itself has."""

@@ -14,9 +14,16 @@ def meant(patterns: Iterable[str]) -> tuple[str, ...]:
     the last step alone become one."""
     given = list(dict.fromkeys(patterns))
     paths = [tuple(p.split(".")) for p in given if _PLAIN.fullmatch(p) and "." in p]
+    paths = list(dict.fromkeys(path for named in paths for path in (named, *_twin(named))))
     words = [rf"(^|\.){p}" for p in given if _PLAIN.fullmatch(p) and "." not in p]
     joined = [rf"(^|\.){'[.]'.join(path)}(\.|$)".replace("[.]", r"\.") for path in _ends(_numbers(paths))]
     return (*(p for p in given if not _PLAIN.fullmatch(p)), *words, *joined)
+
+
+def _twin(path: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The buffer that was stored beside a causal mask, `attn.bias`, as long as that was: what hidden scores become."""
+    *steps, last = path
+    return [(*steps, "masked_bias")] if last == "bias" and "att" in steps[-1] else []
 
 
 def _numbers(paths: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -48,7 +48,7 @@ class Leaves:
 def _word(weight: Parameter, regions: Iterable[Region]) -> str:
     if len(weight.shape) == 1:
         return "scale" if scales(weight.name, regions) else WEIGHT
-    uses = uses_of(weight.name, regions) if len(weight.shape) == 2 else frozenset()
+    uses = uses_of(weight.name, regions, in_any_type=True) if len(weight.shape) == 2 else frozenset()
     if uses == {Use.EMBEDDING}:
         return "embedding"
     return "kernel" if uses and Use.EMBEDDING not in uses else WEIGHT

@@ -18,22 +18,24 @@ class Use(Enum):
     EMBEDDING = ("num_embeddings", "embedding_dim")
 
 
-def uses_of(name: str, regions: Iterable[Region]) -> frozenset[Use]:
-    """What regions of a module do with the parameter of that name."""
-    return frozenset(use for region in regions for use in _uses(name, region))
+def uses_of(name: str, regions: Iterable[Region], *, in_any_type: bool = False) -> frozenset[Use]:
+    """What regions of a module do with the parameter of that name, or with what it is cast to."""
+    return frozenset(use for region in regions for use in _uses(name, region, in_any_type))
 
 
-def _uses(name: str, region: Region) -> Iterator[Use]:
-    weight: Value | None = None
+def _uses(name: str, region: Region, in_any_type: bool) -> Iterator[Use]:
+    held: list[Value] = []
     for node in region.nodes:
         match node:
             case Op("parameter", (Number(Const(found)),), (Value() as value,)) if found == name:
-                weight = value
-            case Op("embedding", (_, Value() as matrix, *_)) if matrix == weight:
+                held.append(value)
+            case Op("cast", (Value() as matrix, *_), (Value() as value,)) if in_any_type and matrix in held:
+                held.append(value)
+            case Op("embedding", (_, Value() as matrix, *_)) if matrix in held:
                 yield Use.EMBEDDING
-            case Op("linear", (_, Value() as matrix, *_)) if matrix == weight:
+            case Op("linear", (_, Value() as matrix, *_)) if matrix in held:
                 yield Use.LINEAR
-            case Op("matmul", (_, Value() as matrix)) | Op("addmm", (_, _, Value() as matrix)) if matrix == weight:
+            case Op("matmul", (_, Value() as matrix)) | Op("addmm", (_, _, Value() as matrix)) if matrix in held:
                 yield Use.TURNED
             case _:
                 pass

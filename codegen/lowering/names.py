@@ -157,7 +157,9 @@ def _prefix(top: str, names: Sequence[str]) -> str:
     return best
 
 
-def words_of_layers(resolved: Mapping[str, object], count: int) -> Labels:
-    """The lists of a configuration that hold one word for each of `count` layers."""
-    lists = [value for value in resolved.values() if isinstance(value, (list, tuple)) and len(value) == count]
-    return [value for value in lists if all(isinstance(item, str) and item for item in value)]
+def words_of_layers(resolved: Mapping[str, object], count: int) -> dict[str, Sequence[str]]:
+    """The lists of a configuration that hold one word for each of `count` layers, by their names."""
+    lists = {
+        name: value for name, value in resolved.items() if isinstance(value, (list, tuple)) and len(value) == count
+    }
+    return {name: value for name, value in lists.items() if all(isinstance(item, str) and item for item in value)}

@@ -13,6 +13,7 @@ from codegen.lowering.flax_dialect import FlaxDialect
 from codegen.lowering.instances import walk
 from codegen.lowering.layers import layer_option
 from codegen.lowering.layouts import Layout
+from codegen.lowering.names import words_of_layers
 from codegen.lowering.numbered import compute_with_numbers, same_sizes
 from codegen.lowering.program import Lowered, Lowering
 from codegen.lowering.recurrences import order_of_calls, recurrences
@@ -108,11 +109,12 @@ def package_views(
     if arch is not None:
         tree = lowering.given.tree
         recurrent = recurrences(lowering.program.instances, lowering.states)
+        words = words_of_layers(lowering.given.resolved, lowering.layers()[1])
         facts = replace(
             facts,
             summary=card_view.summary(arch, recurrent, lowering.layers()[1], tree, weights.learns_positions),
-            diagram=card_view.diagram(arch, tree, weights, order_of_calls(lowering.given.region)),
-            facts=card_view.facts(arch, tree),
+            diagram=card_view.diagram(arch, tree, weights, order_of_calls(lowering.given.region), words),
+            facts=card_view.facts(arch, tree, words),
         )
     owners = [
         plan for plan in lowering.program.plans if any(isinstance(n, Loop) for r in _regions(plan) for n in r.nodes)

@@ -97,7 +97,7 @@ class Lowering:
         self.program: Program = plan(
             collect(without_unread(given.tree, self.region), self.region),
             lambda body: (ambients(body), len(body.params), len(body.results)),
-            words_of_layers(given.resolved, self.layers()[1]),
+            tuple(words_of_layers(given.resolved, self.layers()[1]).values()),
         )
         for made in self.program.plans:
             made.with_types(given.resolved)
@@ -448,6 +448,10 @@ class Lowering:
         for found in reversed(self.derived):
             expr = found.original(expr)
         return expr
+
+    def left_open(self) -> tuple[Path, ...]:
+        """Fields that may be null."""
+        return tuple(found.left_open for found in self.derived if found.left_open is not None)
 
     def properties(self) -> tuple[PropertyView, ...]:
         """Derived numbers of the configuration."""

@@ -148,11 +148,9 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
-        hidden_size = raw.get("hidden_size", 4096)
         num_attention_heads = raw.get("num_attention_heads", 32)
         mamba_num_heads = raw.get("mamba_num_heads", 128)
         n_group = raw.get("n_group", 1)
-        moe_latent_size = raw.get("moe_latent_size")
         num_key_value_heads = raw.get("num_key_value_heads", 8)
         if num_key_value_heads is None:
             num_key_value_heads = num_attention_heads
@@ -221,7 +219,7 @@ class Config:
             layers_block_type = ("linear_attention", "moe", "full_attention", "mlp")
         sizes = dict(
             vocab_size=raw.get("vocab_size", 131072),
-            hidden_size=hidden_size,
+            hidden_size=raw.get("hidden_size", 4096),
             num_attention_heads=num_attention_heads,
             num_key_value_heads=num_key_value_heads,
             head_dim=raw.get("head_dim", 128),
@@ -259,14 +257,9 @@ class Config:
         problems.expect("use_mamba_kernels", raw.get("use_mamba_kernels", True), True)
         problems.expect("mlp_hidden_act", raw.get("mlp_hidden_act", "relu2"), "relu2")
         problems.expect("mlp_bias", raw.get("mlp_bias", False), False)
-        problems.expect("moe_latent_size", moe_latent_size, None)
+        problems.expect("moe_latent_size", raw.get("moe_latent_size"), None)
         problems.expect("is_causal", raw.get("is_causal", True), True)
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
-        if hidden_size != moe_latent_size if moe_latent_size is not None else hidden_size:
-            problems.append(
-                "hidden_size is not moe_latent_size if moe_latent_size is not None else hidden_size: "
-                f"{(hidden_size, moe_latent_size if moe_latent_size is not None else hidden_size)!r}"
-            )
         _refuse(problems)
         return cls(
             **sizes,

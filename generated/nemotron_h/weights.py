@@ -69,7 +69,7 @@ LAYERS_3 = {
         "down_proj",
         "EDW",
     ),
-    "backbone.layers.{}.mixer.gate.weight": ("model.layers.{}.mixer.gate.weight", "weight", "ED"),
+    "backbone.layers.{}.mixer.gate.weight": ("model.layers.{}.mixer.gate.weight", "kernel", "ED"),
     "backbone.layers.{}.mixer.gate.e_score_correction_bias": (
         "model.layers.{}.mixer.gate.e_score_correction_bias",
         "e_score_correction_bias",

@@ -149,7 +149,7 @@ def test_list(checkout: Path, tmp_path: Path) -> None:
     run("from-hf", source(tmp_path / "org__other", model_type="other"))
     assert run("list").stdout == "acme   org/small\nother  org/other\n"
     listed = json.loads(run("list", "--json").stdout)["packages"]
-    served = {"repositories": ["org/small"], "checkpoints": ["org/small"]}
+    served = {"source": "org/small", "repositories": ["org/small"], "checkpoints": ["org/small"]}
     assert listed[0] == {"package": "acme", **served, "targets": ["torch", "flax"]}
 
 

@@ -137,7 +137,7 @@ def test_list_says_which_checkpoints_a_package_serves(
     pipeline.write(package, root / "generated" / "small")
     rows = json.loads(run("list", "--json").stdout)["packages"]
     served = {"checkpoints": ["org/larger", "org/small"], "repositories": ["org/larger", "org/small"]}
-    assert rows == [{"package": "small", "targets": ["torch", "flax"], **served}]
+    assert rows == [{"package": "small", "source": "org/small", "targets": ["torch", "flax"], **served}]
     (row,) = json.loads(run("list", "--json", "--sizes").stdout)["packages"]
     held = sum(math.prod(shape) for shape in TENSORS.values())
     assert row["parameters"]["org/small"] == held < row["parameters"]["org/larger"]

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codegen.lowering.derived import Derived, head_size, renamed, with_values
+from codegen.lowering.derived import Derived, head_size, open_numbers, renamed, with_values
 from ir.arch import Attention, MaskForm
 from ir.expressions import Apply, Const, Environment, Expr, Key, evaluate
 from ir.graph import DType, Number, Raised, Region, Value
 
 WIDTH, HEADS = Key(("width",)), Key(("heads",))
 SIZE = Apply("//", (WIDTH, HEADS))
-DERIVED = Derived(Key(("head_dim",)), SIZE)
+DERIVED = Derived(Key(("head_dim",)), SIZE, "The size of a head")
 EXPRS = st.recursive(
     st.sampled_from([WIDTH, HEADS, SIZE, Const(2), Const(3)]),
     lambda inner: (
@@ -64,3 +64,27 @@ def test_the_whole_code_knows_the_name() -> None:
 def test_no_name_is_made_up(resolved: dict[str, object], size: Expr) -> None:
     assert head_size(attention(SIZE), {"width": 48, "heads": 4}) == DERIVED
     assert head_size(attention(size), resolved) is None
+
+
+INNER = Key(("inner",))
+OPEN = Apply("if", (Apply("is not", (INNER, Const(None))), INNER, Apply("*", (Const(4), WIDTH))))
+
+
+@pytest.mark.parametrize(
+    ("resolved", "name"),
+    [
+        ({"width": 8, "inner": None}, "inner_dim"),
+        ({"width": 8, "inner": None, "inner_dim": 3}, "inner_or_default"),  # the configuration has the word
+    ],
+)
+def test_a_number_that_is_left_open_is_called_as_in_the_source(resolved: dict[str, object], name: str) -> None:
+    (found,) = open_numbers({OPEN: "inner_dim"}, resolved)
+    assert found.name == name and found.original(renamed(OPEN, found)) == OPEN
+    assert with_values(resolved, found)[name] == 32
+    assert with_values({**resolved, "inner": 5}, found)[name] == 5
+
+
+def test_two_numbers_have_two_names() -> None:
+    outer = Apply("if", (Apply("is not", (HEADS, Const(None))), HEADS, WIDTH))
+    first, second = open_numbers({OPEN: "inner_dim", outer: "inner_dim"}, {"width": 8, "inner": None, "heads": None})
+    assert (first.name, second.name) == ("inner_dim", "heads_or_default")

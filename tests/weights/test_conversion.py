@@ -110,7 +110,7 @@ def test_what_lies_where(example: Path, tmp_path: Path) -> None:
     flax = load_file(converted(source, tmp_path / "flax", "safetensors", "--scanned") / "model.safetensors")
     up = [stored[f"model.layers.{layer}.mlp.up_proj.weight"] for layer in range(2)]
     assert flax["model.layers.mlp.up_proj.kernel"].tobytes() == np.stack(up).tobytes()
-    assert flax["model.norm.weight"].tobytes() == stored["model.norm.weight"].tobytes()
+    assert flax["model.norm.scale"].tobytes() == stored["model.norm.weight"].tobytes()
 
 
 def test_layers_of_several_types_are_not_stacked(example: Path, tmp_path: Path) -> None:
