@@ -31,6 +31,7 @@ from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.patterns import LayerKinds, Patterns, decided
 from codegen.lowering.printing import BodyPrinter, print_apart
 from codegen.lowering.recurrent import print_within
+from codegen.lowering.roundings import rounding
 from codegen.lowering.syntax import Unspellable
 from codegen.lowering.torch_dialect import choice, over_layers, question
 from ir.expressions import Apply, Const, Index, Key, Local
@@ -190,7 +191,8 @@ class ClassWriter:
         signature = ", ".join(self.dialect.signature(self.plan, scan, words - read))
         opening = self.dialect.opening()
         out = [f"class {self.plan.name}({self.dialect.base}):"]
-        out += [] if self.runs() else [f'    """{IDLE}"""', ""]
+        note = self.note()
+        out += [f'    """{note}"""', ""] if note else []
         out.append(f"    def __init__({signature}):")
         body = [*opening, *init] or ["pass"]
         out += ["        " + line for line in body]
@@ -202,6 +204,12 @@ class ClassWriter:
         if slot == "Any" or not all(any(path.startswith(f"{at}.") for at in self.emitter.looped) for path in paths):
             return head
         return head.replace("kv: Any", f"kv: {slot} | None").replace(", Any]", f", {slot} | None]")
+
+    def note(self) -> str:
+        """What the class says of itself, where its code alone would mislead."""
+        if not self.runs():
+            return IDLE
+        return rounding(region for regions in self.plan.example.methods.values() for region in regions)
 
     def runs(self) -> bool:
         """Whether anything of it, or of what it holds, is called."""

@@ -15,12 +15,14 @@ def ignored(name: str, *patterns: str) -> bool:
     return any(re.search(pattern, name) for pattern in meant(patterns))
 
 
-@pytest.mark.parametrize("name", ["h.3.attn.bias", "attn.bias", "transformer.h.11.attn.bias"])
+@pytest.mark.parametrize("name", ["h.3.attn.bias", "attn.bias", "transformer.h.11.attn.bias", "h.3.attn.masked_bias"])
 def test_a_path_is_ignored_wherever_it_stands(name: str) -> None:
     assert ignored(name, "attn.bias")
 
 
-@pytest.mark.parametrize("name", ["h.3.c_attn.bias", "h.3.attn_bias", "h.3.attn.bias2", "attnxbias"])
+@pytest.mark.parametrize(
+    "name", ["h.3.c_attn.bias", "h.3.c_attn.masked_bias", "h.3.attn_bias", "h.3.attn.bias2", "attnxbias"]
+)
 def test_a_dot_is_a_dot_and_a_step_a_whole_one(name: str) -> None:
     assert not ignored(name, "attn.bias")
 

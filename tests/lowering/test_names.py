@@ -100,7 +100,7 @@ def test_text_is_said_only_beside_something_else() -> None:
 
 def test_labels_are_words_for_all_layers() -> None:
     resolved = {"a": ["x", "y"], "b": [1, 2], "c": ["x"], "d": "xy", "e": ["", "x"]}
-    assert words_of_layers(resolved, 2) == [["x", "y"]]
+    assert words_of_layers(resolved, 2) == {"a": ["x", "y"]}
 
 
 @pytest.mark.parametrize("case", ["cases/gemma2", "cases/modernbert-decoder", "other_cases/llama4_text"])

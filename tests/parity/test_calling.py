@@ -66,6 +66,21 @@ def test_no_more_tokens_than_there_are_positions(lab: harness.Lab, flax: harness
         with pytest.raises(ValueError, match=f"positions for {rows}"):
             model.init_cache(1, rows + 1)
         with pytest.raises(ValueError, match=f"positions for {rows}"):
-            model.generate(array(whole[:, :6]), rows - 5)
+            model.generate(array(whole[:, :6]), rows - 4)
         with pytest.raises(ValueError, match="room for 4"):
             model.step(array(whole[:, :5]), model.init_cache(1, 4))
+
+
+@pytest.mark.parametrize("new", [1, 3])
+def test_generation_takes_the_last_position(lab: harness.Lab, flax: harness.Flax, new: int) -> None:
+    package, original = case(lab, "trocr")
+    limit: int = original.raw["max_position_embeddings"]  # type: ignore[assignment]
+    ids = np.arange(2 * (limit + 1 - new)).reshape(2, -1) % 7 + 3
+    made = []
+    for backend in (harness.Torch(), flax):
+        model = backend.load(package, original.folder, original.facts.dtype)
+        array = torch.from_numpy if isinstance(backend, harness.Torch) else np.asarray
+        made.append(np.asarray(model.generate(array(ids), new)))
+        with pytest.raises(ValueError, match="positions for"):
+            model.generate(array(ids), new + 1)
+    assert made[0].shape == (2, limit + 1) and np.array_equal(*made)
