@@ -13,7 +13,8 @@ from codegen.diagnostics import CompileError
 from codegen.graph.predicates import Kind
 from codegen.graph.scope import Scope
 from codegen.graph.values import Scalar, Size, expr_of, value_of
-from ir.expressions import Apply, Const, Expr, Key, evaluate, leaves, substitute
+from ir.expressions import Apply, Const, Expr, Key, Raw, evaluate, leaves, substitute
+from ir.reading import lookup
 from ir.records import dataclass
 from ir.rewriting import replaced, rewritten
 
@@ -129,13 +130,24 @@ def _asked(test: object) -> _Asked | None:
             return None
 
 
+def _is_given(interpreter: Interpreter, key: Key) -> bool:
+    """Whether config.json holds a number for a key, and the configuration class has no question about it."""
+    asked = any(Raw(key.path) in leaves(predicate.expr) for predicate in interpreter.predicates.all())
+    return not asked and lookup(interpreter.environment.raw, key.path) is not None
+
+
 def _number(
     interpreter: Interpreter, asked: _Asked, given: ast.expr, otherwise: ast.expr, scope: Scope
 ) -> Scalar | None:
-    """The number, where both ways it is a count of the configuration, and the other way asks and does nothing."""
+    """The number, where both ways it is a count of the configuration, and the other way asks and does nothing. What a module is
+    given as an argument is null where its caller has no number for it, and a configuration class may have one of its own: then the
+    configuration does not leave it open.
+    """
     from codegen.graph.interpreter import Raised
 
     if not all(isinstance(part, _PARTS) for part in ast.walk(otherwise)):
+        return None
+    if not asked.null and not (isinstance(given, ast.Attribute) and _is_given(interpreter, asked.key)):
         return None
     known = interpreter.predicates.copy()
     try:

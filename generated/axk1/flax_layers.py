@@ -62,6 +62,8 @@ def apply_rotary_pos_emb_interleave(q: Array, k: Array, cos: Array, sin: Array, 
 
 
 class RMSNorm(nnx.Module):
+    """Rounded to the type of the model before it is scaled, as the source does."""
+
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
         self.scale = nnx.Param(jnp.ones((size,), dtype))

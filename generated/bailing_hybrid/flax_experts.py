@@ -78,14 +78,14 @@ class TopkRouter(nnx.Module):
         self.topk_group = cfg.topk_group
         self.num_experts_per_token = cfg.num_experts_per_token
         self.routed_scaling_factor = cfg.routed_scaling_factor
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
+        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
         self.e_score_correction_bias = nnx.Variable(
             jnp.zeros((cfg.num_experts,), jnp.promote_types(dtype, jnp.float32))
         )
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         router_logits = jnp.einsum(
-            "...i,oi->...o", x.reshape(-1, self.hidden_size).astype(jnp.float32), self.weight[...].astype(jnp.float32)
+            "...i,oi->...o", x.reshape(-1, self.hidden_size).astype(jnp.float32), self.kernel[...].astype(jnp.float32)
         )
         scores = jax.nn.sigmoid(router_logits)
         scores_for_choice = scores + self.e_score_correction_bias[...]

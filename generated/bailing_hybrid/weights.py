@@ -106,7 +106,7 @@ LAYERS_4 = {
         "down_proj",
         "EDX",
     ),
-    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "weight", "ED"),
+    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "ED"),
     "model.layers.{}.mlp.gate.expert_bias": (
         "model.layers.{}.mlp.gate.e_score_correction_bias",
         "e_score_correction_bias",

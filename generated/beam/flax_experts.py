@@ -81,7 +81,7 @@ class TopKRouter(nnx.Module):
         self.num_experts = cfg.num_experts
         self.topk_group = cfg.topk_group
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nnx.Param(
+        self.kernel = nnx.Param(
             nnx.initializers.normal(0.02)(
                 rngs.params(), (cfg.num_experts, cfg.hidden_size), jnp.promote_types(dtype, jnp.float32)
             )
@@ -91,7 +91,7 @@ class TopKRouter(nnx.Module):
         )
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
-        router_logits = jnp.einsum("...i,oi->...o", x.astype(jnp.float32), self.weight[...].astype(jnp.float32))
+        router_logits = jnp.einsum("...i,oi->...o", x.astype(jnp.float32), self.kernel[...].astype(jnp.float32))
         scores = jax.nn.sigmoid(router_logits)
         scores_for_choice = scores + self.e_score_correction_bias[...]
         group_scores, _ = jax.lax.top_k(

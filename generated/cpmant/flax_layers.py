@@ -35,6 +35,8 @@ class Linear(nnx.Module):
 
 
 class LayerNorm(nnx.Module):
+    """Rounded to the type of the model before it is scaled, as the source does."""
+
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.eps = eps
         self.scale = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (size,), dtype))

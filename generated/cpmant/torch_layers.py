@@ -14,6 +14,8 @@ from .config import Config
 
 
 class LayerNorm(nn.Module):
+    """Rounded to the type of the model before it is scaled, as the source does."""
+
     def __init__(self, size: int, eps: float):
         super().__init__()
         self.eps = eps

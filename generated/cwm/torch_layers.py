@@ -42,6 +42,8 @@ def inv_freq(cfg: Config) -> Tensor:
 
 
 class RMSNorm(nn.Module):
+    """Rounded to the type of the model before it is scaled, as the source does."""
+
     def __init__(self, size: int, eps: float):
         super().__init__()
         self.eps = eps

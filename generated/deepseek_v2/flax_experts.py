@@ -75,13 +75,13 @@ class TopkRouter(nnx.Module):
         self.hidden_size = cfg.hidden_size
         self.num_experts_per_tok = cfg.num_experts_per_tok
         self.routed_scaling_factor = cfg.routed_scaling_factor
-        self.weight = nnx.Param(
+        self.kernel = nnx.Param(
             nnx.initializers.normal(0.02)(rngs.params(), (cfg.n_routed_experts, cfg.hidden_size), dtype)
         )
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         router_logits = jnp.einsum(
-            "...i,oi->...o", x.reshape(-1, self.hidden_size).astype(jnp.float32), self.weight[...].astype(jnp.float32)
+            "...i,oi->...o", x.reshape(-1, self.hidden_size).astype(jnp.float32), self.kernel[...].astype(jnp.float32)
         )
         topk_weights, topk_indices = jax.lax.top_k(jax.nn.softmax(router_logits, axis=-1), self.num_experts_per_tok)
         return topk_weights * self.routed_scaling_factor, topk_indices

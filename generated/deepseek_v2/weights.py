@@ -95,7 +95,7 @@ LAYERS_3 = {
         "down_proj",
         "EDX",
     ),
-    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "weight", "ED"),
+    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "ED"),
     "model.layers.{}.mlp.shared_experts.gate_proj.weight": (
         "model.layers.{}.mlp.shared_experts.gate_proj.weight",
         "kernel",

@@ -54,6 +54,8 @@ def inv_freq(cfg: Config) -> Array:
 
 
 class RMSNorm(nnx.Module):
+    """Rounded to the type of the model before it is scaled, as the source does."""
+
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
         self.scale = nnx.Param(jnp.ones((size,), dtype))

@@ -58,7 +58,7 @@ class TopKRouter(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.moe_k = cfg.moe_k
         self.moe_norm_min = cfg.moe_norm_min
-        self.weight = nnx.Param(
+        self.kernel = nnx.Param(
             nnx.initializers.normal(0.02)(
                 rngs.params(), (cfg.moe_num_experts, cfg.hidden_size), jnp.promote_types(dtype, jnp.float32)
             )
@@ -66,7 +66,7 @@ class TopKRouter(nnx.Module):
         self.moe_statics = Statics(cfg, dtype=dtype)
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
-        router_logits = jnp.einsum("...i,oi->...o", x.astype(jnp.float32), self.weight[...].astype(jnp.float32))
+        router_logits = jnp.einsum("...i,oi->...o", x.astype(jnp.float32), self.kernel[...].astype(jnp.float32))
         routing_weights = jax.nn.softmax(router_logits, axis=-1)
         _, selected_experts = jax.lax.top_k(self.moe_statics(routing_weights), self.moe_k)
         routing_weights = jnp.take_along_axis(routing_weights, selected_experts, axis=-1)

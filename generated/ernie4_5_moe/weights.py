@@ -76,7 +76,7 @@ LAYERS_2 = {
     "model.layers.{}.mlp.down_proj.weight": ("model.layers.{}.mlp.down_proj.weight", "kernel", "DF"),
 }
 LAYERS_3 = {
-    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "weight", "MD"),
+    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "MD"),
     "model.layers.{}.mlp.moe_statics.e_score_correction_bias": (
         "model.layers.{}.mlp.gate.moe_statics.e_score_correction_bias",
         "e_score_correction_bias",

@@ -120,13 +120,14 @@ class Config:
         mamba_d_ssm = raw.get("mamba_d_ssm", 1024)
         mamba_n_heads = raw.get("mamba_n_heads", 128)
         mamba_n_groups = raw.get("mamba_n_groups", 1)
+        mamba_expand = raw.get("mamba_expand", 2)
         num_key_value_heads = raw.get("num_key_value_heads", 8)
         if num_key_value_heads is None:
             num_key_value_heads = num_attention_heads
         if raw.get("mamba_d_head", "auto") != "auto":
             mamba_d_head = raw.get("mamba_d_head", "auto")
         elif mamba_d_ssm is None:
-            mamba_d_head = raw.get("mamba_expand", 2) * hidden_size // mamba_n_heads
+            mamba_d_head = mamba_expand * hidden_size // mamba_n_heads
         else:
             mamba_d_head = mamba_d_ssm // mamba_n_heads
         head_dim = raw.get("head_dim")
@@ -161,8 +162,10 @@ class Config:
             )
         if mamba_n_heads % mamba_n_groups:
             problems.append(f"mamba_n_groups does not divide mamba_n_heads: {(mamba_n_heads, mamba_n_groups)!r}")
-        if mamba_d_ssm % mamba_n_heads:
-            problems.append(f"mamba_n_heads does not divide mamba_d_ssm: {(mamba_d_ssm, mamba_n_heads)!r}")
+        if (mamba_d_ssm if mamba_d_ssm is not None else mamba_expand * hidden_size) % mamba_n_heads:
+            problems.append(
+                f"mamba_n_heads does not divide mamba_d_ssm if mamba_d_ssm is not None else mamba_expand * hidden_size: {(mamba_d_ssm if mamba_d_ssm is not None else mamba_expand * hidden_size, mamba_n_heads)!r}"
+            )
         if mamba_d_ssm % mamba_d_head:
             problems.append(f"mamba_d_head does not divide mamba_d_ssm: {(mamba_d_ssm, mamba_d_head)!r}")
         problems.expect("mlp_bias", raw.get("mlp_bias", False), False)
@@ -189,6 +192,12 @@ class Config:
         if mamba_n_heads * mamba_d_head != mamba_d_ssm:
             problems.append(
                 f"mamba_n_heads * mamba_d_head is not mamba_d_ssm: {(mamba_n_heads * mamba_d_head, mamba_d_ssm)!r}"
+            )
+        if mamba_d_head * mamba_n_heads != (mamba_d_ssm if mamba_d_ssm is not None else mamba_expand * hidden_size):
+            problems.append(
+                f"the configuration class refuses hidden_size={hidden_size!r}, "
+                f"mamba_d_head={mamba_d_head!r}, mamba_d_ssm={mamba_d_ssm!r}, "
+                f"mamba_expand={mamba_expand!r}, mamba_n_heads={mamba_n_heads!r}"
             )
         if "head_dim" not in raw:
             problems.append("head_dim is missing")

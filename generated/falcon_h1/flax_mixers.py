@@ -61,6 +61,8 @@ def update(kv: State, k: Array, v: Array, start: Array | int) -> State:
 
 
 class Mixer(nnx.Module):
+    """The factor is rounded to the type of the model first, as in the source."""
+
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.mamba_d_ssm = cfg.mamba_d_ssm
         self.mamba_n_groups = cfg.mamba_n_groups

@@ -73,14 +73,14 @@ class Experts(nnx.Module):
 class TopKRouter(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nnx.Param(
+        self.kernel = nnx.Param(
             nnx.initializers.normal(0.02)(
                 rngs.params(), (cfg.num_experts, cfg.hidden_size), jnp.promote_types(dtype, jnp.float32)
             )
         )
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
-        router_logits = jnp.einsum("...i,oi->...o", x.astype(jnp.float32), self.weight[...].astype(jnp.float32))
+        router_logits = jnp.einsum("...i,oi->...o", x.astype(jnp.float32), self.kernel[...].astype(jnp.float32))
         routing_weights, selected_experts = jax.lax.top_k(jax.nn.sigmoid(router_logits), self.num_experts_per_tok)
         return routing_weights / routing_weights.sum(axis=-1, keepdims=True), selected_experts
 

@@ -89,7 +89,7 @@ LAYERS_3 = {
         "down_proj",
         "EDI",
     ),
-    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "weight", "ED"),
+    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "ED"),
     "model.layers.{}.mlp.shared_expert.gate_proj.weight": (
         "model.layers.{}.mlp.shared_expert.gate_proj.weight",
         "kernel",

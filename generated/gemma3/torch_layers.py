@@ -73,6 +73,8 @@ class RotaryEmbedding(nn.Module):
 
 
 class ScaledWordEmbedding(nn.Module):
+    """The factor is rounded to the type of the model first, as in the source."""
+
     def __init__(self, cfg: Config):
         super().__init__()
         self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.vocab_size, cfg.hidden_size)))

@@ -108,6 +108,8 @@ class RotaryEmbedding(nnx.Module):
 
 
 class ScaledWordEmbedding(nnx.Module):
+    """The factor is rounded to the type of the model first, as in the source."""
+
     def __init__(self, num_embeddings: int, embedding_dim: int, value: float, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.value = value
         self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (num_embeddings, embedding_dim), dtype))
@@ -137,6 +139,8 @@ class MLP(nnx.Module):
 
 
 class AltUp(nnx.Module):
+    """The factor is rounded to the type of the model first, as in the source."""
+
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.altup_active_idx = cfg.altup_active_idx
         self.altup_num_inputs = cfg.altup_num_inputs

@@ -125,6 +125,8 @@ class DecoderLayer2(nnx.Module):
 
 
 class Text(nnx.Module):
+    """The factor is rounded to the type of the model first, as in the source."""
+
     def __init__(self, cfg: Config, *, scan_layers: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.vocab_size_per_layer_input = cfg.vocab_size_per_layer_input
         self.num_hidden_layers = cfg.num_hidden_layers

@@ -112,6 +112,8 @@ class DecoderLayer2(nn.Module):
 
 
 class Text(nn.Module):
+    """The factor is rounded to the type of the model first, as in the source."""
+
     def __init__(self, cfg: Config):
         super().__init__()
         self.vocab_size_per_layer_input = cfg.vocab_size_per_layer_input

@@ -119,6 +119,8 @@ class RotaryEmbedding(nnx.Module):
 
 
 class ScaledWordEmbedding(nnx.Module):
+    """The factor is rounded to the type of the model first, as in the source."""
+
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.cfg = cfg
         self.embedding = nnx.Param(

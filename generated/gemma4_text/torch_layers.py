@@ -89,6 +89,8 @@ class RotaryEmbedding(nn.Module):
 
 
 class ScaledWordEmbedding(nn.Module):
+    """The factor is rounded to the type of the model first, as in the source."""
+
     def __init__(self, num_embeddings: int, embedding_dim: int, value: float):
         super().__init__()
         self.weight = nn.Parameter(torch.normal(0.0, 0.02, (num_embeddings, embedding_dim)))

@@ -45,8 +45,8 @@ FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked f
     "lm_head.kernel": "transformer.wte.embedding",
 }
 IGNORED = (  # stored by some checkpoints, no part of the model
-    r"(^|\.)attn\.bias(\.|$)",
-    r"(^|\.)crossattention\.bias(\.|$)",
+    r"(^|\.)attn\.(bias|masked_bias)(\.|$)",
+    r"(^|\.)crossattention\.(bias|masked_bias)(\.|$)",
 )
 BASE = "transformer."  # what a checkpoint may lack before its names, or have where this table has not
 DTYPES = ("F64", "F32", "F16", "BF16")  # what a tensor may hold

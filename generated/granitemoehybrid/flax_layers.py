@@ -246,6 +246,8 @@ def mamba2_chunk_scan(
 
 
 class RMSNorm(nnx.Module):
+    """Rounded to the type of the model before it is scaled, as the source does."""
+
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
         self.scale = nnx.Param(jnp.ones((size,), dtype))

@@ -48,10 +48,10 @@ class TopKRouter(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_experts_per_tok = cfg.num_experts_per_tok
         self.router_scaling_factor = cfg.router_scaling_factor
-        self.weight = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
+        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_experts, cfg.hidden_size), dtype))
 
     def __call__(self, x: Array, e_score_correction_bias: Array) -> tuple[Array, Array]:
-        router_logits = jnp.einsum("...i,oi->...o", x.astype(jnp.float32), self.weight[...].astype(jnp.float32))
+        router_logits = jnp.einsum("...i,oi->...o", x.astype(jnp.float32), self.kernel[...].astype(jnp.float32))
         routing_weights = jax.nn.sigmoid(router_logits)
         _, top_k_index = jax.lax.top_k(routing_weights + e_score_correction_bias, self.num_experts_per_tok)
         top_k_weights = jnp.take_along_axis(routing_weights, top_k_index, axis=-1)

@@ -79,7 +79,7 @@ LAYERS_2 = {
 }
 LAYERS_3 = {
     "model.layers.{}.mlp.expert_bias": ("model.layers.{}.mlp.e_score_correction_bias", "e_score_correction_bias", "E"),
-    "model.layers.{}.mlp.router.gate.weight": ("model.layers.{}.mlp.gate.weight", "weight", "ED"),
+    "model.layers.{}.mlp.router.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "ED"),
     Stack(Concat(("model.layers.{}.mlp.experts.*.gate_proj.weight", "model.layers.{}.mlp.experts.*.up_proj.weight"))): (
         "model.layers.{}.mlp.experts.gate_up_proj",
         "gate_up_proj",

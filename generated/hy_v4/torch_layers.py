@@ -42,6 +42,8 @@ def hyv4_unweighted_rms_norm(x: Tensor, rms_norm_eps) -> Tensor:
 
 
 class RMSNorm(nn.Module):
+    """Rounded to the type of the model before it is scaled, as the source does."""
+
     def __init__(self, size: int, eps: float):
         super().__init__()
         self.eps = eps

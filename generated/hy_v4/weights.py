@@ -79,7 +79,7 @@ LAYERS_3 = {
 LAYERS_4 = {
     "model.layers.{}.mlp.experts.gate_up_proj": ("model.layers.{}.mlp.experts.gate_up_proj", "gate_up_proj", "EAD"),
     "model.layers.{}.mlp.experts.down_proj": ("model.layers.{}.mlp.experts.down_proj", "down_proj", "EDO"),
-    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "weight", "ED"),
+    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "ED"),
     "model.layers.{}.mlp.gate.e_score_correction_bias": (
         "model.layers.{}.mlp.gate.e_score_correction_bias",
         "e_score_correction_bias",

@@ -49,7 +49,7 @@ class TopkRouter(nnx.Module):
         self.n_shared_experts = cfg.n_shared_experts
         self.num_experts_per_tok = cfg.num_experts_per_tok
         self.route_scale = cfg.route_scale
-        self.weight = nnx.Param(
+        self.kernel = nnx.Param(
             nnx.initializers.normal(0.02)(
                 rngs.params(), (cfg.n_routed_experts + cfg.n_shared_experts, cfg.hidden_size), dtype
             )
@@ -61,7 +61,7 @@ class TopkRouter(nnx.Module):
 
     def __call__(self, x: Array) -> tuple[Array, Array, Array]:
         router_logits = jnp.einsum(
-            "...i,oi->...o", x.reshape(-1, self.hidden_size).astype(jnp.float32), self.weight[...].astype(jnp.float32)
+            "...i,oi->...o", x.reshape(-1, self.hidden_size).astype(jnp.float32), self.kernel[...].astype(jnp.float32)
         )
         scores_for_choice = jax.nn.sigmoid(router_logits)[..., : -self.n_shared_experts] + self.e_score_correction_bias[
             ...

@@ -37,7 +37,7 @@ LAYERS = {
     "model.layers.{}.self_attn.rel_logits_proj.proj": ("proj", "WX"),
 }
 LAYERS_2 = {
-    "model.layers.{}.mlp.gate.weight": ("weight", "YD"),
+    "model.layers.{}.mlp.gate.weight": ("kernel", "YD"),
     "model.layers.{}.mlp.gate.global_scale": ("global_scale", "1"),
     "model.layers.{}.mlp.gate.e_score_correction_bias": ("e_score_correction_bias", "E"),
     "model.layers.{}.mlp.experts.gate_up_proj": ("gate_up_proj", "EZD"),

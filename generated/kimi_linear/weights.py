@@ -118,7 +118,7 @@ LAYERS_4 = {
         "down_proj",
         "EDX",
     ),
-    "model.layers.{}.block_sparse_moe.gate.weight": ("model.layers.{}.mlp.gate.weight", "weight", "ED"),
+    "model.layers.{}.block_sparse_moe.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "ED"),
     "model.layers.{}.block_sparse_moe.gate.e_score_correction_bias": (
         "model.layers.{}.mlp.gate.e_score_correction_bias",
         "e_score_correction_bias",

@@ -74,7 +74,7 @@ class TopKRouter(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nnx.Param(
+        self.kernel = nnx.Param(
             nnx.initializers.normal(0.02)(rngs.params(), (cfg.num_local_experts, cfg.hidden_size), dtype)
         )
         self.e_score_correction_bias = nnx.Variable(
@@ -83,7 +83,7 @@ class TopKRouter(nnx.Module):
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         router_logits = jnp.einsum(
-            "...i,oi->...o", x.reshape(-1, self.hidden_size).astype(jnp.float32), self.weight[...].astype(jnp.float32)
+            "...i,oi->...o", x.reshape(-1, self.hidden_size).astype(jnp.float32), self.kernel[...].astype(jnp.float32)
         )
         _, router_indices = jax.lax.top_k(router_logits + self.e_score_correction_bias[...], self.num_experts_per_tok)
         return jax.nn.sigmoid(jnp.take_along_axis(router_logits, router_indices, axis=-1)), router_indices

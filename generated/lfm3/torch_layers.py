@@ -48,6 +48,8 @@ def causal_conv1d_fn(x: Tensor, weight: Tensor, padding: int, hidden_size: int) 
 
 
 class RMSNorm(nn.Module):
+    """Rounded to the type of the model before it is scaled, as the source does."""
+
     def __init__(self, size: int, eps: float):
         super().__init__()
         self.eps = eps

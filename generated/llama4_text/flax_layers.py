@@ -69,6 +69,8 @@ def llama4_text_l2_norm(x: Array, rms_norm_eps) -> Array:
 
 
 class RMSNorm(nnx.Module):
+    """Rounded to the type of the model before it is scaled, as the source does."""
+
     def __init__(self, size: int, eps: float, *, dtype: jnp.dtype):
         self.eps = eps
         self.scale = nnx.Param(jnp.ones((size,), dtype))

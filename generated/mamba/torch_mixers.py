@@ -22,15 +22,15 @@ class Cache:
     conv: dict[int, Tensor]  # the last inputs of the convolution, [B, F, C]
     recurrent: dict[int, Tensor]  # the state of the recurrence, [B, F, M]
     length: int = 0
-    padded: bool = False
+    masked: bool = False  # whether tokens came with a mask
 
     def mark(self, new: int, attention_mask: Tensor | None) -> Tensor | None:
-        """Which of all tokens are valid, [B, S], with the new ones; None while nothing was padded."""
+        """Which of all tokens are valid, [B, S], with the new ones; None while no mask was given."""
         end = self.length + new
         if attention_mask is not None:
             self.valid[:, self.length : end] = attention_mask.bool()
-            self.padded = True
-        return self.valid[:, :end] if self.padded else None
+            self.masked = True
+        return self.valid[:, :end] if self.masked else None
 
 
 def causal_conv1d_update(

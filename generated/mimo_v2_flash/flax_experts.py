@@ -77,7 +77,7 @@ class TopkRouter(nnx.Module):
         self.topk_group = cfg.topk_group
         self.num_experts_per_tok = cfg.num_experts_per_tok
         self.routed_scaling_factor = cfg.routed_scaling_factor
-        self.weight = nnx.Param(
+        self.kernel = nnx.Param(
             nnx.initializers.normal(0.02)(rngs.params(), (cfg.n_routed_experts, cfg.hidden_size), dtype)
         )
         self.e_score_correction_bias = nnx.Variable(
@@ -86,7 +86,7 @@ class TopkRouter(nnx.Module):
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         router_logits = jnp.einsum(
-            "...i,oi->...o", x.reshape(-1, self.hidden_size).astype(jnp.float32), self.weight[...].astype(jnp.float32)
+            "...i,oi->...o", x.reshape(-1, self.hidden_size).astype(jnp.float32), self.kernel[...].astype(jnp.float32)
         )
         scores = jax.nn.sigmoid(router_logits)
         scores_for_choice = scores + self.e_score_correction_bias[...]

@@ -72,6 +72,8 @@ def eager_attention_forward2(
 
 
 class RMSNorm(nn.Module):
+    """Rounded to the type of the model before it is scaled, as the source does."""
+
     def __init__(self, size: int, eps: float):
         super().__init__()
         self.eps = eps

@@ -31,6 +31,8 @@ def apply_mask_to_padding_states(x: Tensor, mask: Tensor) -> Tensor:
 
 
 class RMSNorm(nn.Module):
+    """Rounded to the type of the model before it is scaled, as the source does."""
+
     def __init__(self, size: int, eps: float):
         super().__init__()
         self.eps = eps

@@ -56,6 +56,8 @@ def get_llama_4_attn_scale(positions_ids: Tensor, max_position_embeddings: int, 
 
 
 class RMSNorm(nn.Module):
+    """Rounded to the type of the model before it is scaled, as the source does."""
+
     def __init__(self, size: int, eps: float):
         super().__init__()
         self.eps = eps

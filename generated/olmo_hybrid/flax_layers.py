@@ -226,6 +226,8 @@ class RMSNorm(nnx.Module):
 
 
 class RMSNormGated(nnx.Module):
+    """Rounded to the type of the model before it is scaled, as the source does."""
+
     def __init__(self, size: int, *, dtype: jnp.dtype):
         self.scale = nnx.Param(jnp.ones((size,), dtype))
 

@@ -124,6 +124,8 @@ class RMSNorm(nn.Module):
 
 
 class RMSNormGated(nn.Module):
+    """Rounded to the type of the model before it is scaled, as the source does."""
+
     def __init__(self, size: int):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))

@@ -40,7 +40,7 @@ class Cache:
     k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, N, S, H]
     v: dict[int, Tensor] = field(default_factory=dict)
     length: int = 0
-    padded: bool = False
+    masked: bool = False  # whether tokens came with a mask
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Store what the new tokens bring; the keys and values of all tokens so far."""
@@ -53,12 +53,12 @@ class Cache:
         return self.k[layer].narrow(2, 0, end), self.v[layer].narrow(2, 0, end)
 
     def mark(self, new: int, attention_mask: Tensor | None) -> Tensor | None:
-        """Which of all tokens are valid, [B, S], with the new ones; None while nothing was padded."""
+        """Which of all tokens are valid, [B, S], with the new ones; None while no mask was given."""
         end = self.length + new
         if attention_mask is not None:
             self.valid[:, self.length : end] = attention_mask.bool()
-            self.padded = True
-        return self.valid[:, :end] if self.padded else None
+            self.masked = True
+        return self.valid[:, :end] if self.masked else None
 
 
 class LearnedPositionalEmbedding(nn.Module):

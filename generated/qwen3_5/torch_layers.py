@@ -127,6 +127,8 @@ def chunk_gated_delta_rule(
 
 
 class RMSNormGated(nn.Module):
+    """Rounded to the type of the model before it is scaled, as the source does."""
+
     def __init__(self, size: int, eps: float):
         super().__init__()
         self.eps = eps

@@ -72,7 +72,7 @@ LAYERS = {
         "down_proj",
         "EDI",
     ),
-    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "weight", "ED"),
+    "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "ED"),
     "model.layers.{}.mlp.gate.e_score_correction_bias": (
         "model.layers.{}.mlp.gate.e_score_correction_bias",
         "e_score_correction_bias",

@@ -29,15 +29,15 @@ class Cache:
     ids: Tensor  # [B, S]
     valid: Tensor  # [B, S], False where the batch is padded
     length: int = 0
-    padded: bool = False
+    masked: bool = False  # whether tokens came with a mask
 
     def mark(self, new: int, attention_mask: Tensor | None) -> Tensor | None:
-        """Which of all tokens are valid, [B, S], with the new ones; None while nothing was padded."""
+        """Which of all tokens are valid, [B, S], with the new ones; None while no mask was given."""
         end = self.length + new
         if attention_mask is not None:
             self.valid[:, self.length : end] = attention_mask.bool()
-            self.padded = True
-        return self.valid[:, :end] if self.padded else None
+            self.masked = True
+        return self.valid[:, :end] if self.masked else None
 
 
 def rel_shift_bnij(x: Tensor) -> Tensor:

@@ -54,6 +54,8 @@ class QKNorm(nn.Module):
 
 
 class RMSNorm(nn.Module):
+    """Rounded to the type of the model before it is scaled, as the source does."""
+
     def __init__(self, size: int, eps: float):
         super().__init__()
         self.eps = eps

@@ -13,23 +13,27 @@ from ir.expressions import Environment, Expr, Key, evaluate
 from tests.graph.test_interpreter import interpreter
 
 INNER, SIZE = Key(("inner",)), Key(("size",))
+HELD = "class C: pass\n"
+START = "def f(inner, size):\n  c = C()\n  c.inner = inner\n  "
 WAYS = {
-    "if it is given": "def f(inner, size):\n  width = inner if inner is not None else 4 * size\n  return width",
-    "if it is null": "def f(inner, size):\n  width = 4 * size if inner is None else inner\n  return width",
-    "by a statement": "def f(inner, size):\n  if inner is None:\n    inner = 4 * size\n  return inner",
+    "if it is given": START + "width = c.inner if c.inner is not None else 4 * size\n  return width",
+    "if it is null": START + "width = 4 * size if c.inner is None else c.inner\n  return width",
 }
+STATEMENT = START + "if inner is None:\n    inner = 4 * size\n  return inner"
 OTHERS = {
-    "a flag": "def f(inner, size):\n  return inner if inner is not None else size > 3",
-    "no number": "def f(inner, size):\n  return inner if inner is not None else 'all'",
-    "a part": "def f(inner, size):\n  return inner if inner is not None else size / 2",
-    "something else when it is given": "def f(inner, size):\n  return 2 * inner if inner is not None else size",
-    "more than a number": "def f(inner, size):\n  if inner is None:\n    inner = size\n    size = 1\n  return inner",
-    "a call": "def f(inner, size):\n  def g(): return 4 * size\n  return inner if inner is not None else g()",
+    "a flag": START + "return c.inner if c.inner is not None else size > 3",
+    "no number": START + "return c.inner if c.inner is not None else 'all'",
+    "a part": START + "return c.inner if c.inner is not None else size / 2",
+    "something else when it is given": START + "return 2 * c.inner if c.inner is not None else size",
+    "more than a number": START + "if inner is None:\n    inner = size\n    size = 1\n  return inner",
+    "a call": START + "def g(): return 4 * size\n  return c.inner if c.inner is not None else g()",
 }
 
 
-def run(source: str, inner: int | None, size: int) -> tuple[Any, Any]:
-    made = interpreter(source)
+def run(source: str, inner: int | None, size: int, raw: bool = True) -> tuple[Any, Any]:
+    made = interpreter(HELD + source)
+    resolved = {"inner": inner, "size": size}
+    made.environment = Environment(resolved, resolved if raw else {})
     arguments = [Scalar(inner, INNER), Scalar(size, SIZE)]
     return made, made.call(made.find("repository.m.f"), arguments, {})
 
@@ -40,7 +44,7 @@ def open_number(source: str, size: int) -> tuple[Any, Expr]:
     return made, found.expr
 
 
-@pytest.mark.parametrize("source", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("source", [*WAYS.values(), STATEMENT], ids=[*WAYS, "by a statement"])
 @given(size=st.integers(1, 64), other=st.integers(1, 64), inner=st.none() | st.integers(1, 64))
 def test_the_expression_is_what_the_source_computes(source: str, size: int, other: int, inner: int | None) -> None:
     _, expr = open_number(source, size)
@@ -49,7 +53,7 @@ def test_the_expression_is_what_the_source_computes(source: str, size: int, othe
     assert evaluate(expr, Environment({"inner": inner, "size": other})) == expected
 
 
-@pytest.mark.parametrize("source", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("source", [*WAYS.values(), STATEMENT], ids=[*WAYS, "by a statement"])
 def test_nothing_is_taken_for_granted_and_its_name_is_known(source: str) -> None:
     made, expr = open_number(source, 3)
     assert not made.predicates.all()
@@ -69,3 +73,10 @@ def test_a_number_that_is_given_is_known_the_same_way(source: str) -> None:
     made, found = run(source, 10, 3)
     assert found == Scalar(10, open_number(source, 3)[1])
     assert not made.predicates.all()
+
+
+@pytest.mark.parametrize(("source", "raw"), [(STATEMENT, True), *((way, False) for way in WAYS.values())])
+def test_arguments_and_numbers_of_the_class_are_decided(source: str, raw: bool) -> None:
+    made, found = run(source, 10, 3, raw)
+    assert found == Scalar(10, INNER)
+    assert len(made.predicates.all()) == 1
