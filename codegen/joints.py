@@ -397,6 +397,7 @@ def views_of(
         unread=tuple(sorted(unread.items())),
         library=f"transformers {library_version()}" if built.source.startswith("transformers/") else "",
         runs_again=_sentence(graph.note_runs_again(front.traced.causes)) if front.traced.runs_again else "",
+        end_tokens=_end_tokens(repository.config),
     )
     return package_views(
         lowering,
@@ -417,6 +418,12 @@ def views_of(
         serves=lambda config: not isinstance(made.served(config), str),
         refused=made.refused,
     )
+
+
+def _end_tokens(config: Mapping[str, object]) -> tuple[int, ...]:
+    """The tokens that end a text, where a configuration has several."""
+    found = config.get("eos_token_id")
+    return tuple(token for token in found if isinstance(token, int)) if isinstance(found, (list, tuple)) else ()
 
 
 def _sentence(note: Diagnostic) -> str:

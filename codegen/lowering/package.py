@@ -63,6 +63,7 @@ class Facts:
     unread: tuple[tuple[str, str], ...] = ()  # keys of config.json that change nothing, and why
     runs_again: str = ""  # that a step runs over all tokens so far, where it does
     library: str = ""  # the library that the source is of, with its version
+    end_tokens: tuple[int, ...] = ()  # that config.json has, where it has several
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,9 @@ def package_views(
         weights.ignored,
         facts.runs_again,
         facts.library,
+        ties.pairs,
+        ties.condition.replace("cfg.", ""),
+        facts.end_tokens,
     )
     small, seen = _tiny(lowering, tiny, weights.stack, serves)
     experts = _mentions(torch, "grouped_linear(")

@@ -1350,6 +1350,19 @@ class CardView:
     ignored: tuple[str, ...] = ()  # patterns of tensors that are no part of the model
     runs_again: str = ""  # that a step runs over all tokens so far, where it does
     library: str = ""  # the library that the source is of, with its version
+    ties: tuple[tuple[str, str], ...] = ()  # paths of parameters that are one tensor
+    tied_expr: str = ""  # where they are, over the configuration; always, if nothing is said
+    end_tokens: tuple[int, ...] = ()  # that config.json has, where it has several
+
+    @property
+    def ends_expr(self) -> str:
+        """What ends a text, in an example; a tokenizer knows one token that does."""
+        return repr([*self.end_tokens]) if self.end_tokens else "tokenizer.eos_token_id"
+
+    @property
+    def tie_notes(self) -> tuple[str, ...]:
+        when = f" where `{self.tied_expr}`" if self.tied_expr else ""
+        return tuple(f"`{alias}` and `{target}` are one tensor{when}." for alias, target in self.ties)
 
     @property
     def facts_source(self) -> str:
