@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
 import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,19 +36,21 @@ class Row:
     unserved: str = ""
 
 
-def rows(folder: Path, wanted: frozenset[str]) -> Iterator[Row]:
-    """Of all repositories whose type is `wanted`, or of all, type by type."""
+def rows(folder: Path, wanted: frozenset[str], jobs: int) -> Iterator[Row]:
+    """Of all repositories whose type is `wanted`, or of all, type by type, `jobs` types at a time."""
     by_type: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob("*/config.json")):
         model_type = str(json.loads(path.read_text()).get("model_type"))
         if not wanted or model_type in wanted:
             by_type.setdefault(model_type, {})[path.parent.name.replace("__", "/", 1)] = path
-    for model_type, paths in sorted(by_type.items()):
-        yield from rows_of(model_type, paths)
+    with multiprocessing.Pool(jobs) as pool:
+        for of_type in pool.imap(rows_of, sorted(by_type.items())):
+            yield from of_type
 
 
-def rows_of(model_type: str, paths: Mapping[str, Path]) -> Iterator[Row]:
+def rows_of(item: tuple[str, Mapping[str, Path]]) -> list[Row]:
     """All of one type, with the package that serves most of them."""
+    model_type, paths = item
     made = {name: compiled(path.parent) for name, path in paths.items()}
     raw = {name: json.loads(path.read_text()) for name, path in paths.items()}
     answers: dict[str, dict[str, str]] = {}
@@ -55,9 +59,10 @@ def rows_of(model_type: str, paths: Mapping[str, Path]) -> Iterator[Row]:
             config = config_class(package)
             answers[name] = {other: refused(config, raw[other]) for other in paths}
     best = min(answers, key=lambda name: sum(map(bool, answers[name].values())), default="")
-    for name, package in made.items():
-        refusal = package if isinstance(package, str) else ""
-        yield Row(name, model_type, refusal, best, answers[best][name] if best else "")
+    refusals = {name: package if isinstance(package, str) else "" for name, package in made.items()}
+    return [
+        Row(name, model_type, refusal, best, answers[best][name] if best else "") for name, refusal in refusals.items()
+    ]
 
 
 def compiled(folder: Path) -> Package | str:
@@ -119,10 +124,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--type", action="append", default=[])
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="types at a time; as many as there are processors"
+    )
     arguments = parser.parse_args()
     wanted = frozenset(arguments.type)
     found = []
-    for row in rows(arguments.folder, wanted):
+    for row in rows(arguments.folder, wanted, arguments.jobs):
         print(row.model_type, row.repository, row.refusal or "compiles", "|", row.unserved or "served", flush=True)
         found.append(row)
     text = page(found)
