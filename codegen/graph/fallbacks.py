@@ -50,7 +50,7 @@ def statement(interpreter: Interpreter, node: ast.If, scope: Scope, test: object
             if made is None:
                 return False
             called(interpreter, given, made)
-            interpreter.assign(node.body[0].targets[0], made, scope)  # type: ignore[attr-defined]
+            interpreter.bind(target, made, scope)
             return True
         case _:
             return False

@@ -32,7 +32,8 @@ PREFERRED = {
     "num_local_experts": "E",
     "n_routed_experts": "E",
 }
-RESERVED = frozenset("BTSNKH")  # batch, new tokens, attended tokens; heads, heads of keys and values, the size of one
+RESERVED = frozenset("BTSNKHL")
+"""Batch, new tokens, attended tokens; heads, heads of keys and values, the size of one; layers."""
 HEADS = (("N", "query heads"), ("K", "key/value heads"), ("H", "head size"))
 """The axes of attention, which are often no axes of a parameter."""
 

@@ -662,7 +662,7 @@ class ConfigLowering:
             path, wanted = condition.keys[0].path, condition.value
             name = self.names[path]
             if not isinstance(wanted, bool):
-                return expected(_dotted(path), name, wanted)
+                return expected(_dotted(path), name, list(wanted) if isinstance(wanted, tuple) else wanted)
             found_types = types_of(_ends(self.explored.readings[path]), self.types)
             plain = flag(_dotted(path), name, wanted, found_types)
             return plain or RefusalView(_truth(name, wanted), _message(_dotted(path), name, wanted))

@@ -145,6 +145,9 @@ class Functions:
     reserved: set[str] = field(default_factory=set)
     extras: dict[str, tuple[str, ...]] = field(default_factory=dict)
     configured: set[str] = field(default_factory=set)  # helpers of constants that read the configuration
+    unread: dict[int, frozenset[int]] = field(
+        default_factory=dict
+    )  # by the region's identity: numbers that no text takes
 
     def name_of(self, wanted: str, region: Region) -> str:
         """The name of the helper that does what `region` does; two regions that read the same are one helper."""
@@ -154,6 +157,7 @@ class Functions:
         known = self.names.setdefault(base, [])
         for other, unique in known:
             if other is region or other == region:
+                self.unread[id(region)] = self.unread[id(other)]
                 return unique
         text = self.write(region)
         for _, unique in known:
@@ -204,7 +208,12 @@ class Functions:
             return BodyPrinter(region, scope, reserved, has_dtype="dtype" in needed, has_total="total" in needed)
 
         params, body = print_apart(printer, self.dialect.spelling_helpers)
-        annotated = annotate(region, params, self.dialect) + annotate_ambients(ambients(region), self.dialect)
+        read = {node.id for statement in body for node in ast.walk(statement) if isinstance(node, ast.Name)}
+        numbers = [at for at, param in enumerate(region.params) if not isinstance(param, Value)]
+        unread = frozenset(at for at in numbers if params[at] not in read)
+        self.unread[id(region)] = unread
+        taken = [text for at, text in enumerate(annotate(region, params, self.dialect)) if at not in unread]
+        annotated = taken + annotate_ambients(ambients(region), self.dialect)
         returned = state_returned(self.dialect, region)
         if returned:
             return_state(body)
@@ -313,6 +322,8 @@ class ConstantScope(FunctionScope):
 def call_function(functions: Functions, node: Call, args: list[ast.expr], printer: BodyPrinter) -> ast.expr:
     assert isinstance(node.target, FunctionTarget)
     callee = functions.name_of(node.target.name, node.region)
+    unread = functions.unread[id(node.region)]
+    args = [arg for at, arg in enumerate(args) if at not in unread]
     return ast.Call(name(callee), [*args, *passed_ambients(functions.dialect, node.region, printer)], [])
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from codegen.diagnostics import CompileError
 from codegen.lowering import card_view
 from codegen.lowering.classes import ClassPlan
 from codegen.lowering.fields import keys_in
@@ -13,8 +15,10 @@ from codegen.lowering.flax_dialect import FlaxDialect
 from codegen.lowering.instances import walk
 from codegen.lowering.layers import layer_option
 from codegen.lowering.layouts import Layout
+from codegen.lowering.meshes import head_counts
 from codegen.lowering.names import words_of_layers
 from codegen.lowering.numbered import compute_with_numbers, same_sizes
+from codegen.lowering.patterns import LayerKinds
 from codegen.lowering.program import Lowered, Lowering
 from codegen.lowering.recurrences import order_of_calls, recurrences
 from codegen.lowering.rows import weights_view
@@ -35,7 +39,7 @@ from codegen.lowering.views import (
     WeightsView,
 )
 from ir.arch import Arch
-from ir.expressions import Const, Dim, Key
+from ir.expressions import Const, Dim, Environment, Key, evaluate, leaves
 from ir.graph import Loop, Region, Value
 from ir.records import dataclass, replace
 
@@ -104,9 +108,13 @@ def package_views(
     options = {pair: layer_option(modules, *pair) for pair in FLAX_OPTIONS}
     flax_dialect = FlaxDialect(options, states=bool(lowering.states), slots=lowering.slots_per_layer())
     torch, flax = lowering.emit(TorchDialect()), lowering.emit(flax_dialect)
-    kinds = [lowering.kinds(loop.kinds) for loop in lowering.loops() if len(loop.bodies) > 1]
-    kinds_expr = lowering.sequence(kinds[0]) if kinds else ""
+    try:
+        kinds, told = _kinds(lowering, flax), True
+        kinds_expr = lowering.sequence(kinds) if kinds is not None else ""
+    except CompileError:
+        kinds, told, kinds_expr = None, False, ""
     weights = weights_view(lowering, source, stored, ties.pairs, ties.condition, tuple(ignored), ties.shared, base)
+    weights = replace(weights, kinds_expr=kinds_expr)
     if arch is not None:
         tree = lowering.given.tree
         recurrent = recurrences(lowering.program.instances, lowering.states)
@@ -127,9 +135,9 @@ def package_views(
     handed_on = any(operand is None for loop in loops for operand in loop.carried)
     growing = any(map(_grows, loops))
     numbered = compute_with_numbers(flax.helpers, flax.classes)
-    sized = not same_sizes(lowering, kinds[0].labels if kinds else ())
+    sized = not same_sizes(lowering, kinds.labels if kinds is not None else ())
     alike = not handed_on and not growing and not numbered and not sized and ties.shared is None
-    scannable = len(loops) == 1 and once and bool(weights.stack) and alike
+    scannable = len(loops) == 1 and once and bool(weights.stack) and alike and told
     flax = flax if kinds_expr else _without_numbers(flax)
     cache = lowering.cache()
     held = [parameter for _, module in walk(lowering.given.tree) for parameter in module.parameters]
@@ -173,6 +181,7 @@ def package_views(
         norm_weight=options["LayerNorm", "elementwise_affine"],
         norm_bias=options["LayerNorm", "bias"],
     )
+    experts = _mentions(torch, "grouped_linear(")
     card = CardView(
         source,
         facts.summary,
@@ -190,9 +199,11 @@ def package_views(
         ties.pairs,
         ties.condition.replace("cfg.", ""),
         facts.end_tokens,
+        any(checkpoint.packed for checkpoint in config.checkpoints),
+        experts,
+        _devices(lowering),
     )
     small, seen = _tiny(lowering, tiny, weights.stack, serves)
-    experts = _mentions(torch, "grouped_linear(")
     test = TestView(
         source,
         repr(small),
@@ -214,8 +225,28 @@ def _published(config: ConfigView) -> tuple[tuple[str, ...], tuple[SizeView, ...
     rows = []
     for checkpoint in config.listed:
         changed = dict(change.split("=", 1) for change in checkpoint.changes)
-        rows.append(SizeView(checkpoint.repository, tuple(changed.get(c.name, c.default) for c in columns)))
+        name = checkpoint.repository + (", quantised: not read" if checkpoint.packed else "")
+        rows.append(SizeView(name, tuple(changed.get(c.name, c.default) for c in columns)))
     return tuple(f"{column.name} ({column.comment})" for column in columns), tuple(rows)
+
+
+def _kinds(lowering: Lowering, flax: Lowered) -> LayerKinds | None:
+    """What tells the layers apart that cannot be stacked with others; None where all can.
+
+    Raises:
+        CompileError: `unknown-pattern`, nothing in the configuration does.
+    """
+    partition = lowering.stacked_kinds(flax.unused)
+    return lowering.kinds(partition) if len(set(partition)) > 1 else None
+
+
+def _devices(lowering: Lowering) -> int:
+    """Of the example that splits a PyTorch model: as many as divide the heads of the compiled checkpoint."""
+    env = Environment(config=lowering.given.resolved)
+    regions = [region for plan in lowering.program.plans for region in _regions(plan)]
+    known = [heads for heads in head_counts(regions) if all(isinstance(leaf, (Key, Const)) for leaf in leaves(heads))]
+    counts = [count for heads in known if isinstance(count := evaluate(heads, env), int)]
+    return next((number for number in (4, 2, 3, 5, 7) if math.gcd(*counts) % number == 0), 1)
 
 
 def _numbers_a_token(cache: CacheView) -> str:

@@ -75,6 +75,7 @@ class Lowered:
     anchor: str
     templates: tuple[str, ...] = ()  # of helpers that the text calls
     indexed: bool = False  # the body of a loop over modules reads the number of the iteration
+    unused: Mapping[int, frozenset[str]] = field(default_factory=dict)  # class -> what its constructor has no use for
 
 
 class Lowering:
@@ -234,6 +235,28 @@ class Lowering:
         known = KnownKinds() if self.pins or not path else patterns.known(length, self.asked)
         return self.count(path, length) if path else Const(0), known
 
+    def stacked_kinds(self, unused: Mapping[int, frozenset[str]]) -> tuple[int, ...]:
+        """Which layers are made of the same classes, with the same arguments but for those that are `unused`, and run alike:
+        their parameters can be stacked."""
+        path, count = self.layers()
+        run = next((loop.kinds for loop in self.loops() if len(loop.bodies) > 1), (0,) * count)
+        if len(run) != count:
+            return run
+        rows = [(kind, *self.made_of(f"{path}.{at}", at, unused)) for at, kind in enumerate(run)]
+        options = list(dict.fromkeys(rows))
+        return tuple(options.index(row) for row in rows)
+
+    def made_of(self, layer: str, number: int, unused: Mapping[int, frozenset[str]]) -> Iterator[object]:
+        """The classes of the modules of a layer, and what their constructors are given that depends on its number."""
+        env = Environment(self.given.resolved, indices={"layer": number})
+        for path, made in sorted(self.program.by_path.items()):
+            if path == layer or path.startswith(f"{layer}."):
+                yield path[len(layer) :], id(made)
+                idle = unused.get(id(made), frozenset())
+                for name, expr in zip(made.parameters, made.arguments.get(path, ()), strict=False):
+                    if name not in idle and any(isinstance(leaf, Index) for leaf in leaves(expr)):
+                        yield name, repr(evaluate(expr, env))
+
     def kinds(self, partition: tuple[int, ...]) -> LayerKinds:
         """What of the configuration tells the layers apart in exactly this way, or in a finer one."""
         return self.patterns.kinds(partition)
@@ -318,6 +341,7 @@ class Lowering:
             self.anchor(dialect),
             tuple(emitter.templates()),
             emitter.indexed,
+            emitter.unused,
         )
 
     def guards(self) -> Iterator[str]:

@@ -69,8 +69,6 @@ def weights_view(
     shared_view = None if shared is None else _shared_view(lowering, shared)
     if shared_view is not None:
         tables = tuple(_marked(table, shared_view) for table in tables)
-    kinds = [lowering.kinds(loop.kinds) for loop in lowering.loops() if len(loop.bodies) > 1]
-    kinds_expr = lowering.sequence(kinds[0]) if kinds else ""
     return WeightsView(
         source,
         tables,
@@ -80,7 +78,6 @@ def weights_view(
         ignored,
         stack=stack if len(list(lowering.loops())) else "",
         count_expr=lowering.over_cfg(lowering.count(stack, dict(lowering.lists())[stack])) if stack else "",
-        kinds_expr=kinds_expr,
         layered_sizes=any(isinstance(leaf, Index) for axis in lowering.axes for leaf in leaves(axis.size)),
         shared=shared_view,
         base=base if any(tensor.path.startswith(f"{base}.") for tensor in tensors) else "",

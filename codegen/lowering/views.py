@@ -15,6 +15,9 @@ from codegen.lowering.layers import LayerOption
 from codegen.lowering.layouts import Chunk, Concat, Deinterleaved, Layout, Stack, Transposed
 from ir.records import dataclass
 
+PATH = "path/to/checkpoint"
+"""What is loaded in examples, where nothing is known that can be."""
+
 
 def is_repository(name: str) -> bool:
     """Whether this is the name of a repository of the Hub."""
@@ -40,7 +43,7 @@ class SourceView:
     @property
     def loaded(self) -> str:
         """What stands for the source of weights in examples."""
-        return self.repository if self.is_repository else "path/to/checkpoint"
+        return self.repository if self.is_repository else PATH
 
     @property
     def at(self) -> str:
@@ -315,6 +318,24 @@ class CacheView:
     def oblong(self) -> bool:
         return self.uniform and not self.square
 
+    @property
+    def is_latent(self) -> bool:
+        """What is kept has no heads: keys and values are made of it."""
+        return self.oblong and self.heads_expr == "1"
+
+    @property
+    def what(self) -> str:
+        seen = "keys and values of the tokens seen so far"
+        return f"What the {seen} are made of" if self.is_latent else seen.capitalize()
+
+    def shapes(self, heads: str) -> tuple[str, str]:
+        """Of what stands for keys and for values, with the letters of their axes, or the sizes where they have none."""
+        if not self.oblong:
+            return f"[B, {heads}, S, H]", f"[B, {heads}, S, H]"
+        first = "1" if self.is_latent else heads
+        sizes = (self.key_size_expr.replace("cfg.", ""), self.value_size_expr.replace("cfg.", ""))
+        return f"[B, {first}, S, {sizes[0]}]", f"[B, {first}, S, {sizes[1]}]"
+
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
@@ -380,6 +401,16 @@ class ModelView:
     def kv_heads(self) -> str:
         """The letter of the heads of keys and values."""
         return "K" if self.grouped else "N"
+
+    @property
+    def k_shape(self) -> str:
+        return self.cache.shapes(self.kv_heads)[0]
+
+    @property
+    def v_note(self) -> str:
+        """The shape of values, where it is another one than that of keys."""
+        key, value = self.cache.shapes(self.kv_heads)
+        return f"  # {value}" if key != value else ""
 
     @property
     def has_chunk(self) -> bool:
@@ -668,7 +699,15 @@ class FlaxView(ModelView):
 
     @property
     def kv_shape(self) -> str:
-        return f"[B, {self.kv_heads}, S, H]" if self.heads_first else f"[B, S, {self.kv_heads}, H]"
+        if not self.heads_first:
+            return f"each [B, S, {self.kv_heads}, H]"
+        key, value = self.cache.shapes(self.kv_heads)
+        return f"each {key}" if key == value else f"{key} and {value}"
+
+    @property
+    def kept_of(self) -> str:
+        """What the pair holds of one layer."""
+        return "what keys and values are made of in" if self.cache.is_latent else "keys and values of"
 
     @property
     def mixed(self) -> bool:
@@ -1353,6 +1392,14 @@ class CardView:
     ties: tuple[tuple[str, str], ...] = ()  # paths of parameters that are one tensor
     tied_expr: str = ""  # where they are, over the configuration; always, if nothing is said
     end_tokens: tuple[int, ...] = ()  # that config.json has, where it has several
+    packed: bool = False  # the tensors of the compiled checkpoint are quantised, and refused
+    has_experts: bool = False
+    devices: int = 4  # of the example that splits a PyTorch model
+
+    @property
+    def loaded(self) -> str:
+        """What is loaded in examples."""
+        return PATH if self.packed else self.source.loaded
 
     @property
     def ends_expr(self) -> str:

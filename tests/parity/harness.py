@@ -170,7 +170,10 @@ class Flax:
             logits = self.jax.nn.log_softmax(model(ids)[:, :-1])
             return -self.jax.numpy.take_along_axis(logits, ids[:, 1:, None], axis=-1).mean()
 
-        self.nnx.update(model, self.nnx.jit(self.nnx.grad(loss))(model))
+        gradients = self.nnx.jit(self.nnx.grad(loss))(model)
+        still = self.nnx.filterlib.Not(self.nnx.Param)  # what is not trained has no gradient
+        self.nnx.update(model, self.jax.tree.map(self.jax.numpy.zeros_like, self.nnx.state(model, still)))
+        self.nnx.update(model, gradients)
 
 
 Backend = Torch | Flax

@@ -22,6 +22,8 @@ SERVED: tuple[tuple[str, Changes, Changes], ...] = (
     ("deepseek_v3", {}, {"first_k_dense_replace": 2, "num_hidden_layers": 4}),
     ("exaone4", {"layer_types": [NEAR, NEAR, FAR, FAR]}, {"layer_types": [FAR, NEAR, NEAR, FAR]}),
     ("bamba", {}, {"num_hidden_layers": 6}),
+    ("qwen3_next", {"mlp_only_layers": None}, {"mlp_only_layers": []}),
+    ("qwen2_moe", {"mlp_only_layers": []}, {"mlp_only_layers": None}),
     (
         "smollm3",
         {**WINDOW, "layer_types": [NEAR, NEAR, FAR, FAR], "no_rope_layers": [1, 1, 0, 0]},

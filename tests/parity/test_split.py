@@ -129,3 +129,44 @@ def test_heads_are_not_cut(lab: Lab) -> None:
         ValueError, match="4 devices do not divide the 2 heads along . of model.layers.0.self_attn.k_proj"
     ):
         sharding.parallelize(model, mesh)
+
+
+PLACED = """
+import json, sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+import importlib
+
+import jax
+import numpy as np
+
+sharding = importlib.import_module(f"{sys.argv[2]}.sharding")
+config = importlib.import_module(f"{sys.argv[2]}.config").Config
+weights = importlib.import_module(f"{sys.argv[2]}.weights")
+cfg = config.from_hf(json.loads(Path(sys.argv[3]).read_text()))
+place = sharding.placement(cfg, jax.make_mesh((1, 8), ("fsdp", "tp")))
+path = "model.layers.0.mlp.experts.gate_up_proj"
+sizes = weights.sizes(cfg)
+(row,) = [row for row in weights.rows(cfg) if row.path == path]
+value = place(path, np.zeros([sizes[axis] for axis in row.axes], np.float32))
+print(json.dumps([row.axes, list(value.sharding.spec)]))
+"""
+
+
+@pytest.mark.slow
+def test_what_does_not_divide_the_experts_divides_their_width(lab: Lab, tmp_path: Path) -> None:
+    """Eight devices, six experts: another axis that the same devices would split is split instead."""
+    raw = json.loads((CASES / "other_cases" / "mixtral.json").read_text()) | {
+        "num_local_experts": 6,
+        "intermediate_size": 40,
+    }
+    package = lab.package("mixtral_of_six", raw, raised=True)
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    (tmp_path / "run.py").write_text(PLACED)
+    command = [sys.executable, "run.py", str(package.parent), package.name, "config.json"]
+    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr[-2000:]
+    axes, spec = json.loads(done.stdout)
+    assert axes[0] == "E" and spec[0] is None and spec[1:].count("tp") == 1

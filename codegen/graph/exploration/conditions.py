@@ -115,7 +115,9 @@ def _of_layers(explorer: Explorer, predicate: Predicate) -> list[Condition]:
     rest = [leaf for leaf in leaves(predicate.expr) if isinstance(leaf, Key) and leaf not in lists]
     for key in sorted(rest, key=repr):
         resolved = lookup(explorer.runs.base.resolved, key.path)
-        if isinstance(resolved, (Mapping, list, tuple)):
+        if isinstance(resolved, (list, tuple)) and all(type(element) is int for element in resolved):
+            found.append(Condition("layer", key, tuple(resolved)))  # numbers of layers
+        elif isinstance(resolved, (Mapping, list, tuple)):
             explorer.pinned[key.path[:1]] = None
         else:
             found.append(Condition("layer", key, resolved))
