@@ -96,7 +96,7 @@ def apply_mask_to_padding_states(x: Array, mask: Array) -> Array:
 
 
 def causal_conv1d_update(
-    x: Array, conv_state: Array, weight: Array, state_len: int, layer: int, hidden_size: int, kv: Any
+    x: Array, conv_state: Array, weight: Array, state_len: int, hidden_size: int, kv: Any
 ) -> tuple[Array, Any]:
     hidden_states_new = jnp.concatenate((conv_state, x), axis=-1).astype(weight.dtype)
     if kv is not None:
@@ -285,7 +285,7 @@ class ForgetGate(nnx.Module):
         B, T = x.shape[:2]
         gate_input = (
             self.f_proj(x).astype(jnp.float32).reshape(B, T, self.linear_num_heads, self.linear_head_dim)
-        )  # [B, T, J, R]
+        )  # [B, T, R, W]
         gate_input = gate_input + self.dt_bias[...].reshape(1, 1, self.linear_num_heads, self.linear_head_dim)
         gate = self.kda_lower_bound * jax.nn.sigmoid(
             jnp.exp(self.A_log[...]).reshape(1, 1, self.linear_num_heads, 1) * gate_input

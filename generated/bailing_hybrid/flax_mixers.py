@@ -44,7 +44,7 @@ class State(NamedTuple):
     k: Array | None = None  # keys and values, each [B, K, S, H]
     v: Array | None = None
     conv: Array | None = None  # the last inputs of the convolution
-    recurrent: Array | None = None  # the state of the recurrence, [B, J, R, R]
+    recurrent: Array | None = None  # the state of the recurrence, [B, R, W, W]
 
 
 class Cache(NamedTuple):
@@ -63,11 +63,10 @@ def update(kv: State, k: Array, v: Array, start: Array | int) -> State:
 
 
 class DeltaAttention(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.linear_head_dim = cfg.linear_head_dim
         self.linear_num_heads = cfg.linear_num_heads
         self.linear_conv_kernel_dim = cfg.linear_conv_kernel_dim
-        self.layer = layer
         self.q_proj = Linear(cfg.hidden_size, cfg.linear_head_dim * cfg.linear_num_heads, dtype=dtype, rngs=rngs)
         self.k_proj = Linear(cfg.hidden_size, cfg.linear_head_dim * cfg.linear_num_heads, dtype=dtype, rngs=rngs)
         self.v_proj = Linear(cfg.hidden_size, cfg.linear_head_dim * cfg.linear_num_heads, dtype=dtype, rngs=rngs)
@@ -110,7 +109,6 @@ class DeltaAttention(nnx.Module):
                 conv_state,
                 self.conv1d.kernel[...].squeeze(1),
                 self.linear_conv_kernel_dim,
-                self.layer,
                 3 * self.linear_head_dim * self.linear_num_heads,
                 kv,
             )
@@ -126,9 +124,9 @@ class DeltaAttention(nnx.Module):
             )
             mixed_qkv = mixed_qkv[:, :, -T:]
         q, k, v = jnp.split(mixed_qkv.swapaxes(1, 2), 3, axis=-1)
-        q = q.reshape(B, T, -1, self.linear_head_dim)  # [B, T, J, R]
-        k = k.reshape(B, T, -1, self.linear_head_dim)  # [B, T, J, R]
-        v = v.reshape(B, T, -1, self.linear_head_dim)  # [B, T, J, R]
+        q = q.reshape(B, T, -1, self.linear_head_dim)  # [B, T, R, W]
+        k = k.reshape(B, T, -1, self.linear_head_dim)  # [B, T, R, W]
+        v = v.reshape(B, T, -1, self.linear_head_dim)  # [B, T, R, W]
         decay = self.forget_gate(h)
         beta = jax.nn.sigmoid(self.b_proj(h))
         if T == 1:
@@ -194,7 +192,7 @@ class Attention(nnx.Module):
         q_rot, k_rot = apply_rotary_pos_emb_interleave(
             q_rot, k_rot.reshape(B, 1, T, self.qk_rope_head_dim), cos, sin, self.head_dim
         )
-        kv_nope = self.kv_a_layernorm(kv_nope).reshape(B, 1, T, self.kv_lora_rank)  # [B, 1, T, U]
+        kv_nope = self.kv_a_layernorm(kv_nope).reshape(B, 1, T, self.kv_lora_rank)  # [B, 1, T, G]
         if kv is not None:
             kv = update(kv, kv_nope, k_rot, start)
             kv_nope, k_rot = (kv.k, kv.v)

@@ -6,8 +6,8 @@ A causal language model: latent attention with an output gate in 7 of 42 layers,
 convolution in 35 of 42 layers, RMSNorm (pre-norm), gated MLP (silu), gated experts (silu), 3 kinds of layers.
 
 Axes: B batch, T new tokens, S attended tokens, K key/value heads, H head size, V vocab_size, D hidden_size,
-F intermediate_size, E num_experts, N num_attention_heads, L linear_conv_kernel_dim, J linear_num_heads,
-R linear_head_dim, X moe_intermediate_size, U kv_lora_rank.
+F intermediate_size, E num_experts, N num_attention_heads, J linear_conv_kernel_dim, R linear_num_heads,
+W linear_head_dim, Y moe_intermediate_size, G kv_lora_rank.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .flax_stack import run_layers, stack_kv, stack_layers
 class LinearAttentionDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
-        self.self_attn = DeltaAttention(cfg, layer, dtype=dtype, rngs=rngs)
+        self.self_attn = DeltaAttention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = (
             MLP(cfg, cfg.intermediate_size, dtype=dtype, rngs=rngs)
             if cfg.mlp_layer_types[layer] == "dense"

@@ -183,7 +183,7 @@ class ForgetGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         B, T = x.shape[:2]
-        gate_input = self.f_proj(x).float().reshape(B, T, self.linear_num_heads, self.linear_head_dim)  # [B, T, J, R]
+        gate_input = self.f_proj(x).float().reshape(B, T, self.linear_num_heads, self.linear_head_dim)  # [B, T, R, W]
         gate_input = gate_input + self.dt_bias.reshape(1, 1, self.linear_num_heads, self.linear_head_dim)
         gate = self.kda_lower_bound * torch.sigmoid(
             torch.exp(self.A_log).reshape(1, 1, self.linear_num_heads, 1) * gate_input

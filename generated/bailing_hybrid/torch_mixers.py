@@ -40,7 +40,7 @@ class Cache:
 
     valid: Tensor  # [B, S], False where the batch is padded
     conv: dict[int, Tensor]  # the last inputs of the convolution
-    recurrent: dict[int, Tensor]  # the state of the recurrence, [B, J, R, R]
+    recurrent: dict[int, Tensor]  # the state of the recurrence, [B, R, W, W]
     k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, K, S, H]
     v: dict[int, Tensor] = field(default_factory=dict)
     length: int = 0
@@ -148,9 +148,9 @@ class DeltaAttention(nn.Module):
             )
             mixed_qkv = mixed_qkv[:, :, -T:]
         q, k, v = mixed_qkv.transpose(1, 2).chunk(3, dim=-1)
-        q = q.reshape(B, T, -1, self.linear_head_dim)  # [B, T, J, R]
-        k = k.reshape(B, T, -1, self.linear_head_dim)  # [B, T, J, R]
-        v = v.reshape(B, T, -1, self.linear_head_dim)  # [B, T, J, R]
+        q = q.reshape(B, T, -1, self.linear_head_dim)  # [B, T, R, W]
+        k = k.reshape(B, T, -1, self.linear_head_dim)  # [B, T, R, W]
+        v = v.reshape(B, T, -1, self.linear_head_dim)  # [B, T, R, W]
         decay = self.forget_gate(h)
         beta = torch.sigmoid(self.b_proj(h))
         if T == 1:
@@ -211,7 +211,7 @@ class Attention(nn.Module):
         q_rot, k_rot = apply_rotary_pos_emb_interleave(
             q_rot, k_rot.reshape(B, 1, T, self.qk_rope_head_dim), cos, sin, self.head_dim
         )
-        kv_nope = self.kv_a_layernorm(kv_nope).reshape(B, 1, T, self.kv_lora_rank)  # [B, 1, T, U]
+        kv_nope = self.kv_a_layernorm(kv_nope).reshape(B, 1, T, self.kv_lora_rank)  # [B, 1, T, G]
         if cache is not None:
             kv_nope, k_rot = cache.update(self.layer, kv_nope, k_rot)
         k, v = self.expand_kv(kv_nope, k_rot)

@@ -73,12 +73,12 @@ LAYERS = {
             "model.layers.{}.attention.k_conv1d.weight",
             "model.layers.{}.attention.v_conv1d.weight",
         )
-    ): ("model.layers.{}.self_attn.conv1d.weight", "kernel", "I1L"),
-    "model.layers.{}.attention.A_log": ("model.layers.{}.self_attn.forget_gate.A_log", "A_log", "J"),
+    ): ("model.layers.{}.self_attn.conv1d.weight", "kernel", "I1J"),
+    "model.layers.{}.attention.A_log": ("model.layers.{}.self_attn.forget_gate.A_log", "A_log", "R"),
     "model.layers.{}.attention.dt_bias": ("model.layers.{}.self_attn.forget_gate.dt_bias", "dt_bias", "M"),
     "model.layers.{}.attention.f_proj.weight": ("model.layers.{}.self_attn.forget_gate.f_proj.weight", "kernel", "MD"),
-    "model.layers.{}.attention.b_proj.weight": ("model.layers.{}.self_attn.b_proj.weight", "kernel", "JD"),
-    "model.layers.{}.attention.o_norm.weight": ("model.layers.{}.self_attn.o_norm.weight", "scale", "R"),
+    "model.layers.{}.attention.b_proj.weight": ("model.layers.{}.self_attn.b_proj.weight", "kernel", "RD"),
+    "model.layers.{}.attention.o_norm.weight": ("model.layers.{}.self_attn.o_norm.weight", "scale", "W"),
     "model.layers.{}.attention.dense.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DM"),
     "model.layers.{}.attention.g_proj.weight": ("model.layers.{}.self_attn.g_proj.weight", "kernel", "MD"),
 }
@@ -99,12 +99,12 @@ LAYERS_4 = {
     Stack(Concat(("model.layers.{}.mlp.experts.*.gate_proj.weight", "model.layers.{}.mlp.experts.*.up_proj.weight"))): (
         "model.layers.{}.mlp.experts.gate_up_proj",
         "gate_up_proj",
-        "EWD",
+        "EXD",
     ),
     Stack("model.layers.{}.mlp.experts.*.down_proj.weight"): (
         "model.layers.{}.mlp.experts.down_proj",
         "down_proj",
-        "EDX",
+        "EDY",
     ),
     "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "ED"),
     "model.layers.{}.mlp.gate.expert_bias": (
@@ -115,17 +115,17 @@ LAYERS_4 = {
     "model.layers.{}.mlp.shared_experts.gate_proj.weight": (
         "model.layers.{}.mlp.shared_experts.gate_proj.weight",
         "kernel",
-        "YD",
+        "ZD",
     ),
     "model.layers.{}.mlp.shared_experts.up_proj.weight": (
         "model.layers.{}.mlp.shared_experts.up_proj.weight",
         "kernel",
-        "YD",
+        "ZD",
     ),
     "model.layers.{}.mlp.shared_experts.down_proj.weight": (
         "model.layers.{}.mlp.shared_experts.down_proj.weight",
         "kernel",
-        "DY",
+        "DZ",
     ),
 }
 LAYERS_5 = {
@@ -133,15 +133,15 @@ LAYERS_5 = {
     "model.layers.{}.attention.kv_a_proj_with_mqa.weight": (
         "model.layers.{}.self_attn.kv_a_proj_with_mqa.weight",
         "kernel",
-        "ZD",
+        "UD",
     ),
     "model.layers.{}.attention.kv_a_layernorm.weight": (
         "model.layers.{}.self_attn.kv_a_layernorm.weight",
         "scale",
-        "U",
+        "G",
     ),
-    "model.layers.{}.attention.kv_b_proj.weight": ("model.layers.{}.self_attn.kv_b_proj.weight", "kernel", "GU"),
-    "model.layers.{}.attention.dense.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DC"),
+    "model.layers.{}.attention.kv_b_proj.weight": ("model.layers.{}.self_attn.kv_b_proj.weight", "kernel", "CG"),
+    "model.layers.{}.attention.dense.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DA"),
     "model.layers.{}.attention.g_proj.weight": ("model.layers.{}.self_attn.g_proj.weight", "kernel", "ND"),
 }
 KEPT = {  # these are of this type in a narrower model too
@@ -182,17 +182,17 @@ def sizes(cfg: Config) -> dict[str, int]:
         "N": cfg.num_attention_heads,
         "M": cfg.linear_head_dim * cfg.linear_num_heads,
         "I": cfg.linear_head_dim * cfg.linear_num_heads * 3,
-        "L": cfg.linear_conv_kernel_dim,
-        "J": cfg.linear_num_heads,
-        "R": cfg.linear_head_dim,
-        "W": 2 * cfg.moe_intermediate_size,
-        "X": cfg.moe_intermediate_size,
-        "Y": cfg.moe_intermediate_size * cfg.num_shared_experts,
+        "J": cfg.linear_conv_kernel_dim,
+        "R": cfg.linear_num_heads,
+        "W": cfg.linear_head_dim,
+        "X": 2 * cfg.moe_intermediate_size,
+        "Y": cfg.moe_intermediate_size,
+        "Z": cfg.moe_intermediate_size * cfg.num_shared_experts,
         "Q": cfg.num_attention_heads * (cfg.qk_nope_head_dim + cfg.qk_rope_head_dim),
-        "Z": cfg.kv_lora_rank + cfg.qk_rope_head_dim,
-        "U": cfg.kv_lora_rank,
-        "G": cfg.num_attention_heads * (cfg.qk_nope_head_dim + cfg.v_head_dim),
-        "C": cfg.num_attention_heads * cfg.v_head_dim,
+        "U": cfg.kv_lora_rank + cfg.qk_rope_head_dim,
+        "G": cfg.kv_lora_rank,
+        "C": cfg.num_attention_heads * (cfg.qk_nope_head_dim + cfg.v_head_dim),
+        "A": cfg.num_attention_heads * cfg.v_head_dim,
     }
 
 

@@ -32,7 +32,7 @@ class MixerDecoderLayer(nnx.Module):
         self.feed_forward = MLP(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.pre_ff_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
-        self.mamba = Mixer(cfg, layer, dtype=dtype, rngs=rngs)
+        self.mamba = Mixer(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         contextualized_states, kv = self.mamba(self.input_layernorm(x), mask, kv)

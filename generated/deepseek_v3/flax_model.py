@@ -36,7 +36,8 @@ def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
     return mask.reshape(-1, 1, *mask.shape[-2:])
 
 
-KV = tuple[Array, Array]  # keys and values of one layer, each [B, K, S, H]
+# what keys and values are made of in one layer, [B, 1, S, kv_lora_rank] and [B, 1, S, head_dim // 2 + qk_rope_head_dim // 2]
+KV = tuple[Array, Array]
 
 
 class Cache(NamedTuple):

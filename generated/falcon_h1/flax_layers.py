@@ -117,7 +117,7 @@ def mup_vector(cfg: Config) -> Array:
 
 
 def causal_conv1d_update(
-    x: Array, conv_state: Array, weight: Array, bias: Array, state_len: int, layer: int, hidden_size: int, kv: Any
+    x: Array, conv_state: Array, weight: Array, bias: Array, state_len: int, hidden_size: int, kv: Any
 ) -> tuple[Array, Any]:
     hidden_states_new = jnp.concatenate((conv_state, x), axis=-1)
     if kv is not None:
@@ -165,7 +165,6 @@ def mamba2_selective_state_update(
     num_groups: int,
     state_size: int,
     num_heads: int,
-    layer: int,
     head_dim: int,
     kv: Any,
 ) -> tuple[Array, Any]:

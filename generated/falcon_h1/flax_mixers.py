@@ -63,7 +63,7 @@ def update(kv: State, k: Array, v: Array, start: Array | int) -> State:
 class Mixer(nnx.Module):
     """The factor is rounded to the type of the model first, as in the source."""
 
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.mamba_d_ssm = cfg.mamba_d_ssm
         self.mamba_n_groups = cfg.mamba_n_groups
         self.mamba_d_state = cfg.mamba_d_state
@@ -72,7 +72,6 @@ class Mixer(nnx.Module):
         self.mamba_d_head = cfg.mamba_d_head
         self.ssm_in_multiplier = cfg.ssm_in_multiplier
         self.cfg = cfg
-        self.layer = layer
         self.time_step_limit_0 = cfg.time_step_limit_0
         self.time_step_limit_1 = cfg.time_step_limit_1
         self.mamba_chunk_size = cfg.mamba_chunk_size
@@ -125,7 +124,6 @@ class Mixer(nnx.Module):
                 self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.mamba_d_conv,
-                self.layer,
                 self.mamba_d_ssm + 2 * self.mamba_n_groups * self.mamba_d_state,
                 kv,
             )
@@ -165,7 +163,6 @@ class Mixer(nnx.Module):
                 self.mamba_n_groups,
                 self.mamba_d_state,
                 self.mamba_n_heads,
-                self.layer,
                 self.mamba_d_head,
                 kv,
             )

@@ -27,12 +27,12 @@ from .flax_stack import run_layers, stack_kv, stack_layers
 
 
 class DecoderLayer(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.ssm_out_multiplier = cfg.ssm_out_multiplier
         self.attention_in_multiplier = cfg.attention_in_multiplier
         self.attention_out_multiplier = cfg.attention_out_multiplier
         self.feed_forward = MLP(cfg, dtype=dtype, rngs=rngs)
-        self.mamba = Mixer(cfg, layer, dtype=dtype, rngs=rngs)
+        self.mamba = Mixer(cfg, dtype=dtype, rngs=rngs)
         self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.pre_ff_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
@@ -59,9 +59,7 @@ class Decoder(nnx.Module):
     def __init__(self, cfg: Config, *, scan_layers: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.embedding_multiplier = cfg.embedding_multiplier
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.layers = stack_layers(
-            lambda layer, rngs: DecoderLayer(cfg, layer, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
-        )
+        self.layers = stack_layers(lambda rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
         self.final_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.rotary_emb = RotaryEmbedding(cfg)
 

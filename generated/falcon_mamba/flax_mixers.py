@@ -40,11 +40,10 @@ class Cache(NamedTuple):
 
 
 class Mixer(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.intermediate_size = cfg.intermediate_size
         self.conv_kernel = cfg.conv_kernel
         self.state_size = cfg.state_size
-        self.layer = layer
         self.time_step_rank = cfg.time_step_rank
         self.mixer_rms_eps = cfg.mixer_rms_eps
         self.A_log = nnx.Param(
@@ -87,7 +86,6 @@ class Mixer(nnx.Module):
                 self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.conv_kernel,
-                self.layer,
                 self.intermediate_size,
                 kv,
             )
@@ -125,7 +123,6 @@ class Mixer(nnx.Module):
                 self.D[...],
                 gate[..., 0],
                 time_proj_bias,
-                self.layer,
                 kv,
             )
             scan_output = out[..., None].astype(recurrent_state.dtype)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -14,11 +13,11 @@ from flax import nnx
 from .config import Config
 
 
-def stack_layers(build: Callable[[int, nnx.Rngs], nnx.Module], cfg: Config, scan_layers: bool, rngs: nnx.Rngs) -> Any:
+def stack_layers(build: Callable[[nnx.Rngs], nnx.Module], cfg: Config, scan_layers: bool, rngs: nnx.Rngs) -> Any:
     """All layers: a list, or one module whose parameters are stacked, [L, ...]."""
     if scan_layers:
-        return nnx.vmap(partial(build, 0))(rngs.split(cfg.num_hidden_layers))
-    return nnx.List(build(layer, rngs) for layer in range(cfg.num_hidden_layers))
+        return nnx.vmap(build)(rngs.split(cfg.num_hidden_layers))
+    return nnx.List(build(rngs) for _ in range(cfg.num_hidden_layers))
 
 
 def run_layers(layers: Any, call: Callable, x: Any, kv: Any) -> tuple[Any, Any]:

@@ -60,12 +60,12 @@ class Config:
     num_key_value_heads: int = 2  # K
     head_dim: int = 256  # H
     sliding_window: int = 512
-    vocab_size_per_layer_input: int = 262144  # R
-    hidden_size_per_layer_input: int = 256  # J
+    vocab_size_per_layer_input: int = 262144  # W
+    hidden_size_per_layer_input: int = 256  # R
     altup_active_idx: int = 0
     altup_num_inputs: int = 4  # A
     num_kv_shared_layers: int = 15
-    laurel_rank: int = 64  # L
+    laurel_rank: int = 64  # J
     rms_norm_eps: float = 1e-06
     rope_theta_full_attention: float = 1000000.0
     rope_theta_sliding_attention: float = 10000.0

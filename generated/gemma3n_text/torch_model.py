@@ -7,7 +7,7 @@ on queries, a sliding window in 28 of 35 layers, rotary positions, RMSNorm, gate
 scaled embeddings, capped logits.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, V vocab_size, D hidden_size,
-H head_dim, A altup_num_inputs, L laurel_rank, J hidden_size_per_layer_input, R vocab_size_per_layer_input.
+H head_dim, A altup_num_inputs, J laurel_rank, R hidden_size_per_layer_input, W vocab_size_per_layer_input.
 """
 
 from __future__ import annotations

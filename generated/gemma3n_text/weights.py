@@ -20,9 +20,9 @@ from .config import Config
 TABLE = {
     "model.embed_tokens.weight": ("embedding", "VD"),
     "model.norm.weight": ("scale", "D"),
-    "model.embed_tokens_per_layer.weight": ("embedding", "RW"),
-    "model.per_layer_model_projection.weight": ("kernel", "WD"),
-    "model.per_layer_projection_norm.weight": ("scale", "J"),
+    "model.embed_tokens_per_layer.weight": ("embedding", "WX"),
+    "model.per_layer_model_projection.weight": ("kernel", "XD"),
+    "model.per_layer_projection_norm.weight": ("scale", "R"),
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
@@ -41,11 +41,11 @@ LAYERS = {
     "model.layers.{}.altup.prediction_coefs.weight": ("kernel", "IA"),
     "model.layers.{}.altup.modality_router.weight": ("kernel", "AD"),
     "model.layers.{}.altup.router_norm.weight": ("scale", "D"),
-    "model.layers.{}.laurel.linear_left.weight": ("kernel", "LD"),
-    "model.layers.{}.laurel.linear_right.weight": ("kernel", "DL"),
+    "model.layers.{}.laurel.linear_left.weight": ("kernel", "JD"),
+    "model.layers.{}.laurel.linear_right.weight": ("kernel", "DJ"),
     "model.layers.{}.laurel.post_laurel_norm.weight": ("scale", "D"),
-    "model.layers.{}.per_layer_input_gate.weight": ("kernel", "JD"),
-    "model.layers.{}.per_layer_projection.weight": ("kernel", "DJ"),
+    "model.layers.{}.per_layer_input_gate.weight": ("kernel", "RD"),
+    "model.layers.{}.per_layer_projection.weight": ("kernel", "DR"),
     "model.layers.{}.post_per_layer_input_norm.weight": ("scale", "D"),
 }
 LAYERS_2 = {
@@ -98,10 +98,10 @@ def sizes(cfg: Config, layer: int = 0) -> dict[str, int]:
         "M": cfg.intermediate_size[layer],
         "A": cfg.altup_num_inputs,
         "I": cfg.altup_num_inputs**2,
-        "L": cfg.laurel_rank,
-        "J": cfg.hidden_size_per_layer_input,
-        "R": cfg.vocab_size_per_layer_input,
-        "W": cfg.num_hidden_layers * cfg.hidden_size_per_layer_input,
+        "J": cfg.laurel_rank,
+        "R": cfg.hidden_size_per_layer_input,
+        "W": cfg.vocab_size_per_layer_input,
+        "X": cfg.num_hidden_layers * cfg.hidden_size_per_layer_input,
     }
 
 

@@ -170,7 +170,7 @@ class Decoder(nnx.Module):
 
 
 class Model(nnx.Module):
-    """`scan_layers` stacks the parameters of the layers and compiles one layer instead of all, as training wants."""
+    """`scan_layers` stacks the parameters of equal layers and compiles one cycle of them, as training wants."""
 
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
         self.cfg, self.scan_layers = cfg, scan_layers
@@ -230,7 +230,7 @@ class Model(nnx.Module):
         layers = range(cfg.num_layers)
         shape = (batch_size, cfg.num_heads, max_length, cfg.head_dim)
         kv: Any = [(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in layers]
-        kv = stack_kv(kv) if self.scan_layers else kv
+        kv = stack_kv(kv, cfg) if self.scan_layers else kv
         valid = jnp.zeros((batch_size, max_length), bool)
         return Cache(kv, valid, jnp.zeros(batch_size, jnp.int32), jnp.int32(0))
 

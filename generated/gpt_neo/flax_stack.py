@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,21 +11,31 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from . import weights
 from .config import Config
 
 
+class Stack(nnx.Module):
+    """Layers that repeat a cycle of different ones: the parameters of its members are stacked, [repeats, ...]."""
+
+    def __init__(self, head: nnx.List, cycle: nnx.List, tail: nnx.List):
+        self.head, self.cycle, self.tail = head, cycle, tail
+
+
 def stack_layers(build: Callable[[int, nnx.Rngs], nnx.Module], cfg: Config, scan_layers: bool, rngs: nnx.Rngs) -> Any:
-    """All layers: a list, or one module whose parameters are stacked, [L, ...]."""
-    if scan_layers:
-        return nnx.vmap(partial(build, 0))(rngs.split(cfg.num_layers))
-    return nnx.List(build(layer, rngs) for layer in range(cfg.num_layers))
+    """All layers: a list, or a Stack."""
+    count = cfg.num_layers
+    if not scan_layers:
+        return nnx.List(build(layer, rngs) for layer in range(count))
+    first, period, repeats = weights.cycle(cfg)
+    last = first + period * repeats
+    stacked = [nnx.vmap(partial(build, layer))(rngs.split(repeats)) for layer in range(first, first + period)]
+    head = nnx.List(build(layer, rngs) for layer in range(first))
+    tail = nnx.List(build(layer, rngs) for layer in range(last, count))
+    return Stack(head, nnx.List(stacked), tail)
 
 
-def run_layers(layers: Any, call: Callable, x: Any, kv: Any) -> tuple[Any, Any]:
-    """`call(layer, x, kv)` over all layers: in turn where they are a list, compiled once where they are stacked."""
-    if not isinstance(layers, nnx.List):
-        graphdef, params = nnx.split(layers)
-        return jax.lax.scan(lambda x, inputs: call(nnx.merge(graphdef, inputs[0]), x, inputs[1]), x, (params, kv))
+def unrolled(layers: Sequence[Any], call: Callable, x: Any, kv: list[Any] | None) -> tuple[Any, list[Any] | None]:
     new = []
     for i, layer in enumerate(layers):
         x, layer_kv = call(layer, x, None if kv is None else kv[i])
@@ -33,6 +43,23 @@ def run_layers(layers: Any, call: Callable, x: Any, kv: Any) -> tuple[Any, Any]:
     return x, None if kv is None else new
 
 
-def stack_kv(kv: list[Any]) -> Any:
-    """The caches of stacked layers, as `run_layers` takes them."""
-    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *kv)
+def run_layers(layers: Any, call: Callable, x: Any, kv: Any) -> tuple[Any, Any]:
+    """`call(layer, x, kv)` over all layers in turn; the cycle of a Stack is compiled once."""
+    if not isinstance(layers, Stack):
+        return unrolled(layers, call, x, kv)
+    head, cycle, tail = (None, None, None) if kv is None else kv
+    graphdef, params = nnx.split(layers.cycle)
+    x, head = unrolled(layers.head, call, x, head)
+    x, cycle = jax.lax.scan(
+        lambda x, inputs: unrolled(nnx.merge(graphdef, inputs[0]), call, x, inputs[1]), x, (params, cycle)
+    )
+    x, tail = unrolled(layers.tail, call, x, tail)
+    return x, None if kv is None else (head, cycle, tail)
+
+
+def stack_kv(kv: list[Any], cfg: Config) -> Any:
+    """The caches of a Stack's layers, as `run_layers` takes them."""
+    first, period, repeats = weights.cycle(cfg)
+    last = first + period * repeats
+    cycle = [jax.tree.map(lambda *arrays: jnp.stack(arrays), *kv[i:last:period]) for i in range(first, first + period)]
+    return kv[:first], cycle, kv[last:]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,17 +100,43 @@ def tensors(cfg: Config) -> dict[str, list[int]]:
     return {row.path: shape_of(row.axes, sizes(cfg)) for row in rows(cfg)}
 
 
+def cycle(cfg: Config) -> tuple[int, int, int]:
+    """(first, period, repeats) of the cycle that the layers repeat; chosen so that least is left to compile."""
+    return _cycle(tuple(cfg.attention_layers))
+
+
+@cache
+def _cycle(kinds: tuple[Any, ...]) -> tuple[int, int, int]:
+    best, least = (0, 1, 1), len(kinds)
+    for first in range(len(kinds)):
+        for period in range(1, (len(kinds) - first) // 2 + 1):
+            end = first + period
+            while kinds[end : end + period] == kinds[first : first + period]:
+                end += period
+            left = len(kinds) - (end - first) + period
+            if left < least:
+                best, least = (first, period, (end - first) // period), left
+    return best
+
+
 def stacked_length(cfg: Config) -> int:
-    """How many parameters Flax stacks along a first axis: one for each layer."""
-    return cfg.num_layers
+    """How many parameters Flax stacks along a first axis: the repeats of the cycle."""
+    return cycle(cfg)[2]
 
 
-def flax_place(row: Row, stacked: bool) -> tuple[str, int | None]:
+def flax_place(cfg: Config, row: Row, stacked: bool) -> tuple[str, int | None]:
     """The path of a parameter in Flax, and its index along the first axis where layers are stacked."""
     head = f"{STACK}.{row.layer}."
     if not stacked or row.layer is None:
         return row.flax_path, None
-    return f"{STACK}.{row.flax_path.removeprefix(head)}", row.layer
+    rest = row.flax_path.removeprefix(head)
+    first, period, repeats = cycle(cfg)
+    last = first + period * repeats
+    if row.layer < first:
+        return f"{STACK}.head.{row.layer}.{rest}", None
+    if row.layer >= last:
+        return f"{STACK}.tail.{row.layer - last}.{rest}", None
+    return f"{STACK}.cycle.{(row.layer - first) % period}.{rest}", (row.layer - first) // period
 
 
 def folder(source: str | Path) -> Path:
@@ -290,7 +317,7 @@ def _flax_values(found: dict[str, Mapped], cfg: Config, dtype: Any, stacked: boo
     left: dict[str, int] = {}
     for row, tensor in read(found, cfg):
         value = tensor.astype(dtype, copy=False)
-        path, index = flax_place(row, stacked)
+        path, index = flax_place(cfg, row, stacked)
         if index is None:
             yield path, value
             continue
@@ -332,7 +359,7 @@ def _from_flax(model: Any) -> Iterator[tuple[Row, np.ndarray]]:
     """Every row with its parameter of the Flax model, in the shape of the checkpoint."""
     params = _flax_params(model)
     for row in rows(model.cfg):
-        path, index = flax_place(row, model.scan_layers)
+        path, index = flax_place(model.cfg, row, model.scan_layers)
         value = params[path][...] if index is None else params[path][index]
         yield row, np.asarray(value)
 

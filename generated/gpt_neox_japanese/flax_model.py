@@ -44,7 +44,8 @@ def causal_mask(here: Array, slots: Array, valid: Array | None) -> Array | None:
     return mask.reshape(-1, 1, *mask.shape[-2:])
 
 
-KV = tuple[Array, Array]  # keys and values of one layer, each [B, N, S, H]
+# keys and values of one layer, [B, N, S, head_dim] and [B, N, S, 3 * head_dim - 2 * head_dim]
+KV = tuple[Array, Array]
 
 
 class Cache(NamedTuple):

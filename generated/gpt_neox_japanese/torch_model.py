@@ -39,8 +39,8 @@ class Cache:
     """Keys and values of the tokens seen so far; slots from `length` on are free."""
 
     valid: Tensor  # [B, S], False where the batch is padded
-    k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, N, S, H]
-    v: dict[int, Tensor] = field(default_factory=dict)
+    k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, N, S, head_dim]
+    v: dict[int, Tensor] = field(default_factory=dict)  # [B, N, S, 3 * head_dim - 2 * head_dim]
     length: int = 0
     masked: bool = False  # whether tokens came with a mask
 

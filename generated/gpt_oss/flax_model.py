@@ -44,7 +44,8 @@ def causal_mask(
     return mask.reshape(-1, 1, *mask.shape[-2:])
 
 
-KV = tuple[Array, Array]  # keys and values of one layer, each [B, K, S, H]
+# keys and values of one layer, [B, K, S, head_dim // 2 + head_dim // 2] and [B, K, S, head_dim]
+KV = tuple[Array, Array]
 
 
 class Cache(NamedTuple):

@@ -60,7 +60,7 @@ def update(kv: State, k: Array, v: Array, start: Array | int) -> State:
 
 
 class MambaLayer(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.mamba_expand = cfg.mamba_expand
         self.hidden_size = cfg.hidden_size
         self.mamba_n_groups = cfg.mamba_n_groups
@@ -68,7 +68,6 @@ class MambaLayer(nnx.Module):
         self.mamba_d_conv = cfg.mamba_d_conv
         self.mamba_n_heads = cfg.mamba_n_heads
         self.mamba_d_head = cfg.mamba_d_head
-        self.layer = layer
         self.time_step_limit_0 = cfg.time_step_limit_0
         self.time_step_limit_1 = cfg.time_step_limit_1
         self.mamba_chunk_size = cfg.mamba_chunk_size
@@ -130,7 +129,6 @@ class MambaLayer(nnx.Module):
                 self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.mamba_d_conv,
-                self.layer,
                 self.mamba_expand * self.hidden_size + 2 * self.mamba_n_groups * self.mamba_d_state,
                 kv,
             )
@@ -171,7 +169,6 @@ class MambaLayer(nnx.Module):
                 self.mamba_n_groups,
                 self.mamba_d_state,
                 self.mamba_n_heads,
-                self.layer,
                 self.mamba_d_head,
                 kv,
             )

@@ -36,7 +36,7 @@ class LinearAttentionDecoderLayer(nnx.Module):
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.block_sparse_moe = MoE(cfg, dtype=dtype, rngs=rngs)
         self.shared_mlp = MLP(cfg, dtype=dtype, rngs=rngs)
-        self.mamba = MambaLayer(cfg, layer, dtype=dtype, rngs=rngs)
+        self.mamba = MambaLayer(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         contextualized_states, kv = self.mamba(self.input_layernorm(x), mask, kv)

@@ -80,7 +80,7 @@ class Config:
     index_topk: int = 2048
     index_head_dim: int = 128  # Y
     index_n_heads: int = 16  # Z
-    hc_mult: int = 4  # L
+    hc_mult: int = 4  # a
     rms_norm_eps: float = 1e-05
     routed_scaling_factor: float = 2.827
     hc_magnitude: float = 2.0

@@ -6,7 +6,7 @@ A causal language model: RMSNorm, gated MLP (silu), gated experts (silu), 3 kind
 
 Axes: B batch, T new tokens, S attended tokens, V vocab_size, D hidden_size, N num_attention_heads,
 F intermediate_size, E n_routed_experts, Q q_lora_rank, J kv_lora_rank, Y index_head_dim, Z index_n_heads,
-O moe_intermediate_size, L hc_mult.
+O moe_intermediate_size, a hc_mult.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class FullDecoderLayer(nnx.Module):
         residual = post.astype(jnp.float32)[..., None] * h.astype(jnp.float32)[:, :, None]
         residual = (residual + x.astype(jnp.float32)).astype(h.dtype)
         post, h = self.ffn_hc(residual)
-        x2 = post.astype(jnp.float32)[..., None]  # [B, T, L, 1]
+        x2 = post.astype(jnp.float32)[..., None]  # [B, T, a, 1]
         h = x2 * self.mlp(self.post_attention_layernorm(h)).astype(jnp.float32)[:, :, None]
         x = (h + residual.astype(jnp.float32)).astype(residual.dtype)
         return x, topk_indices, kv
@@ -168,7 +168,7 @@ class SharedDecoderLayer(nnx.Module):
         residual = post.astype(jnp.float32)[..., None] * h.astype(jnp.float32)[:, :, None]
         residual = (residual + x.astype(jnp.float32)).astype(h.dtype)
         post, h = self.ffn_hc(residual)
-        x2 = post.astype(jnp.float32)[..., None]  # [B, T, L, 1]
+        x2 = post.astype(jnp.float32)[..., None]  # [B, T, a, 1]
         h = x2 * self.mlp(self.post_attention_layernorm(h)).astype(jnp.float32)[:, :, None]
         return (h + residual.astype(jnp.float32)).astype(residual.dtype), kv
 
@@ -196,7 +196,7 @@ class Decoder(nnx.Module):
         B, T = ids.shape[:2]
         x = self.embed_tokens(ids)
         cos, sin = self.rotary_emb(positions, x.dtype)
-        x = jnp.broadcast_to(x[:, :, None], (B, T, self.hc_mult, self.hidden_size))  # [B, T, L, D]
+        x = jnp.broadcast_to(x[:, :, None], (B, T, self.hc_mult, self.hidden_size))  # [B, T, a, D]
         topk_indices = None
 
         def apply(layer, state, kv):

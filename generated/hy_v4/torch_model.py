@@ -6,7 +6,7 @@ A causal language model: RMSNorm, gated MLP (silu), gated experts (silu), 3 kind
 
 Axes: B batch, T new tokens, S attended tokens, V vocab_size, D hidden_size, N num_attention_heads,
 F intermediate_size, E n_routed_experts, Q q_lora_rank, J kv_lora_rank, Y index_head_dim, Z index_n_heads,
-O moe_intermediate_size, L hc_mult.
+O moe_intermediate_size, a hc_mult.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class FullDecoderLayer(nn.Module):
         residual = post.float()[..., None] * h.float()[:, :, None]
         residual = (residual + x.float()).to(h.dtype)
         post, h = self.ffn_hc(residual)
-        x2 = post.float()[..., None]  # [B, T, L, 1]
+        x2 = post.float()[..., None]  # [B, T, a, 1]
         h = x2 * self.mlp(self.post_attention_layernorm(h)).float()[:, :, None]
         x = (h + residual.float()).to(residual.dtype)
         return x, topk_indices
@@ -145,7 +145,7 @@ class SharedDecoderLayer(nn.Module):
         residual = post.float()[..., None] * h.float()[:, :, None]
         residual = (residual + x.float()).to(h.dtype)
         post, h = self.ffn_hc(residual)
-        x2 = post.float()[..., None]  # [B, T, L, 1]
+        x2 = post.float()[..., None]  # [B, T, a, 1]
         h = x2 * self.mlp(self.post_attention_layernorm(h)).float()[:, :, None]
         return (h + residual.float()).to(residual.dtype)
 
@@ -168,7 +168,7 @@ class Decoder(nn.Module):
         B, T = ids.shape[:2]
         x = self.embed_tokens(ids)
         cos, sin = self.rotary_emb(positions, x.dtype)
-        x = x[:, :, None].expand(B, T, self.hc_mult, self.hidden_size)  # [B, T, L, D]
+        x = x[:, :, None].expand(B, T, self.hc_mult, self.hidden_size)  # [B, T, a, D]
         topk_indices = None
         for layer in self.layers:
             if layer.kind == "full":

@@ -20,8 +20,8 @@ from .config import Config
 TABLE = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight", "embedding", "VD"),
     "model.norm.weight": ("model.norm.weight", "scale", "D"),
-    "model.hc_pre.hc_head.hc_head_fn": ("model.hc_head.hc_fn", "hc_fn", "LG"),
-    "model.hc_pre.hc_head.hc_head_base": ("model.hc_head.hc_base", "hc_base", "L"),
+    "model.hc_pre.hc_head.hc_head_fn": ("model.hc_head.hc_fn", "hc_fn", "aG"),
+    "model.hc_pre.hc_head.hc_head_base": ("model.hc_head.hc_base", "hc_base", "a"),
     "model.hc_pre.hc_head.hc_head_scale": ("model.hc_head.hc_scale", "hc_scale", "1"),
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
@@ -168,7 +168,7 @@ def sizes(cfg: Config) -> dict[str, int]:
         "A": 2 * cfg.moe_intermediate_size,
         "O": cfg.moe_intermediate_size,
         "P": cfg.moe_intermediate_size * cfg.n_shared_experts,
-        "L": cfg.hc_mult,
+        "a": cfg.hc_mult,
     }
 
 

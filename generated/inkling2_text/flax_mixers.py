@@ -79,11 +79,10 @@ def inkling2_softcap3(x: Array, final_logit_softcapping) -> Array:
 
 
 class KSconvShortConvolution(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.swa_num_key_value_heads = cfg.swa_num_key_value_heads
         self.swa_head_dim = cfg.swa_head_dim
         self.conv_kernel_size = cfg.conv_kernel_size
-        self.layer = layer
         self.conv1d = Conv1d(
             cfg.swa_num_key_value_heads * cfg.swa_head_dim,
             cfg.swa_num_key_value_heads * cfg.swa_head_dim,
@@ -110,7 +109,6 @@ class KSconvShortConvolution(nnx.Module):
                 conv_state,
                 self.conv1d.kernel[...].squeeze(1),
                 self.conv_kernel_size,
-                self.layer,
                 self.swa_num_key_value_heads * self.swa_head_dim,
                 kv,
             )
@@ -130,11 +128,10 @@ class KSconvShortConvolution(nnx.Module):
 
 
 class VSconvShortConvolution(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.swa_num_key_value_heads = cfg.swa_num_key_value_heads
         self.swa_head_dim = cfg.swa_head_dim
         self.conv_kernel_size = cfg.conv_kernel_size
-        self.layer = layer
         self.conv1d = Conv1d(
             cfg.swa_num_key_value_heads * cfg.swa_head_dim,
             cfg.swa_num_key_value_heads * cfg.swa_head_dim,
@@ -161,7 +158,6 @@ class VSconvShortConvolution(nnx.Module):
                 conv_state,
                 self.conv1d.kernel[...].squeeze(1),
                 self.conv_kernel_size,
-                self.layer,
                 self.swa_num_key_value_heads * self.swa_head_dim,
                 kv,
             )
@@ -181,10 +177,9 @@ class VSconvShortConvolution(nnx.Module):
 
 
 class PostAttentionShortConvolution(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
         self.conv_kernel_size = cfg.conv_kernel_size
-        self.layer = layer
         self.conv1d = Conv1d(
             cfg.hidden_size,
             cfg.hidden_size,
@@ -205,13 +200,7 @@ class PostAttentionShortConvolution(nnx.Module):
         h = apply_mask_to_padding_states(residual, conv_mask).swapaxes(1, 2)
         if T == 1:
             h, kv = causal_conv1d_update3(
-                h,
-                conv_state,
-                self.conv1d.kernel[...].squeeze(1),
-                self.conv_kernel_size,
-                self.layer,
-                self.hidden_size,
-                kv,
+                h, conv_state, self.conv1d.kernel[...].squeeze(1), self.conv_kernel_size, self.hidden_size, kv
             )
         else:
             if kv is not None:
@@ -224,10 +213,9 @@ class PostAttentionShortConvolution(nnx.Module):
 
 
 class PostMlpShortConvolution(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
         self.conv_kernel_size = cfg.conv_kernel_size
-        self.layer = layer
         self.conv1d = Conv1d(
             cfg.hidden_size,
             cfg.hidden_size,
@@ -248,13 +236,7 @@ class PostMlpShortConvolution(nnx.Module):
         h = apply_mask_to_padding_states(residual, conv_mask).swapaxes(1, 2)
         if T == 1:
             h, kv = causal_conv1d_update4(
-                h,
-                conv_state,
-                self.conv1d.kernel[...].squeeze(1),
-                self.conv_kernel_size,
-                self.layer,
-                self.hidden_size,
-                kv,
+                h, conv_state, self.conv1d.kernel[...].squeeze(1), self.conv_kernel_size, self.hidden_size, kv
             )
         else:
             if kv is not None:

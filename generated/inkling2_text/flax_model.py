@@ -52,7 +52,7 @@ from .flax_stack import run_layers, stack_layers
 
 
 class SlidingAttention(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.swa_head_dim = cfg.swa_head_dim
         self.qk_l2_clip_threshold = cfg.qk_l2_clip_threshold
         self.rms_norm_eps = cfg.rms_norm_eps
@@ -62,8 +62,8 @@ class SlidingAttention(nnx.Module):
         self.v_proj = Linear(cfg.hidden_size, cfg.swa_num_key_value_heads * cfg.swa_head_dim, dtype=dtype, rngs=rngs)
         self.r_proj = Linear(cfg.hidden_size, cfg.swa_num_attention_heads * cfg.d_rel, dtype=dtype, rngs=rngs)
         self.o_proj = Linear(cfg.swa_num_attention_heads * cfg.swa_head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.k_sconv = KSconvShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
-        self.v_sconv = VSconvShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
+        self.k_sconv = KSconvShortConvolution(cfg, dtype=dtype, rngs=rngs)
+        self.v_sconv = VSconvShortConvolution(cfg, dtype=dtype, rngs=rngs)
         self.rel_logits_proj = RelativeLogits(
             cfg,
             cfg.sliding_window_size,
@@ -117,12 +117,12 @@ class SlidingDecoderLayer(nnx.Module):
         self.is_block_boundary = layer % cfg.n_layers_per_attn_res_block == 0
         self.kind = cfg.layer_types[layer]
         self.mlp_input = BlockAttentionResidual(cfg, dtype=dtype)
-        self.self_attn = SlidingAttention(cfg, layer, dtype=dtype, rngs=rngs)
+        self.self_attn = SlidingAttention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = SparseMoeBlock(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
-        self.post_attention_convolution = PostAttentionShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
-        self.post_mlp_convolution = PostMlpShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
+        self.post_attention_convolution = PostAttentionShortConvolution(cfg, dtype=dtype, rngs=rngs)
+        self.post_mlp_convolution = PostMlpShortConvolution(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
         self, x: Array, block_states: Array, mask: Array, conv_mask: Array, kv: State | None, start: Array | int
@@ -142,12 +142,12 @@ class SlidingDecoderLayer2(nnx.Module):
         self.kind = cfg.layer_types[layer]
         self.attention_input = BlockAttentionResidual(cfg, dtype=dtype)
         self.mlp_input = BlockAttentionResidual(cfg, dtype=dtype)
-        self.self_attn = SlidingAttention(cfg, layer, dtype=dtype, rngs=rngs)
+        self.self_attn = SlidingAttention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = SparseMoeBlock(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
-        self.post_attention_convolution = PostAttentionShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
-        self.post_mlp_convolution = PostMlpShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
+        self.post_attention_convolution = PostAttentionShortConvolution(cfg, dtype=dtype, rngs=rngs)
+        self.post_mlp_convolution = PostMlpShortConvolution(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
         self, x: Array, block_states: Array, mask: Array, conv_mask: Array, kv: State | None, start: Array | int
@@ -244,8 +244,8 @@ class FullDecoderLayer(nnx.Module):
         self.k_input_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.v_input_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
-        self.post_attention_convolution = PostAttentionShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
-        self.post_mlp_convolution = PostMlpShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
+        self.post_attention_convolution = PostAttentionShortConvolution(cfg, dtype=dtype, rngs=rngs)
+        self.post_mlp_convolution = PostMlpShortConvolution(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
         self,
@@ -282,12 +282,12 @@ class SlidingDecoderLayer3(nnx.Module):
         self.kind = cfg.layer_types[layer]
         self.attention_input = BlockAttentionResidual(cfg, dtype=dtype)
         self.mlp_input = BlockAttentionResidual(cfg, dtype=dtype)
-        self.self_attn = SlidingAttention(cfg, layer, dtype=dtype, rngs=rngs)
+        self.self_attn = SlidingAttention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = SparseMoeBlock(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm2(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
-        self.post_attention_convolution = PostAttentionShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
-        self.post_mlp_convolution = PostMlpShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
+        self.post_attention_convolution = PostAttentionShortConvolution(cfg, dtype=dtype, rngs=rngs)
+        self.post_mlp_convolution = PostMlpShortConvolution(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
         self, x: Array, block_states: Array, mask: Array, conv_mask: Array, kv: State | None, start: Array | int

@@ -77,7 +77,7 @@ def apply_mask_to_padding_states(x: Array, mask: Array) -> Array:
 
 
 def causal_conv1d_update(
-    x: Array, conv_state: Array, weight: Array, state_len: int, layer: int, hidden_size: int, kv: Any
+    x: Array, conv_state: Array, weight: Array, state_len: int, hidden_size: int, kv: Any
 ) -> tuple[Array, Any]:
     hidden_states_new = jnp.concatenate((conv_state, x), axis=-1).astype(weight.dtype)
     if kv is not None:
@@ -107,7 +107,7 @@ def causal_conv1d_fn(x: Array, weight: Array, padding: int, hidden_size: int) ->
 
 
 def causal_conv1d_update2(
-    x: Array, conv_state: Array, weight: Array, state_len: int, layer: int, hidden_size: int, kv: Any
+    x: Array, conv_state: Array, weight: Array, state_len: int, hidden_size: int, kv: Any
 ) -> tuple[Array, Any]:
     hidden_states_new = jnp.concatenate((conv_state, x), axis=-1).astype(weight.dtype)
     if kv is not None:
@@ -124,7 +124,7 @@ def causal_conv1d_update2(
 
 
 def causal_conv1d_update3(
-    x: Array, conv_state: Array, weight: Array, state_len: int, layer: int, hidden_size: int, kv: Any
+    x: Array, conv_state: Array, weight: Array, state_len: int, hidden_size: int, kv: Any
 ) -> tuple[Array, Any]:
     hidden_states_new = jnp.concatenate((conv_state, x), axis=-1).astype(weight.dtype)
     if kv is not None:
@@ -141,7 +141,7 @@ def causal_conv1d_update3(
 
 
 def causal_conv1d_update4(
-    x: Array, conv_state: Array, weight: Array, state_len: int, layer: int, hidden_size: int, kv: Any
+    x: Array, conv_state: Array, weight: Array, state_len: int, hidden_size: int, kv: Any
 ) -> tuple[Array, Any]:
     hidden_states_new = jnp.concatenate((conv_state, x), axis=-1).astype(weight.dtype)
     if kv is not None:

@@ -71,11 +71,10 @@ def update(kv: State, k: Array, v: Array, start: Array | int) -> State:
 
 
 class KSconvShortConvolution(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, in_channels: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, in_channels: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.swa_num_key_value_heads = cfg.swa_num_key_value_heads
         self.swa_head_dim = cfg.swa_head_dim
         self.conv_kernel_size = cfg.conv_kernel_size
-        self.layer = layer
         self.in_channels = in_channels
         self.conv1d = Conv1d(
             in_channels,
@@ -99,13 +98,7 @@ class KSconvShortConvolution(nnx.Module):
         h = apply_mask_to_padding_states(residual, conv_mask).swapaxes(1, 2)
         if T == 1:
             h, kv = causal_conv1d_update(
-                h,
-                conv_state,
-                self.conv1d.kernel[...].squeeze(1),
-                self.conv_kernel_size,
-                self.layer,
-                self.in_channels,
-                kv,
+                h, conv_state, self.conv1d.kernel[...].squeeze(1), self.conv_kernel_size, self.in_channels, kv
             )
         else:
             if kv is not None:
@@ -117,11 +110,10 @@ class KSconvShortConvolution(nnx.Module):
 
 
 class VSconvShortConvolution(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, in_channels: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, in_channels: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.swa_num_key_value_heads = cfg.swa_num_key_value_heads
         self.swa_head_dim = cfg.swa_head_dim
         self.conv_kernel_size = cfg.conv_kernel_size
-        self.layer = layer
         self.in_channels = in_channels
         self.conv1d = Conv1d(
             in_channels,
@@ -145,13 +137,7 @@ class VSconvShortConvolution(nnx.Module):
         h = apply_mask_to_padding_states(residual, conv_mask).swapaxes(1, 2)
         if T == 1:
             h, kv = causal_conv1d_update2(
-                h,
-                conv_state,
-                self.conv1d.kernel[...].squeeze(1),
-                self.conv_kernel_size,
-                self.layer,
-                self.in_channels,
-                kv,
+                h, conv_state, self.conv1d.kernel[...].squeeze(1), self.conv_kernel_size, self.in_channels, kv
             )
         else:
             if kv is not None:
@@ -163,10 +149,9 @@ class VSconvShortConvolution(nnx.Module):
 
 
 class AttnSconvShortConvolution(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
         self.conv_kernel_size = cfg.conv_kernel_size
-        self.layer = layer
         self.conv1d = Conv1d(
             cfg.hidden_size,
             cfg.hidden_size,
@@ -187,13 +172,7 @@ class AttnSconvShortConvolution(nnx.Module):
         h = apply_mask_to_padding_states(residual, conv_mask).swapaxes(1, 2)
         if T == 1:
             h, kv = causal_conv1d_update3(
-                h,
-                conv_state,
-                self.conv1d.kernel[...].squeeze(1),
-                self.conv_kernel_size,
-                self.layer,
-                self.hidden_size,
-                kv,
+                h, conv_state, self.conv1d.kernel[...].squeeze(1), self.conv_kernel_size, self.hidden_size, kv
             )
         else:
             if kv is not None:
@@ -205,10 +184,9 @@ class AttnSconvShortConvolution(nnx.Module):
 
 
 class MlpSconvShortConvolution(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
         self.conv_kernel_size = cfg.conv_kernel_size
-        self.layer = layer
         self.conv1d = Conv1d(
             cfg.hidden_size,
             cfg.hidden_size,
@@ -229,13 +207,7 @@ class MlpSconvShortConvolution(nnx.Module):
         h = apply_mask_to_padding_states(residual, conv_mask).swapaxes(1, 2)
         if T == 1:
             h, kv = causal_conv1d_update4(
-                h,
-                conv_state,
-                self.conv1d.kernel[...].squeeze(1),
-                self.conv_kernel_size,
-                self.layer,
-                self.hidden_size,
-                kv,
+                h, conv_state, self.conv1d.kernel[...].squeeze(1), self.conv_kernel_size, self.hidden_size, kv
             )
         else:
             if kv is not None:

@@ -42,7 +42,6 @@ class Attention(nnx.Module):
     def __init__(
         self,
         cfg: Config,
-        layer: int,
         out_features: int,
         out_features2: int,
         out_features3: int,
@@ -63,8 +62,8 @@ class Attention(nnx.Module):
         self.v_proj = Linear(cfg.hidden_size, out_features2, dtype=dtype, rngs=rngs)
         self.r_proj = Linear(cfg.hidden_size, out_features3, dtype=dtype, rngs=rngs)
         self.o_proj = Linear(out_features, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.k_sconv = KSconvShortConvolution(cfg, layer, out_features2, dtype=dtype, rngs=rngs)
-        self.v_sconv = VSconvShortConvolution(cfg, layer, out_features2, dtype=dtype, rngs=rngs)
+        self.k_sconv = KSconvShortConvolution(cfg, out_features2, dtype=dtype, rngs=rngs)
+        self.v_sconv = VSconvShortConvolution(cfg, out_features2, dtype=dtype, rngs=rngs)
         self.q_norm = RMSNorm(size, cfg.rms_norm_eps, dtype=dtype)
         self.k_norm = RMSNorm(size, cfg.rms_norm_eps, dtype=dtype)
         self.rel_logits_proj = RelativeLogits(
@@ -111,7 +110,6 @@ class DecoderLayer(nnx.Module):
         self.kind = cfg.layer_types[layer]
         self.self_attn = Attention(
             cfg,
-            layer,
             out_features,
             out_features2,
             out_features3,
@@ -126,8 +124,8 @@ class DecoderLayer(nnx.Module):
         self.mlp = MoE(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
-        self.attn_sconv = AttnSconvShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
-        self.mlp_sconv = MlpSconvShortConvolution(cfg, layer, dtype=dtype, rngs=rngs)
+        self.attn_sconv = AttnSconvShortConvolution(cfg, dtype=dtype, rngs=rngs)
+        self.mlp_sconv = MlpSconvShortConvolution(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
         self, x: Array, mask: Array, conv_mask: Array, kv: State | None, start: Array | int

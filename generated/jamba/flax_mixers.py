@@ -60,12 +60,11 @@ def update(kv: State, k: Array, v: Array, start: Array | int) -> State:
 
 
 class MambaMixer(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
         self.mamba_expand = cfg.mamba_expand
         self.mamba_d_conv = cfg.mamba_d_conv
         self.mamba_d_state = cfg.mamba_d_state
-        self.layer = layer
         self.mamba_dt_rank = cfg.mamba_dt_rank
         self.A_log = nnx.Param(
             nnx.initializers.normal(0.02)(rngs.params(), (cfg.mamba_expand * cfg.hidden_size, cfg.mamba_d_state), dtype)
@@ -121,7 +120,6 @@ class MambaMixer(nnx.Module):
                 self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.mamba_d_conv,
-                self.layer,
                 self.hidden_size * self.mamba_expand,
                 kv,
             )
@@ -157,7 +155,6 @@ class MambaMixer(nnx.Module):
                 self.D[...],
                 gate[..., 0],
                 time_proj_bias,
-                self.layer,
                 kv,
             )
             scan_output = out[..., None].astype(recurrent_state.dtype)

@@ -30,7 +30,7 @@ from .flax_stack import run_layers, stack_kv, stack_layers
 class MambaDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = layer % cfg.attn_layer_period == cfg.attn_layer_offset
-        self.mamba = MambaMixer(cfg, layer, dtype=dtype, rngs=rngs)
+        self.mamba = MambaMixer(cfg, dtype=dtype, rngs=rngs)
         self.feed_forward = (
             MLP(cfg, dtype=dtype, rngs=rngs)
             if layer == 0

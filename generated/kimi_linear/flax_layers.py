@@ -92,7 +92,7 @@ def apply_mask_to_padding_states(x: Array, mask: Array) -> Array:
 
 
 def causal_conv1d_update(
-    x: Array, conv_state: Array, weight: Array, state_len: int, layer: int, hidden_size: int, kv: Any
+    x: Array, conv_state: Array, weight: Array, state_len: int, hidden_size: int, kv: Any
 ) -> tuple[Array, Any]:
     hidden_states_new = jnp.concatenate((conv_state, x), axis=-1)
     if kv is not None:
@@ -255,7 +255,7 @@ class ForgetGate(nnx.Module):
         g = self.f_b_proj(self.f_a_proj(x)).astype(jnp.float32)
         g = (g + self.dt_bias[...].astype(jnp.float32).reshape(1, 1, -1)).reshape(
             B, T, -1, self.linear_head_dim
-        )  # [B, T, J, R]
+        )  # [B, T, R, W]
         g_softplus = jnp.where(g > 20.0, g, jnp.log(1.0 + jnp.exp(g)))
         return -jnp.exp(self.A_log[...].astype(jnp.float32)) * g_softplus
 

@@ -23,22 +23,22 @@ RULES: dict[str, str | None] = {
     "E": "tp",  # num_experts
     "M": "tp",  # linear_head_dim * linear_num_heads
     "I": None,  # linear_head_dim * linear_num_heads * 3
-    "L": None,  # linear_conv_kernel_dim
-    "J": None,  # linear_num_heads
-    "R": None,  # linear_head_dim
-    "W": "tp",  # 2 * moe_intermediate_size
-    "X": "tp",  # moe_intermediate_size
-    "Y": "tp",  # moe_intermediate_size * num_shared_experts
+    "J": None,  # linear_conv_kernel_dim
+    "R": None,  # linear_num_heads
+    "W": None,  # linear_head_dim
+    "X": "tp",  # 2 * moe_intermediate_size
+    "Y": "tp",  # moe_intermediate_size
+    "Z": "tp",  # moe_intermediate_size * num_shared_experts
     "Q": "tp",  # num_attention_heads * (qk_nope_head_dim + qk_rope_head_dim)
-    "Z": None,  # kv_lora_rank + qk_rope_head_dim
-    "U": None,  # kv_lora_rank
-    "G": "tp",  # num_attention_heads * (qk_nope_head_dim + v_head_dim)
-    "C": "tp",  # num_attention_heads * v_head_dim
+    "U": None,  # kv_lora_rank + qk_rope_head_dim
+    "G": None,  # kv_lora_rank
+    "C": "tp",  # num_attention_heads * (qk_nope_head_dim + v_head_dim)
+    "A": "tp",  # num_attention_heads * v_head_dim
 }
 WHOLE = {  # what PyTorch does not split all the same, because modules compute with the whole of it
     "E",  # the code names its size
     "M",  # beside others in its block that stay whole
-    "W",  # several matrices side by side
+    "X",  # several matrices side by side
 }
 UNTRAINED = (  # endings of parameters applied whole beside a device's own heads: it knows no gradient of theirs
     ".self_attn.kv_a_proj_with_mqa.weight",
@@ -52,13 +52,7 @@ def partition_specs(
     """The spec of every parameter by its path in the Flax model; vectors are replicated, stacked axes not split."""
     from jax.sharding import PartitionSpec
 
-    specs = {}
-    for row in rows(cfg):
-        split = [rules[axis] if len(row.axes) > 1 else None for axis in row.axes]
-        once = [name if name not in split[:i] else None for i, name in enumerate(split)]  # a mesh axis splits one axis
-        path, index = flax_place(cfg, row, scan_layers)
-        specs[path] = PartitionSpec(*once) if index is None else PartitionSpec(None, *once)
-    return specs
+    return {path: PartitionSpec(*_once(split)) for path, split in _splits(cfg, rules, scan_layers).items()}
 
 
 def placement(
@@ -66,7 +60,7 @@ def placement(
 ) -> Callable[[str, Any], Any]:
     """A function that puts the value of a parameter, by its path, on its devices.
 
-    What a mesh axis does not divide is replicated along it.
+    What a mesh axis does not divide is not split by it, but another axis that it would split may be.
     """
     import jax
     import jax.numpy as jnp
@@ -75,23 +69,38 @@ def placement(
     if mesh is None:
         return lambda _path, value: jnp.asarray(value)
     auto = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
-    specs = partition_specs(cfg, rules, scan_layers=scan_layers)
+    splits = _splits(cfg, rules, scan_layers)
 
     def place(path: str, value: Any) -> Any:
-        devices = [mesh.shape.get(name, 0) for name in specs[path]]
+        devices = [mesh.shape.get(name, 0) for name in splits[path]]
         fits = [number > 0 and length % number == 0 for length, number in zip(value.shape, devices, strict=True)]
-        spec = [name if fit else None for name, fit in zip(specs[path], fits, strict=True)]
-        return jax.device_put(value, NamedSharding(auto, PartitionSpec(*spec)))
+        split = [name if fit else None for name, fit in zip(splits[path], fits, strict=True)]
+        return jax.device_put(value, NamedSharding(auto, PartitionSpec(*_once(split))))
 
     return place
+
+
+def _splits(cfg: Config, rules: dict[str, str | None], scan_layers: bool) -> dict[str, list[str | None]]:
+    """Which mesh axis may split each axis of a parameter, by its path in the Flax model."""
+    splits = {}
+    for row in rows(cfg):
+        split = [rules[axis] if len(row.axes) > 1 else None for axis in row.axes]
+        path, index = flax_place(cfg, row, scan_layers)
+        splits[path] = split if index is None else [None, *split]
+    return splits
+
+
+def _once(split: list[str | None]) -> list[str | None]:
+    """A mesh axis splits one axis of a parameter: the first that it may."""
+    return [name if name not in split[:at] else None for at, name in enumerate(split)]
 
 
 def heads(cfg: Config) -> dict[str, int]:
     """How many heads the axes have that are made of heads. PyTorch puts whole ones on a device."""
     return {
         "Q": cfg.num_attention_heads,
-        "G": cfg.num_attention_heads,
         "C": cfg.num_attention_heads,
+        "A": cfg.num_attention_heads,
     }
 
 

@@ -147,7 +147,7 @@ class ForgetGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         B, T = x.shape[:2]
         g = self.f_b_proj(self.f_a_proj(x)).float()
-        g = (g + self.dt_bias.float().reshape(1, 1, -1)).reshape(B, T, -1, self.linear_head_dim)  # [B, T, J, R]
+        g = (g + self.dt_bias.float().reshape(1, 1, -1)).reshape(B, T, -1, self.linear_head_dim)  # [B, T, R, W]
         g_softplus = torch.where(g > 20.0, g, torch.log(1.0 + torch.exp(g)))
         return -torch.exp(self.A_log.float()) * g_softplus
 

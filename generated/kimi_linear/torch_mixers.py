@@ -39,7 +39,7 @@ class Cache:
 
     valid: Tensor  # [B, S], False where the batch is padded
     conv: dict[int, Tensor]  # the last inputs of the convolution
-    recurrent: dict[int, Tensor]  # the state of the recurrence, [B, J, R, R]
+    recurrent: dict[int, Tensor]  # the state of the recurrence, [B, R, W, W]
     k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, K, S, H]
     v: dict[int, Tensor] = field(default_factory=dict)
     length: int = 0
@@ -148,9 +148,9 @@ class DeltaAttention(nn.Module):
             )
             mixed_qkv = mixed_qkv[:, :, -T:]
         q, k, v = mixed_qkv.transpose(1, 2).chunk(3, dim=-1)
-        q = q.reshape(B, T, -1, self.linear_head_dim)  # [B, T, J, R]
-        k = k.reshape(B, T, -1, self.linear_head_dim)  # [B, T, J, R]
-        v = v.reshape(B, T, -1, self.linear_head_dim)  # [B, T, J, R]
+        q = q.reshape(B, T, -1, self.linear_head_dim)  # [B, T, R, W]
+        k = k.reshape(B, T, -1, self.linear_head_dim)  # [B, T, R, W]
+        v = v.reshape(B, T, -1, self.linear_head_dim)  # [B, T, R, W]
         g = self.forget_gate(h)
         beta = torch.sigmoid(self.b_proj(h))
         if T == 1:
@@ -179,7 +179,7 @@ class DeltaAttention(nn.Module):
             )
         if cache is not None:
             cache.recurrent[self.layer] = last_recurrent_state
-        gate = self.g_b_proj(self.g_a_proj(h)).reshape(B, T, -1, self.linear_head_dim)  # [B, T, J, R]
+        gate = self.g_b_proj(self.g_a_proj(h)).reshape(B, T, -1, self.linear_head_dim)  # [B, T, R, W]
         return self.o_proj(self.o_norm(core_attn_out, gate).reshape(B, T, -1))
 
 
@@ -207,7 +207,7 @@ class Attention(nn.Module):
             self.q_proj(x).reshape(B, T, -1, self.qk_nope_head_dim + self.qk_rope_head_dim).transpose(1, 2)
         )  # [B, N, T, H]
         kv_nope, k_rot = self.kv_a_proj_with_mqa(x).split((self.kv_lora_rank, self.qk_rope_head_dim), dim=-1)
-        kv_nope = self.kv_a_layernorm(kv_nope).reshape(B, 1, T, self.kv_lora_rank)  # [B, 1, T, U]
+        kv_nope = self.kv_a_layernorm(kv_nope).reshape(B, 1, T, self.kv_lora_rank)  # [B, 1, T, G]
         k_rot = k_rot.reshape(B, 1, T, self.qk_rope_head_dim)
         if cache is not None:
             kv_nope, k_rot = cache.update(self.layer, kv_nope, k_rot)

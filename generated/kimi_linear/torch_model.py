@@ -6,8 +6,8 @@ A causal language model: latent attention in 6 of 27 layers, the gated delta rul
 27 layers, RMSNorm (pre-norm), gated MLP (silu), gated experts (silu), 3 kinds of layers.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, H head size, V vocab_size,
-D hidden_size, F intermediate_size, E num_experts, L linear_conv_kernel_dim, J linear_num_heads, R linear_head_dim,
-X moe_intermediate_size, U kv_lora_rank.
+D hidden_size, F intermediate_size, E num_experts, J linear_conv_kernel_dim, R linear_num_heads, W linear_head_dim,
+Y moe_intermediate_size, G kv_lora_rank.
 """
 
 from __future__ import annotations

@@ -72,23 +72,23 @@ LAYERS = {
             "model.layers.{}.self_attn.k_conv1d.weight",
             "model.layers.{}.self_attn.v_conv1d.weight",
         )
-    ): ("model.layers.{}.self_attn.conv1d.weight", "kernel", "I1L"),
+    ): ("model.layers.{}.self_attn.conv1d.weight", "kernel", "I1J"),
     "model.layers.{}.self_attn.dt_bias": ("model.layers.{}.self_attn.forget_gate.dt_bias", "dt_bias", "M"),
-    "model.layers.{}.self_attn.A_log": ("model.layers.{}.self_attn.forget_gate.A_log", "A_log", "11J1"),
+    "model.layers.{}.self_attn.A_log": ("model.layers.{}.self_attn.forget_gate.A_log", "A_log", "11R1"),
     "model.layers.{}.self_attn.f_a_proj.weight": (
         "model.layers.{}.self_attn.forget_gate.f_a_proj.weight",
         "kernel",
-        "RD",
+        "WD",
     ),
     "model.layers.{}.self_attn.f_b_proj.weight": (
         "model.layers.{}.self_attn.forget_gate.f_b_proj.weight",
         "kernel",
-        "MR",
+        "MW",
     ),
-    "model.layers.{}.self_attn.b_proj.weight": ("model.layers.{}.self_attn.b_proj.weight", "kernel", "JD"),
-    "model.layers.{}.self_attn.g_a_proj.weight": ("model.layers.{}.self_attn.g_a_proj.weight", "kernel", "RD"),
-    "model.layers.{}.self_attn.g_b_proj.weight": ("model.layers.{}.self_attn.g_b_proj.weight", "kernel", "MR"),
-    "model.layers.{}.self_attn.o_norm.weight": ("model.layers.{}.self_attn.o_norm.weight", "scale", "R"),
+    "model.layers.{}.self_attn.b_proj.weight": ("model.layers.{}.self_attn.b_proj.weight", "kernel", "RD"),
+    "model.layers.{}.self_attn.g_a_proj.weight": ("model.layers.{}.self_attn.g_a_proj.weight", "kernel", "WD"),
+    "model.layers.{}.self_attn.g_b_proj.weight": ("model.layers.{}.self_attn.g_b_proj.weight", "kernel", "MW"),
+    "model.layers.{}.self_attn.o_norm.weight": ("model.layers.{}.self_attn.o_norm.weight", "scale", "W"),
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DM"),
 }
 LAYERS_2 = {
@@ -112,11 +112,11 @@ LAYERS_4 = {
                 "model.layers.{}.block_sparse_moe.experts.*.w3.weight",
             )
         )
-    ): ("model.layers.{}.mlp.experts.gate_up_proj", "gate_up_proj", "EWD"),
+    ): ("model.layers.{}.mlp.experts.gate_up_proj", "gate_up_proj", "EXD"),
     Stack("model.layers.{}.block_sparse_moe.experts.*.w2.weight"): (
         "model.layers.{}.mlp.experts.down_proj",
         "down_proj",
-        "EDX",
+        "EDY",
     ),
     "model.layers.{}.block_sparse_moe.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "ED"),
     "model.layers.{}.block_sparse_moe.gate.e_score_correction_bias": (
@@ -127,17 +127,17 @@ LAYERS_4 = {
     "model.layers.{}.block_sparse_moe.shared_experts.gate_proj.weight": (
         "model.layers.{}.mlp.shared_experts.gate_proj.weight",
         "kernel",
-        "YD",
+        "ZD",
     ),
     "model.layers.{}.block_sparse_moe.shared_experts.up_proj.weight": (
         "model.layers.{}.mlp.shared_experts.up_proj.weight",
         "kernel",
-        "YD",
+        "ZD",
     ),
     "model.layers.{}.block_sparse_moe.shared_experts.down_proj.weight": (
         "model.layers.{}.mlp.shared_experts.down_proj.weight",
         "kernel",
-        "DY",
+        "DZ",
     ),
 }
 LAYERS_5 = {
@@ -145,15 +145,15 @@ LAYERS_5 = {
     "model.layers.{}.self_attn.kv_a_proj_with_mqa.weight": (
         "model.layers.{}.self_attn.kv_a_proj_with_mqa.weight",
         "kernel",
-        "ZD",
+        "UD",
     ),
     "model.layers.{}.self_attn.kv_a_layernorm.weight": (
         "model.layers.{}.self_attn.kv_a_layernorm.weight",
         "scale",
-        "U",
+        "G",
     ),
-    "model.layers.{}.self_attn.kv_b_proj.weight": ("model.layers.{}.self_attn.kv_b_proj.weight", "kernel", "GU"),
-    "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DC"),
+    "model.layers.{}.self_attn.kv_b_proj.weight": ("model.layers.{}.self_attn.kv_b_proj.weight", "kernel", "CG"),
+    "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DA"),
 }
 BASE = "model."  # what a checkpoint may lack before its names, or have where this table has not
 DTYPES = ("F64", "F32", "F16", "BF16")  # what a tensor may hold
@@ -181,17 +181,17 @@ def sizes(cfg: Config) -> dict[str, int]:
         "E": cfg.num_experts,
         "M": cfg.linear_head_dim * cfg.linear_num_heads,
         "I": cfg.linear_head_dim * cfg.linear_num_heads * 3,
-        "L": cfg.linear_conv_kernel_dim,
-        "J": cfg.linear_num_heads,
-        "R": cfg.linear_head_dim,
-        "W": 2 * cfg.moe_intermediate_size,
-        "X": cfg.moe_intermediate_size,
-        "Y": cfg.moe_intermediate_size * cfg.num_shared_experts,
+        "J": cfg.linear_conv_kernel_dim,
+        "R": cfg.linear_num_heads,
+        "W": cfg.linear_head_dim,
+        "X": 2 * cfg.moe_intermediate_size,
+        "Y": cfg.moe_intermediate_size,
+        "Z": cfg.moe_intermediate_size * cfg.num_shared_experts,
         "Q": cfg.num_attention_heads * (cfg.qk_nope_head_dim + cfg.qk_rope_head_dim),
-        "Z": cfg.kv_lora_rank + cfg.qk_rope_head_dim,
-        "U": cfg.kv_lora_rank,
-        "G": cfg.num_attention_heads * (cfg.qk_nope_head_dim + cfg.v_head_dim),
-        "C": cfg.num_attention_heads * cfg.v_head_dim,
+        "U": cfg.kv_lora_rank + cfg.qk_rope_head_dim,
+        "G": cfg.kv_lora_rank,
+        "C": cfg.num_attention_heads * (cfg.qk_nope_head_dim + cfg.v_head_dim),
+        "A": cfg.num_attention_heads * cfg.v_head_dim,
     }
 
 

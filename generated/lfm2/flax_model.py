@@ -29,7 +29,7 @@ from .flax_stack import run_layers, stack_kv, stack_layers
 class ConvDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
-        self.conv = ShortConv(cfg, layer, dtype=dtype, rngs=rngs)
+        self.conv = ShortConv(cfg, dtype=dtype, rngs=rngs)
         self.feed_forward = MLP(cfg, dtype=dtype, rngs=rngs)
         self.operator_norm = RMSNorm(cfg.hidden_size, cfg.norm_eps, dtype=dtype)
         self.ffn_norm = RMSNorm(cfg.hidden_size, cfg.norm_eps, dtype=dtype)

@@ -58,10 +58,9 @@ def update(kv: State, k: Array, v: Array, start: Array | int) -> State:
 
 
 class ShortConv(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
         self.conv_L_cache = cfg.conv_L_cache
-        self.layer = layer
         self.conv = Conv1d(
             cfg.hidden_size,
             cfg.hidden_size,
@@ -83,7 +82,7 @@ class ShortConv(nnx.Module):
         x = B * h
         if T == 1:
             x, kv = causal_conv1d_update(
-                x, conv_state, self.conv.kernel[...].squeeze(1), self.conv_L_cache, self.layer, self.hidden_size, kv
+                x, conv_state, self.conv.kernel[...].squeeze(1), self.conv_L_cache, self.hidden_size, kv
             )
         else:
             if kv is not None:

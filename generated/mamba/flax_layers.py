@@ -74,7 +74,7 @@ def apply_mask_to_padding_states(x: Array, mask: Array) -> Array:
 
 
 def causal_conv1d_update(
-    x: Array, conv_state: Array, weight: Array, bias: Array, state_len: int, layer: int, hidden_size: int, kv: Any
+    x: Array, conv_state: Array, weight: Array, bias: Array, state_len: int, hidden_size: int, kv: Any
 ) -> tuple[Array, Any]:
     hidden_states_new = jnp.concatenate((conv_state, x), axis=-1)
     if kv is not None:
@@ -110,17 +110,7 @@ def causal_conv1d_fn(x: Array, weight: Array, bias: Array, padding: int, hidden_
 
 
 def mamba_selective_state_update(
-    state: Array,
-    x: Array,
-    dt: Array,
-    A: Array,
-    B: Array,
-    C: Array,
-    D: Array,
-    z: Array,
-    dt_bias: Array,
-    layer: int,
-    kv: Any,
+    state: Array, x: Array, dt: Array, A: Array, B: Array, C: Array, D: Array, z: Array, dt_bias: Array, kv: Any
 ) -> tuple[Array, Any]:
     dt = jax.nn.softplus(dt + dt_bias.astype(x.dtype))
     dA = jnp.exp(dt.astype(jnp.float32)[..., None] * A)

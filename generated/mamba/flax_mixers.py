@@ -39,11 +39,10 @@ class Cache(NamedTuple):
 
 
 class Mixer(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.intermediate_size = cfg.intermediate_size
         self.conv_kernel = cfg.conv_kernel
         self.state_size = cfg.state_size
-        self.layer = layer
         self.time_step_rank = cfg.time_step_rank
         self.A_log = nnx.Param(
             nnx.initializers.normal(0.02)(rngs.params(), (cfg.intermediate_size, cfg.state_size), dtype)
@@ -85,7 +84,6 @@ class Mixer(nnx.Module):
                 self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.conv_kernel,
-                self.layer,
                 self.intermediate_size,
                 kv,
             )
@@ -119,7 +117,6 @@ class Mixer(nnx.Module):
                 self.D[...],
                 gate[..., 0],
                 time_proj_bias,
-                self.layer,
                 kv,
             )
             scan_output = out[..., None].astype(recurrent_state.dtype)

@@ -57,7 +57,7 @@ class Config:
         Raises:
             ValueError: the content is no configuration, or asks for what this code was not compiled for.
         """
-        raw = source if isinstance(source, Mapping) else _read(Path(source))
+        raw = _decoded(source if isinstance(source, Mapping) else _read(Path(source)))
         _refuse(_misfits(raw))
         problems = _Problems()
         try:
@@ -152,6 +152,15 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not isinstance(raw, Mapping):
         raise ValueError(f"{file} holds no JSON object")
     return raw
+
+
+def _decoded(item: Any) -> Any:
+    """With infinite numbers as floats: JSON has no form for them, transformers writes `{"__float__": "Infinity"}`."""
+    if isinstance(item, Mapping):
+        if item.keys() == {"__float__"}:
+            return float(item["__float__"])
+        return {name: _decoded(inner) for name, inner in item.items()}
+    return [_decoded(inner) for inner in item] if isinstance(item, list) else item
 
 
 def _misfits(raw: Mapping[str, Any]) -> list[str]:

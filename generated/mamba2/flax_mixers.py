@@ -40,7 +40,7 @@ class Cache(NamedTuple):
 
 
 class Mixer(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.expand = cfg.expand
         self.hidden_size = cfg.hidden_size
         self.n_groups = cfg.n_groups
@@ -48,7 +48,6 @@ class Mixer(nnx.Module):
         self.conv_kernel = cfg.conv_kernel
         self.num_heads = cfg.num_heads
         self.head_dim = cfg.head_dim
-        self.layer = layer
         self.time_step_limit_0 = cfg.time_step_limit_0
         self.time_step_limit_1 = cfg.time_step_limit_1
         self.chunk_size = cfg.chunk_size
@@ -105,7 +104,6 @@ class Mixer(nnx.Module):
                 self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.conv_kernel,
-                self.layer,
                 self.expand * self.hidden_size + 2 * self.n_groups * self.state_size,
                 kv,
             )
@@ -144,7 +142,6 @@ class Mixer(nnx.Module):
                 self.n_groups,
                 self.state_size,
                 self.num_heads,
-                self.layer,
                 self.head_dim,
                 kv,
             )

@@ -25,9 +25,9 @@ from .flax_stack import run_layers, stack_kv, stack_layers
 
 
 class Block(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.norm = RMSNorm(cfg.hidden_size, cfg.layer_norm_epsilon, dtype=dtype)
-        self.mixer = Mixer(cfg, layer, dtype=dtype, rngs=rngs)
+        self.mixer = Mixer(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array, mask: Array, dtype: jnp.dtype, kv: State | None) -> tuple[Array, State | None]:
         contextualized_states, kv = self.mixer(self.norm(x.astype(dtype)), mask, kv)
@@ -37,9 +37,7 @@ class Block(nnx.Module):
 class Decoder(nnx.Module):
     def __init__(self, cfg: Config, *, scan_layers: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.embeddings = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.layers = stack_layers(
-            lambda layer, rngs: Block(cfg, layer, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
-        )
+        self.layers = stack_layers(lambda rngs: Block(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
         self.norm_f = RMSNorm2(cfg.hidden_size, cfg.layer_norm_epsilon, dtype=dtype)
 
     def __call__(self, ids: Array, mask: Array, kv: Any) -> tuple[Array, Any]:

@@ -38,11 +38,11 @@ def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None
 
 @dataclass
 class Cache:
-    """Keys and values of the tokens seen so far; slots from `length` on are free."""
+    """What the keys and values of the tokens seen so far are made of; slots from `length` on are free."""
 
     valid: Tensor  # [B, S], False where the batch is padded
-    k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, K, S, H]
-    v: dict[int, Tensor] = field(default_factory=dict)
+    k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, 1, S, kv_lora_rank]
+    v: dict[int, Tensor] = field(default_factory=dict)  # [B, 1, S, qk_rope_head_dim]
     length: int = 0
     masked: bool = False  # whether tokens came with a mask
 

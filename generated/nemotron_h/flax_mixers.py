@@ -60,13 +60,12 @@ def update(kv: State, k: Array, v: Array, start: Array | int) -> State:
 
 
 class Mamba2Mixer(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.mamba_num_heads = cfg.mamba_num_heads
         self.mamba_head_dim = cfg.mamba_head_dim
         self.n_groups = cfg.n_groups
         self.ssm_state_size = cfg.ssm_state_size
         self.conv_kernel = cfg.conv_kernel
-        self.layer = layer
         self.time_step_min = cfg.time_step_min
         self.chunk_size = cfg.chunk_size
         self.dt_bias = nnx.Param(jnp.ones((cfg.mamba_num_heads,), dtype))
@@ -127,7 +126,6 @@ class Mamba2Mixer(nnx.Module):
                 self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.conv_kernel,
-                self.layer,
                 self.mamba_num_heads * self.mamba_head_dim + 2 * self.n_groups * self.ssm_state_size,
                 kv,
             )

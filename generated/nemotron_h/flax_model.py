@@ -33,7 +33,7 @@ class LinearAttentionBlock(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layers_block_type[layer]
         self.norm = RMSNorm(cfg.hidden_size, cfg.layer_norm_epsilon, dtype=dtype)
-        self.mixer = Mamba2Mixer(cfg, layer, dtype=dtype, rngs=rngs)
+        self.mixer = Mamba2Mixer(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         contextualized_states, kv = self.mixer(self.norm(x), mask, kv)

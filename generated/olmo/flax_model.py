@@ -103,7 +103,7 @@ def inv_freq(cfg: Config) -> Array:
     return 1.0 / cfg.rope_theta ** (jnp.arange(0, cfg.head_dim, 2, dtype=jnp.float32) / cfg.head_dim)
 
 
-def olmo_layer_norm(x: Array, hidden_size) -> Array:
+def olmo_layer_norm(x: Array) -> Array:
     return layer_norm(x.astype(jnp.float32), None, None, 1e-05).astype(x.dtype)
 
 
@@ -155,21 +155,19 @@ class MLP(nnx.Module):
 
 class DecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.hidden_size = cfg.hidden_size
         self.self_attn = Attention(cfg, dtype=dtype, rngs=rngs)
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(
         self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
     ) -> tuple[Array, KV | None]:
-        out, kv = self.self_attn(olmo_layer_norm(x, self.hidden_size), mask, cos, sin, kv, start)
+        out, kv = self.self_attn(olmo_layer_norm(x), mask, cos, sin, kv, start)
         x = x + out
-        return x + self.mlp(olmo_layer_norm(x, self.hidden_size)), kv
+        return x + self.mlp(olmo_layer_norm(x)), kv
 
 
 class Decoder(nnx.Module):
     def __init__(self, cfg: Config, *, scan_layers: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.hidden_size = cfg.hidden_size
         self.embed_tokens = Embed(cfg.vocab_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
         self.layers = stack_layers(lambda rngs: DecoderLayer(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs)
         self.rotary_emb = RotaryEmbedding(cfg)
@@ -180,7 +178,7 @@ class Decoder(nnx.Module):
         cos, sin = self.rotary_emb(positions)
         x = self.embed_tokens(ids)
         x, kv = run_layers(self.layers, lambda layer, x, kv: layer(x, mask, cos, sin, kv, start), x, kv)
-        return olmo_layer_norm(x, self.hidden_size), kv
+        return olmo_layer_norm(x), kv
 
 
 class Model(nnx.Module):

@@ -29,14 +29,7 @@ def partition_specs(
     """The spec of every parameter by its path in the Flax model; vectors are replicated, stacked axes not split."""
     from jax.sharding import PartitionSpec
 
-    specs = {}
-    for row in rows(cfg):
-        split = [rules[axis] if len(row.axes) > 1 else None for axis in row.axes]
-        once = [name if name not in split[:i] else None for i, name in enumerate(split)]  # a mesh axis splits one axis
-        path, index = flax_place(row, scan_layers)
-        specs[path] = PartitionSpec(*once) if index is None else PartitionSpec(None, *once)
-    tied = FLAX_TIED if cfg.tie_word_embeddings else {}
-    return specs | {alias: specs[target] for alias, target in tied.items()}
+    return {path: PartitionSpec(*_once(split)) for path, split in _splits(cfg, rules, scan_layers).items()}
 
 
 def placement(
@@ -44,7 +37,7 @@ def placement(
 ) -> Callable[[str, Any], Any]:
     """A function that puts the value of a parameter, by its path, on its devices.
 
-    What a mesh axis does not divide is replicated along it.
+    What a mesh axis does not divide is not split by it, but another axis that it would split may be.
     """
     import jax
     import jax.numpy as jnp
@@ -53,15 +46,31 @@ def placement(
     if mesh is None:
         return lambda _path, value: jnp.asarray(value)
     auto = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
-    specs = partition_specs(cfg, rules, scan_layers=scan_layers)
+    splits = _splits(cfg, rules, scan_layers)
 
     def place(path: str, value: Any) -> Any:
-        devices = [mesh.shape.get(name, 0) for name in specs[path]]
+        devices = [mesh.shape.get(name, 0) for name in splits[path]]
         fits = [number > 0 and length % number == 0 for length, number in zip(value.shape, devices, strict=True)]
-        spec = [name if fit else None for name, fit in zip(specs[path], fits, strict=True)]
-        return jax.device_put(value, NamedSharding(auto, PartitionSpec(*spec)))
+        split = [name if fit else None for name, fit in zip(splits[path], fits, strict=True)]
+        return jax.device_put(value, NamedSharding(auto, PartitionSpec(*_once(split))))
 
     return place
+
+
+def _splits(cfg: Config, rules: dict[str, str | None], scan_layers: bool) -> dict[str, list[str | None]]:
+    """Which mesh axis may split each axis of a parameter, by its path in the Flax model."""
+    splits = {}
+    for row in rows(cfg):
+        split = [rules[axis] if len(row.axes) > 1 else None for axis in row.axes]
+        path, index = flax_place(row, scan_layers)
+        splits[path] = split if index is None else [None, *split]
+    tied = FLAX_TIED if cfg.tie_word_embeddings else {}
+    return splits | {alias: splits[target] for alias, target in tied.items()}
+
+
+def _once(split: list[str | None]) -> list[str | None]:
+    """A mesh axis splits one axis of a parameter: the first that it may."""
+    return [name if name not in split[:at] else None for at, name in enumerate(split)]
 
 
 def heads(cfg: Config) -> dict[str, int]:

@@ -50,10 +50,10 @@ class Config:
     num_attention_heads: int = 30  # N
     num_key_value_heads: int = 30  # K
     linear_num_key_heads: int = 30
-    linear_num_value_heads: int = 30  # L
+    linear_num_value_heads: int = 30  # M
     linear_key_head_dim: int = 96
-    linear_value_head_dim: int = 192  # W
-    linear_conv_kernel_dim: int = 4  # R
+    linear_value_head_dim: int = 192  # X
+    linear_conv_kernel_dim: int = 4  # W
     rms_norm_eps: float = 1e-06
     rope_theta: float = 10000.0
     layer_types: tuple[str, ...] = ("linear_attention", "linear_attention", "linear_attention", "full_attention") * 8

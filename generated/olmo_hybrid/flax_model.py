@@ -7,7 +7,7 @@ rule with a short convolution in 24 of 32 layers, rotary positions, RMSNorm (pre
 (silu), 2 kinds of layers.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, H head size, V vocab_size,
-D hidden_size, F intermediate_size, L linear_num_value_heads, R linear_conv_kernel_dim, W linear_value_head_dim.
+D hidden_size, F intermediate_size, M linear_num_value_heads, W linear_conv_kernel_dim, X linear_value_head_dim.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LinearAttentionDecoderLayer(nnx.Module):
         self.mlp = MLP(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
-        self.linear_attn = GatedDeltaNet(cfg, layer, dtype=dtype, rngs=rngs)
+        self.linear_attn = GatedDeltaNet(cfg, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
         output, kv = self.linear_attn(self.input_layernorm(x), mask, kv)

@@ -172,7 +172,7 @@ class GatedDeltaNet(nn.Module):
         g = g * F.softplus(self.a_proj(h).float() + self.dt_bias)
         q = q.reshape(B, T, -1, self.linear_key_head_dim)
         k = k.reshape(B, T, -1, self.linear_key_head_dim)
-        v = v.reshape(B, T, -1, self.linear_value_head_dim)  # [B, T, L, W]
+        v = v.reshape(B, T, -1, self.linear_value_head_dim)  # [B, T, M, X]
         if T == 1:
             output, last_recurrent_state = recurrent_gated_delta_rule(
                 q, k, v, g, beta, recurrent_state, self.linear_key_head_dim

@@ -60,23 +60,23 @@ LAYERS = {
 }
 LAYERS_2 = {
     "model.layers.{}.attention_layer_norm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
-    "model.layers.{}.linear_attn.A_log": ("model.layers.{}.linear_attn.A_log", "A_log", "L"),
-    "model.layers.{}.linear_attn.dt_bias": ("model.layers.{}.linear_attn.dt_bias", "dt_bias", "L"),
-    "model.layers.{}.linear_attn.q_proj.weight": ("model.layers.{}.linear_attn.q_proj.weight", "kernel", "MD"),
-    "model.layers.{}.linear_attn.k_proj.weight": ("model.layers.{}.linear_attn.k_proj.weight", "kernel", "MD"),
-    "model.layers.{}.linear_attn.v_proj.weight": ("model.layers.{}.linear_attn.v_proj.weight", "kernel", "ID"),
-    "model.layers.{}.linear_attn.a_proj.weight": ("model.layers.{}.linear_attn.a_proj.weight", "kernel", "LD"),
-    "model.layers.{}.linear_attn.b_proj.weight": ("model.layers.{}.linear_attn.b_proj.weight", "kernel", "LD"),
-    "model.layers.{}.linear_attn.g_proj.weight": ("model.layers.{}.linear_attn.g_proj.weight", "kernel", "ID"),
-    "model.layers.{}.linear_attn.o_proj.weight": ("model.layers.{}.linear_attn.o_proj.weight", "kernel", "DI"),
+    "model.layers.{}.linear_attn.A_log": ("model.layers.{}.linear_attn.A_log", "A_log", "M"),
+    "model.layers.{}.linear_attn.dt_bias": ("model.layers.{}.linear_attn.dt_bias", "dt_bias", "M"),
+    "model.layers.{}.linear_attn.q_proj.weight": ("model.layers.{}.linear_attn.q_proj.weight", "kernel", "ID"),
+    "model.layers.{}.linear_attn.k_proj.weight": ("model.layers.{}.linear_attn.k_proj.weight", "kernel", "ID"),
+    "model.layers.{}.linear_attn.v_proj.weight": ("model.layers.{}.linear_attn.v_proj.weight", "kernel", "JD"),
+    "model.layers.{}.linear_attn.a_proj.weight": ("model.layers.{}.linear_attn.a_proj.weight", "kernel", "MD"),
+    "model.layers.{}.linear_attn.b_proj.weight": ("model.layers.{}.linear_attn.b_proj.weight", "kernel", "MD"),
+    "model.layers.{}.linear_attn.g_proj.weight": ("model.layers.{}.linear_attn.g_proj.weight", "kernel", "JD"),
+    "model.layers.{}.linear_attn.o_proj.weight": ("model.layers.{}.linear_attn.o_proj.weight", "kernel", "DJ"),
     Concat(
         (
             "model.layers.{}.linear_attn.q_conv1d.weight",
             "model.layers.{}.linear_attn.k_conv1d.weight",
             "model.layers.{}.linear_attn.v_conv1d.weight",
         )
-    ): ("model.layers.{}.linear_attn.conv1d.weight", "kernel", "J1R"),
-    "model.layers.{}.linear_attn.o_norm.weight": ("model.layers.{}.linear_attn.o_norm.weight", "scale", "W"),
+    ): ("model.layers.{}.linear_attn.conv1d.weight", "kernel", "R1W"),
+    "model.layers.{}.linear_attn.o_norm.weight": ("model.layers.{}.linear_attn.o_norm.weight", "scale", "X"),
 }
 LAYERS_3 = {
     "model.layers.{}.self_attn.q_proj.weight": ("model.layers.{}.self_attn.q_proj.weight", "kernel", "DD"),
@@ -128,13 +128,13 @@ def sizes(cfg: Config) -> dict[str, int]:
         "V": cfg.vocab_size,
         "D": cfg.hidden_size,
         "F": cfg.intermediate_size,
-        "L": cfg.linear_num_value_heads,
-        "M": cfg.linear_key_head_dim * cfg.linear_num_key_heads,
-        "I": cfg.linear_value_head_dim * cfg.linear_num_value_heads,
-        "J": cfg.linear_key_head_dim * cfg.linear_num_key_heads * 2
+        "M": cfg.linear_num_value_heads,
+        "I": cfg.linear_key_head_dim * cfg.linear_num_key_heads,
+        "J": cfg.linear_value_head_dim * cfg.linear_num_value_heads,
+        "R": cfg.linear_key_head_dim * cfg.linear_num_key_heads * 2
         + cfg.linear_value_head_dim * cfg.linear_num_value_heads,
-        "R": cfg.linear_conv_kernel_dim,
-        "W": cfg.linear_value_head_dim,
+        "W": cfg.linear_conv_kernel_dim,
+        "X": cfg.linear_value_head_dim,
         "C": cfg.num_key_value_heads * cfg.head_dim,
     }
 

@@ -30,6 +30,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "num_experts_per_tok": (int,),
     "num_experts": (int,),
     "norm_topk_prob": (bool,),
+    "mlp_only_layers": (list, type(None)),
     "qkv_bias": (bool,),
     "layer_types": (list, type(None)),
     "rope_scaling": (dict, type(None)),
@@ -103,7 +104,6 @@ class Config:
             num_experts=num_experts,
         )
         problems.expect("model_type", raw.get("model_type", "qwen2_moe"), "qwen2_moe")
-        problems.expect("mlp_only_layers", raw.get("mlp_only_layers"), None)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -128,6 +128,7 @@ class Config:
             )
         problems.expect("qkv_bias", raw.get("qkv_bias", True), True)
         problems.expect_each("layer_types", layer_types, "full_attention")
+        problems.expect("mlp_only_layers", [] if raw.get("mlp_only_layers") is None else raw["mlp_only_layers"], [])
         if num_experts <= 0:
             problems.append(f"num_experts={num_experts!r}; this code was compiled for `num_experts > 0`")
         problems.expect("decoder_sparse_step", raw.get("decoder_sparse_step", 1), 1)

@@ -47,11 +47,11 @@ class Config:
     head_dim: int = 256  # H
     hidden_size: int = 5120  # D
     intermediate_size: int = 17408  # F
-    linear_conv_kernel_dim: int = 4  # I
+    linear_conv_kernel_dim: int = 4  # J
     linear_key_head_dim: int = 128
     linear_num_key_heads: int = 16
-    linear_num_value_heads: int = 48  # L
-    linear_value_head_dim: int = 128  # J
+    linear_num_value_heads: int = 48  # M
+    linear_value_head_dim: int = 128  # R
     num_attention_heads: int = 24  # N
     num_hidden_layers: int = 64  # L
     num_key_value_heads: int = 4  # K

@@ -106,7 +106,7 @@ def apply_mask_to_padding_states(x: Array, mask: Array) -> Array:
 
 
 def causal_conv1d_update(
-    x: Array, conv_state: Array, weight: Array, state_len: int, layer: int, hidden_size: int, kv: Any
+    x: Array, conv_state: Array, weight: Array, state_len: int, hidden_size: int, kv: Any
 ) -> tuple[Array, Any]:
     hidden_states_new = jnp.concatenate((conv_state, x), axis=-1)
     if kv is not None:

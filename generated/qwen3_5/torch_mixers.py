@@ -38,7 +38,7 @@ class Cache:
     """What the tokens seen so far left behind, by layer; slots from `length` on are free."""
 
     valid: Tensor  # [B, S], False where the batch is padded
-    conv: dict[int, Tensor]  # the last inputs of the convolution, [B, M, I]
+    conv: dict[int, Tensor]  # the last inputs of the convolution, [B, I, J]
     recurrent: dict[int, Tensor]  # the state of the recurrence
     k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, K, S, H]
     v: dict[int, Tensor] = field(default_factory=dict)
@@ -171,7 +171,7 @@ class GatedDeltaNet(nn.Module):
         g = g * F.softplus(self.in_proj_a(h).float() + self.dt_bias)
         q = q.reshape(B, T, -1, self.linear_key_head_dim)
         k = k.reshape(B, T, -1, self.linear_key_head_dim)
-        v = v.reshape(B, T, -1, self.linear_value_head_dim)  # [B, T, L, J]
+        v = v.reshape(B, T, -1, self.linear_value_head_dim)  # [B, T, M, R]
         beta = torch.sigmoid(self.in_proj_b(h))
         if T == 1:
             core_attn_out, last_recurrent_state = recurrent_gated_delta_rule(

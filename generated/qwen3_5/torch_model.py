@@ -7,7 +7,7 @@ layers, the gated delta rule with a short convolution in 48 of 64 layers, rotary
 gated MLP (silu), 2 kinds of layers.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, V vocab_size, D hidden_size,
-F intermediate_size, H head_dim, L linear_num_value_heads, I linear_conv_kernel_dim, J linear_value_head_dim.
+F intermediate_size, H head_dim, M linear_num_value_heads, J linear_conv_kernel_dim, R linear_value_head_dim.
 """
 
 from __future__ import annotations

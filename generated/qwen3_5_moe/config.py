@@ -50,12 +50,12 @@ class Config:
 
     head_dim: int = 256  # H
     hidden_size: int = 3072  # D
-    linear_conv_kernel_dim: int = 4  # I
+    linear_conv_kernel_dim: int = 4  # J
     linear_key_head_dim: int = 128
     linear_num_key_heads: int = 16
-    linear_num_value_heads: int = 64  # L
-    linear_value_head_dim: int = 128  # J
-    moe_intermediate_size: int = 1024  # X
+    linear_num_value_heads: int = 64  # M
+    linear_value_head_dim: int = 128  # R
+    moe_intermediate_size: int = 1024  # Y
     num_attention_heads: int = 32  # N
     num_experts: int = 256  # E
     num_experts_per_tok: int = 8
@@ -64,7 +64,7 @@ class Config:
     mrope_section_rope_parameters: int = 11
     text_config_rope_parameters_mrope_section_2: int = 10
     rope_theta_rope_parameters: float = 10000000.0
-    shared_expert_intermediate_size: int = 1024  # Y
+    shared_expert_intermediate_size: int = 1024  # Z
     vocab_size: int = 248320  # V
     rms_norm_eps: float = 1e-06
     partial_rotary_factor_rope_parameters: float = 0.25

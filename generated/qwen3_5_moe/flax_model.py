@@ -7,8 +7,8 @@ layers, the gated delta rule with a short convolution in 36 of 48 layers, rotary
 gated MLP (silu), gated experts (silu), 2 kinds of layers.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, V vocab_size, D hidden_size,
-E num_experts, H head_dim, L linear_num_value_heads, I linear_conv_kernel_dim, J linear_value_head_dim,
-X moe_intermediate_size, Y shared_expert_intermediate_size.
+E num_experts, H head_dim, M linear_num_value_heads, J linear_conv_kernel_dim, R linear_value_head_dim,
+Y moe_intermediate_size, Z shared_expert_intermediate_size.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .flax_stack import run_layers, stack_kv, stack_layers
 class GatedDeltaNetDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layer_types[layer]
-        self.linear_attn = GatedDeltaNet(cfg, layer, dtype=dtype, rngs=rngs)
+        self.linear_attn = GatedDeltaNet(cfg, dtype=dtype, rngs=rngs)
         self.mlp = SparseMoeBlock(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)

@@ -21,21 +21,21 @@ RULES: dict[str, str | None] = {
     "D": "fsdp",  # hidden_size
     "E": "tp",  # num_experts
     "H": None,  # head_dim
-    "L": None,  # linear_num_value_heads
-    "M": None,  # linear_key_head_dim * linear_num_key_heads * 2 + linear_value_head_dim * linear_num_value_heads
-    "I": None,  # linear_conv_kernel_dim
-    "J": None,  # linear_value_head_dim
-    "R": "tp",  # linear_value_head_dim * linear_num_value_heads
-    "W": "tp",  # 2 * moe_intermediate_size
-    "X": "tp",  # moe_intermediate_size
-    "Y": "tp",  # shared_expert_intermediate_size
-    "Z": "tp",  # num_attention_heads * head_dim * 2
+    "M": None,  # linear_num_value_heads
+    "I": None,  # linear_key_head_dim * linear_num_key_heads * 2 + linear_value_head_dim * linear_num_value_heads
+    "J": None,  # linear_conv_kernel_dim
+    "R": None,  # linear_value_head_dim
+    "W": "tp",  # linear_value_head_dim * linear_num_value_heads
+    "X": "tp",  # 2 * moe_intermediate_size
+    "Y": "tp",  # moe_intermediate_size
+    "Z": "tp",  # shared_expert_intermediate_size
+    "U": "tp",  # num_attention_heads * head_dim * 2
     "C": "tp",  # num_key_value_heads * head_dim
     "Q": "tp",  # num_attention_heads * head_dim
 }
 WHOLE = {  # what PyTorch does not split all the same, because modules compute with the whole of it
-    "R",  # beside others in its block that stay whole
-    "W",  # several matrices side by side
+    "W",  # beside others in its block that stay whole
+    "X",  # several matrices side by side
 }
 SUMMED = (  # endings of parameters that a device applies to its own heads: their gradients are added up
     ".self_attn.q_norm.weight",
@@ -49,14 +49,7 @@ def partition_specs(
     """The spec of every parameter by its path in the Flax model; vectors are replicated, stacked axes not split."""
     from jax.sharding import PartitionSpec
 
-    specs = {}
-    for row in rows(cfg):
-        split = [rules[axis] if len(row.axes) > 1 else None for axis in row.axes]
-        once = [name if name not in split[:i] else None for i, name in enumerate(split)]  # a mesh axis splits one axis
-        path, index = flax_place(cfg, row, scan_layers)
-        specs[path] = PartitionSpec(*once) if index is None else PartitionSpec(None, *once)
-    tied = FLAX_TIED if cfg.tie_word_embeddings else {}
-    return specs | {alias: specs[target] for alias, target in tied.items()}
+    return {path: PartitionSpec(*_once(split)) for path, split in _splits(cfg, rules, scan_layers).items()}
 
 
 def placement(
@@ -64,7 +57,7 @@ def placement(
 ) -> Callable[[str, Any], Any]:
     """A function that puts the value of a parameter, by its path, on its devices.
 
-    What a mesh axis does not divide is replicated along it.
+    What a mesh axis does not divide is not split by it, but another axis that it would split may be.
     """
     import jax
     import jax.numpy as jnp
@@ -73,21 +66,37 @@ def placement(
     if mesh is None:
         return lambda _path, value: jnp.asarray(value)
     auto = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
-    specs = partition_specs(cfg, rules, scan_layers=scan_layers)
+    splits = _splits(cfg, rules, scan_layers)
 
     def place(path: str, value: Any) -> Any:
-        devices = [mesh.shape.get(name, 0) for name in specs[path]]
+        devices = [mesh.shape.get(name, 0) for name in splits[path]]
         fits = [number > 0 and length % number == 0 for length, number in zip(value.shape, devices, strict=True)]
-        spec = [name if fit else None for name, fit in zip(specs[path], fits, strict=True)]
-        return jax.device_put(value, NamedSharding(auto, PartitionSpec(*spec)))
+        split = [name if fit else None for name, fit in zip(splits[path], fits, strict=True)]
+        return jax.device_put(value, NamedSharding(auto, PartitionSpec(*_once(split))))
 
     return place
+
+
+def _splits(cfg: Config, rules: dict[str, str | None], scan_layers: bool) -> dict[str, list[str | None]]:
+    """Which mesh axis may split each axis of a parameter, by its path in the Flax model."""
+    splits = {}
+    for row in rows(cfg):
+        split = [rules[axis] if len(row.axes) > 1 else None for axis in row.axes]
+        path, index = flax_place(cfg, row, scan_layers)
+        splits[path] = split if index is None else [None, *split]
+    tied = FLAX_TIED if cfg.tie_word_embeddings else {}
+    return splits | {alias: splits[target] for alias, target in tied.items()}
+
+
+def _once(split: list[str | None]) -> list[str | None]:
+    """A mesh axis splits one axis of a parameter: the first that it may."""
+    return [name if name not in split[:at] else None for at, name in enumerate(split)]
 
 
 def heads(cfg: Config) -> dict[str, int]:
     """How many heads the axes have that are made of heads. PyTorch puts whole ones on a device."""
     return {
-        "Z": cfg.num_attention_heads,
+        "U": cfg.num_attention_heads,
         "C": cfg.num_key_value_heads,
         "Q": cfg.num_attention_heads,
     }

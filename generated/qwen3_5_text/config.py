@@ -53,11 +53,11 @@ class Config:
     num_attention_heads: int = 16  # N
     num_key_value_heads: int = 4  # K
     head_dim: int = 256  # H
-    linear_conv_kernel_dim: int = 4  # I
+    linear_conv_kernel_dim: int = 4  # J
     linear_key_head_dim: int = 128
-    linear_value_head_dim: int = 128  # J
+    linear_value_head_dim: int = 128  # R
     linear_num_key_heads: int = 16
-    linear_num_value_heads: int = 32  # L
+    linear_num_value_heads: int = 32  # M
     rms_norm_eps: float = 1e-06
     partial_rotary_factor: float = 0.25
     rope_theta: float = 10000.0

@@ -42,7 +42,7 @@ class State(NamedTuple):
 
     k: Array | None = None  # keys and values, each [B, K, S, H]
     v: Array | None = None
-    conv: Array | None = None  # the last inputs of the convolution, [B, M, I]
+    conv: Array | None = None  # the last inputs of the convolution, [B, I, J]
     recurrent: Array | None = None  # the state of the recurrence
 
 
@@ -62,13 +62,12 @@ def update(kv: State, k: Array, v: Array, start: Array | int) -> State:
 
 
 class GatedDeltaNet(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.linear_key_head_dim = cfg.linear_key_head_dim
         self.linear_num_key_heads = cfg.linear_num_key_heads
         self.linear_value_head_dim = cfg.linear_value_head_dim
         self.linear_num_value_heads = cfg.linear_num_value_heads
         self.linear_conv_kernel_dim = cfg.linear_conv_kernel_dim
-        self.layer = layer
         self.dt_bias = nnx.Param(jnp.ones((cfg.linear_num_value_heads,), dtype))
         self.A_log = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.linear_num_value_heads,), dtype))
         self.conv1d = Conv1d(
@@ -132,7 +131,6 @@ class GatedDeltaNet(nnx.Module):
                 conv_state,
                 self.conv1d.kernel[...].squeeze(1),
                 self.linear_conv_kernel_dim,
-                self.layer,
                 self.linear_key_head_dim * self.linear_num_key_heads * 2
                 + self.linear_value_head_dim * self.linear_num_value_heads,
                 kv,
@@ -162,7 +160,7 @@ class GatedDeltaNet(nnx.Module):
         g = g * jax.nn.softplus(self.in_proj_a(h).astype(jnp.float32) + self.dt_bias[...])
         q = q.reshape(B, T, -1, self.linear_key_head_dim)
         k = k.reshape(B, T, -1, self.linear_key_head_dim)
-        v = v.reshape(B, T, -1, self.linear_value_head_dim)  # [B, T, L, J]
+        v = v.reshape(B, T, -1, self.linear_value_head_dim)  # [B, T, M, R]
         beta = jax.nn.sigmoid(self.in_proj_b(h))
         if T == 1:
             core_attn_out, last_recurrent_state = recurrent_gated_delta_rule(

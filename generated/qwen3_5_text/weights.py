@@ -24,15 +24,15 @@ TABLE = {
     "lm_head.weight": ("kernel", "VD"),
 }
 LAYERS = {
-    "model.layers.{}.linear_attn.dt_bias": ("dt_bias", "L"),
-    "model.layers.{}.linear_attn.A_log": ("A_log", "L"),
-    "model.layers.{}.linear_attn.conv1d.weight": ("kernel", "M1I"),
-    "model.layers.{}.linear_attn.norm.weight": ("scale", "J"),
-    "model.layers.{}.linear_attn.out_proj.weight": ("kernel", "DR"),
-    "model.layers.{}.linear_attn.in_proj_qkv.weight": ("kernel", "MD"),
-    "model.layers.{}.linear_attn.in_proj_z.weight": ("kernel", "RD"),
-    "model.layers.{}.linear_attn.in_proj_b.weight": ("kernel", "LD"),
-    "model.layers.{}.linear_attn.in_proj_a.weight": ("kernel", "LD"),
+    "model.layers.{}.linear_attn.dt_bias": ("dt_bias", "M"),
+    "model.layers.{}.linear_attn.A_log": ("A_log", "M"),
+    "model.layers.{}.linear_attn.conv1d.weight": ("kernel", "I1J"),
+    "model.layers.{}.linear_attn.norm.weight": ("scale", "R"),
+    "model.layers.{}.linear_attn.out_proj.weight": ("kernel", "DW"),
+    "model.layers.{}.linear_attn.in_proj_qkv.weight": ("kernel", "ID"),
+    "model.layers.{}.linear_attn.in_proj_z.weight": ("kernel", "WD"),
+    "model.layers.{}.linear_attn.in_proj_b.weight": ("kernel", "MD"),
+    "model.layers.{}.linear_attn.in_proj_a.weight": ("kernel", "MD"),
 }
 LAYERS_2 = {
     "model.layers.{}.mlp.gate_proj.weight": ("kernel", "FD"),
@@ -42,7 +42,7 @@ LAYERS_2 = {
     "model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
 }
 LAYERS_3 = {
-    "model.layers.{}.self_attn.q_proj.weight": ("kernel", "WD"),
+    "model.layers.{}.self_attn.q_proj.weight": ("kernel", "XD"),
     "model.layers.{}.self_attn.k_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.v_proj.weight": ("kernel", "CD"),
     "model.layers.{}.self_attn.o_proj.weight": ("kernel", "DQ"),
@@ -83,13 +83,13 @@ def sizes(cfg: Config) -> dict[str, int]:
         "D": cfg.hidden_size,
         "F": cfg.intermediate_size,
         "H": cfg.head_dim,
-        "L": cfg.linear_num_value_heads,
-        "M": cfg.linear_key_head_dim * cfg.linear_num_key_heads * 2
+        "M": cfg.linear_num_value_heads,
+        "I": cfg.linear_key_head_dim * cfg.linear_num_key_heads * 2
         + cfg.linear_value_head_dim * cfg.linear_num_value_heads,
-        "I": cfg.linear_conv_kernel_dim,
-        "J": cfg.linear_value_head_dim,
-        "R": cfg.linear_value_head_dim * cfg.linear_num_value_heads,
-        "W": cfg.num_attention_heads * cfg.head_dim * 2,
+        "J": cfg.linear_conv_kernel_dim,
+        "R": cfg.linear_value_head_dim,
+        "W": cfg.linear_value_head_dim * cfg.linear_num_value_heads,
+        "X": cfg.num_attention_heads * cfg.head_dim * 2,
         "C": cfg.num_key_value_heads * cfg.head_dim,
         "Q": cfg.num_attention_heads * cfg.head_dim,
     }

@@ -30,6 +30,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "num_experts_per_tok": (int,),
     "num_experts": (int,),
     "norm_topk_prob": (bool,),
+    "mlp_only_layers": (list, type(None)),
     "head_dim": (int,),
     "rope_scaling": (dict, type(None)),
     "rope_scaling.rope_theta": (float, int),
@@ -94,7 +95,6 @@ class Config:
             num_local_experts=num_local_experts,
         )
         problems.expect("model_type", raw.get("model_type", "qwen3_moe"), "qwen3_moe")
-        problems.expect("mlp_only_layers", raw.get("mlp_only_layers"), [])
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -112,6 +112,7 @@ class Config:
         if "head_dim" not in raw:
             problems.append("head_dim is missing; this code was compiled with it")
         problems.expect("attention_bias", raw.get("attention_bias", False), False)
+        problems.expect("mlp_only_layers", [] if raw.get("mlp_only_layers") is None else raw["mlp_only_layers"], [])
         if num_local_experts <= 0:
             problems.append(
                 f"num_local_experts={num_local_experts!r}; this code was compiled for `num_local_experts > 0`"

@@ -36,6 +36,7 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "num_experts_per_tok": (int,),
     "num_experts": (int,),
     "norm_topk_prob": (bool,),
+    "mlp_only_layers": (list, type(None)),
     "layer_types": (list, type(None)),
     "partial_rotary_factor": (float, int),
     "rope_scaling": (dict, type(None)),
@@ -57,13 +58,13 @@ class Config:
     num_attention_heads: int = 16  # N
     num_key_value_heads: int = 2  # K
     head_dim: int = 256  # H
-    linear_conv_kernel_dim: int = 4  # I
+    linear_conv_kernel_dim: int = 4  # J
     linear_key_head_dim: int = 128
-    linear_value_head_dim: int = 128  # W
+    linear_value_head_dim: int = 128  # X
     linear_num_key_heads: int = 16
-    linear_num_value_heads: int = 32  # L
-    moe_intermediate_size: int = 512  # Z
-    shared_expert_intermediate_size: int = 512  # U
+    linear_num_value_heads: int = 32  # M
+    moe_intermediate_size: int = 512  # U
+    shared_expert_intermediate_size: int = 512  # G
     num_experts_per_tok: int = 10
     num_experts: int = 512  # E
     rms_norm_eps: float = 1e-06
@@ -131,7 +132,6 @@ class Config:
             num_experts=num_experts,
         )
         problems.expect("model_type", raw.get("model_type", "qwen3_next"), "qwen3_next")
-        problems.expect("mlp_only_layers", raw.get("mlp_only_layers"), None)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")
@@ -162,6 +162,7 @@ class Config:
         if head_dim % 2:
             problems.append(f"2 does not divide head_dim: {head_dim!r}")
         problems.expect_each("layer_types", layer_types, "linear_attention", "full_attention")
+        problems.expect("mlp_only_layers", [] if raw.get("mlp_only_layers") is None else raw["mlp_only_layers"], [])
         if num_experts <= 0:
             problems.append(f"num_experts={num_experts!r}; this code was compiled for `num_experts > 0`")
         problems.expect("decoder_sparse_step", raw.get("decoder_sparse_step", 1), 1)

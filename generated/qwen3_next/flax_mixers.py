@@ -62,13 +62,12 @@ def update(kv: State, k: Array, v: Array, start: Array | int) -> State:
 
 
 class GatedDeltaNet(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.linear_num_key_heads = cfg.linear_num_key_heads
         self.linear_key_head_dim = cfg.linear_key_head_dim
         self.linear_num_value_heads = cfg.linear_num_value_heads
         self.linear_value_head_dim = cfg.linear_value_head_dim
         self.linear_conv_kernel_dim = cfg.linear_conv_kernel_dim
-        self.layer = layer
         self.dt_bias = nnx.Param(jnp.ones((cfg.linear_num_value_heads,), dtype))
         self.A_log = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.linear_num_value_heads,), dtype))
         self.conv1d = Conv1d(
@@ -134,7 +133,6 @@ class GatedDeltaNet(nnx.Module):
                 conv_state,
                 self.conv1d.kernel[...].squeeze(1),
                 self.linear_conv_kernel_dim,
-                self.layer,
                 self.linear_num_key_heads * self.linear_key_head_dim
                 + self.linear_num_key_heads * self.linear_key_head_dim
                 + self.linear_num_value_heads
@@ -172,7 +170,7 @@ class GatedDeltaNet(nnx.Module):
         g = g * jax.nn.softplus(a.astype(jnp.float32) + self.dt_bias[...])
         q = q.reshape(B, T, -1, self.linear_key_head_dim)
         k = k.reshape(B, T, -1, self.linear_key_head_dim)
-        v = v.reshape(B, T, -1, self.linear_value_head_dim)  # [B, T, L, W]
+        v = v.reshape(B, T, -1, self.linear_value_head_dim)  # [B, T, M, X]
         beta = jax.nn.sigmoid(b)
         if T == 1:
             core_attn_out, last_recurrent_state = recurrent_gated_delta_rule(

@@ -183,7 +183,7 @@ class GatedDeltaNet(nn.Module):
         g = g * F.softplus(a.float() + self.dt_bias)
         q = q.reshape(B, T, -1, self.linear_key_head_dim)
         k = k.reshape(B, T, -1, self.linear_key_head_dim)
-        v = v.reshape(B, T, -1, self.linear_value_head_dim)  # [B, T, L, W]
+        v = v.reshape(B, T, -1, self.linear_value_head_dim)  # [B, T, M, X]
         beta = torch.sigmoid(b)
         if T == 1:
             core_attn_out, last_recurrent_state = recurrent_gated_delta_rule(

@@ -7,8 +7,8 @@ layers, the gated delta rule with a short convolution in 36 of 48 layers, rotary
 gated MLP (silu), gated experts (silu), 2 kinds of layers.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, K key/value heads, V vocab_size, D hidden_size,
-E num_experts, H head_dim, L linear_num_value_heads, I linear_conv_kernel_dim, W linear_value_head_dim,
-Z moe_intermediate_size, U shared_expert_intermediate_size.
+E num_experts, H head_dim, M linear_num_value_heads, J linear_conv_kernel_dim, X linear_value_head_dim,
+U moe_intermediate_size, G shared_expert_intermediate_size.
 """
 
 from __future__ import annotations

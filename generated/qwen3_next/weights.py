@@ -59,44 +59,44 @@ TABLE = {
     "lm_head.weight": ("lm_head.weight", "kernel", "VD"),
 }
 LAYERS = {
-    "model.layers.{}.linear_attn.dt_bias": ("model.layers.{}.linear_attn.dt_bias", "dt_bias", "L"),
-    "model.layers.{}.linear_attn.A_log": ("model.layers.{}.linear_attn.A_log", "A_log", "L"),
-    "model.layers.{}.linear_attn.conv1d.weight": ("model.layers.{}.linear_attn.conv1d.weight", "kernel", "M1I"),
+    "model.layers.{}.linear_attn.dt_bias": ("model.layers.{}.linear_attn.dt_bias", "dt_bias", "M"),
+    "model.layers.{}.linear_attn.A_log": ("model.layers.{}.linear_attn.A_log", "A_log", "M"),
+    "model.layers.{}.linear_attn.conv1d.weight": ("model.layers.{}.linear_attn.conv1d.weight", "kernel", "I1J"),
     "model.layers.{}.linear_attn.in_proj_qkvz.weight": (
         "model.layers.{}.linear_attn.in_proj_qkvz.weight",
         "kernel",
-        "JD",
+        "RD",
     ),
-    "model.layers.{}.linear_attn.in_proj_ba.weight": ("model.layers.{}.linear_attn.in_proj_ba.weight", "kernel", "RD"),
-    "model.layers.{}.linear_attn.norm.weight": ("model.layers.{}.linear_attn.norm.weight", "scale", "W"),
-    "model.layers.{}.linear_attn.out_proj.weight": ("model.layers.{}.linear_attn.out_proj.weight", "kernel", "DX"),
+    "model.layers.{}.linear_attn.in_proj_ba.weight": ("model.layers.{}.linear_attn.in_proj_ba.weight", "kernel", "WD"),
+    "model.layers.{}.linear_attn.norm.weight": ("model.layers.{}.linear_attn.norm.weight", "scale", "X"),
+    "model.layers.{}.linear_attn.out_proj.weight": ("model.layers.{}.linear_attn.out_proj.weight", "kernel", "DY"),
 }
 LAYERS_2 = {
     "model.layers.{}.mlp.gate.weight": ("model.layers.{}.mlp.gate.weight", "kernel", "ED"),
     Stack(Concat(("model.layers.{}.mlp.experts.*.gate_proj.weight", "model.layers.{}.mlp.experts.*.up_proj.weight"))): (
         "model.layers.{}.mlp.experts.gate_up_proj",
         "gate_up_proj",
-        "EYD",
+        "EZD",
     ),
     Stack("model.layers.{}.mlp.experts.*.down_proj.weight"): (
         "model.layers.{}.mlp.experts.down_proj",
         "down_proj",
-        "EDZ",
+        "EDU",
     ),
     "model.layers.{}.mlp.shared_expert.gate_proj.weight": (
         "model.layers.{}.mlp.shared_expert.gate_proj.weight",
         "kernel",
-        "UD",
+        "GD",
     ),
     "model.layers.{}.mlp.shared_expert.up_proj.weight": (
         "model.layers.{}.mlp.shared_expert.up_proj.weight",
         "kernel",
-        "UD",
+        "GD",
     ),
     "model.layers.{}.mlp.shared_expert.down_proj.weight": (
         "model.layers.{}.mlp.shared_expert.down_proj.weight",
         "kernel",
-        "DU",
+        "DG",
     ),
     "model.layers.{}.mlp.shared_expert_gate.weight": ("model.layers.{}.mlp.shared_expert_gate.weight", "kernel", "1D"),
     "model.layers.{}.input_layernorm.weight": ("model.layers.{}.input_layernorm.weight", "scale", "D"),
@@ -107,9 +107,9 @@ LAYERS_2 = {
     ),
 }
 LAYERS_3 = {
-    "model.layers.{}.self_attn.q_proj.weight": ("model.layers.{}.self_attn.q_proj.weight", "kernel", "GD"),
-    "model.layers.{}.self_attn.k_proj.weight": ("model.layers.{}.self_attn.k_proj.weight", "kernel", "CD"),
-    "model.layers.{}.self_attn.v_proj.weight": ("model.layers.{}.self_attn.v_proj.weight", "kernel", "CD"),
+    "model.layers.{}.self_attn.q_proj.weight": ("model.layers.{}.self_attn.q_proj.weight", "kernel", "CD"),
+    "model.layers.{}.self_attn.k_proj.weight": ("model.layers.{}.self_attn.k_proj.weight", "kernel", "AD"),
+    "model.layers.{}.self_attn.v_proj.weight": ("model.layers.{}.self_attn.v_proj.weight", "kernel", "AD"),
     "model.layers.{}.self_attn.o_proj.weight": ("model.layers.{}.self_attn.o_proj.weight", "kernel", "DQ"),
     "model.layers.{}.self_attn.q_norm.weight": ("model.layers.{}.self_attn.q_norm.weight", "scale", "H"),
     "model.layers.{}.self_attn.k_norm.weight": ("model.layers.{}.self_attn.k_norm.weight", "scale", "H"),
@@ -148,20 +148,20 @@ def sizes(cfg: Config) -> dict[str, int]:
         "D": cfg.hidden_size,
         "E": cfg.num_experts,
         "H": cfg.head_dim,
-        "L": cfg.linear_num_value_heads,
-        "M": cfg.linear_key_head_dim * cfg.linear_num_key_heads * 2
+        "M": cfg.linear_num_value_heads,
+        "I": cfg.linear_key_head_dim * cfg.linear_num_key_heads * 2
         + cfg.linear_value_head_dim * cfg.linear_num_value_heads,
-        "I": cfg.linear_conv_kernel_dim,
-        "J": cfg.linear_key_head_dim * cfg.linear_num_key_heads * 2
+        "J": cfg.linear_conv_kernel_dim,
+        "R": cfg.linear_key_head_dim * cfg.linear_num_key_heads * 2
         + cfg.linear_value_head_dim * cfg.linear_num_value_heads * 2,
-        "R": cfg.linear_num_value_heads * 2,
-        "W": cfg.linear_value_head_dim,
-        "X": cfg.linear_value_head_dim * cfg.linear_num_value_heads,
-        "Y": 2 * cfg.moe_intermediate_size,
-        "Z": cfg.moe_intermediate_size,
-        "U": cfg.shared_expert_intermediate_size,
-        "G": cfg.num_attention_heads * cfg.head_dim * 2,
-        "C": cfg.num_key_value_heads * cfg.head_dim,
+        "W": cfg.linear_num_value_heads * 2,
+        "X": cfg.linear_value_head_dim,
+        "Y": cfg.linear_value_head_dim * cfg.linear_num_value_heads,
+        "Z": 2 * cfg.moe_intermediate_size,
+        "U": cfg.moe_intermediate_size,
+        "G": cfg.shared_expert_intermediate_size,
+        "C": cfg.num_attention_heads * cfg.head_dim * 2,
+        "A": cfg.num_key_value_heads * cfg.head_dim,
         "Q": cfg.num_attention_heads * cfg.head_dim,
     }
 

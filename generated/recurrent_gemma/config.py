@@ -51,7 +51,7 @@ class Config:
     hidden_size: int = 2560  # D
     intermediate_size: int = 7680
     num_attention_heads: int = 10  # N
-    lru_width: int = 2560  # L
+    lru_width: int = 2560  # M
     attention_window_size: int = 2048
     conv1d_width: int = 4  # C
     num_key_value_heads: int = 10  # K

@@ -38,7 +38,7 @@ class State(NamedTuple):
     k: Array | None = None  # keys and values, each [B, K, S, H]
     v: Array | None = None
     conv1d_state: Array | None = None  # the state
-    recurrent_states: Array | None = None  # the state, [B, L]
+    recurrent_states: Array | None = None  # the state, [B, M]
 
 
 class Cache(NamedTuple):

@@ -35,7 +35,7 @@ class Cache:
 
     valid: Tensor  # [B, S], False where the batch is padded
     conv1d_state: dict[int, Tensor]  # the state
-    recurrent_states: dict[int, Tensor]  # the state, [B, L]
+    recurrent_states: dict[int, Tensor]  # the state, [B, M]
     k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, K, S, H]
     v: dict[int, Tensor] = field(default_factory=dict)
     length: int = 0

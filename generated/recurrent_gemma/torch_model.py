@@ -7,7 +7,7 @@ A causal language model: grouped-query attention in 8 of 26 layers, a recurrence
 logits.
 
 Axes: B batch, T new tokens, S attended tokens, K key/value heads, H head size, V vocab_size, D hidden_size,
-N num_attention_heads, L lru_width, C conv1d_width.
+N num_attention_heads, M lru_width, C conv1d_width.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ class Cache:
     """Keys and values of the tokens seen so far; slots from `length` on are free."""
 
     valid: Tensor  # [B, S], False where the batch is padded
-    k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, N, S, H]
-    v: dict[int, Tensor] = field(default_factory=dict)
+    k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, N, S, head_dim]
+    v: dict[int, Tensor] = field(default_factory=dict)  # [B, N, S, int(hidden_size / num_attention_heads)]
     length: int = 0
     masked: bool = False  # whether tokens came with a mask
 

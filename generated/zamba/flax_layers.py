@@ -87,7 +87,7 @@ def apply_mask_to_padding_states(x: Array, mask: Array) -> Array:
 
 
 def causal_conv1d_update(
-    x: Array, conv_state: Array, weight: Array, bias: Array, state_len: int, layer: int, hidden_size: int, kv: Any
+    x: Array, conv_state: Array, weight: Array, bias: Array, state_len: int, hidden_size: int, kv: Any
 ) -> tuple[Array, Any]:
     hidden_states_new = jnp.concatenate((conv_state, x), axis=-1)
     if kv is not None:
@@ -133,7 +133,6 @@ def mamba_selective_state_update(
     z: Array,
     dt_bias: Array,
     h: Array,
-    layer: int,
     kv: Any,
 ) -> tuple[Array, Array, Any]:
     dt = jax.nn.softplus(dt + dt_bias.astype(x.dtype))
@@ -160,7 +159,6 @@ def mamba_selective_state_update2(
     z: Array,
     dt_bias: Array,
     h: Array,
-    layer: int,
     kv: Any,
 ) -> tuple[Array, Any]:
     dt = jax.nn.softplus(dt + dt_bias.astype(x.dtype))

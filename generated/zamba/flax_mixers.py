@@ -70,13 +70,12 @@ def share(module: nnx.Module, other: nnx.Module) -> None:
 
 
 class MambaMixer(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden_size = cfg.hidden_size
         self.mamba_expand = cfg.mamba_expand
         self.mamba_d_conv = cfg.mamba_d_conv
         self.n_mamba_heads = cfg.n_mamba_heads
         self.mamba_d_state = cfg.mamba_d_state
-        self.layer = layer
         self.mamba_dt_rank = cfg.mamba_dt_rank
         self.x_proj_weight = nnx.Param(
             nnx.initializers.normal(0.02)(
@@ -156,7 +155,6 @@ class MambaMixer(nnx.Module):
                 self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.mamba_d_conv,
-                self.layer,
                 self.hidden_size * self.mamba_expand,
                 kv,
             )
@@ -202,7 +200,6 @@ class MambaMixer(nnx.Module):
                 gate[0, ..., 0],
                 time_proj_bias[0],
                 recurrent_state,
-                self.layer,
                 kv,
             )
             state = h[:, 1]
@@ -211,7 +208,7 @@ class MambaMixer(nnx.Module):
             A = A[1]
             B2 = B2[1, :, 0]
             out2, kv = mamba_selective_state_update2(
-                state, x2, dt, A, B2, C[1, :, 0], self.D[...][1], gate[1, ..., 0], time_proj_bias[1], h, self.layer, kv
+                state, x2, dt, A, B2, C[1, :, 0], self.D[...][1], gate[1, ..., 0], time_proj_bias[1], h, kv
             )
             scan_output = jnp.concatenate((out[..., None], out2[..., None]), axis=1)
             scan_output = scan_output.astype(state.dtype)

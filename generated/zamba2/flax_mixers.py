@@ -68,7 +68,7 @@ def share(module: nnx.Module, other: nnx.Module) -> None:
 
 
 class MambaMixer(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.mamba_expand = cfg.mamba_expand
         self.hidden_size = cfg.hidden_size
         self.mamba_ngroups = cfg.mamba_ngroups
@@ -76,7 +76,6 @@ class MambaMixer(nnx.Module):
         self.mamba_d_conv = cfg.mamba_d_conv
         self.n_mamba_heads = cfg.n_mamba_heads
         self.mamba_headdim = cfg.mamba_headdim
-        self.layer = layer
         self.time_step_min = cfg.time_step_min
         self.chunk_size = cfg.chunk_size
         self.dt_bias = nnx.Param(jnp.ones((cfg.n_mamba_heads,), dtype))
@@ -137,7 +136,6 @@ class MambaMixer(nnx.Module):
                 self.conv1d.kernel[...].squeeze(1),
                 self.conv1d.bias[...],
                 self.mamba_d_conv,
-                self.layer,
                 self.mamba_expand * self.hidden_size + 2 * self.mamba_ngroups * self.mamba_d_state,
                 kv,
             )

@@ -29,7 +29,7 @@ from .flax_stack import run_layers, stack_layers
 class LinearAttentionMambaDecoderLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layers_block_type[layer]
-        self.mamba = MambaMixer(cfg, layer, dtype=dtype, rngs=rngs)
+        self.mamba = MambaMixer(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(self, x: Array, mask: Array, kv: State | None) -> tuple[Array, State | None]:
@@ -38,8 +38,8 @@ class LinearAttentionMambaDecoderLayer(nnx.Module):
 
 
 class HybridMambaDecoderLayer(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.mamba = MambaMixer(cfg, layer, dtype=dtype, rngs=rngs)
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.mamba = MambaMixer(cfg, dtype=dtype, rngs=rngs)
         self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(
@@ -197,7 +197,7 @@ class HybridLayer(nnx.Module):
     def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kind = cfg.layers_block_type[layer]
         self.linear = Linear(cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.mamba_decoder = HybridMambaDecoderLayer(cfg, layer, dtype=dtype, rngs=rngs)
+        self.mamba_decoder = HybridMambaDecoderLayer(cfg, dtype=dtype, rngs=rngs)
         self.shared_transformer = (
             AttentionDecoderLayer(cfg, dtype=dtype, rngs=rngs)
             if layer == 6
