@@ -434,14 +434,24 @@ class ConfigLowering:
             return ast.BinOp(ast.Tuple([ast.Constant(each.element.value)], ast.Load()), ast.Mult(), count)
         element = self._expr(each.element, facts, ready)
         if each.test is not None and each.otherwise is not None:
-            test = each.test
-            if isinstance(test, Apply) and test.op == "bool":
-                test = test.args[0]
-            element = ast.IfExp(self._expr(test, facts, ready), element, self._expr(each.otherwise, facts, ready))
+            test = self._question(each.test, facts, ready)
+            element = ast.IfExp(test, element, self._expr(each.otherwise, facts, ready))
         count = ast.Call(ast.Name("range", ast.Load()), [self._expr(each.count, facts, ready)], [])
         target = ast.Name(each.index.name, ast.Store())
         loop = ast.GeneratorExp(element, [ast.comprehension(target, count, [], 0)])
         return ast.Call(ast.Name("tuple", ast.Load()), [loop], [])
+
+    def _question(self, expr: Expr, facts: tuple[_Fact, ...], ready: Mapping[Expr, str]) -> ast.expr:
+        """An expression of which only counts whether it is true."""
+        match expr:
+            case Apply("bool", (inner,)):
+                return self._question(inner, facts, ready)
+            case Apply("if", (first, second, Const(False))):
+                return ast.BoolOp(ast.And(), [self._question(part, facts, ready) for part in (first, second)])
+            case Apply("if", (first, Const(True), second)):
+                return ast.BoolOp(ast.Or(), [self._question(part, facts, ready) for part in (first, second)])
+            case _:
+                return self._expr(expr, facts, ready)
 
     def _expr(self, expr: Expr, facts: tuple[_Fact, ...], ready: Mapping[Expr, str]) -> ast.expr:
         match expr:
@@ -1037,7 +1047,7 @@ def _as_compiled(reading: Reading, explored: Explored) -> Reading:
     match reading:
         case Choice(test, then, otherwise):
             then, otherwise = _as_compiled(then, explored), _as_compiled(otherwise, explored)
-            if all(path[:1] in explored.frozen for path in raw_paths(test)):
+            if all(_is_frozen(path, explored) for path in raw_paths(test)):
                 return then if value(test, explored.filled(explored.raw)) else otherwise
             return then if then == otherwise else Choice(test, then, otherwise)
         case _:
@@ -1053,9 +1063,13 @@ def _together(paths: Sequence[Path]) -> str:
     return f"{names} of {_dotted(paths[0][:shared])}" if shared else names
 
 
+def _is_frozen(path: Path, explored: Explored) -> bool:
+    return any(path[: len(key)] == key for key in explored.frozen)
+
+
 def _frozen_values(reading: Reading, explored: Explored) -> Reading:
     """A reading of keys that must be as they were, as what they were; others are left as they are."""
-    if not any(path[:1] in explored.frozen for path in raw_paths(reading)):
+    if not any(_is_frozen(path, explored) for path in raw_paths(reading)):
         return reading
     return _with_constants(_as_compiled(reading, explored), explored)
 
@@ -1071,7 +1085,7 @@ def _with_constants(reading: Reading, explored: Explored) -> Reading:
             known: dict[Expr, Expr] = {
                 leaf: Const(found)
                 for leaf in leaves(reading)
-                if isinstance(leaf, Raw) and leaf.path[:1] in explored.frozen
+                if isinstance(leaf, Raw) and _is_frozen(leaf.path, explored)
                 if isinstance(found := lookup(filled, leaf.path), (bool, int, float, str))
             }
             return substitute(reading, known)

@@ -104,6 +104,14 @@ def test_a_list_hides_what_else_would_say_it() -> None:
         config.from_hf(raw)
 
 
+def test_a_text_with_a_letter_for_each_layer_stays_as_it_is() -> None:
+    raw = case("nemotron_h")
+    config = load(files(raw)["config.py"]).Config
+    for pattern in ("M*", f"{raw['hybrid_override_pattern']}M"):
+        with pytest.raises(ValueError, match="hybrid_override_pattern is another"):
+            config.from_hf({**raw, "hybrid_override_pattern": pattern})
+
+
 def test_a_flag_that_is_null_may_be_false() -> None:
     config = load(files(case("gemma"))["config.py"]).Config
     for given in ({}, {"use_bidirectional_attention": None}, {"use_bidirectional_attention": False}):

@@ -38,6 +38,8 @@ class Candidates:
             case float():
                 yield from (now * 2, now / 2, 1.0, 0.0)
             case str():
+                if len(now) > 1 and isinstance(expr, Apply) and expr.op == "==":
+                    yield now[:-1]  # of a text that has a letter for each layer
                 yield from (word for word in sorted(self.strings) if word != now)
                 yield "something else"
             case list() if now:

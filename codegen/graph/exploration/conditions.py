@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from codegen.graph.exploration.expressions import is_scalar
 from codegen.graph.exploration.running import ConfigurationClass
-from codegen.graph.exploration.variants import changed
+from codegen.graph.exploration.variants import changed, key_at
 from codegen.graph.predicates import Kind, Predicate
 from codegen.graph.registry import equivalents
 from ir.expressions import Apply, Const, Expr, Key, Raw, indexed_lists, leaves, substitute
@@ -111,14 +111,14 @@ def _of_layers(explorer: Explorer, predicate: Predicate) -> list[Condition]:
         if isinstance(elements, (list, tuple)) and all(isinstance(item, (str, int, bool)) for item in elements):
             found.append(Condition("elements", key, tuple(dict.fromkeys(elements))))
         else:
-            explorer.pinned[key.path[:1]] = None
+            explorer.pinned[key_at(key.path, explorer.runs.base.resolved)] = None
     rest = [leaf for leaf in leaves(predicate.expr) if isinstance(leaf, Key) and leaf not in lists]
     for key in sorted(rest, key=repr):
         resolved = lookup(explorer.runs.base.resolved, key.path)
         if isinstance(resolved, (list, tuple)) and all(type(element) is int for element in resolved):
             found.append(Condition("layer", key, tuple(resolved)))  # numbers of layers
         elif isinstance(resolved, (Mapping, list, tuple)):
-            explorer.pinned[key.path[:1]] = None
+            explorer.pinned[key_at(key.path, explorer.runs.base.resolved)] = None
         else:
             found.append(Condition("layer", key, resolved))
     return found

@@ -23,7 +23,7 @@ from codegen.graph.exploration.refining import MAX_COMPARED, Refinement
 from codegen.graph.exploration.running import Outcome
 from codegen.graph.exploration.runs import FAILS, MAX_CANDIDATES, MAX_RUNS, Runs
 from codegen.graph.exploration.serving import accepted
-from codegen.graph.exploration.variants import changed, differing_paths, plain, strings_at
+from codegen.graph.exploration.variants import changed, differing_paths, key_at, keys_of, plain, strings_at
 from codegen.graph.predicates import Kind
 from ir.expressions import Apply, Const, Expr, Key, Raw, leaves
 from ir.reading import (
@@ -97,8 +97,9 @@ class Explorer:
             found = self.lifted(target, self.runs.base)
         except Unclear as error:
             return Refused(str(error))
-        names = {*own, *(str(path[0]) for path in raw_paths(found))}
-        self.pinned |= {(name,): None for name in sorted(names) if name in self.runs.raw}
+        followed = {key_at(path, self.runs.raw) for path in raw_paths(found)}
+        keys = [path for path in keys_of(self.runs.raw) if path[-1] in own or path in followed]
+        self.pinned |= dict.fromkeys(sorted(keys))
         return found
 
     def validity(self, wanted: Mapping[Path, Reading], conditions: Sequence[Condition]) -> Reading:

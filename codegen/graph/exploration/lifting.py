@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 
 from codegen.graph.exploration.running import Outcome
-from codegen.graph.predicates import Kind
+from codegen.graph.predicates import Kind, Predicate
 from ir.expressions import OPERATIONS, Apply, Const, Expr, Index, Key, Plain, Raw, leaves, substitute
 from ir.reading import Each, Json, Path, Reading, lookup, value
 from ir.records import dataclass
 
 NOT_THERE = "the configuration has no "
 MAX_LIST = 4096
+MAX_JOINED = 8  # questions about an index that are tried two at a time
 
 
 class Unclear(Exception):
@@ -231,18 +233,29 @@ def _each(items: Sequence[Expr | Each | _Object], outcome: Outcome) -> Each | No
             raise Uniform(Each(index, count, first))
         return Each(index, count, first)
     second = _expression(kinds[1])
-    for predicate in asked:
-        indices = [leaf for leaf in leaves(predicate.expr) if isinstance(leaf, Index)]
-        if len(set(indices)) != 1:
-            continue
-        truths = [_at(predicate.expr, indices[0], i, outcome) for i in range(len(items))]
-        if (
-            all((item == kinds[0]) is (truth is truths[0]) for item, truth in zip(items, truths, strict=True))
-            and None not in truths
-        ):
+    for index, question, truths in _questions(asked, len(items), outcome):
+        if all((item == kinds[0]) is (truth is truths[0]) for item, truth in zip(items, truths, strict=True)):
             then, otherwise = (first, second) if truths[0] else (second, first)
-            return Each(indices[0], count, then, predicate.expr, otherwise)
+            return Each(index, count, then, question, otherwise)
     return None
+
+
+def _questions(asked: Sequence[Predicate], count: int, outcome: Outcome) -> Iterator[tuple[Index, Expr, list[bool]]]:
+    """Questions about an index and their answers for each; then two of them, joined by `and` or `or`."""
+    single: list[tuple[Index, Expr, list[bool]]] = []
+    for expr in dict.fromkeys(predicate.expr for predicate in asked):
+        indices = {leaf for leaf in leaves(expr) if isinstance(leaf, Index)}
+        index = next(iter(indices), None)
+        truths = [_at(expr, index, i, outcome) for i in range(count)] if index is not None and len(indices) == 1 else []
+        known = [truth for truth in truths if truth is not None]
+        if index is not None and known and len(known) == count:
+            single.append((index, expr, known))
+    yield from single
+    for (index, first, before), (other, second, after) in combinations(single[:MAX_JOINED], 2):
+        if index == other:
+            pairs = list(zip(before, after, strict=True))
+            yield index, Apply("if", (first, second, Const(False))), [a and b for a, b in pairs]
+            yield index, Apply("if", (first, Const(True), second)), [a or b for a, b in pairs]
 
 
 def _is_length(expr: Expr) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from codegen.graph.exploration.lifting import Unclear, lift
 from codegen.graph.exploration.running import Outcome
 from codegen.graph.exploration.serving import accepted
-from codegen.graph.exploration.variants import disturbed, plain
+from codegen.graph.exploration.variants import disturbed, key_at, plain
 from ir.reading import INERT, Condition, DoesNotRead, Json, PastTheEnd, Path, Reading, lookup, raw_paths, read, same
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ def frozen_keys(
     runs = explorer.runs
     bad: dict[Path, None] = dict.fromkeys(_not_understood(explorer, wanted, conditions))
     for path, variant in disturbed(runs.given, runs.declared, runs.candidates.plausible):
-        top = path[:1]
-        if top in bad:
+        key = key_at(path, runs.raw)
+        if key in bad or key[:1] in bad:
             continue
         if path[0] in variant or runs.cls.fills:
             variant = runs.filled(variant)
@@ -31,7 +31,7 @@ def frozen_keys(
         if outcome.failure is not None:
             continue
         if not predicted(explorer, variant, outcome, wanted, conditions, validity):
-            bad[top] = None
+            bad[key] = None
     return tuple(bad)
 
 

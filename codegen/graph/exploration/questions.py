@@ -47,8 +47,11 @@ def is_about_elements(expr: Expr) -> bool:
 
 
 def is_count_of(expr: Expr, found: Reading) -> bool:
-    """Whether a question is whether a key is one number, for which a list was made element by element."""
+    """Whether a question is whether a key is one number, or one text of as many letters, for which a list was made element by
+    element."""
     match expr, found:
+        case Apply("==", (Raw(), Const(str(text)))), Apply("list", items):
+            return len(text) == len(items) > 0 and all(isinstance(item, Const) for item in items)
         case Apply("==", (Raw(), Const(int(number)))), Apply("list", items):
             return not isinstance(number, bool) and bool(items) and all(isinstance(item, Const) for item in items)
         case _:

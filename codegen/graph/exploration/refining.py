@@ -9,9 +9,9 @@ from codegen.graph.exploration.expressions import holds, paths_of
 from codegen.graph.exploration.lifting import NOT_THERE, Unclear
 from codegen.graph.exploration.questions import at_end, chosen, way_of
 from codegen.graph.exploration.running import Outcome
-from codegen.graph.exploration.variants import differing_paths
+from codegen.graph.exploration.variants import differing_paths, keys_of
 from ir.expressions import Apply, Const, Expr, Raw
-from ir.reading import DoesNotRead, Json, PastTheEnd, Reading, Refused, raw_paths, read, same
+from ir.reading import DoesNotRead, Json, PastTheEnd, Path, Reading, Refused, lookup, raw_paths, read, same
 
 if TYPE_CHECKING:
     from codegen.graph.exploration.exploring import Explorer
@@ -69,15 +69,16 @@ class Refinement:
 
     def _pin(self, raw: Mapping[str, Json]) -> None:
         """Freeze a key in which `raw` differs from what is compiled: what it does here is not understood."""
-        names = [name for name in sorted(raw.keys() | self.runs.raw.keys()) if raw.get(name) != self.runs.raw.get(name)]
-        plain_first = sorted(
-            names, key=lambda name: (isinstance(self.runs.raw.get(name), bool), len(self.runs.affected(name)), name)
-        )
-        if plain_first:
-            self.explorer.pinned[(plain_first[-1],)] = None
+        here = self.runs.raw
+        differing = [path for path in {*keys_of(here), *keys_of(raw)} if lookup(raw, path) != lookup(here, path)]
+        if differing:
+            self.explorer.pinned[max(differing, key=self._decisive)] = None
+
+    def _decisive(self, path: Path) -> tuple[bool, int, Path]:
+        return isinstance(lookup(self.runs.raw, path), bool), len(self.runs.affected(str(path[0]))), path
 
     def _pinned(self, raw: Mapping[str, Json]) -> bool:
-        return any(raw.get(str(path[0])) != self.runs.raw.get(str(path[0])) for path in self.explorer.pinned)
+        return any(lookup(raw, path) != lookup(self.runs.raw, path) for path in self.explorer.pinned)
 
     def _nothing(self, outcome: Outcome) -> bool:
         """Whether a run gives no value."""

@@ -26,6 +26,24 @@ def holds_settings(inner: Mapping[str, Json]) -> bool:
     return len(inner) <= MAX_SETTINGS and "model_type" not in inner and all(isinstance(key, str) for key in inner)
 
 
+def key_at(path: Path, config: Mapping[str, Json]) -> Path:
+    """The key that a path begins with: one of the inner configuration where `config` holds another."""
+    for at in range(1, len(path)):
+        inner = lookup(config, path[:at])
+        if not isinstance(inner, Mapping) or holds_settings(inner):
+            return path[:at]
+    return path
+
+
+def keys_of(config: Mapping[str, Json]) -> Iterator[Path]:
+    """Every key of a configuration; of an inner one, its own keys."""
+    for name, item in config.items():
+        if isinstance(item, Mapping) and not holds_settings(item):
+            yield from ((name, *inner) for inner in keys_of(item))
+        else:
+            yield (name,)
+
+
 def is_plain_list(items: Sequence[Json]) -> bool:
     return all(isinstance(item, (bool, int, float, str, type(None))) for item in items)
 
