@@ -627,6 +627,8 @@ class Interpreter:
         halved = self.trace.asked_for_halves
         test = self.eval(node.test, scope)
         self.node = node.test
+        if not node.orelse and all(self._only_tells(statement, scope) for statement in node.body):
+            return
         if not self.framing and not isinstance(test, Tensor):  # nothing below is about what no data decides
             if fallbacks.statement(self, node, scope, test):
                 return
@@ -670,6 +672,15 @@ class Interpreter:
                 self.exec_body(node.orelse, scope)
         else:
             self.exec_body(node.orelse, scope)
+
+    def _only_tells(self, statement: ast.stmt, scope: Scope) -> bool:
+        """Whether a statement writes to a log, or warns, and no more."""
+        match statement:
+            case ast.Expr(ast.Call(ast.Attribute(ast.Name(name)))) if scope.namespace.has(name):
+                found = scope.namespace.resolve(self, name)
+                return isinstance(found, External) and not {"logging", "warnings"}.isdisjoint(found.name.split("."))
+            case _:
+                return False
 
     def _asks_for_masks(self, test: Any, known: int) -> bool:
         """Whether a test has to do with whether something is padded, or a mask is there."""
@@ -779,11 +790,13 @@ class Interpreter:
         if module is None or module.module_path is None:
             return None
         path, _, last = module.module_path.rpartition(".")
+        if not last.isdigit():  # a module with a name of its own, not one of a list
+            return None
         if self.scope is not None and is_sequence(self.scope.vars.get("self")):
             return None
         owner, _, container = path.rpartition(".")
         self.trace.span = self.span()
-        return self.trace.enter("iteration", container, owner, int(last) if last.isdigit() else count)
+        return self.trace.enter("iteration", container, owner, int(last))
 
     def _indexed_modules(self, node: ast.For, scope: Scope) -> dict[Any, ModuleObject] | None:
         """The modules of the list that the body of a loop over indices takes one module from, by index."""

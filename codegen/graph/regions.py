@@ -445,7 +445,7 @@ class _Builder:
                 at += 1
             elif item.kind == "iteration":
                 stop = at
-                while stop < len(items) and _same_loop(item, items[stop]):
+                while stop < len(items) and _same_loop(item, items[stop], stop - at):
                     stop += 1
                 self.loop([frame for frame in items[at:stop] if isinstance(frame, Frame)])
                 at = stop
@@ -629,11 +629,13 @@ def _is_config(bound: object) -> bool:
     return isinstance(bound, (Key, Index, Apply)) and any(isinstance(leaf, (Key, Index)) for leaf in leaves(bound))
 
 
-def _same_loop(first: Frame, other: Node | Frame) -> bool:
+def _same_loop(first: Frame, other: Node | Frame, turn: int) -> bool:
+    """Whether another iteration is a later turn of the same loop: where the modules begin anew, another loop does."""
     return (
         isinstance(other, Frame)
         and other.kind == "iteration"
         and (other.name, other.module_path) == (first.name, first.module_path)
+        and other.index == first.index + turn
     )
 
 

@@ -80,6 +80,8 @@ class Repeating:
             module, made = _watched(interpreter, at, build)
         finally:
             self.busy = False
+        if made is None:
+            return module
         if first is None:
             kinds.append(made)
         elif first.confirmed is None:
@@ -87,21 +89,21 @@ class Repeating:
         return module
 
 
-def _watched(interpreter: Interpreter, at: Scalar, build: Callable[[], Any]) -> tuple[Any, _Making]:
-    """A module, and how it was made; the program may go on to change the module."""
+def _watched(interpreter: Interpreter, at: Scalar, build: Callable[[], Any]) -> tuple[Any, _Making | None]:
+    """A module, and how it was made; the program may go on to change the module. None where loops within made modules of it:
+    their numbers follow from more than this one's.
+    """
     frame = interpreter.trace.frame
     starts = len(frame.body), len(frame.bindings), len(interpreter.random), len(interpreter.asked)
     module = build()
     assert isinstance(at.expr, Index) and isinstance(at.value, int)
     as_it_is = _Copy(_environment(interpreter, at.expr, at.value), {}, {}, keeping=True)
-    return module, _Making(
-        as_it_is.of(module),
-        at.expr,
-        frame.body[starts[0] :],
-        frame.bindings[starts[1] :],
-        [as_it_is.of(tensor) for tensor in interpreter.random[starts[2] :]],
-        interpreter.asked[starts[3] :],
-    )
+    try:
+        own, random = as_it_is.of(module), [as_it_is.of(tensor) for tensor in interpreter.random[starts[2] :]]
+    except _FAILURES:
+        return module, None
+    body, bindings = frame.body[starts[0] :], frame.bindings[starts[1] :]
+    return module, _Making(own, at.expr, body, bindings, random, interpreter.asked[starts[3] :])
 
 
 def _is_known(x: Any) -> bool:

@@ -24,17 +24,17 @@ from codegen.lowering.functions import (
     state,
     state_returned,
 )
-from codegen.lowering.instances import CONTAINERS, Instance, absolute, without_parameters
+from codegen.lowering.instances import CONTAINERS, Instance, absolute, walk, without_parameters
 from codegen.lowering.leaves import Leaves
 from codegen.lowering.loops import LoopWriter
 from codegen.lowering.numbers import Leaf, to_syntax
-from codegen.lowering.patterns import LayerKinds, Patterns, decided
+from codegen.lowering.patterns import LAYER, LayerKinds, Patterns, decided
 from codegen.lowering.printing import BodyPrinter, print_apart
 from codegen.lowering.recurrent import print_within
 from codegen.lowering.roundings import rounding
 from codegen.lowering.syntax import Unspellable
 from codegen.lowering.torch_dialect import choice, over_layers, question
-from ir.expressions import Apply, Const, Index, Key, Local
+from ir.expressions import Apply, Const, Index, Key, Local, leaves
 from ir.graph import (
     Branch,
     Call,
@@ -367,6 +367,23 @@ class ClassWriter:
         tail = [f"{word}={word}" for word in self.dialect.constructor_words if word not in unused]
         return f"{made.name}({', '.join([*args, *tail])})"
 
+    def require_own_index(self, where: str, child: Module) -> None:
+        """That what is within a list within a layer does not follow from the number of that layer: in the list, `layer` is
+        another number.
+
+        Raises:
+            CompileError: `unknown-pattern`.
+        """
+        if not any(step.isdigit() for step in where.split(".")):
+            return
+        shapes = (size for _, module in walk(child) for parameter in module.parameters for size in parameter.shape)
+        if any(leaf == LAYER for size in shapes for leaf in leaves(size)):
+            raise CompileError(
+                Diagnostic(
+                    "unknown-pattern", f"the sizes of `{where}` follow from the number of the layer that it is in"
+                )
+            )
+
     def parameters_of(self, where: str, child: Module) -> str:
         """A list or dict of parameters."""
         texts = {parameter.name: self.filled(parameter) for parameter in child.parameters}
@@ -399,6 +416,7 @@ class ClassWriter:
                 texts.append(self.dialect.layer(grandchild, self.init_number))
         if not texts or child.kind == "Sequential":
             return self.dialect.module_list(f"[{', '.join(texts)}]", "list")
+        self.require_own_index(where, child)
         if all(text == texts[0] for text in texts):
             count = self.emitter.count_of(where, len(texts))
             kind = "layers" if where in self.emitter.looped else "items"

@@ -83,7 +83,7 @@ TEMPLATES = {
     "topk_first": "jax.lax.top_k(jnp.where(jnp.arange(x.shape[0]) < count, x, -jnp.inf), k)",
     "grouped_linear": "grouped_dot(x, w, sizes, axis=2)",
     "grouped_matmul": "grouped_dot(x, w, sizes, axis=1)",
-    "embedding": "w[ids]",
+    "embedding": "jnp.take(w, ids, axis=0)",
     "group_norm": "group_norm(x, w, b, groups, eps)",
     "cast": "x.astype(dtype)",
     "transpose": "x.swapaxes(a, b)",

@@ -389,11 +389,7 @@ def special(dialect: Dialect, node: Op, printer: BodyPrinter) -> bool:
         keys, values, slot = node.args
         assert isinstance(keys, Value) and isinstance(values, Value) and isinstance(slot, Number)
         printer.settle_all()
-        names = [printer.materialize(keys), printer.materialize(values)]
-        for operand, result, held in zip((keys, values), node.results, names, strict=True):
-            printer.names.pop(operand.id, None)
-            printer.names[result.id] = held
-        k, v = names
+        k, v = (printer.become(*pair) for pair in zip((keys, values), node.results, strict=True))
         if dialect.functional_cache:
             text = f"if kv is not None:\n    kv = update(kv, {k}, {v}, start)\n    {k}, {v} = {dialect.keys_and_values}"
         else:

@@ -202,6 +202,7 @@ def package_views(
         any(checkpoint.packed for checkpoint in config.checkpoints),
         experts,
         _devices(lowering),
+        _room(lowering),
     )
     small, seen = _tiny(lowering, tiny, weights.stack, serves)
     test = TestView(
@@ -247,6 +248,13 @@ def _devices(lowering: Lowering) -> int:
     known = [heads for heads in head_counts(regions) if all(isinstance(leaf, (Key, Const)) for leaf in leaves(heads))]
     counts = [count for heads in known if isinstance(count := evaluate(heads, env), int)]
     return next((number for number in (4, 2, 3, 5, 7) if math.gcd(*counts) % number == 0), 1)
+
+
+def _room(lowering: Lowering) -> int:
+    """Of the cache in an example: no more tokens than the compiled checkpoint has positions for."""
+    env = Environment(config=lowering.given.resolved)
+    limits = [evaluate(limit, env) for limit in lowering.reach]
+    return min([1024, *(limit for limit in limits if isinstance(limit, int))])
 
 
 def _numbers_a_token(cache: CacheView) -> str:
@@ -404,10 +412,10 @@ def _noted(weights: WeightsView) -> Iterator[str]:
     """Room for what loading notes of a checkpoint, so that `weights.to_hf` gives the same back."""
     if weights.has_ties:
         yield "self.stored_ties: tuple[str, ...] = ()  # tied names that the checkpoint holds nevertheless"
-    if weights.base:
+    if weights.keeps_names:
         yield "self.stored_names: tuple[tuple[str, str], ...] = ()  # what the checkpoint calls otherwise: our name, its own"
     if weights.divided:
-        yield "self.stored_shapes: dict[str, list[int]] = {}  # of what the checkpoint holds"
+        yield "self.stored_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()  # of what the checkpoint holds"
 
 
 __all__ = ["Facts", "PackageViews", "Ties", "package_views"]

@@ -14,6 +14,7 @@ from ir.records import dataclass, field
 Path = tuple[str | int, ...]
 T = TypeVar("T")
 LAYER = Index("layer")
+FIRST = Apply("==", (LAYER, Const(0)))
 MAX_QUESTIONS = 3  # in one decision
 MANY = 1024  # layers: more than any model has
 
@@ -98,6 +99,11 @@ class Patterns:
             made = _decided(tuple(parts), found, depth)
             if isinstance(made, Decision):
                 return made
+        if _is_first_alone(
+            parts
+        ):  # it has nothing of the layers before it; every other one has what the one before handed on
+            labels = tuple(at == 0 for at in range(len(parts)))
+            return Decision(LayerKinds(FIRST, labels), ((True, parts[0] or 0), (False, parts[-1] or 0)))
         if self.conditions:  # what the source asks makes all the difference, but not in a way that is written down here
             by_number = [LayerKinds(LAYER, tuple(range(len(parts))))]
             made = _decided(tuple(parts), by_number, 1)
@@ -354,6 +360,12 @@ def _is_entry(expr: Expr) -> bool:
 
 def _is_about_a_layer(expr: Expr) -> bool:
     return {leaf for leaf in leaves(expr) if isinstance(leaf, Index)} == {LAYER} and not is_recorded(expr)
+
+
+def _is_first_alone(parts: Parts) -> bool:
+    """Whether the first layer is of one part, and all that follow, two at least, of another."""
+    others = {*parts[1:]}
+    return len(parts) > 2 and len(others) == 1 and None not in others and parts[0] not in {None, *others}
 
 
 def _whole(expr: Expr) -> Expr:

@@ -428,6 +428,15 @@ class BodyPrinter:
             self.statements.append(self.remarked(ast.Assign([ast.Name(name, ast.Store())], expr), value))
         return name
 
+    def become(self, value: Value, result: Value) -> str:
+        """The name of a value that is written over by a result: one of its own where the value is still needed."""
+        held = self.materialize(value)
+        if self.last_use.get(value.id, -1) > self.at:
+            return self.assign(result, ast.Name(held, ast.Load()))
+        self.names.pop(value.id, None)
+        self.names[result.id] = held
+        return held
+
     def remarked(self, statement: ast.Assign, value: Value) -> ast.Assign:
         """With the shape of `value`, if it is made by moving or splitting axes that have names, and there are many."""
         letters = [

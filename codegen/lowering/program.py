@@ -28,7 +28,7 @@ from codegen.lowering.syntax import Unspellable
 from codegen.lowering.torch_dialect import TorchDialect, over_kinds, question
 from codegen.lowering.views import CacheView, MaskKind, MaskView, PropertyView
 from ir.arch import Attention, Heads
-from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Raw, evaluate, indexed_lists, leaves
+from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Local, Raw, evaluate, indexed_lists, leaves
 from ir.graph import Loop, Module, ModuleTarget, Raised, Region, Value
 from ir.records import dataclass, field, replace
 from ir.spans import Span
@@ -288,6 +288,8 @@ class Lowering:
                 return attribute(name(owner.split(".")[0]), ".".join([*owner.split(".")[1:], self.names[leaf.path]]))
             if isinstance(leaf, Index):
                 return name("layer")
+            if isinstance(leaf, Local):
+                return name(leaf.name)
             raise AssertionError(f"{leaf} over the configuration")
 
         return unparse(to_syntax(expr, resolve))

@@ -12,8 +12,10 @@ from codegen.lowering.instances import walk
 from codegen.lowering.matrices import Use, uses_of
 from codegen.lowering.meshes import Held, factors, heads_in, is_multiple
 from codegen.lowering.program import Lowering
+from ir.arch import Norm
 from ir.expressions import Apply, Const, Expr
-from ir.graph import Module, Number, Op, Region, Value
+from ir.graph import Module, Number, Op, Raised, Region, Value, within
+from ir.ops import OPS
 from ir.records import dataclass
 
 
@@ -43,9 +45,20 @@ def _is_one_matrix(module: Module) -> bool:
     return not module.children and ranks in ({"weight": 2}, {"weight": 2, "bias": 1})
 
 
+NORMS = frozenset({"group_norm", "layer_norm", "rms_norm"})
+LAYOUT = frozenset({"squeeze", "stack", "unsqueeze", "permute", "split", "chunk", "unbind", "cat", "repeat_interleave"})
+"""What takes the number of an axis and still gives each element as it is."""
+ALONG = {
+    name: next(at for at, param in enumerate(signature.params) if param.name in ("dim", "dims"))
+    for name, signature in OPS.items()
+    if name not in LAYOUT and any(param.name in ("dim", "dims") for param in signature.params)
+}
+"""Operations along an axis, and which of their arguments says which."""
+
 SIDE_BY_SIDE = "several matrices side by side"
 ELSEWHERE = "computed with in other blocks too"
 COUNTED = "the code names its size"
+TOGETHER = "the code computes with all of it at once"
 PARTLY = "beside others in its block that stay whole"
 
 
@@ -68,7 +81,9 @@ def whole_axes(
     for axis in axes:
         for block, name in homes:
             whole[block] += [axis.size] if name == axis.letter and name not in split else []
+    regions = tuple(regions)
     told = {size for region in regions for size in _told(region)}
+    mixed = {size for region in regions for size in _mixed(region)}
     found: dict[str, str] = {}
     for letter, size in sizes.items():
         if heads_in(size, heads) is None and any(is_multiple(size, part) for part in sizes.values()):
@@ -77,6 +92,8 @@ def whole_axes(
             found[letter] = ELSEWHERE
         elif {size, heads_in(size, heads)} & told:
             found[letter] = COUNTED
+        elif {size, heads_in(size, heads)} & mixed:
+            found[letter] = TOGETHER
         elif any(_is_part(size, other) for block, name in homes if name == letter for other in whole[block]):
             found[letter] = PARTLY
     made = {letter for letter, size in sizes.items() if heads_in(size, heads) is not None}
@@ -95,10 +112,34 @@ def _is_part(size: Expr, other: Expr) -> bool:
 def _told(region: Region) -> Iterator[Expr]:
     """The sizes that operations of a region are told, or divide."""
     for node in region.nodes:
+        for inner in within(node):
+            yield from _told(inner)
         match node:
             case Op("reshape", (_, tuple(numbers))):
                 yield from (number.expr for number in numbers if isinstance(number, Number))
             case Op("chunk" | "split", (Value(shape=shape), _, Number(Const(int(dim))))):
                 yield shape[dim]
+            case _:
+                pass
+
+
+def _mixed(region: Region) -> Iterator[Expr]:
+    """The sizes of axes along which a result of an operation depends on more than the element at its place."""
+    for node in region.nodes:
+        for inner in within(node):
+            yield from _mixed(inner)
+        match node:
+            case Raised(Norm(), (Value(shape=shape), *_)) if shape:
+                yield shape[-1]
+            case Op(name, (Value(shape=shape), *_)) if name in NORMS and shape:
+                yield shape[-1]
+            case Op(name, (Value(shape=shape), *_) as args) if name in ALONG:
+                dims = args[ALONG[name]]
+                for dim in dims if isinstance(dims, tuple) else (dims,):
+                    match dim:
+                        case Number(Const(int(at))) if -len(shape) <= at < len(shape):
+                            yield shape[at]
+                        case None:
+                            yield from shape
             case _:
                 pass

@@ -9,7 +9,7 @@ from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.instances import Instance
 from codegen.lowering.torch_dialect import over_kinds, over_layers, question
 from codegen.lowering.views import StateView
-from ir.expressions import Const, Dim, Expr
+from ir.expressions import Const, Dim, Expr, Local, leaves, substitute
 from ir.graph import Branch, Call, DType, Loop, Number, Op, Region, Scan, Value, within
 from ir.records import dataclass
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 KEYS = ("k", "v")
 ZERO = Const(0)
+BATCH = Dim("B")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +132,13 @@ def start_of(operands: Sequence[object]) -> Expr:
 def _shape(state: State, lowering: Lowering) -> list[str]:
     out = []
     for axis, size in enumerate(state.shape):
-        if size == Dim("B"):
-            out.append("batch_size")
-        elif (state.name in KEYS and axis == 2) or size == Dim("S"):
+        if (state.name in KEYS and axis == 2) or size == Dim("S"):
             out.append("max_length")
-        elif isinstance(size, Dim):
+        elif any(isinstance(leaf, Dim) and leaf != BATCH for leaf in leaves(size)):
             message = f"the state `{state.name}` has an axis that depends on the input"
             raise CompileError(Diagnostic("unknown-state", message))
         else:
-            out.append(lowering.over_cfg(size))
+            out.append(lowering.over_cfg(substitute(size, {BATCH: Local("batch_size")})))
     return out
 
 

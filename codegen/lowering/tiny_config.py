@@ -10,6 +10,7 @@ POSITIONS = 72
 WINDOW = 4  # shorter than the tests' sequences
 SMALL = 256  # a width up to this may stay as it is
 HEAD = 8  # no head becomes narrower
+EXPERTS = 16
 CYCLE = 4  # layers that may all be there twice
 
 
@@ -48,6 +49,7 @@ def tiny_config(
         out |= {
             key: [i for i in value if i < wanted] for key, value in lists.items() if _are_layers(key, value, layers)
         }
+    out |= _fewer_experts(raw)
     out |= _narrowed({key: value for key, value in raw.items() if key in sizes and type(value) is int}, _head(raw))
     for key, value in raw.items():
         if key.endswith("token_id") and type(value) is int:
@@ -71,7 +73,7 @@ def _are_layers(key: str, value: list[object], layers: int) -> bool:
 
 
 def _narrowed(sizes: Mapping[str, object], head: int) -> dict[str, object]:
-    widths = {key: value for key, value in sizes.items() if isinstance(value, int) and _is_width(key)}
+    widths = {key: value for key, value in sizes.items() if isinstance(value, int) and _is_width(key) and value > HEAD}
     factor = math.gcd(*widths.values()) if widths else 1
     factor &= -factor  # its largest power of two
     while factor > 1 and head // factor < HEAD:
@@ -91,6 +93,15 @@ def _is_width(key: str) -> bool:
     """Whether a key is a number of elements, not of heads, layers, tokens or experts."""
     counts = ("num", "n_head", "n_layer", "vocab", "position", "expert", "group", "token")
     return not any(word in key for word in counts)
+
+
+def _fewer_experts(raw: Mapping[str, object]) -> dict[str, object]:
+    """Numbers of experts, of which there stay at least twice as many as a token goes to, and as there are groups."""
+    words = ("per_tok", "top_k", "topk", "n_group")
+    chosen = [value for key, value in raw.items() if type(value) is int and any(word in key for word in words)]
+    experts = 2 ** math.ceil(math.log2(max([EXPERTS, *(2 * number for number in chosen if number > 0)])))
+    counts = {key: value for key, value in raw.items() if key.endswith("experts") and type(value) is int}
+    return {key: experts for key, value in counts.items() if value > experts}
 
 
 def _head(raw: Mapping[str, object]) -> int:

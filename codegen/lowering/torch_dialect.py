@@ -112,7 +112,7 @@ class TorchDialect:
         sizes = f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
         match start:
             case "":
-                made = f"torch.normal(0.0, {SPREAD}, {sizes})"
+                made = f"torch.empty({sizes}).normal_(std={SPREAD})"  # on the meta device too
             case "0" | "1":
                 made = f"torch.{'ones' if start == '1' else 'zeros'}({', '.join(shape) or '()'})"
             case _:

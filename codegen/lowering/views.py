@@ -457,6 +457,11 @@ class ModelView:
         return self.has_masks or self.needs_order or self.needs_valid or self.needs_fresh
 
     @property
+    def order_refused(self) -> str:
+        """What else is wrong with a mask that a step takes, where states would run over padding."""
+        return " or has padding after tokens" if self.cache.has_states else ""
+
+    @property
     def has_reach_of_positions(self) -> bool:
         return bool(self.positions_expr)
 
@@ -994,7 +999,7 @@ class WeightsView:
 
     @property
     def held_parameter(self) -> str:
-        return ", held: Mapping[str, list[int]] = MappingProxyType({})" if self.divided else ""
+        return ", held: Mapping[str, Sequence[int]] = MappingProxyType({})" if self.divided else ""
 
     @property
     def held_argument(self) -> str:
@@ -1002,7 +1007,7 @@ class WeightsView:
 
     @property
     def held_of_model(self) -> str:
-        return ", model.stored_shapes" if self.divided else ""
+        return ", dict(model.stored_shapes)" if self.divided else ""
 
     @property
     def row_key(self) -> str:
@@ -1188,12 +1193,22 @@ class WeightsView:
 
     @property
     def stored_name(self) -> str:
-        return "self.names[name]" if self.base else "name"
+        return "self.names[name]" if self.keeps_names else "name"
+
+    @property
+    def keeps_names(self) -> bool:
+        """Whether a checkpoint may call a tensor otherwise than the table."""
+        return bool(self.base or self.ties)
+
+    @property
+    def tied_items(self) -> str:
+        """The pairs of a tied name and the name in the table, where they are tied."""
+        return f"TIED.items() if {self.tied_expr} else ()" if self.tied_expr else "TIED.items()"
 
     @property
     def names_argument(self) -> str:
         """What opening a checkpoint takes to tell what the table calls its tensors."""
-        return "cfg, " if self.base else ""
+        return "cfg, " if self.keeps_names else ""
 
     @property
     def ties_argument(self) -> str:
@@ -1213,7 +1228,8 @@ class WeightsView:
     @property
     def abstract_types(self) -> str:
         """What weights.py takes from collections.abc."""
-        wanted = {"Callable": True, "Collection": bool(self.base), "Iterator": True, "Mapping": self.divided}
+        wanted = {"Callable": True, "Collection": bool(self.base), "Iterator": True}
+        wanted |= dict.fromkeys(("Mapping", "Sequence"), self.divided)
         return ", ".join(name for name, used in wanted.items() if used)
 
     @property
@@ -1395,11 +1411,17 @@ class CardView:
     packed: bool = False  # the tensors of the compiled checkpoint are quantised, and refused
     has_experts: bool = False
     devices: int = 4  # of the example that splits a PyTorch model
+    room: int = 1024  # of the cache in an example, in tokens
 
     @property
     def loaded(self) -> str:
         """What is loaded in examples."""
         return PATH if self.packed else self.source.loaded
+
+    @property
+    def names_no_checkpoint(self) -> bool:
+        """Whether examples have to leave open what is loaded."""
+        return self.loaded == PATH
 
     @property
     def ends_expr(self) -> str:

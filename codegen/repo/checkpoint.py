@@ -24,7 +24,7 @@ HeaderReader = Callable[[str], Header]
 def read_tensors(files: Files, header: HeaderReader, parallel: int = 1) -> tuple[Tensors | None, list[Diagnostic]]:
     """Every tensor of the source and what is wrong with its files; None where the source has no safetensors."""
     names = set(files.names())
-    if INDEX in names:
+    if _by_index(names):
         return _indexed(files, header, parallel)
     found = [SINGLE] if SINGLE in names else sorted(n for n in names if n.endswith(".safetensors") and "/" not in n)
     if found:
@@ -63,6 +63,11 @@ def _merged(shards: Iterable[str], header: HeaderReader, parallel: int) -> tuple
     return tensors, findings
 
 
+def _by_index(names: set[str]) -> bool:
+    """Whether an index says where tensors are: beside a whole file it is what was there before, as for the library."""
+    return INDEX in names and SINGLE not in names
+
+
 def _indexed(files: Files, header: HeaderReader, parallel: int) -> tuple[Tensors, list[Diagnostic]]:
     try:
         index = _json(files, INDEX, "weights-index", "an index of tensors")
@@ -93,7 +98,7 @@ def index_total(files: Files) -> int | None:
     Raises:
         CompileError: `weights-index`.
     """
-    if INDEX not in files.names():
+    if not _by_index(set(files.names())):
         return None
     metadata = _json(files, INDEX, "weights-index", "an index of tensors").get("metadata")
     total = metadata.get("total_size") if isinstance(metadata, dict) else None

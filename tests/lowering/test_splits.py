@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from codegen.lowering.axes import Axis
-from codegen.lowering.splits import COUNTED, ELSEWHERE, PARTLY, SIDE_BY_SIDE, whole_axes
+from codegen.lowering.splits import COUNTED, ELSEWHERE, PARTLY, SIDE_BY_SIDE, TOGETHER, whole_axes
 from ir.expressions import Apply, Const, Dim, Expr, Key
 from ir.graph import DType, Number, Op, Region, Value
 
@@ -44,6 +44,16 @@ def test_heads_that_the_code_counts_are_not() -> None:
     assert whole_axes(AXES, "Q", held, [region(HEADS, SIZE)], frozenset({HEADS})) == {"Q": COUNTED}
     assert whole_axes(AXES, "Q", held, [region(HEADS, SIZE)], frozenset()) == {}
     assert whole_axes(AXES, "Q", held, [region(QUERIES)], frozenset()) == {"Q": COUNTED}
+
+
+def test_what_a_statistic_runs_over_is_not() -> None:
+    x = Value(0, (Dim("B"), Dim("T"), INNER), DType.MODEL)
+    made = Value(1, (Dim("B"), Dim("T"), Const(1)), DType.MODEL)
+    held = [("mlp", "FD"), ("mlp", "DF")]
+    for dim, found in ((-1, {"F": TOGETHER}), (1, {})):
+        arguments = (x, Number(Const(dim)), Number(Const(True)), None)
+        mean = Region("f", (x,), (Op("mean", arguments, (made,)),), (made,))
+        assert whole_axes(AXES, "F", held, [mean], frozenset()) == found
 
 
 def test_parts_beside_what_stays_whole_are_not() -> None:

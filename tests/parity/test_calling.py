@@ -38,6 +38,17 @@ def test_the_last_position_alone_of_a_source_that_gives_all(lab: harness.Lab, fl
     assert relative_error(np.asarray(ours), last) < original.tolerance
 
 
+@pytest.mark.parametrize("name", ["kimi_linear", "olmo_hybrid"])
+def test_what_was_loaded_generates(lab: harness.Lab, flax: harness.Flax, name: str) -> None:
+    """What loading notes of a checkpoint goes with the model into compiled code."""
+    package, original = case(lab, name)
+    ids = original.arrays["ids_2"][:, :5]
+    model = flax.load(package, original.folder, original.facts.dtype)
+    ours = np.asarray(model.generate(ids, 3))
+    theirs = harness.Torch().load(package, original.folder, original.facts.dtype).generate(torch.from_numpy(ids), 3)
+    assert ours.shape == (ids.shape[0], 8) and np.array_equal(ours, theirs.numpy())
+
+
 def test_a_mask_that_nothing_reads_is_refused(lab: harness.Lab, flax: harness.Flax) -> None:
     package, original = case(lab, "rwkv")
     ids = original.arrays["ids_2"]

@@ -63,3 +63,13 @@ def test_a_fresh_model_is_one_to_train(lab: Lab, name: str, framework: str) -> N
     wrong = {path: held[path] for path, value in expected.items() if path in held and (held[path] != value).any()}
     assert not wrong
     assert all(value.std() > 0 for path, value in held.items() if value.ndim > 1 and "bias" not in path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_drawn_that_loading_replaces(lab: Lab, name: str) -> None:
+    """On the meta device no parameter takes room: a checkpoint fills it."""
+    raw = raw_of(name)
+    package = lab.package(name, raw, raised=True)
+    with torch.device("meta"):
+        model = module(package, "torch_model").Model(module(package, "config").Config.from_hf(raw))
+    assert [path for path, parameter in model.named_parameters() if not parameter.is_meta] == []

@@ -24,6 +24,8 @@ SERVED: tuple[tuple[str, Changes, Changes], ...] = (
     ("bamba", {}, {"num_hidden_layers": 6}),
     ("qwen3_next", {"mlp_only_layers": None}, {"mlp_only_layers": []}),
     ("qwen2_moe", {"mlp_only_layers": []}, {"mlp_only_layers": None}),
+    ("nemotron_h", {}, {"use_mamba_kernels": False}),
+    ("kimi_linear", {"linear_attn_config": {}}, {"linear_attn_config": {}, "num_hidden_layers": 9}),
     (
         "smollm3",
         {**WINDOW, "layer_types": [NEAR, NEAR, FAR, FAR], "no_rope_layers": [1, 1, 0, 0]},

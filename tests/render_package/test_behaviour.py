@@ -115,6 +115,23 @@ def test_a_tied_head_is_one_parameter_and_comes_back_if_it_was_stored(home: Path
         assert same_bits(weights.to_hf(of_torch), theirs) and same_bits(weights.to_hf(of_flax), theirs)
 
 
+def test_a_tied_tensor_may_be_stored_under_either_name(home: Path) -> None:
+    folder = checkpoint(home / "alias", "tied_package", learned_positions.TINY, np.float32, store_ties=True)
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["transformer.wte.weight"]
+    save_file(tensors, folder / "model.safetensors")
+    weights = import_module("tied_package.weights")
+    for model in models("tied_package", folder, (torch.float32, jnp.float32)):
+        assert same_bits(weights.to_hf(model), tensors)
+
+
+def test_a_file_goes_before_an_index(plain: Path, tmp_path: Path) -> None:
+    """As in the library: an index beside a whole file is what was there before."""
+    (tmp_path / "model.safetensors").write_bytes((plain / "model.safetensors").read_bytes())
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "gone.safetensors"}}))
+    assert import_module("untied_package.weights").files(tmp_path) == [tmp_path / "model.safetensors"]
+
+
 def test_tied_tensors_that_differ_are_refused(home: Path) -> None:
     folder = checkpoint(home / "differ", "tied_package", learned_positions.TINY, np.float32, store_ties=True)
     tensors = load_file(folder / "model.safetensors")
@@ -194,8 +211,9 @@ def test_a_tensor_in_two_files_is_refused(home: Path, plain: Path, tmp_path: Pat
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     (tmp_path / "config.json").write_text(json.dumps(grouped_query.TINY))
     weights = import_module("untied_package.weights")
+    cfg = import_module("untied_package.config").Config.from_hf(grouped_query.TINY)
     with pytest.raises(ValueError, match="another file holds too"):
-        weights.opened(tmp_path, "np")
+        weights.opened(tmp_path, cfg, "np")
 
 
 def test_shards_are_read_through_their_index(home: Path, plain: Path, tmp_path: Path) -> None:
@@ -321,6 +339,7 @@ def work(rank):
     ids = torch.tensor([[5, 9, 17, 30], [6, 8, 44, 2]])
     assert (split(ids) - whole(ids)).abs().max() < 1e-4 * whole(ids).abs().max()
     assert (split.generate(ids, 5) == whole.generate(ids, 5)).all()
+    dist.barrier()  # none leaves while the other still talks to it
     dist.destroy_process_group()
 
 

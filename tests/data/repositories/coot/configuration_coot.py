@@ -1,0 +1,33 @@
+from huggingface_hub.dataclasses import strict
+from transformers.configuration_utils import PreTrainedConfig
+
+
+@strict
+class CootConfig(PreTrainedConfig):
+    model_type = "coot"
+    vocab_size: int = 97
+    hidden_size: int = 32
+    intermediate_size: int = 44
+    num_hidden_layers: int = 3
+    num_attention_heads: int = 4
+    num_key_value_heads: int = 2
+    head_dim: int = 12
+    max_position_embeddings: int = 64
+    rms_norm_eps: float = 1e-3
+    use_cache: bool = True
+    pad_token_id: int | None = 0
+    tie_word_embeddings: bool = False
+    num_cycles: int = 2
+    num_unique_layers: int | None = None
+    sliding_window: int | None = None
+    layer_types: list[str] | None = None
+    number_of_conv_states: int = 1
+
+    def __post_init__(self, **kwargs):
+        if self.num_unique_layers is None:
+            self.num_unique_layers = self.num_hidden_layers
+            self.num_hidden_layers = self.num_unique_layers * self.num_cycles
+        super().__post_init__(**kwargs)
+
+
+__all__ = ["CootConfig"]
