@@ -57,8 +57,8 @@ class RMSNorm(nn.Module):
 class XIELUActivation(nn.Module):
     def __init__(self):
         super().__init__()
-        self.alpha_p = nn.Parameter(torch.normal(0.0, 0.02, (1,)))
-        self.alpha_n = nn.Parameter(torch.normal(0.0, 0.02, (1,)))
+        self.alpha_p = nn.Parameter(torch.empty((1,)).normal_(std=0.02))
+        self.alpha_n = nn.Parameter(torch.empty((1,)).normal_(std=0.02))
         self.beta = nn.Buffer(torch.full((), 0.5))
         self.eps = nn.Buffer(torch.full((), -1e-06))
 

@@ -23,7 +23,7 @@ class TopKRouter(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.moe_topk = cfg.moe_topk
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.moe_num_experts, cfg.hidden_size)))
+        self.weight = nn.Parameter(torch.empty((cfg.moe_num_experts, cfg.hidden_size)).normal_(std=0.02))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         top_k_logits, top_k_index = F.linear(x, self.weight).topk(self.moe_topk)
@@ -36,10 +36,10 @@ class AriaExperts(nn.Module):
         self.moe_num_experts = cfg.moe_num_experts
         self.moe_topk = cfg.moe_topk
         self.gate_up_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.moe_num_experts, cfg.hidden_size, 2 * cfg.intermediate_size))
+            torch.empty((cfg.moe_num_experts, cfg.hidden_size, 2 * cfg.intermediate_size)).normal_(std=0.02)
         )
         self.down_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.moe_num_experts, cfg.intermediate_size, cfg.hidden_size))
+            torch.empty((cfg.moe_num_experts, cfg.intermediate_size, cfg.hidden_size)).normal_(std=0.02)
         )
 
     def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:

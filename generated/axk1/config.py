@@ -170,77 +170,19 @@ class Config:
         n_group = raw.get("n_group", 8)
         n_routed_experts = raw.get("num_local_experts", raw.get("n_routed_experts", 192))
         head_dim = raw.get("head_dim", qk_rope_head_dim)
-        if raw.get("mlp_layer_types") is not None:
-            mlp_layer_types = raw["mlp_layer_types"]
-        elif "moe_layer_freq" in raw:
-            mlp_layer_types = (
-                "dense",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-            )
-        else:
+        if raw.get("mlp_layer_types") is None:
             mlp_layer_types = tuple(
-                "sparse" if layer >= raw.get("first_k_dense_replace", 1) else "dense"
+                "sparse"
+                if (
+                    (layer % raw["moe_layer_freq"] == 0 if layer >= raw.get("first_k_dense_replace", 1) else False)
+                    if "moe_layer_freq" in raw
+                    else layer >= raw.get("first_k_dense_replace", 1)
+                )
+                else "dense"
                 for layer in range(num_hidden_layers)
             )
+        else:
+            mlp_layer_types = raw["mlp_layer_types"]
         num_key_value_heads = raw.get("num_key_value_heads", 64)
         if num_key_value_heads is None:
             num_key_value_heads = num_attention_heads

@@ -26,10 +26,10 @@ class Experts(nn.Module):
         self.n_routed_experts = cfg.n_routed_experts
         self.num_experts_per_tok = cfg.num_experts_per_tok
         self.gate_up_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.n_routed_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size))
+            torch.empty((cfg.n_routed_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size)).normal_(std=0.02)
         )
         self.down_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.n_routed_experts, cfg.hidden_size, cfg.moe_intermediate_size))
+            torch.empty((cfg.n_routed_experts, cfg.hidden_size, cfg.moe_intermediate_size)).normal_(std=0.02)
         )
 
     def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class TopkRouter(nn.Module):
         self.topk_group = cfg.topk_group
         self.num_experts_per_tok = cfg.num_experts_per_tok
         self.routed_scaling_factor = cfg.routed_scaling_factor
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.n_routed_experts, cfg.hidden_size)))
+        self.weight = nn.Parameter(torch.empty((cfg.n_routed_experts, cfg.hidden_size)).normal_(std=0.02))
         self.e_score_correction_bias = nn.Buffer(torch.zeros(cfg.n_routed_experts))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

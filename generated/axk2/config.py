@@ -164,64 +164,19 @@ class Config:
         num_key_value_heads = raw.get("num_key_value_heads", 32)
         n_group = raw.get("n_group")
         topk_group = raw.get("topk_group")
-        if raw.get("mlp_layer_types") is not None:
-            mlp_layer_types = raw["mlp_layer_types"]
-        elif "moe_layer_freq" in raw:
-            mlp_layer_types = (
-                "dense",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-                "sparse",
-                "dense",
-            )
-        else:
+        if raw.get("mlp_layer_types") is None:
             mlp_layer_types = tuple(
-                "sparse" if layer >= raw.get("first_k_dense_replace", 1) else "dense"
+                "sparse"
+                if (
+                    (layer % raw["moe_layer_freq"] == 0 if layer >= raw.get("first_k_dense_replace", 1) else False)
+                    if "moe_layer_freq" in raw
+                    else layer >= raw.get("first_k_dense_replace", 1)
+                )
+                else "dense"
                 for layer in range(num_hidden_layers)
             )
+        else:
+            mlp_layer_types = raw["mlp_layer_types"]
         if raw.get("layer_types") is None:
             layer_types = ("indexed_attention",) * num_hidden_layers
         else:

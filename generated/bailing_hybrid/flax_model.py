@@ -103,7 +103,7 @@ class Model(nnx.Module):
         self.model = Decoder(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
         self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size, dtype=dtype, rngs=rngs)
         self.stored_names: tuple[tuple[str, str], ...] = ()  # what the checkpoint calls otherwise: our name, its own
-        self.stored_shapes: dict[str, list[int]] = {}  # of what the checkpoint holds
+        self.stored_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()  # of what the checkpoint holds
 
     @classmethod
     def from_pretrained(
@@ -175,10 +175,13 @@ class Model(nnx.Module):
         `last_only` logits are [B, 1, V], of the last column.
 
         Raises:
-            ValueError: `attention_mask` has another shape than `ids`, or these are more than the cache has room for.
+            ValueError: `attention_mask` has another shape than `ids` or has padding after tokens, or these are more than the cache has room for.
         """
         if attention_mask is not None and attention_mask.shape != ids.shape:
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
+        known = attention_mask is not None and not isinstance(attention_mask, jax.core.Tracer)
+        if known and (attention_mask[:, :-1] > attention_mask[:, 1:]).any():
+            raise ValueError("attention_mask: padding goes before the tokens of a row")
         if ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)

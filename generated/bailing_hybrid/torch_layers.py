@@ -177,7 +177,7 @@ class ForgetGate(nn.Module):
         self.linear_num_heads = cfg.linear_num_heads
         self.linear_head_dim = cfg.linear_head_dim
         self.kda_lower_bound = cfg.kda_lower_bound
-        self.A_log = nn.Parameter(torch.normal(0.0, 0.02, (cfg.linear_num_heads,)))
+        self.A_log = nn.Parameter(torch.empty((cfg.linear_num_heads,)).normal_(std=0.02))
         self.dt_bias = nn.Parameter(torch.zeros(cfg.linear_head_dim * cfg.linear_num_heads))
         self.f_proj = nn.Linear(cfg.hidden_size, cfg.linear_head_dim * cfg.linear_num_heads, bias=False)
 

@@ -19,12 +19,12 @@ TINY: dict[str, Any] = {
     "architectures": ["BambaForCausalLM"],
     "attn_layer_indices": [9],
     "attn_rotary_emb": 64,
-    "hidden_size": 2048,
-    "intermediate_size": 7168,
+    "hidden_size": 256,
+    "intermediate_size": 896,
     "mamba_chunk_size": 256,
-    "mamba_d_conv": 2,
-    "mamba_d_state": 64,
-    "mamba_expand": 1,
+    "mamba_d_conv": 4,
+    "mamba_d_state": 8,
+    "mamba_expand": 2,
     "mamba_n_groups": 1,
     "mamba_n_heads": 128,
     "max_position_embeddings": 262144,
@@ -215,6 +215,8 @@ def test_a_mask_of_other_tokens_is_refused(backend: Any, checkpoint: Path, ids: 
         backend.logits(model, ids[:1, :1], mask)
     with pytest.raises(ValueError, match="attention_mask"):
         backend.step(model, ids[:1, :1], model.init_cache(batch_size=1, max_length=13), mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        model.generate(backend.array(ids), 2, attention_mask=backend.array(mask))
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:

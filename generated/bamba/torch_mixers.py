@@ -124,7 +124,7 @@ class Mixer(nn.Module):
         self.time_step_limit_1 = cfg.time_step_limit_1
         self.mamba_chunk_size = cfg.mamba_chunk_size
         self.dt_bias = nn.Parameter(torch.ones(cfg.mamba_n_heads))
-        self.A_log = nn.Parameter(torch.normal(0.0, 0.02, (cfg.mamba_n_heads,)))
+        self.A_log = nn.Parameter(torch.empty((cfg.mamba_n_heads,)).normal_(std=0.02))
         self.D = nn.Parameter(torch.ones(cfg.mamba_n_heads))
         self.conv1d = nn.Conv1d(
             cfg.mamba_expand * cfg.hidden_size + 2 * cfg.mamba_n_groups * cfg.mamba_d_state,

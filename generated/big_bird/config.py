@@ -82,11 +82,11 @@ class Config:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
-        problems.expect("is_decoder", raw.get("is_decoder", False), True)
         problems.expect("attention_type", raw.get("attention_type", "block_sparse"), "block_sparse")
         problems.expect("use_bias", raw.get("use_bias", True), True)
         problems.expect("add_cross_attention", raw.get("add_cross_attention", False), False)
         problems.expect("hidden_act", raw.get("hidden_act", "gelu_new"), "gelu_new")
+        problems.expect("is_decoder", raw.get("is_decoder", False), True)
         problems.expect("rescale_embeddings", raw.get("rescale_embeddings", False), False)
         problems.expect("is_causal", raw.get("is_causal", True), True)
         if num_attention_heads * int(hidden_size / num_attention_heads) != hidden_size:

@@ -103,7 +103,7 @@ class ScaledWordEmbedding(nnx.Module):
         )
 
     def __call__(self, ids: Array) -> Array:
-        return self.embedding[...][ids] * math.sqrt(self.hidden_size)
+        return jnp.take(self.embedding[...], ids, axis=0) * math.sqrt(self.hidden_size)
 
 
 class LearnedPositionalEmbedding(nnx.Module):
@@ -113,7 +113,7 @@ class LearnedPositionalEmbedding(nnx.Module):
         )
 
     def __call__(self, positions: Array) -> Array:
-        return self.embedding[...][positions + 2]
+        return jnp.take(self.embedding[...], positions + 2, axis=0)
 
 
 class Attention(nnx.Module):

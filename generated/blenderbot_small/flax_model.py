@@ -110,7 +110,7 @@ class LearnedPositionalEmbedding(nnx.Module):
         )
 
     def __call__(self, positions: Array) -> Array:
-        return self.embedding[...][positions]
+        return jnp.take(self.embedding[...], positions, axis=0)
 
 
 class SelfAttention(nnx.Module):

@@ -96,7 +96,7 @@ class SegmentPositionEmbedding(nnx.Module):
         relative_position_bucket = jnp.where(
             key_segment2 == query_segment, self._position_bucket(relative_position)[None], relative_position_bucket
         )
-        return self.relative_attention_bias[...][relative_position_bucket].transpose(0, 3, 1, 2)
+        return jnp.take(self.relative_attention_bias[...], relative_position_bucket, axis=0).transpose(0, 3, 1, 2)
 
     def _segment_relative_position_bucket(self, query_segment: Array, key_segment: Array) -> Array:
         return query_segment * self.segment_types + key_segment

@@ -19,7 +19,7 @@ class LayerNorm(nn.Module):
     def __init__(self, size: int, eps: float):
         super().__init__()
         self.eps = eps
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (size,)))
+        self.weight = nn.Parameter(torch.empty((size,)).normal_(std=0.02))
 
     def forward(self, x: Tensor) -> Tensor:
         variance = (x.float() ** 2).mean(dim=-1, keepdim=True)

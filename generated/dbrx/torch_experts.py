@@ -32,9 +32,15 @@ class Router(nn.Module):
 class ExpertGLU(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.w1 = nn.Parameter(torch.normal(0.0, 0.02, (cfg.moe_num_experts * cfg.ffn_hidden_size, cfg.hidden_size)))
-        self.v1 = nn.Parameter(torch.normal(0.0, 0.02, (cfg.moe_num_experts * cfg.ffn_hidden_size, cfg.hidden_size)))
-        self.w2 = nn.Parameter(torch.normal(0.0, 0.02, (cfg.moe_num_experts * cfg.ffn_hidden_size, cfg.hidden_size)))
+        self.w1 = nn.Parameter(
+            torch.empty((cfg.moe_num_experts * cfg.ffn_hidden_size, cfg.hidden_size)).normal_(std=0.02)
+        )
+        self.v1 = nn.Parameter(
+            torch.empty((cfg.moe_num_experts * cfg.ffn_hidden_size, cfg.hidden_size)).normal_(std=0.02)
+        )
+        self.w2 = nn.Parameter(
+            torch.empty((cfg.moe_num_experts * cfg.ffn_hidden_size, cfg.hidden_size)).normal_(std=0.02)
+        )
 
     def forward(self, x: Tensor, expert_w1: Tensor, expert_v1: Tensor, expert_w2: Tensor, sizes: Tensor) -> Tensor:
         intermediate_states = F.silu(grouped_linear(x, expert_w1, sizes)) * grouped_linear(x, expert_v1, sizes)

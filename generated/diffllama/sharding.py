@@ -32,7 +32,10 @@ WHOLE = {  # what PyTorch does not split all the same, because modules compute w
 def partition_specs(
     cfg: Config, rules: dict[str, str | None] = RULES, *, scan_layers: bool = False
 ) -> dict[str, PartitionSpec]:
-    """The spec of every parameter by its path in the Flax model; vectors are replicated, stacked axes not split."""
+    """The spec of every parameter by its path in the Flax model; vectors are replicated, stacked axes not split.
+
+    They hold where the mesh divides every axis; `placement` says what becomes of the others.
+    """
     from jax.sharding import PartitionSpec
 
     return {path: PartitionSpec(*_once(split)) for path, split in _splits(cfg, rules, scan_layers).items()}
@@ -111,7 +114,7 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
     for block, layers in blocks.items():
         ways = {path: way for path, way in layers.items() if any(way)}
         alone = not any(other.startswith(f"{block}.") for other in whole)
-        if alone and {*ways.values()} == {(False, True), (True, False)}:
+        if alone and [*dict.fromkeys(ways.values())] == [(False, True), (True, False)]:  # into them first, then out
             for path, (takes, _) in ways.items():
                 plan[path] = RowwiseParallel() if takes else ColwiseParallel()
     return plan

@@ -109,10 +109,10 @@ class Attention(nn.Module):
         self.head_dim = cfg.head_dim
         self.layer = layer
         self.rms_norm_eps = cfg.rms_norm_eps
-        self.lambda_q1 = nn.Parameter(torch.normal(0.0, 0.02, (cfg.head_dim,)))
-        self.lambda_k1 = nn.Parameter(torch.normal(0.0, 0.02, (cfg.head_dim,)))
-        self.lambda_q2 = nn.Parameter(torch.normal(0.0, 0.02, (cfg.head_dim,)))
-        self.lambda_k2 = nn.Parameter(torch.normal(0.0, 0.02, (cfg.head_dim,)))
+        self.lambda_q1 = nn.Parameter(torch.empty((cfg.head_dim,)).normal_(std=0.02))
+        self.lambda_k1 = nn.Parameter(torch.empty((cfg.head_dim,)).normal_(std=0.02))
+        self.lambda_q2 = nn.Parameter(torch.empty((cfg.head_dim,)).normal_(std=0.02))
+        self.lambda_k2 = nn.Parameter(torch.empty((cfg.head_dim,)).normal_(std=0.02))
         self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
         self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)

@@ -79,7 +79,6 @@ class Config:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
-        problems.expect("is_decoder", raw.get("is_decoder", False), True)
         if embedding_size == hidden_size:
             problems.append(
                 f"embedding_size={embedding_size!r}, hidden_size={hidden_size!r}; "
@@ -87,6 +86,7 @@ class Config:
             )
         problems.expect("add_cross_attention", raw.get("add_cross_attention", False), False)
         problems.expect("hidden_act", raw.get("hidden_act", "gelu"), "gelu")
+        problems.expect("is_decoder", raw.get("is_decoder", False), True)
         problems.expect("is_causal", raw.get("is_causal", True), True)
         if num_attention_heads * int(hidden_size / num_attention_heads) != hidden_size:
             problems.append(

@@ -18,12 +18,12 @@ PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
     "architectures": ["Ernie4_5_MoeForCausalLM"],
     "dtype": "bfloat16",
-    "hidden_size": 160,
-    "intermediate_size": 768,
+    "hidden_size": 2560,
+    "intermediate_size": 12288,
     "max_position_embeddings": 131072,
     "model_type": "ernie4_5_moe",
     "moe_capacity": [64, 64, 64],
-    "moe_intermediate_size": 96,
+    "moe_intermediate_size": 1536,
     "moe_k": 6,
     "moe_layer_end_index": -1,
     "moe_layer_interval": 1,
@@ -32,10 +32,10 @@ TINY: dict[str, Any] = {
     "moe_num_shared_experts": 2,
     "moe_use_aux_free": True,
     "num_attention_heads": 20,
-    "num_hidden_layers": 5,
+    "num_hidden_layers": 28,
     "num_key_value_heads": 4,
     "rope_parameters": {"rope_theta": 500000, "rope_type": "default"},
-    "vocab_size": 134,
+    "vocab_size": 103424,
 }
 REFUSED: list[dict[str, Any]] = [  # each of these changes asks for a network that this code was not compiled for
     {"model_type": "another model_type"},
@@ -147,7 +147,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ids() -> np.ndarray:
-    return np.random.default_rng(1).integers(5, 134, (2, 13))
+    return np.random.default_rng(1).integers(5, 103424, (2, 13))
 
 
 def error(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -158,13 +158,13 @@ def error(ours: np.ndarray, theirs: np.ndarray) -> float:
 def test_shapes(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
     model = backend.load(checkpoint)
     logits = backend.logits(model, ids)
-    assert logits.shape == (2, 13, 134)
+    assert logits.shape == (2, 13, 103424)
     assert error(backend.logits(model, ids, last_only=True), logits[:, -1:]) < TOLERANCE
 
 
 def test_half_precision_is_finite(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
     logits = backend.logits(backend.load(checkpoint, "bfloat16"), ids)
-    assert logits.shape == (2, 13, 134) and np.isfinite(logits).all()
+    assert logits.shape == (2, 13, 103424) and np.isfinite(logits).all()
 
 
 def test_checkpoint_comes_back_bit_for_bit(backend: Any, checkpoint: Path) -> None:
@@ -213,6 +213,8 @@ def test_a_mask_of_other_tokens_is_refused(backend: Any, checkpoint: Path, ids: 
         backend.logits(model, ids[:1, :1], mask)
     with pytest.raises(ValueError, match="attention_mask"):
         backend.step(model, ids[:1, :1], model.init_cache(batch_size=1, max_length=13), mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        model.generate(backend.array(ids), 2, attention_mask=backend.array(mask))
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:

@@ -34,7 +34,7 @@ class TopKRouter(nn.Module):
         super().__init__()
         self.moe_k = cfg.moe_k
         self.moe_norm_min = cfg.moe_norm_min
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.moe_num_experts, cfg.hidden_size)))
+        self.weight = nn.Parameter(torch.empty((cfg.moe_num_experts, cfg.hidden_size)).normal_(std=0.02))
         self.moe_statics = Statics(cfg)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,10 +54,10 @@ class Experts(nn.Module):
         self.moe_num_experts = cfg.moe_num_experts
         self.moe_k = cfg.moe_k
         self.gate_up_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.moe_num_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size))
+            torch.empty((cfg.moe_num_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size)).normal_(std=0.02)
         )
         self.down_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.moe_num_experts, cfg.hidden_size, cfg.moe_intermediate_size))
+            torch.empty((cfg.moe_num_experts, cfg.hidden_size, cfg.moe_intermediate_size)).normal_(std=0.02)
         )
 
     def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class RotaryEmbedding(nn.Module):
 class FalconLinear(nn.Module):
     def __init__(self, rows: int, columns: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (rows, columns)))
+        self.weight = nn.Parameter(torch.empty((rows, columns)).normal_(std=0.02))
 
     def forward(self, x: Tensor) -> Tensor:
         return x @ self.weight.transpose(0, 1)

@@ -18,13 +18,13 @@ PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
     "architectures": ["FalconH1ForCausalLM"],
     "eos_token_id": 11,
-    "head_dim": 16,
-    "hidden_size": 256,
-    "intermediate_size": 512,
+    "head_dim": 8,
+    "hidden_size": 128,
+    "intermediate_size": 256,
     "mamba_chunk_size": 128,
-    "mamba_d_conv": 1,
-    "mamba_d_ssm": 384,
-    "mamba_d_state": 32,
+    "mamba_d_conv": 4,
+    "mamba_d_ssm": 192,
+    "mamba_d_state": 16,
     "mamba_expand": 2,
     "mamba_n_groups": 1,
     "mamba_n_heads": 24,
@@ -220,6 +220,8 @@ def test_a_mask_of_other_tokens_is_refused(backend: Any, checkpoint: Path, ids: 
         backend.logits(model, ids[:1, :1], mask)
     with pytest.raises(ValueError, match="attention_mask"):
         backend.step(model, ids[:1, :1], model.init_cache(batch_size=1, max_length=13), mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        model.generate(backend.array(ids), 2, attention_mask=backend.array(mask))
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:

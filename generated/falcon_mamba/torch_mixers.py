@@ -88,8 +88,8 @@ class Mixer(nn.Module):
         self.state_size = cfg.state_size
         self.time_step_rank = cfg.time_step_rank
         self.mixer_rms_eps = cfg.mixer_rms_eps
-        self.A_log = nn.Parameter(torch.normal(0.0, 0.02, (cfg.intermediate_size, cfg.state_size)))
-        self.D = nn.Parameter(torch.normal(0.0, 0.02, (cfg.intermediate_size,)))
+        self.A_log = nn.Parameter(torch.empty((cfg.intermediate_size, cfg.state_size)).normal_(std=0.02))
+        self.D = nn.Parameter(torch.empty((cfg.intermediate_size,)).normal_(std=0.02))
         self.conv1d = nn.Conv1d(
             cfg.intermediate_size,
             cfg.intermediate_size,

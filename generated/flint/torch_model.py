@@ -77,7 +77,7 @@ class FullAttention(nn.Module):
         super().__init__()
         self.head_dim = cfg.head_dim
         self.layer = layer
-        self.sinks = nn.Parameter(torch.normal(0.0, 0.02, (cfg.num_attention_heads,)))
+        self.sinks = nn.Parameter(torch.empty((cfg.num_attention_heads,)).normal_(std=0.02))
         self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
         self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
@@ -115,7 +115,7 @@ class SlidingAttention(nn.Module):
         super().__init__()
         self.head_dim = cfg.head_dim
         self.layer = layer
-        self.sinks = nn.Parameter(torch.normal(0.0, 0.02, (cfg.num_attention_heads,)))
+        self.sinks = nn.Parameter(torch.empty((cfg.num_attention_heads,)).normal_(std=0.02))
         self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
         self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
         self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)

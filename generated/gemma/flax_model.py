@@ -122,7 +122,7 @@ class ScaledWordEmbedding(nnx.Module):
         )
 
     def __call__(self, ids: Array) -> Array:
-        h = self.embedding[...][ids]
+        h = jnp.take(self.embedding[...], ids, axis=0)
         return h * embed_scale(self.cfg).astype(h.dtype)
 
 

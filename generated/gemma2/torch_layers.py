@@ -75,7 +75,7 @@ class ScaledWordEmbedding(nn.Module):
 
     def __init__(self, cfg: Config):
         super().__init__()
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.vocab_size, cfg.hidden_size)))
+        self.weight = nn.Parameter(torch.empty((cfg.vocab_size, cfg.hidden_size)).normal_(std=0.02))
         self.register_buffer("embed_scale", embed_scale(cfg), persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ class ScaledWordEmbedding(nn.Module):
 
     def __init__(self, num_embeddings: int, embedding_dim: int, value: float):
         super().__init__()
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (num_embeddings, embedding_dim)))
+        self.weight = nn.Parameter(torch.empty((num_embeddings, embedding_dim)).normal_(std=0.02))
         self.register_buffer("embed_scale", embed_scale(value), persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:

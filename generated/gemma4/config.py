@@ -113,111 +113,125 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
+        if raw.get("text_config") is None:
+            head_dim_per_layer_overrides__heterogeneity_spec = 512
+        else:
+            head_dim_per_layer_overrides__heterogeneity_spec = raw["text_config"].get("global_head_dim", 512)
+        num_key_value_heads_per_layer_overrides__heterogeneity_spec = (raw.get("text_config") or {}).get(
+            "num_global_key_value_heads"
+        )
+        head_dim = 256 if raw.get("text_config") is None else raw["text_config"].get("head_dim", 256)
+        if raw.get("text_config") is None:
+            num_attention_heads = 8
+        else:
+            num_attention_heads = raw["text_config"].get("num_attention_heads", 8)
+        num_hidden_layers = 30 if raw.get("text_config") is None else raw["text_config"].get("num_hidden_layers", 30)
+        if raw.get("text_config") is None:
+            num_key_value_heads = 4
+        else:
+            num_key_value_heads = raw["text_config"].get("num_key_value_heads", 4)
+        if raw.get("text_config") is None:
+            final_logit_softcapping = None
+        else:
+            final_logit_softcapping = raw["text_config"].get("final_logit_softcapping")
         layer_types = (raw.get("text_config") or {}).get("layer_types")
-        head_dim_per_layer_overrides__heterogeneity_spec = 512
-        num_key_value_heads_per_layer_overrides__heterogeneity_spec = 2
-        head_dim = 256
-        num_attention_heads = 16
-        num_hidden_layers = 30
-        num_key_value_heads = 8
-        final_logit_softcapping = 30.0
-        num_kv_shared_layers = 0
-        hidden_size_per_layer_input = 0
+        if raw.get("text_config") is None:
+            attention_k_eq_v = False
+        else:
+            attention_k_eq_v = raw["text_config"].get("attention_k_eq_v", False)
+        if raw.get("text_config") is None:
+            num_kv_shared_layers = 0
+        else:
+            num_kv_shared_layers = raw["text_config"].get("num_kv_shared_layers", 0)
+        attention_bias = False if raw.get("text_config") is None else raw["text_config"].get("attention_bias", False)
+        if raw.get("text_config") is None:
+            use_double_wide_mlp = False
+        else:
+            use_double_wide_mlp = raw["text_config"].get("use_double_wide_mlp", False)
+        if raw.get("text_config") is None:
+            hidden_activation = "gelu_pytorch_tanh"
+        else:
+            hidden_activation = raw["text_config"].get("hidden_activation", "gelu_pytorch_tanh")
+        if raw.get("text_config") is None:
+            hidden_size_per_layer_input = 256
+        else:
+            hidden_size_per_layer_input = raw["text_config"].get("hidden_size_per_layer_input", 256)
+        if raw.get("text_config") is None:
+            enable_moe_block = False
+        else:
+            enable_moe_block = raw["text_config"].get("enable_moe_block", False)
+        if raw.get("text_config") is None or raw["text_config"].get("rope_parameters") is None:
+            rope_type = "proportional"
+        else:
+            rope_type = (raw["text_config"]["rope_parameters"].get("full_attention") or {}).get("rope_type")
+        if raw.get("text_config") is None or raw["text_config"].get("rope_parameters") is None:
+            text_config_rope_parameters_sliding_attention_rope_type = "default"
+        else:
+            text_config_rope_parameters_sliding_attention_rope_type = (
+                raw["text_config"]["rope_parameters"].get("sliding_attention") or {}
+            ).get("rope_type")
+        if raw.get("text_config") is None:
+            use_bidirectional_attention = None
+        else:
+            use_bidirectional_attention = raw["text_config"].get("use_bidirectional_attention")
         sizes = dict(
             head_dim_per_layer_overrides__heterogeneity_spec=head_dim_per_layer_overrides__heterogeneity_spec,
             num_key_value_heads_per_layer_overrides__heterogeneity_spec=num_key_value_heads_per_layer_overrides__heterogeneity_spec,
             head_dim=head_dim,
-            hidden_size=2816,
-            intermediate_size=2112,
-            moe_intermediate_size=704,
+            hidden_size=2304 if raw.get("text_config") is None else raw["text_config"].get("hidden_size", 2304),
+            intermediate_size=9216
+            if raw.get("text_config") is None
+            else raw["text_config"].get("intermediate_size", 9216),
+            moe_intermediate_size=None
+            if raw.get("text_config") is None
+            else raw["text_config"].get("moe_intermediate_size"),
             num_attention_heads=num_attention_heads,
-            num_experts=128,
+            num_experts=None if raw.get("text_config") is None else raw["text_config"].get("num_experts"),
             num_hidden_layers=num_hidden_layers,
             num_key_value_heads=num_key_value_heads,
-            vocab_size=262144,
+            vocab_size=262144 if raw.get("text_config") is None else raw["text_config"].get("vocab_size", 262144),
         )
         problems.expect("model_type", raw.get("model_type", "gemma4"), "gemma4")
         problems.expect(
-            "text_config",
-            raw.get("text_config"),
-            {
-                "attention_bias": False,
-                "attention_dropout": 0.0,
-                "attention_k_eq_v": True,
-                "bos_token_id": 2,
-                "dtype": "bfloat16",
-                "enable_moe_block": True,
-                "eos_token_id": 1,
-                "final_logit_softcapping": 30.0,
-                "global_head_dim": 512,
-                "head_dim": 256,
-                "hidden_activation": "gelu_pytorch_tanh",
-                "hidden_size": 2816,
-                "hidden_size_per_layer_input": 0,
-                "initializer_range": 0.02,
-                "intermediate_size": 2112,
-                "layer_types": [
-                    "sliding_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "full_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "full_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "full_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "full_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "sliding_attention",
-                    "full_attention",
-                ],
-                "max_position_embeddings": 262144,
-                "model_type": "gemma4_text",
-                "moe_intermediate_size": 704,
-                "num_attention_heads": 16,
-                "num_experts": 128,
-                "num_global_key_value_heads": 2,
-                "num_hidden_layers": 30,
-                "num_key_value_heads": 8,
-                "num_kv_shared_layers": 0,
-                "pad_token_id": 0,
-                "rms_norm_eps": 1e-06,
-                "rope_parameters": {
-                    "full_attention": {
-                        "partial_rotary_factor": 0.25,
-                        "rope_theta": 1000000.0,
-                        "rope_type": "proportional",
-                    },
-                    "sliding_attention": {"rope_theta": 10000.0, "rope_type": "default"},
-                },
-                "sliding_window": 1024,
-                "tie_word_embeddings": True,
-                "top_k_experts": 8,
-                "use_bidirectional_attention": "vision",
-                "use_cache": True,
-                "use_double_wide_mlp": False,
-                "vocab_size": 262144,
-                "vocab_size_per_layer_input": 262144,
-            },
+            "text_config._heterogeneity_spec", (raw.get("text_config") or {}).get("_heterogeneity_spec"), None
         )
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
+        problems.expect(
+            "text_config.layer_types",
+            (raw.get("text_config") or {}).get("layer_types"),
+            [
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+            ],
+        )
         if any(
             isinstance(item, dict) and name not in ["full_attention", "sliding_attention"]
             for name, item in ((raw.get("text_config") or {}).get("rope_parameters") or {}).items()
@@ -261,21 +275,27 @@ class Config:
                 f"num_key_value_heads_per_layer_overrides__heterogeneity_spec does not divide num_attention_heads: {(num_attention_heads, num_key_value_heads_per_layer_overrides__heterogeneity_spec)!r}"
             )
         problems.expect_each("layer_types", layer_types, "sliding_attention", "full_attention")
-        problems.expect("text_config.attention_k_eq_v", True, True)
+        problems.expect("text_config.attention_k_eq_v", attention_k_eq_v, True)
         if num_kv_shared_layers != 0:
             problems.append(
                 f"num_kv_shared_layers={num_kv_shared_layers!r}; this code was compiled for `num_kv_shared_layers == 0`"
             )
-        problems.expect("text_config.attention_bias", False, False)
-        problems.expect("text_config.use_double_wide_mlp", False, False)
-        problems.expect("text_config.hidden_activation", "gelu_pytorch_tanh", "gelu_pytorch_tanh")
+        problems.expect("text_config.attention_bias", attention_bias, False)
+        problems.expect("text_config.use_double_wide_mlp", use_double_wide_mlp, False)
+        problems.expect("text_config.hidden_activation", hidden_activation, "gelu_pytorch_tanh")
         if hidden_size_per_layer_input:
             problems.append(
                 f"hidden_size_per_layer_input={hidden_size_per_layer_input!r}; "
                 "this code was compiled for `not hidden_size_per_layer_input`"
             )
-        problems.expect("text_config.enable_moe_block", True, True)
-        if not layer_types and None:
+        problems.expect("text_config.enable_moe_block", enable_moe_block, True)
+        if (
+            (raw.get("text_config") or {})["layer_types"][29] != "full_attention"
+            and (raw.get("text_config") or {})["layer_types"][0] == "full_attention"
+            and None
+            if (raw.get("text_config") or {}).get("layer_types")
+            else raw.get("text_config") is not None and None
+        ):
             problems.append(
                 "text_config._heterogeneity_spec.per_layer_overrides.5.skip is given; this code was compiled without it"
             )
@@ -287,20 +307,56 @@ class Config:
             problems.append(
                 f"layer_types={layer_types!r}; this code was compiled for `'full_attention' in layer_types`"
             )
-        problems.expect("text_config.rope_parameters.full_attention.rope_type", "proportional", "proportional")
+        if (
+            ((raw.get("text_config") or {}).get("rope_parameters") or {}).get("full_attention") is None
+            and (raw.get("text_config") or {}).get("rope_parameters") is not None
+            and (
+                (raw.get("text_config") or {})["rope_parameters"]["full_attention"] is None
+                if "full_attention" in (raw.get("text_config") or {})["rope_parameters"]
+                else None
+            )
+        ):
+            problems.append("this code was compiled for `text_config.rope_parameters.full_attention is not None`")
+        problems.expect("text_config.rope_parameters.full_attention.rope_type", rope_type, "proportional")
         if layer_types is None:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
         if "full_attention" not in layer_types:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
         if not (
-            layer_types
-            or raw.get("text_config") is None
-            or (layer_types is None and (not 5 >= raw["text_config"].get("num_hidden_layers")))
+            (raw.get("text_config") or {})["layer_types"][29] == "full_attention"
+            or (raw.get("text_config") or {})["layer_types"][5] == "full_attention"
+            if (raw.get("text_config") or {}).get("layer_types")
+            else raw.get("text_config") is None
+            or (
+                raw["text_config"].get("layer_types") is None and (not 5 >= raw["text_config"].get("num_hidden_layers"))
+            )
         ):
             problems.append(
                 "text_config._heterogeneity_spec.per_layer_overrides.5 is missing; this code was compiled with it"
             )
-        problems.expect("text_config.rope_parameters.sliding_attention.rope_type", "default", "default")
+        if (
+            "full_attention" not in ((raw.get("text_config") or {}).get("rope_parameters") or {})
+            and (raw.get("text_config") or {}).get("rope_parameters") is not None
+            and None
+        ):
+            problems.append(
+                "text_config.rope_parameters.full_attention.factor is given; this code was compiled without it"
+            )
+        if (
+            ((raw.get("text_config") or {}).get("rope_parameters") or {}).get("sliding_attention") is None
+            and (raw.get("text_config") or {}).get("rope_parameters") is not None
+            and (
+                (raw.get("text_config") or {})["rope_parameters"]["sliding_attention"] is None
+                if "sliding_attention" in (raw.get("text_config") or {})["rope_parameters"]
+                else None
+            )
+        ):
+            problems.append("this code was compiled for `text_config.rope_parameters.sliding_attention is not None`")
+        problems.expect(
+            "text_config.rope_parameters.sliding_attention.rope_type",
+            text_config_rope_parameters_sliding_attention_rope_type,
+            "default",
+        )
         if "sliding_attention" not in layer_types:
             problems.append(f"the configuration class refuses layer_types={layer_types!r}")
         if (raw.get("text_config") or {}).get("layer_types")[29] != "full_attention" and (
@@ -316,7 +372,7 @@ class Config:
             problems.append("decoder is given; this code was compiled without it")
         if "generator" in raw:
             problems.append("generator is given; this code was compiled without it")
-        problems.expect("text_config.use_bidirectional_attention", "vision", "vision")
+        problems.expect("text_config.use_bidirectional_attention", use_bidirectional_attention, "vision")
         if "text_encoder" in (raw.get("text_config") or {}):
             problems.append("text_config.text_encoder is given; this code was compiled without it")
         if "decoder" in (raw.get("text_config") or {}):
@@ -354,22 +410,117 @@ class Config:
             ("sliding_attention", False, False),
             ("full_attention", False, False),
         )
+        if (
+            raw.get("text_config") is not None
+            and raw["text_config"].get("global_head_dim") == raw["text_config"].get("head_dim")
+        ) or (
+            raw.get("text_config") is not None
+            and raw["text_config"].get("global_head_dim") != raw["text_config"].get("head_dim")
+            and ("global_head_dim" not in raw["text_config"])
+            and (512 == raw["text_config"].get("head_dim"))
+        ):
+            problems.append("text_config._heterogeneity_spec.per_layer_overrides.5.head_dim is missing")
+        if (
+            (raw.get("text_config") is None)
+            or (
+                raw.get("text_config") is not None
+                and raw["text_config"].get("attention_k_eq_v")
+                and (raw["text_config"].get("num_global_key_value_heads") is None)
+            )
+            or (raw.get("text_config") is not None and (not raw["text_config"].get("attention_k_eq_v")))
+        ):
+            problems.append("text_config._heterogeneity_spec.per_layer_overrides.5.num_key_value_heads is missing")
+        if (
+            raw.get("text_config") is not None
+            and raw["text_config"].get("rope_parameters") is not None
+            and (raw["text_config"]["rope_parameters"].get("full_attention") is None)
+        ) or (
+            raw.get("text_config") is not None
+            and raw["text_config"].get("rope_parameters") is not None
+            and (raw["text_config"]["rope_parameters"].get("full_attention") is not None)
+            and ("partial_rotary_factor" not in raw["text_config"]["rope_parameters"]["full_attention"])
+        ):
+            problems.append("text_config.rope_parameters.full_attention.partial_rotary_factor is missing")
+        if (
+            raw.get("text_config") is not None
+            and raw["text_config"].get("rope_parameters") is not None
+            and (raw["text_config"]["rope_parameters"].get("full_attention") is None)
+        ) or (
+            raw.get("text_config") is not None
+            and raw["text_config"].get("rope_parameters") is not None
+            and (raw["text_config"]["rope_parameters"].get("full_attention") is not None)
+            and ("rope_theta" not in raw["text_config"]["rope_parameters"]["full_attention"])
+        ):
+            problems.append("text_config.rope_parameters.full_attention.rope_theta is missing")
+        if (
+            raw.get("text_config") is not None
+            and raw["text_config"].get("rope_parameters") is not None
+            and (raw["text_config"]["rope_parameters"].get("sliding_attention") is None)
+        ) or (
+            raw.get("text_config") is not None
+            and raw["text_config"].get("rope_parameters") is not None
+            and (raw["text_config"]["rope_parameters"].get("sliding_attention") is not None)
+            and ("rope_theta" not in raw["text_config"]["rope_parameters"]["sliding_attention"])
+        ):
+            problems.append("text_config.rope_parameters.sliding_attention.rope_theta is missing")
+        if raw.get("text_config") is None:
+            problems.append(
+                "text_config.layer_types cannot be known: the configuration class asks more than was followed here"
+            )
+        if (
+            raw.get("text_config") is not None
+            and raw["text_config"].get("rope_parameters") is not None
+            and (raw["text_config"]["rope_parameters"].get("full_attention") is None)
+        ) or (
+            raw.get("text_config") is not None
+            and raw["text_config"].get("rope_parameters") is not None
+            and (raw["text_config"]["rope_parameters"].get("full_attention") is not None)
+            and ("rope_type" not in raw["text_config"]["rope_parameters"]["full_attention"])
+        ):
+            problems.append("text_config.rope_parameters.full_attention.rope_type is missing")
+        if (
+            raw.get("text_config") is not None
+            and raw["text_config"].get("rope_parameters") is not None
+            and (raw["text_config"]["rope_parameters"].get("sliding_attention") is None)
+        ) or (
+            raw.get("text_config") is not None
+            and raw["text_config"].get("rope_parameters") is not None
+            and (raw["text_config"]["rope_parameters"].get("sliding_attention") is not None)
+            and ("rope_type" not in raw["text_config"]["rope_parameters"]["sliding_attention"])
+        ):
+            problems.append("text_config.rope_parameters.sliding_attention.rope_type is missing")
         if raw.get("audio_config") is not None:
             problems.append("audio_config cannot be known: an object of the configuration is no value")
         _refuse(problems)
         return cls(
             **sizes,
-            pad_token_id=0,
-            sliding_window=1024,
-            top_k_experts=8,
+            pad_token_id=0 if raw.get("text_config") is None else raw["text_config"].get("pad_token_id", 0),
+            sliding_window=512
+            if raw.get("text_config") is None
+            else (raw["text_config"]["sliding_window"] // 2 + 1 if "sliding_window" in raw["text_config"] else 257)
+            if raw["text_config"].get("use_bidirectional_attention") == "all"
+            else raw["text_config"].get("sliding_window", 512),
+            top_k_experts=None if raw.get("text_config") is None else raw["text_config"].get("top_k_experts"),
             image_token_id=raw.get("image_token_id", 258880),
             video_token_id=raw.get("video_token_id", 258884),
             audio_token_id=raw.get("audio_token_id", 258881),
             final_logit_softcapping=final_logit_softcapping,
-            rms_norm_eps=1e-06,
-            partial_rotary_factor_full_attention_rope_parameters=0.25,
-            rope_theta_full_attention_rope_parameters=1000000.0,
-            rope_theta_sliding_attention_rope_parameters=10000.0,
+            rms_norm_eps=1e-06 if raw.get("text_config") is None else raw["text_config"].get("rms_norm_eps", 1e-06),
+            partial_rotary_factor_full_attention_rope_parameters=0.25
+            if raw.get("text_config") is None
+            else 0.25
+            if raw["text_config"].get("rope_parameters") is None
+            else (raw["text_config"]["rope_parameters"].get("full_attention") or {}).get("partial_rotary_factor"),
+            rope_theta_full_attention_rope_parameters=1000000.0
+            if raw.get("text_config") is None
+            else 1000000.0
+            if raw["text_config"].get("rope_parameters") is None
+            else (raw["text_config"]["rope_parameters"].get("full_attention") or {}).get("rope_theta"),
+            rope_theta_sliding_attention_rope_parameters=10000.0
+            if raw.get("text_config") is None
+            else 10000.0
+            if raw["text_config"].get("rope_parameters") is None
+            else (raw["text_config"]["rope_parameters"].get("sliding_attention") or {}).get("rope_theta"),
             layer_types=tuple(layer_types),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )

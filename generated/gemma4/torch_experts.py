@@ -25,10 +25,10 @@ class Experts(nn.Module):
         self.num_experts = cfg.num_experts
         self.top_k_experts = cfg.top_k_experts
         self.gate_up_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.num_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size))
+            torch.empty((cfg.num_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size)).normal_(std=0.02)
         )
         self.down_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.num_experts, cfg.hidden_size, cfg.moe_intermediate_size))
+            torch.empty((cfg.num_experts, cfg.hidden_size, cfg.moe_intermediate_size)).normal_(std=0.02)
         )
 
     def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:

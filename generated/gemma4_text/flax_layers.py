@@ -109,7 +109,7 @@ class ScaledWordEmbedding(nnx.Module):
         self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (num_embeddings, embedding_dim), dtype))
 
     def __call__(self, ids: Array) -> Array:
-        h = self.embedding[...][ids]
+        h = jnp.take(self.embedding[...], ids, axis=0)
         return h * embed_scale(self.value).astype(h.dtype)
 
 

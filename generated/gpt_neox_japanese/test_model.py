@@ -17,8 +17,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
     "architectures": ["GPTNeoXJapaneseForCausalLM"],
-    "hidden_size": 640,
-    "intermediate_multiple_size": 1,
+    "hidden_size": 320,
+    "intermediate_multiple_size": 4,
     "max_position_embeddings": 2048,
     "model_type": "gpt_neox_japanese",
     "num_attention_heads": 32,
@@ -200,6 +200,8 @@ def test_a_mask_of_other_tokens_is_refused(backend: Any, checkpoint: Path, ids: 
         backend.logits(model, ids[:1, :1], mask)
     with pytest.raises(ValueError, match="attention_mask"):
         backend.step(model, ids[:1, :1], model.init_cache(batch_size=1, max_length=13), mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        model.generate(backend.array(ids), 2, attention_mask=backend.array(mask))
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:

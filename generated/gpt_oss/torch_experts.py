@@ -23,7 +23,7 @@ class TopKRouter(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.num_local_experts, cfg.hidden_size)))
+        self.weight = nn.Parameter(torch.empty((cfg.num_local_experts, cfg.hidden_size)).normal_(std=0.02))
         self.bias = nn.Parameter(torch.zeros(cfg.num_local_experts))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,11 +39,11 @@ class Experts(nn.Module):
         self.swiglu_limit = cfg.swiglu_limit
         self.swiglu_alpha = cfg.swiglu_alpha
         self.gate_up_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.num_local_experts, cfg.hidden_size, 2 * cfg.intermediate_size))
+            torch.empty((cfg.num_local_experts, cfg.hidden_size, 2 * cfg.intermediate_size)).normal_(std=0.02)
         )
         self.gate_up_proj_bias = nn.Parameter(torch.zeros(cfg.num_local_experts, 2 * cfg.intermediate_size))
         self.down_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.num_local_experts, cfg.intermediate_size, cfg.hidden_size))
+            torch.empty((cfg.num_local_experts, cfg.intermediate_size, cfg.hidden_size)).normal_(std=0.02)
         )
         self.down_proj_bias = nn.Parameter(torch.zeros(cfg.num_local_experts, cfg.hidden_size))
 

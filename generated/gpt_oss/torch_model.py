@@ -76,7 +76,7 @@ class Attention(nn.Module):
         super().__init__()
         self.head_dim = cfg.head_dim
         self.layer = layer
-        self.sinks = nn.Parameter(torch.normal(0.0, 0.02, (cfg.num_attention_heads,)))
+        self.sinks = nn.Parameter(torch.empty((cfg.num_attention_heads,)).normal_(std=0.02))
         self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim)
         self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim)
         self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim)

@@ -71,7 +71,7 @@ def new_gelu_activation(x: Tensor) -> Tensor:
 class Conv1D(nn.Module):
     def __init__(self, in_features: int, out_features: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (in_features, out_features)))
+        self.weight = nn.Parameter(torch.empty((in_features, out_features)).normal_(std=0.02))
         self.bias = nn.Parameter(torch.zeros(out_features))
 
     def forward(self, x: Tensor) -> Tensor:

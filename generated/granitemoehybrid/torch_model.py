@@ -153,10 +153,12 @@ class Model(nn.Module):
         `last_only` logits are [B, 1, V], of the last column.
 
         Raises:
-            ValueError: `attention_mask` has another shape than `ids`, or the cache has no room for these.
+            ValueError: `attention_mask` has another shape than `ids` or has padding after tokens, or the cache has no room for these.
         """
         if attention_mask is not None and attention_mask.shape != ids.shape:
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
+        if attention_mask is not None and (attention_mask[:, :-1] > attention_mask[:, 1:]).any():
+            raise ValueError("attention_mask: padding goes before the tokens of a row")
         if cache.length + ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         logits = self._logits(ids, cache.mark(ids.shape[1], attention_mask), cache, last_only)

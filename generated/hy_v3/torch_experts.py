@@ -25,7 +25,7 @@ class TopKRouter(nn.Module):
         super().__init__()
         self.num_experts_per_tok = cfg.num_experts_per_tok
         self.router_scaling_factor = cfg.router_scaling_factor
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.num_experts, cfg.hidden_size)))
+        self.weight = nn.Parameter(torch.empty((cfg.num_experts, cfg.hidden_size)).normal_(std=0.02))
 
     def forward(self, x: Tensor, e_score_correction_bias: Tensor) -> tuple[Tensor, Tensor]:
         router_logits = F.linear(x.float(), self.weight.float())
@@ -42,10 +42,10 @@ class Experts(nn.Module):
         self.num_experts = cfg.num_experts
         self.num_experts_per_tok = cfg.num_experts_per_tok
         self.gate_up_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.num_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size))
+            torch.empty((cfg.num_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size)).normal_(std=0.02)
         )
         self.down_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.num_experts, cfg.hidden_size, cfg.moe_intermediate_size))
+            torch.empty((cfg.num_experts, cfg.hidden_size, cfg.moe_intermediate_size)).normal_(std=0.02)
         )
 
     def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:

@@ -248,13 +248,13 @@ def folder(source: str | Path) -> Path:
 
 
 def files(root: Path) -> list[Path]:
-    """The files that hold the tensors.
+    """The files that hold the tensors: one, or without it those of an index.
 
     Raises:
         ValueError: some are missing, cut short or pointers of Git LFS, or the index is none; it names them all.
     """
-    index = root / "model.safetensors.index.json"
-    names = _indexed(index) if index.exists() else ["model.safetensors"]
+    index, whole = root / "model.safetensors.index.json", "model.safetensors"
+    names = _indexed(index) if index.exists() and not (root / whole).exists() else [whole]
     problems = [problem for name in names if (problem := _problem(root / name))]
     if problems:
         raise ValueError("; ".join(problems))
@@ -359,6 +359,11 @@ def opened(source: str | Path, cfg: Config, framework: str) -> dict[str, Mapped]
         if twice := found.keys() & names:
             raise ValueError(f"{file} holds tensors that another file holds too: {', '.join(sorted(twice))}")
         found |= dict.fromkeys(names, shard)
+    # where two names are one tensor, either may be the one that is stored
+    for alias, target in TIED.items() if cfg.tie_word_embeddings else ():
+        if alias in found and target not in found:
+            shard = found[target] = found.pop(alias)
+            shard.names[target] = shard.names.pop(alias)
     return found
 
 

@@ -192,19 +192,17 @@ class Config:
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         rope_parameters = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
+        num_hidden_layers = raw.get("num_hidden_layers", 34)
         num_attention_heads = raw.get("num_attention_heads", 32)
         head_dim = raw.get("qk_rope_head_dim", 64)
         n_group = raw.get("n_group", 1)
         qk_rope_head_dim = head_dim
         num_key_value_heads = num_attention_heads
-        num_hidden_layers = 34
         n_routed_experts = raw.get("num_local_experts", raw.get("n_routed_experts", 256))
         if raw.get("mlp_layer_types") is not None:
             mlp_layer_types = raw["mlp_layer_types"]
         elif raw.get("indexer_types") is None:
-            mlp_layer_types = tuple(
-                "dense" if layer == 0 else "sparse" for layer in range(raw.get("num_hidden_layers", 34))
-            )
+            mlp_layer_types = tuple("dense" if layer == 0 else "sparse" for layer in range(num_hidden_layers))
         else:
             mlp_layer_types = (
                 "dense",
@@ -243,46 +241,13 @@ class Config:
                 "sparse",
             )
         if raw.get("indexer_types") is None:
-            indexer_types = (
-                "full",
-                "full",
-                "shared",
-                "shared",
-                "shared",
-                "full",
-                "shared",
-                "shared",
-                "shared",
-                "full",
-                "shared",
-                "shared",
-                "shared",
-                "full",
-                "shared",
-                "shared",
-                "shared",
-                "full",
-                "shared",
-                "shared",
-                "shared",
-                "full",
-                "shared",
-                "shared",
-                "shared",
-                "full",
-                "shared",
-                "shared",
-                "shared",
-                "full",
-                "shared",
-                "shared",
-                "shared",
-                "full",
+            indexer_types = tuple(
+                "full" if layer == 0 or (layer - 1) % 4 == 0 else "shared" for layer in range(num_hidden_layers)
             )
         else:
             indexer_types = raw["indexer_types"]
         if raw.get("layer_types") is None:
-            layer_types = ("indexed_attention",) * raw.get("num_hidden_layers", 34)
+            layer_types = ("indexed_attention",) * num_hidden_layers
         else:
             layer_types = raw["layer_types"]
         sizes = dict(
@@ -307,7 +272,6 @@ class Config:
             hc_mult=raw.get("hc_mult", 4),
         )
         problems.expect("model_type", raw.get("model_type", "hy_v4"), "hy_v4")
-        problems.expect("num_hidden_layers", raw.get("num_hidden_layers", 34), 34)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(isinstance(item, dict) for item in (raw.get("rope_parameters") or {}).values()):
             problems.append("rope_parameters holds objects that this code does not know")

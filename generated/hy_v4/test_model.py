@@ -17,29 +17,29 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
     "architectures": ["HYV4ForCausalLM"],
-    "hc_mult": 1,
+    "hc_mult": 4,
     "head_dim": 256,
-    "hidden_size": 704,
-    "index_head_dim": 32,
+    "hidden_size": 352,
+    "index_head_dim": 16,
     "index_n_heads": 16,
     "index_topk": 2048,
-    "intermediate_size": 1728,
-    "kv_lora_rank": 128,
+    "intermediate_size": 864,
+    "kv_lora_rank": 64,
     "max_position_embeddings": 262144,
     "model_type": "hy_v4",
-    "moe_intermediate_size": 192,
+    "moe_intermediate_size": 96,
     "n_group": 1,
     "n_routed_experts": 256,
     "n_shared_experts": 1,
     "num_attention_heads": 32,
     "num_experts_per_tok": 8,
-    "num_hidden_layers": 34,
+    "num_hidden_layers": 7,
     "num_key_value_heads": 32,
-    "q_lora_rank": 384,
-    "qk_nope_head_dim": 48,
-    "qk_rope_head_dim": 16,
+    "q_lora_rank": 192,
+    "qk_nope_head_dim": 24,
+    "qk_rope_head_dim": 8,
     "topk_group": 1,
-    "v_head_dim": 64,
+    "v_head_dim": 32,
     "vocab_size": 134,
 }
 REFUSED: list[dict[str, Any]] = [  # each of these changes asks for a network that this code was not compiled for
@@ -219,6 +219,8 @@ def test_a_mask_of_other_tokens_is_refused(backend: Any, checkpoint: Path, ids: 
         backend.logits(model, ids[:1, :1], mask)
     with pytest.raises(ValueError, match="attention_mask"):
         backend.step(model, ids[:1, :1], model.init_cache(batch_size=1, max_length=13), mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        model.generate(backend.array(ids), 2, attention_mask=backend.array(mask))
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:

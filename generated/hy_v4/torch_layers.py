@@ -82,9 +82,9 @@ class HyperConnection(nn.Module):
         self.rms_norm_eps = cfg.rms_norm_eps
         self.hc_eps = cfg.hc_eps
         self.hc_magnitude = cfg.hc_magnitude
-        self.fn = nn.Parameter(torch.normal(0.0, 0.02, (2 * cfg.hc_mult, cfg.hc_mult * cfg.hidden_size)))
-        self.base = nn.Parameter(torch.normal(0.0, 0.02, (2 * cfg.hc_mult,)))
-        self.scale = nn.Parameter(torch.normal(0.0, 0.02, (2,)))
+        self.fn = nn.Parameter(torch.empty((2 * cfg.hc_mult, cfg.hc_mult * cfg.hidden_size)).normal_(std=0.02))
+        self.base = nn.Parameter(torch.empty((2 * cfg.hc_mult,)).normal_(std=0.02))
+        self.scale = nn.Parameter(torch.empty((2,)).normal_(std=0.02))
 
     def forward(self, hidden_streams: Tensor) -> tuple[Tensor, Tensor]:
         B, T = hidden_streams.shape[:2]
@@ -104,9 +104,9 @@ class HyperHead(nn.Module):
         super().__init__()
         self.rms_norm_eps = cfg.rms_norm_eps
         self.hc_eps = cfg.hc_eps
-        self.hc_fn = nn.Parameter(torch.normal(0.0, 0.02, (cfg.hc_mult, cfg.hc_mult * cfg.hidden_size)))
-        self.hc_base = nn.Parameter(torch.normal(0.0, 0.02, (cfg.hc_mult,)))
-        self.hc_scale = nn.Parameter(torch.normal(0.0, 0.02, (1,)))
+        self.hc_fn = nn.Parameter(torch.empty((cfg.hc_mult, cfg.hc_mult * cfg.hidden_size)).normal_(std=0.02))
+        self.hc_base = nn.Parameter(torch.empty((cfg.hc_mult,)).normal_(std=0.02))
+        self.hc_scale = nn.Parameter(torch.empty((1,)).normal_(std=0.02))
 
     def forward(self, x: Tensor) -> Tensor:
         B, T = x.shape[:2]

@@ -16,23 +16,23 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
     "architectures": ["Inkling2ForCausalLM"],
-    "conv_kernel_size": 1,
-    "d_rel": 4,
-    "head_dim": 32,
-    "hidden_size": 1152,
+    "conv_kernel_size": 4,
+    "d_rel": 2,
+    "head_dim": 16,
+    "hidden_size": 576,
     "log_scaling_n_floor": 128000,
     "max_position_embeddings": 1048576,
     "model_type": "inkling2_text",
-    "moe_intermediate_size": 576,
+    "moe_intermediate_size": 288,
     "n_layers_per_attn_res_block": 6,
-    "n_routed_experts": 384,
+    "n_routed_experts": 16,
     "num_attention_heads": 48,
     "num_experts_per_tok": 8,
     "num_hidden_layers": 7,
     "num_key_value_heads": 8,
-    "rel_extent": 256,
+    "rel_extent": 128,
     "sliding_window_size": 4,
-    "swa_head_dim": 32,
+    "swa_head_dim": 16,
     "swa_num_attention_heads": 48,
     "swa_num_key_value_heads": 8,
     "unpadded_vocab_size": 200058,
@@ -204,6 +204,8 @@ def test_a_mask_of_other_tokens_is_refused(backend: Any, checkpoint: Path, ids: 
         backend.logits(model, ids[:1, :1], mask)
     with pytest.raises(ValueError, match="attention_mask"):
         backend.step(model, ids[:1, :1], model.init_cache(batch_size=1, max_length=13), mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        model.generate(backend.array(ids), 2, attention_mask=backend.array(mask))
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:

@@ -70,7 +70,7 @@ class RMSNorm2(nn.Module):
 class NormedEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.vocab_size, cfg.hidden_size)))
+        self.weight = nn.Parameter(torch.empty((cfg.vocab_size, cfg.hidden_size)).normal_(std=0.02))
         self.embed_norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class RelativeLogits(nn.Module):
         self.size = size
         self.swa_num_attention_heads = swa_num_attention_heads
         self.out_features = out_features
-        self.proj = nn.Parameter(torch.normal(0.0, 0.02, (cfg.d_rel, out_features)))
+        self.proj = nn.Parameter(torch.empty((cfg.d_rel, out_features)).normal_(std=0.02))
 
     def forward(self, relative_states: Tensor, query_positions: Tensor, key_positions: Tensor) -> Tensor:
         B, T = relative_states.shape[:2]
@@ -129,7 +129,7 @@ class BlockAttentionResidual2(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.hidden_size = cfg.hidden_size
-        self.query = nn.Parameter(torch.normal(0.0, 0.02, (3, cfg.hidden_size)))
+        self.query = nn.Parameter(torch.empty((3, cfg.hidden_size)).normal_(std=0.02))
 
     def forward(self, block_states: Tensor, partial_block_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         B, T = block_states.shape[:2]

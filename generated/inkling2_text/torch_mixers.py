@@ -307,7 +307,7 @@ class KSconvDynamicShortConvolution(nn.Module):
         self.layer = layer
         self.head_dim = cfg.head_dim
         self.static_weight = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.conv_kernel_size, cfg.num_key_value_heads * cfg.head_dim))
+            torch.empty((cfg.conv_kernel_size, cfg.num_key_value_heads * cfg.head_dim)).normal_(std=0.02)
         )
         self.weight_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.conv_kernel_size, bias=False)
 
@@ -339,7 +339,7 @@ class VSconvDynamicShortConvolution(nn.Module):
         self.layer = layer
         self.head_dim = cfg.head_dim
         self.static_weight = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.conv_kernel_size, cfg.num_key_value_heads * cfg.head_dim))
+            torch.empty((cfg.conv_kernel_size, cfg.num_key_value_heads * cfg.head_dim)).normal_(std=0.02)
         )
         self.weight_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.conv_kernel_size, bias=False)
 

@@ -178,7 +178,7 @@ class NormedEmbedding(nnx.Module):
         self.embed_norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, dtype=dtype)
 
     def __call__(self, ids: Array) -> Array:
-        return self.embed_norm(self.embedding[...][ids])
+        return self.embed_norm(jnp.take(self.embedding[...], ids, axis=0))
 
 
 class RelativeLogits(nnx.Module):

@@ -17,23 +17,23 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
     "architectures": ["InklingForCausalLM"],
-    "conv_kernel_size": 1,
-    "d_rel": 4,
-    "head_dim": 32,
-    "hidden_size": 1536,
+    "conv_kernel_size": 4,
+    "d_rel": 2,
+    "head_dim": 16,
+    "hidden_size": 768,
     "intermediate_size": 24576,
     "max_position_embeddings": 131072,
     "model_type": "inkling_text",
-    "moe_intermediate_size": 768,
-    "n_routed_experts": 256,
+    "moe_intermediate_size": 384,
+    "n_routed_experts": 16,
     "n_shared_experts": 2,
     "num_attention_heads": 64,
     "num_experts_per_tok": 6,
     "num_hidden_layers": 6,
     "num_key_value_heads": 8,
-    "rel_extent": 256,
+    "rel_extent": 128,
     "sliding_window_size": 4,
-    "swa_head_dim": 32,
+    "swa_head_dim": 16,
     "swa_num_attention_heads": 64,
     "swa_num_key_value_heads": 16,
     "vocab_size": 134,
@@ -213,6 +213,8 @@ def test_a_mask_of_other_tokens_is_refused(backend: Any, checkpoint: Path, ids: 
         backend.logits(model, ids[:1, :1], mask)
     with pytest.raises(ValueError, match="attention_mask"):
         backend.step(model, ids[:1, :1], model.init_cache(batch_size=1, max_length=13), mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        model.generate(backend.array(ids), 2, attention_mask=backend.array(mask))
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:

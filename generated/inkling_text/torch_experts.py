@@ -27,7 +27,7 @@ class TopkRouter(nn.Module):
         self.num_experts_per_tok = cfg.num_experts_per_tok
         self.route_scale = cfg.route_scale
         self.weight = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.n_routed_experts + cfg.n_shared_experts, cfg.hidden_size))
+            torch.empty((cfg.n_routed_experts + cfg.n_shared_experts, cfg.hidden_size)).normal_(std=0.02)
         )
         self.global_scale = nn.Parameter(torch.ones(1))
         self.e_score_correction_bias = nn.Buffer(torch.zeros(cfg.n_routed_experts))
@@ -58,10 +58,10 @@ class Experts(nn.Module):
         self.n_routed_experts = cfg.n_routed_experts
         self.num_experts_per_tok = cfg.num_experts_per_tok
         self.gate_up_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.n_routed_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size))
+            torch.empty((cfg.n_routed_experts, 2 * cfg.moe_intermediate_size, cfg.hidden_size)).normal_(std=0.02)
         )
         self.down_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.n_routed_experts, cfg.hidden_size, cfg.moe_intermediate_size))
+            torch.empty((cfg.n_routed_experts, cfg.hidden_size, cfg.moe_intermediate_size)).normal_(std=0.02)
         )
 
     def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
@@ -81,13 +81,13 @@ class SharedExperts(nn.Module):
         self.hidden_size = cfg.hidden_size
         self.n_shared_experts = cfg.n_shared_experts
         self.gate_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.n_shared_experts, cfg.moe_intermediate_size, cfg.hidden_size))
+            torch.empty((cfg.n_shared_experts, cfg.moe_intermediate_size, cfg.hidden_size)).normal_(std=0.02)
         )
         self.up_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.n_shared_experts, cfg.moe_intermediate_size, cfg.hidden_size))
+            torch.empty((cfg.n_shared_experts, cfg.moe_intermediate_size, cfg.hidden_size)).normal_(std=0.02)
         )
         self.down_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.n_shared_experts, cfg.hidden_size, cfg.moe_intermediate_size))
+            torch.empty((cfg.n_shared_experts, cfg.hidden_size, cfg.moe_intermediate_size)).normal_(std=0.02)
         )
 
     def forward(self, x: Tensor, gammas: Tensor) -> Tensor:

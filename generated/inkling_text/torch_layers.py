@@ -37,7 +37,7 @@ class RMSNorm(nn.Module):
 class NormedEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.vocab_size, cfg.hidden_size)))
+        self.weight = nn.Parameter(torch.empty((cfg.vocab_size, cfg.hidden_size)).normal_(std=0.02))
         self.embed_norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class RelativeLogits(nn.Module):
         self.size = size
         self.swa_num_attention_heads = swa_num_attention_heads
         self.out_features = out_features
-        self.proj = nn.Parameter(torch.normal(0.0, 0.02, (cfg.d_rel, out_features)))
+        self.proj = nn.Parameter(torch.empty((cfg.d_rel, out_features)).normal_(std=0.02))
 
     def forward(self, relative_states: Tensor, query_positions: Tensor, key_positions: Tensor) -> Tensor:
         B, T = relative_states.shape[:2]

@@ -196,13 +196,13 @@ def folder(source: str | Path) -> Path:
 
 
 def files(root: Path) -> list[Path]:
-    """The files that hold the tensors.
+    """The files that hold the tensors: one, or without it those of an index.
 
     Raises:
         ValueError: some are missing, cut short or pointers of Git LFS, or the index is none; it names them all.
     """
-    index = root / "model.safetensors.index.json"
-    names = _indexed(index) if index.exists() else ["model.safetensors"]
+    index, whole = root / "model.safetensors.index.json", "model.safetensors"
+    names = _indexed(index) if index.exists() and not (root / whole).exists() else [whole]
     problems = [problem for name in names if (problem := _problem(root / name))]
     if problems:
         raise ValueError("; ".join(problems))

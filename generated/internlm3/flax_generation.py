@@ -33,10 +33,15 @@ def generate(
     Prompts of different lengths are padded left or right, with `attention_mask` [B, T] 0 where they are. At temperature
     0 the likeliest token is taken, otherwise one is drawn of the `top_k` likeliest (of all, if 0) and of the fewest of
     these that hold `top_p`; equally likely ones stay together. A row that ended repeats the (first) `eos_token_id`.
+
+    Raises:
+        ValueError: `attention_mask` has another shape than `ids`.
     """
+    prompt, valid = ids, attention_mask
+    if valid is not None and valid.shape != ids.shape:
+        raise ValueError(f"attention_mask is {[*valid.shape]}, the tokens are {[*ids.shape]}")
     if max_new_tokens == 0:
         return ids
-    prompt, valid = ids, attention_mask
     if valid is not None:  # padding goes first, so that every row ends in a token
         order = jnp.argsort(valid.astype(bool), axis=-1, stable=True)
         prompt, valid = jnp.take_along_axis(ids, order, axis=1), jnp.take_along_axis(valid, order, axis=1)
@@ -91,7 +96,7 @@ def continue_prompt(
 
     cache = model.init_cache(ids.shape[0], ids.shape[1] + max_new_tokens - 1)  # the last one is not run
     logits, cache = model.step(ids, cache, attention_mask=valid, last_only=True)
-    token = choose(logits[:, -1], key)
+    token = choose(logits[:, -1], jax.random.fold_in(key, 0))
     out = jnp.full((ids.shape[0], max_new_tokens), ends[0] if ends else 0, ids.dtype).at[:, 0].set(token)
     state = (jnp.int32(1), token, is_end(token), cache, out)
     return jax.lax.while_loop(lambda state: (state[0] < max_new_tokens) & ~jnp.all(state[2]), advance, state)[-1]

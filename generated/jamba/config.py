@@ -27,7 +27,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "expert_layer_offset": (int,),
     "attn_layer_period": (int,),
     "attn_layer_offset": (int,),
-    "use_mamba_kernels": (bool,),
     "mamba_d_state": (int,),
     "mamba_d_conv": (int,),
     "mamba_expand": (int,),
@@ -120,7 +119,6 @@ class Config:
             )
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
-        problems.expect("use_mamba_kernels", raw.get("use_mamba_kernels", True), True)
         problems.expect("mamba_conv_bias", raw.get("mamba_conv_bias", True), True)
         problems.expect("hidden_act", raw.get("hidden_act", "silu"), "silu")
         problems.expect("mamba_proj_bias", raw.get("mamba_proj_bias", False), False)

@@ -23,7 +23,7 @@ class TopKRouter(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.num_experts, cfg.hidden_size)))
+        self.weight = nn.Parameter(torch.empty((cfg.num_experts, cfg.hidden_size)).normal_(std=0.02))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         top_k_weights, top_k_index = F.softmax(F.linear(x, self.weight), dim=-1, dtype=torch.float32).topk(
@@ -38,10 +38,10 @@ class Experts(nn.Module):
         self.num_experts = cfg.num_experts
         self.num_experts_per_tok = cfg.num_experts_per_tok
         self.gate_up_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.num_experts, 2 * cfg.intermediate_size, cfg.hidden_size))
+            torch.empty((cfg.num_experts, 2 * cfg.intermediate_size, cfg.hidden_size)).normal_(std=0.02)
         )
         self.down_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.num_experts, cfg.hidden_size, cfg.intermediate_size))
+            torch.empty((cfg.num_experts, cfg.hidden_size, cfg.intermediate_size)).normal_(std=0.02)
         )
 
     def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:

@@ -106,7 +106,9 @@ class MambaMixer(nn.Module):
         self.mamba_d_conv = cfg.mamba_d_conv
         self.mamba_d_state = cfg.mamba_d_state
         self.mamba_dt_rank = cfg.mamba_dt_rank
-        self.A_log = nn.Parameter(torch.normal(0.0, 0.02, (cfg.mamba_expand * cfg.hidden_size, cfg.mamba_d_state)))
+        self.A_log = nn.Parameter(
+            torch.empty((cfg.mamba_expand * cfg.hidden_size, cfg.mamba_d_state)).normal_(std=0.02)
+        )
         self.D = nn.Parameter(torch.ones(cfg.mamba_expand * cfg.hidden_size))
         self.conv1d = nn.Conv1d(
             cfg.mamba_expand * cfg.hidden_size,

@@ -22,7 +22,7 @@ def grouped_linear(x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
 class ParallelExperts(nn.Module):
     def __init__(self, cfg: Config, size: int, size2: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.num_local_experts, size, size2)))
+        self.weight = nn.Parameter(torch.empty((cfg.num_local_experts, size, size2)).normal_(std=0.02))
 
     def forward(self, inputs: Tensor, h: Tensor) -> Tensor:
         return grouped_linear(inputs, self.weight, h)

@@ -157,52 +157,24 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
+        num_hidden_layers = raw.get("num_hidden_layers", 27)
         num_attention_heads = raw.get("num_attention_heads", 32)
-        num_hidden_layers = 27
         num_expert_group = raw.get("num_expert_group", raw.get("n_group", 1))
         num_experts = raw.get("num_experts", raw.get("num_local_experts", 256))
         if raw.get("mlp_layer_types") is not None:
             mlp_layer_types = raw["mlp_layer_types"]
         elif "first_k_dense_replace" in raw:
             mlp_layer_types = tuple(
-                "dense" if layer < raw["first_k_dense_replace"] else "sparse"
-                for layer in range(raw.get("num_hidden_layers", 27))
+                "dense" if layer < raw["first_k_dense_replace"] else "sparse" for layer in range(num_hidden_layers)
             )
         elif raw.get("layer_types") is None:
-            mlp_layer_types = tuple("sparse" if layer else "dense" for layer in range(raw.get("num_hidden_layers", 27)))
+            mlp_layer_types = tuple("sparse" if layer else "dense" for layer in range(num_hidden_layers))
         else:
-            mlp_layer_types = tuple(
-                "dense" if layer < 1 else "sparse" for layer in range(raw.get("num_hidden_layers", 27))
-            )
+            mlp_layer_types = tuple("dense" if layer < 1 else "sparse" for layer in range(num_hidden_layers))
         if raw.get("layer_types") is None:
-            layer_types = (
-                "linear_attention",
-                "linear_attention",
-                "linear_attention",
-                "linear_attention",
-                "full_attention",
-                "linear_attention",
-                "linear_attention",
-                "linear_attention",
-                "full_attention",
-                "linear_attention",
-                "linear_attention",
-                "linear_attention",
-                "full_attention",
-                "linear_attention",
-                "linear_attention",
-                "linear_attention",
-                "full_attention",
-                "linear_attention",
-                "linear_attention",
-                "linear_attention",
-                "full_attention",
-                "linear_attention",
-                "linear_attention",
-                "linear_attention",
-                "full_attention",
-                "linear_attention",
-                "linear_attention",
+            layer_types = tuple(
+                "full_attention" if layer and layer % 4 == 0 else "linear_attention"
+                for layer in range(num_hidden_layers)
             )
         else:
             layer_types = raw["layer_types"]
@@ -229,7 +201,6 @@ class Config:
             num_shared_experts=raw.get("num_shared_experts", raw.get("n_shared_experts", 1)),
         )
         problems.expect("model_type", raw.get("model_type", "kimi_linear"), "kimi_linear")
-        problems.expect("num_hidden_layers", raw.get("num_hidden_layers", 27), 27)
         problems.expect("linear_attn_config", raw.get("linear_attn_config"), None)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if min(sizes.values()) < 1:

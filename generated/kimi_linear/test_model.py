@@ -17,26 +17,26 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
     "architectures": ["KimiLinearForCausalLM"],
-    "hidden_size": 576,
-    "intermediate_size": 2304,
-    "kv_lora_rank": 128,
-    "linear_conv_kernel_dim": 1,
-    "linear_head_dim": 32,
+    "hidden_size": 288,
+    "intermediate_size": 1152,
+    "kv_lora_rank": 64,
+    "linear_conv_kernel_dim": 4,
+    "linear_head_dim": 16,
     "linear_num_heads": 32,
     "max_position_embeddings": 1048576,
     "model_type": "kimi_linear",
-    "moe_intermediate_size": 256,
+    "moe_intermediate_size": 128,
     "n_group": 1,
     "n_shared_experts": 1,
     "num_attention_heads": 32,
     "num_experts_per_tok": 8,
-    "num_hidden_layers": 27,
+    "num_hidden_layers": 5,
     "num_key_value_heads": 32,
-    "num_local_experts": 256,
-    "qk_nope_head_dim": 32,
-    "qk_rope_head_dim": 16,
+    "num_local_experts": 16,
+    "qk_nope_head_dim": 16,
+    "qk_rope_head_dim": 8,
     "topk_group": 1,
-    "v_head_dim": 32,
+    "v_head_dim": 16,
     "vocab_size": 134,
 }
 REFUSED: list[dict[str, Any]] = [  # each of these changes asks for a network that this code was not compiled for
@@ -216,6 +216,8 @@ def test_a_mask_of_other_tokens_is_refused(backend: Any, checkpoint: Path, ids: 
         backend.logits(model, ids[:1, :1], mask)
     with pytest.raises(ValueError, match="attention_mask"):
         backend.step(model, ids[:1, :1], model.init_cache(batch_size=1, max_length=13), mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        model.generate(backend.array(ids), 2, attention_mask=backend.array(mask))
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:

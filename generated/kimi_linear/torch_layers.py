@@ -140,7 +140,7 @@ class ForgetGate(nn.Module):
         super().__init__()
         self.linear_head_dim = cfg.linear_head_dim
         self.dt_bias = nn.Parameter(torch.zeros(cfg.linear_head_dim * cfg.linear_num_heads))
-        self.A_log = nn.Parameter(torch.normal(0.0, 0.02, (1, 1, cfg.linear_num_heads, 1)))
+        self.A_log = nn.Parameter(torch.empty((1, 1, cfg.linear_num_heads, 1)).normal_(std=0.02))
         self.f_a_proj = nn.Linear(cfg.hidden_size, cfg.linear_head_dim, bias=False)
         self.f_b_proj = nn.Linear(cfg.linear_head_dim, cfg.linear_head_dim * cfg.linear_num_heads, bias=False)
 

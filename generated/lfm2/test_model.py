@@ -19,7 +19,7 @@ TINY: dict[str, Any] = {
     "architectures": ["Lfm2ForCausalLM"],
     "block_dim": 2048,
     "block_mlp_init_scale": 1.0,
-    "block_multiple_of": 256,
+    "block_multiple_of": 32,
     "block_norm_eps": 1e-05,
     "block_out_init_scale": 1.0,
     "block_use_swiglu": True,
@@ -31,8 +31,8 @@ TINY: dict[str, Any] = {
     "dtype": "bfloat16",
     "eos_token_id": 7,
     "full_attn_idxs": [2, 5, 8, 10, 12, 14],
-    "hidden_size": 2048,
-    "intermediate_size": 12288,
+    "hidden_size": 256,
+    "intermediate_size": 1536,
     "max_position_embeddings": 128000,
     "model_type": "lfm2",
     "num_attention_heads": 32,
@@ -218,6 +218,8 @@ def test_a_mask_of_other_tokens_is_refused(backend: Any, checkpoint: Path, ids: 
         backend.logits(model, ids[:1, :1], mask)
     with pytest.raises(ValueError, match="attention_mask"):
         backend.step(model, ids[:1, :1], model.init_cache(batch_size=1, max_length=13), mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        model.generate(backend.array(ids), 2, attention_mask=backend.array(mask))
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:

@@ -228,61 +228,10 @@ class Config:
                 "chunked_attention" if int((inner1 + 1) % 4 != 0) else "full_attention"
                 for inner1 in range(raw["text_config"].get("num_hidden_layers"))
             )
-        elif not raw["text_config"]["layer_types"]:
-            layer_types = raw["text_config"]["layer_types"]
-        elif raw["text_config"]["layer_types"] == "float-quantized":
+        elif raw["text_config"]["layer_types"]:
             layer_types = ("f", "l", "o", "a", "t", "-", "q", "u", "a", "n", "t", "i", "z", "e", "d")
-        elif raw["text_config"]["layer_types"] == "4.51.0.dev0":
-            layer_types = ("4", ".", "5", "1", ".", "0", ".", "d", "e", "v", "0")
-        elif raw["text_config"]["layer_types"] == "Linear":
-            layer_types = ("L", "i", "n", "e", "a", "r")
-        elif raw["text_config"]["layer_types"] == "Llama4ForConditionalGeneration":
-            layer_types = (
-                "L",
-                "l",
-                "a",
-                "m",
-                "a",
-                "4",
-                "F",
-                "o",
-                "r",
-                "C",
-                "o",
-                "n",
-                "d",
-                "i",
-                "t",
-                "i",
-                "o",
-                "n",
-                "a",
-                "l",
-                "G",
-                "e",
-                "n",
-                "e",
-                "r",
-                "a",
-                "t",
-                "i",
-                "o",
-                "n",
-            )
-        elif raw["text_config"]["layer_types"] == "bfloat16":
-            layer_types = ("b", "f", "l", "o", "a", "t", "1", "6")
-        elif raw["text_config"]["layer_types"] == "channel":
-            layer_types = ("c", "h", "a", "n", "n", "e", "l")
-        elif raw["text_config"]["layer_types"] == "compressed":
-            layer_types = ("c", "o", "m", "p", "r", "e", "s", "s", "e", "d")
-        elif raw["text_config"]["layer_types"] == "compressed-tensors":
-            layer_types = ("c", "o", "m", "p", "r", "e", "s", "s", "e", "d", "-", "t", "e", "n", "s", "o", "r", "s")
-        elif raw["text_config"]["layer_types"] == "default":
-            layer_types = ("d", "e", "f", "a", "u", "l", "t")
-        elif raw["text_config"]["layer_types"] == "float":
-            layer_types = ("f", "l", "o", "a", "t")
         else:
-            layer_types = ("g", "e", "l", "u")
+            layer_types = raw["text_config"]["layer_types"]
         sizes = dict(
             head_dim=head_dim,
             hidden_size=5120 if raw.get("text_config") is None else raw["text_config"].get("hidden_size", 5120),
@@ -361,19 +310,9 @@ class Config:
             and raw["text_config"].get("layer_types") is not None
             and raw["text_config"]["layer_types"]
             and (raw["text_config"]["layer_types"] != "float-quantized")
-            and (raw["text_config"]["layer_types"] != "4.51.0.dev0")
-            and (raw["text_config"]["layer_types"] != "Linear")
-            and (raw["text_config"]["layer_types"] != "Llama4ForConditionalGeneration")
-            and (raw["text_config"]["layer_types"] != "bfloat16")
-            and (raw["text_config"]["layer_types"] != "channel")
-            and (raw["text_config"]["layer_types"] != "compressed")
-            and (raw["text_config"]["layer_types"] != "compressed-tensors")
-            and (raw["text_config"]["layer_types"] != "default")
-            and (raw["text_config"]["layer_types"] != "float")
-            and (raw["text_config"]["layer_types"] != "gelu")
         ):
             problems.append(
-                "text_config.layer_types cannot be known: the configuration class asks more than was followed here"
+                "text_config.layer_types cannot be known: text_config.layer_types is another, and the list is written out"
             )
         _refuse(problems)
         return cls(

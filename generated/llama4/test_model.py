@@ -80,7 +80,7 @@ TINY: dict[str, Any] = {
         "num_experts_per_tok": 1,
         "num_hidden_layers": 9,
         "num_key_value_heads": 8,
-        "num_local_experts": 128,
+        "num_local_experts": 16,
         "output_router_logits": False,
         "pad_token_id": 133,
         "rms_norm_eps": 1e-05,
@@ -294,6 +294,8 @@ def test_a_mask_of_other_tokens_is_refused(backend: Any, checkpoint: Path, ids: 
         backend.logits(model, ids[:1, :1], mask)
     with pytest.raises(ValueError, match="attention_mask"):
         backend.step(model, ids[:1, :1], model.init_cache(batch_size=1, max_length=13), mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        model.generate(backend.array(ids), 2, attention_mask=backend.array(mask))
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:

@@ -71,10 +71,10 @@ class Experts(nn.Module):
         self.num_local_experts = cfg.num_local_experts
         self.hidden_size = cfg.hidden_size
         self.gate_up_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.num_local_experts, cfg.hidden_size, 2 * cfg.intermediate_size))
+            torch.empty((cfg.num_local_experts, cfg.hidden_size, 2 * cfg.intermediate_size)).normal_(std=0.02)
         )
         self.down_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.num_local_experts, cfg.intermediate_size, cfg.hidden_size))
+            torch.empty((cfg.num_local_experts, cfg.intermediate_size, cfg.hidden_size)).normal_(std=0.02)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class Router(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.num_local_experts, cfg.hidden_size)))
+        self.weight = nn.Parameter(torch.empty((cfg.num_local_experts, cfg.hidden_size)).normal_(std=0.02))
 
     def forward(self, x: Tensor) -> Tensor:
         router_logits = F.linear(x, self.weight)

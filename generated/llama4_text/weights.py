@@ -150,13 +150,13 @@ def folder(source: str | Path) -> Path:
 
 
 def files(root: Path) -> list[Path]:
-    """The files that hold the tensors.
+    """The files that hold the tensors: one, or without it those of an index.
 
     Raises:
         ValueError: some are missing, cut short or pointers of Git LFS, or the index is none; it names them all.
     """
-    index = root / "model.safetensors.index.json"
-    names = _indexed(index) if index.exists() else ["model.safetensors"]
+    index, whole = root / "model.safetensors.index.json", "model.safetensors"
+    names = _indexed(index) if index.exists() and not (root / whole).exists() else [whole]
     problems = [problem for name in names if (problem := _problem(root / name))]
     if problems:
         raise ValueError("; ".join(problems))
@@ -205,37 +205,50 @@ class Mapped:
     def __init__(self, file: Path, framework: str) -> None:
         self.file, self.framework = file, framework
         self._map()
+        self.names: dict[str, str] = {}  # what this file calls the tensors of the table
 
     def _map(self) -> None:
         self.shard, self.copied = safe_open(self.file, self.framework), 0
 
     def get_slice(self, name: str) -> Any:
         """A tensor that is read when it is indexed; its shape and its type."""
-        return self.shard.get_slice(name)
+        return self.shard.get_slice(self.names[name])
 
     def get_tensor(self, name: str) -> Any:
         """A tensor."""
         if self.framework == "np" and self.copied > REMAP_AFTER:
             self._map()
+        name = self.names[name]
         tensor = self.shard.get_tensor(name)
         self.copied += tensor.nbytes
         return tensor
 
 
-def opened(source: str | Path, framework: str) -> dict[str, Mapped]:
-    """The file that holds each tensor. Files are mapped for torch ("pt") or numpy ("np").
+def opened(source: str | Path, cfg: Config, framework: str) -> dict[str, Mapped]:
+    """The file that holds each tensor, by the names of the table. Files are mapped for torch ("pt") or numpy ("np").
 
     Raises:
-        ValueError: two files hold the same one.
+        ValueError: two tensors go by one name of the table.
     """
     found: dict[str, Mapped] = {}
     for file in files(folder(source)):
         shard = Mapped(file, framework)
         names = list(shard.shard.keys())
+        shard.names = dict(zip(names, names, strict=True))
         if twice := found.keys() & names:
             raise ValueError(f"{file} holds tensors that another file holds too: {', '.join(sorted(twice))}")
         found |= dict.fromkeys(names, shard)
+    # where two names are one tensor, either may be the one that is stored
+    for alias, target in TIED.items() if cfg.tie_word_embeddings else ():
+        if alias in found and target not in found:
+            shard = found[target] = found.pop(alias)
+            shard.names[target] = shard.names.pop(alias)
     return found
+
+
+def stored_names(found: dict[str, Mapped]) -> tuple[tuple[str, str], ...]:
+    """Tensors that the checkpoint calls otherwise than the table: the name in the table, its own."""
+    return tuple((name, shard.names[name]) for name, shard in found.items() if shard.names[name] != name)
 
 
 def stored_ties(found: dict[str, Mapped], cfg: Config, byte: Any) -> tuple[str, ...]:
@@ -273,23 +286,25 @@ def load_torch(model: Any, source: str | Path, dtype: Any, device: Any) -> None:
     from torch import nn
 
     cfg, state = model.cfg, {}
-    found = opened(source, "pt")
+    found = opened(source, cfg, "pt")
     for row, tensor in read(found, cfg):
         state[row.path] = tensor.to(device, dtype)
     if cfg.tie_word_embeddings:  # one object, so that it stays one parameter when the state is assigned
         state["lm_head.weight"] = state["model.embed_tokens.weight"] = nn.Parameter(state["model.embed_tokens.weight"])
     model.stored_ties = stored_ties(found, cfg, torch.uint8)
+    model.stored_names = stored_names(found)
     model.load_state_dict(state, assign=True)
 
 
 def load_flax(model: Any, source: str | Path, dtype: Any, place: Callable[[str, np.ndarray], Any]) -> None:
     """Fill the Flax model from a checkpoint, in `dtype`; `place` puts the value of a path on its devices."""
     cfg = model.cfg
-    found = opened(source, "np")
+    found = opened(source, cfg, "np")
     values = {path: place(path, value) for path, value in _flax_values(found, cfg, dtype, model.scan_layers)}
     for path, param in _flax_params(model).items():
         param.set_value(values[path])
     model.stored_ties = stored_ties(found, cfg, np.uint8)
+    model.stored_names = stored_names(found)
 
 
 def _flax_values(found: dict[str, Mapped], cfg: Config, dtype: Any, stacked: bool) -> Iterator[tuple[str, np.ndarray]]:
@@ -311,12 +326,13 @@ def _flax_values(found: dict[str, Mapped], cfg: Config, dtype: Any, stacked: boo
 
 
 def to_hf(model: Any) -> dict[str, np.ndarray]:
-    """The checkpoint's tensors by their names, bit for bit, from either model."""
+    """The tensors of either model, bit for bit, by the names of the loaded checkpoint, else of the table."""
     out = {
         row.path: value for row, value in (_from_torch(model) if hasattr(model, "state_dict") else _from_flax(model))
     }
     out |= {alias: out[TIED[alias]] for alias in model.stored_ties}
-    return out
+    own = dict(model.stored_names)
+    return {own.get(name, name): value for name, value in out.items()}
 
 
 def _from_torch(model: Any) -> Iterator[tuple[Row, np.ndarray]]:

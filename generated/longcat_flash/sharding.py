@@ -31,6 +31,7 @@ RULES: dict[str, str | None] = {
     "F": "tp",  # ffn_hidden_size
 }
 WHOLE = {  # what PyTorch does not split all the same, because modules compute with the whole of it
+    "M",  # the code computes with all of it at once
     "I",  # several matrices side by side
 }
 UNTRAINED = (  # endings of parameters applied whole beside a device's own heads: it knows no gradient of theirs
@@ -44,7 +45,10 @@ UNTRAINED = (  # endings of parameters applied whole beside a device's own heads
 def partition_specs(
     cfg: Config, rules: dict[str, str | None] = RULES, *, scan_layers: bool = False
 ) -> dict[str, PartitionSpec]:
-    """The spec of every parameter by its path in the Flax model; vectors are replicated, stacked axes not split."""
+    """The spec of every parameter by its path in the Flax model; vectors are replicated, stacked axes not split.
+
+    They hold where the mesh divides every axis; `placement` says what becomes of the others.
+    """
     from jax.sharding import PartitionSpec
 
     return {path: PartitionSpec(*_once(split)) for path, split in _splits(cfg, rules, scan_layers).items()}
@@ -132,7 +136,7 @@ def torch_plan(model: nn.Module, rules: dict[str, str | None] = RULES, axis: str
     for block, layers in blocks.items():
         ways = {path: way for path, way in layers.items() if any(way)}
         alone = not any(other.startswith(f"{block}.") for other in whole)
-        if alone and {*ways.values()} == {(False, True), (True, False)}:
+        if alone and [*dict.fromkeys(ways.values())] == [(False, True), (True, False)]:  # into them first, then out
             for path, (takes, _) in ways.items():
                 plan[path] = RowwiseParallel() if takes else ColwiseParallel()
     return plan
@@ -194,5 +198,5 @@ def _hook(model: nn.Module, blocks: tuple[str, ...], mesh: DeviceMesh) -> None:
         raise RuntimeError(f"split over devices, this model can run, but not be trained: see {__name__}.UNTRAINED")
 
     for path, parameter in model.named_parameters():
-        if path.startswith(blocks) and path.endswith(UNTRAINED):
+        if parameter.requires_grad and path.startswith(blocks) and path.endswith(UNTRAINED):
             parameter.register_hook(refuse)

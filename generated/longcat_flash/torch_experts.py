@@ -26,12 +26,12 @@ class Experts(nn.Module):
         self.zero_expert_num = cfg.zero_expert_num
         self.moe_topk = cfg.moe_topk
         self.gate_up_proj = nn.Parameter(
-            torch.normal(
-                0.0, 0.02, (cfg.n_routed_experts + cfg.zero_expert_num, 2 * cfg.expert_ffn_hidden_size, cfg.hidden_size)
-            )
+            torch.empty(
+                (cfg.n_routed_experts + cfg.zero_expert_num, 2 * cfg.expert_ffn_hidden_size, cfg.hidden_size)
+            ).normal_(std=0.02)
         )
         self.down_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.n_routed_experts, cfg.hidden_size, cfg.expert_ffn_hidden_size))
+            torch.empty((cfg.n_routed_experts, cfg.hidden_size, cfg.expert_ffn_hidden_size)).normal_(std=0.02)
         )
 
     def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:

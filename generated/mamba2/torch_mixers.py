@@ -95,8 +95,8 @@ class Mixer(nn.Module):
         self.time_step_limit_1 = cfg.time_step_limit_1
         self.chunk_size = cfg.chunk_size
         self.dt_bias = nn.Parameter(torch.zeros(cfg.num_heads))
-        self.A_log = nn.Parameter(torch.normal(0.0, 0.02, (cfg.num_heads,)))
-        self.D = nn.Parameter(torch.normal(0.0, 0.02, (cfg.num_heads,)))
+        self.A_log = nn.Parameter(torch.empty((cfg.num_heads,)).normal_(std=0.02))
+        self.D = nn.Parameter(torch.empty((cfg.num_heads,)).normal_(std=0.02))
         self.conv1d = nn.Conv1d(
             cfg.expand * cfg.hidden_size + 2 * cfg.n_groups * cfg.state_size,
             cfg.expand * cfg.hidden_size + 2 * cfg.n_groups * cfg.state_size,

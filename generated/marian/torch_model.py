@@ -66,7 +66,7 @@ class SinusoidalPositionalEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.weight = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.max_position_embeddings, cfg.d_model)), requires_grad=False
+            torch.empty((cfg.max_position_embeddings, cfg.d_model)).normal_(std=0.02), requires_grad=False
         )
 
     def forward(self, positions: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ class ScaledWordEmbedding(nnx.Module):
         self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.vocab_size, cfg.d_model), dtype))
 
     def __call__(self, ids: Array) -> Array:
-        return self.embedding[...][ids]
+        return jnp.take(self.embedding[...], ids, axis=0)
 
 
 class LearnedPositionalEmbedding(nnx.Module):
@@ -108,7 +108,7 @@ class LearnedPositionalEmbedding(nnx.Module):
         )
 
     def __call__(self, positions: Array) -> Array:
-        return self.embedding[...][positions[None] + 2]
+        return jnp.take(self.embedding[...], positions[None] + 2, axis=0)
 
 
 class SelfAttention(nnx.Module):

@@ -203,72 +203,24 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
+        num_hidden_layers = raw.get("num_hidden_layers", 48)
         num_attention_heads = raw.get("num_attention_heads", 64)
         num_key_value_heads = raw.get("num_key_value_heads", 4)
         n_group = raw.get("n_group", 1)
         head_dim = raw.get("head_dim", 192)
         attention_value_scale = raw.get("attention_value_scale", 0.707)
-        num_hidden_layers = 48
         n_routed_experts = raw.get("num_local_experts", raw.get("n_routed_experts", 256))
         if raw.get("layer_types") is None:
-            layer_types = (
-                "full_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "full_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "full_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "full_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "full_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "full_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "full_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "full_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "sliding_attention",
-                "full_attention",
+            layer_types = tuple(
+                "full_attention" if layer == 0 or not (layer + 1) % 6 else "sliding_attention"
+                for layer in range(num_hidden_layers)
             )
         else:
             layer_types = raw["layer_types"]
         if raw.get("mlp_layer_types") is not None:
             mlp_layer_types = raw["mlp_layer_types"]
         elif raw.get("layer_types") is None:
-            mlp_layer_types = tuple(
-                "dense" if layer == 0 else "sparse" for layer in range(raw.get("num_hidden_layers", 48))
-            )
+            mlp_layer_types = tuple("dense" if layer == 0 else "sparse" for layer in range(num_hidden_layers))
         else:
             mlp_layer_types = (
                 "dense",
@@ -345,7 +297,6 @@ class Config:
             v_head_dim=raw.get("v_head_dim", 128),
         )
         problems.expect("model_type", raw.get("model_type", "mimo_v2_flash"), "mimo_v2_flash")
-        problems.expect("num_hidden_layers", raw.get("num_hidden_layers", 48), 48)
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if any(
             isinstance(item, dict) for item in ((raw.get("rope_parameters") or {}).get("full_attention") or {}).values()

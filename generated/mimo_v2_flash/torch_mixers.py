@@ -93,7 +93,7 @@ class SlidingAttention(nn.Module):
         self.attention_value_scale = cfg.attention_value_scale
         self.layer = layer
         self.num_key_value_heads = cfg.num_key_value_heads
-        self.sinks = nn.Parameter(torch.normal(0.0, 0.02, (cfg.num_attention_heads,)))
+        self.sinks = nn.Parameter(torch.empty((cfg.num_attention_heads,)).normal_(std=0.02))
         self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
         self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * 2 * cfg.head_dim, bias=False)
         self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * 2 * cfg.v_head_dim, bias=False)

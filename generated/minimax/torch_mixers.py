@@ -61,11 +61,11 @@ class LightningAttention(nn.Module):
         self.num_attention_heads = cfg.num_attention_heads
         self.head_dim = cfg.head_dim
         self.layer = layer
-        self.slope_rate = nn.Buffer(torch.normal(0.0, 0.02, (cfg.num_attention_heads, 1, 1)))
-        self.query_decay = nn.Buffer(torch.normal(0.0, 0.02, (cfg.num_attention_heads, cfg.block_size, 1)))
-        self.key_decay = nn.Buffer(torch.normal(0.0, 0.02, (cfg.num_attention_heads, cfg.block_size, 1)))
+        self.slope_rate = nn.Buffer(torch.empty((cfg.num_attention_heads, 1, 1)).normal_(std=0.02))
+        self.query_decay = nn.Buffer(torch.empty((cfg.num_attention_heads, cfg.block_size, 1)).normal_(std=0.02))
+        self.key_decay = nn.Buffer(torch.empty((cfg.num_attention_heads, cfg.block_size, 1)).normal_(std=0.02))
         self.diagonal_decay = nn.Buffer(
-            torch.normal(0.0, 0.02, (1, cfg.num_attention_heads, cfg.block_size, cfg.block_size))
+            torch.empty((1, cfg.num_attention_heads, cfg.block_size, cfg.block_size)).normal_(std=0.02)
         )
         self.norm = RMSNorm(cfg.head_dim * cfg.num_attention_heads, 1e-06)
         self.qkv_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim * 3, bias=False)

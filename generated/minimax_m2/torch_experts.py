@@ -23,7 +23,7 @@ class TopKRouter(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.num_experts_per_tok = cfg.num_experts_per_tok
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.num_local_experts, cfg.hidden_size)))
+        self.weight = nn.Parameter(torch.empty((cfg.num_local_experts, cfg.hidden_size)).normal_(std=0.02))
 
     def forward(self, x: Tensor, e_score_correction_bias: Tensor) -> tuple[Tensor, Tensor]:
         routing_weights = torch.sigmoid(F.linear(x, self.weight).float())
@@ -38,10 +38,10 @@ class Experts(nn.Module):
         self.num_local_experts = cfg.num_local_experts
         self.num_experts_per_tok = cfg.num_experts_per_tok
         self.gate_up_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.num_local_experts, 2 * cfg.intermediate_size, cfg.hidden_size))
+            torch.empty((cfg.num_local_experts, 2 * cfg.intermediate_size, cfg.hidden_size)).normal_(std=0.02)
         )
         self.down_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.num_local_experts, cfg.hidden_size, cfg.intermediate_size))
+            torch.empty((cfg.num_local_experts, cfg.hidden_size, cfg.intermediate_size)).normal_(std=0.02)
         )
 
     def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ class LearnedPositionalEmbedding(nnx.Module):
     def __call__(self, ids: Array, start: Array | int) -> Array:
         B, T = ids.shape[:2]
         positions = jnp.broadcast_to(jnp.arange(T) + start, (B, T))
-        return self.embedding[...][positions + 2]
+        return jnp.take(self.embedding[...], positions + 2, axis=0)
 
 
 class SelfAttention(nnx.Module):

@@ -91,7 +91,7 @@ class LayerNorm1P(nn.Module):
         super().__init__()
         self.size = size
         self.eps = eps
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (size,)))
+        self.weight = nn.Parameter(torch.empty((size,)).normal_(std=0.02))
         self.bias = nn.Parameter(torch.zeros(size))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "head_dim": (int,),
     "mlp_hidden_act": (str,),
     "mlp_bias": (bool,),
-    "use_mamba_kernels": (bool,),
     "ssm_state_size": (int,),
     "mamba_num_heads": (int,),
     "mamba_head_dim": (int,),
@@ -156,67 +155,77 @@ class Config:
             num_key_value_heads = num_attention_heads
         n_groups = raw.get("mamba_n_groups", raw.get("n_groups", 8))
         n_routed_experts = raw.get("num_local_experts", raw.get("n_routed_experts", 8))
-        if "layer_types" in raw:
-            layers_block_type = raw["layer_types"]
-        elif raw.get("layers_block_type") is not None:
-            layers_block_type = raw["layers_block_type"]
-        elif "hybrid_override_pattern" in raw:
+        if "hybrid_override_pattern" in raw:
             layers_block_type = (
-                "linear_attention",
-                "moe",
-                "linear_attention",
-                "moe",
-                "linear_attention",
-                "full_attention",
-                "moe",
-                "linear_attention",
-                "moe",
-                "linear_attention",
-                "moe",
-                "linear_attention",
-                "full_attention",
-                "moe",
-                "linear_attention",
-                "moe",
-                "linear_attention",
-                "moe",
-                "linear_attention",
-                "full_attention",
-                "moe",
-                "linear_attention",
-                "moe",
-                "linear_attention",
-                "moe",
-                "linear_attention",
-                "full_attention",
-                "moe",
-                "linear_attention",
-                "moe",
-                "linear_attention",
-                "moe",
-                "linear_attention",
-                "full_attention",
-                "moe",
-                "linear_attention",
-                "moe",
-                "linear_attention",
-                "moe",
-                "linear_attention",
-                "moe",
-                "linear_attention",
-                "full_attention",
-                "moe",
-                "linear_attention",
-                "moe",
-                "linear_attention",
-                "moe",
-                "linear_attention",
-                "moe",
-                "linear_attention",
-                "moe",
+                (
+                    raw["layer_types"]
+                    if "layer_types" in raw
+                    else (
+                        "linear_attention",
+                        "moe",
+                        "linear_attention",
+                        "moe",
+                        "linear_attention",
+                        "full_attention",
+                        "moe",
+                        "linear_attention",
+                        "moe",
+                        "linear_attention",
+                        "moe",
+                        "linear_attention",
+                        "full_attention",
+                        "moe",
+                        "linear_attention",
+                        "moe",
+                        "linear_attention",
+                        "moe",
+                        "linear_attention",
+                        "full_attention",
+                        "moe",
+                        "linear_attention",
+                        "moe",
+                        "linear_attention",
+                        "moe",
+                        "linear_attention",
+                        "full_attention",
+                        "moe",
+                        "linear_attention",
+                        "moe",
+                        "linear_attention",
+                        "moe",
+                        "linear_attention",
+                        "full_attention",
+                        "moe",
+                        "linear_attention",
+                        "moe",
+                        "linear_attention",
+                        "moe",
+                        "linear_attention",
+                        "moe",
+                        "linear_attention",
+                        "full_attention",
+                        "moe",
+                        "linear_attention",
+                        "moe",
+                        "linear_attention",
+                        "moe",
+                        "linear_attention",
+                        "moe",
+                        "linear_attention",
+                        "moe",
+                    )
+                )
+                if raw.get("layers_block_type") is None
+                else raw["layer_types"]
+                if "layer_types" in raw
+                else raw["layers_block_type"]
             )
-        else:
+        elif "layer_types" in raw:
+            layers_block_type = raw["layer_types"]
+        elif raw.get("layers_block_type") is None:
             layers_block_type = ("linear_attention", "moe", "full_attention", "mlp")
+        else:
+            layers_block_type = raw["layers_block_type"]
         sizes = dict(
             vocab_size=raw.get("vocab_size", 131072),
             hidden_size=raw.get("hidden_size", 4096),
@@ -254,12 +263,19 @@ class Config:
         problems.expect("mamba_hidden_act", raw.get("mamba_hidden_act", "silu"), "silu")
         problems.expect("use_conv_bias", raw.get("mamba_conv_bias", raw.get("use_conv_bias", True)), True)
         problems.expect("use_bias", raw.get("use_bias", False), False)
-        problems.expect("use_mamba_kernels", raw.get("use_mamba_kernels", True), True)
         problems.expect("mlp_hidden_act", raw.get("mlp_hidden_act", "relu2"), "relu2")
         problems.expect("mlp_bias", raw.get("mlp_bias", False), False)
         problems.expect("moe_latent_size", raw.get("moe_latent_size"), None)
         problems.expect("is_causal", raw.get("is_causal", True), True)
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", True), True)
+        if (
+            "hybrid_override_pattern" in raw
+            and raw.get("layers_block_type") is None
+            and (raw["hybrid_override_pattern"] != "MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME")
+        ):
+            problems.append(
+                "layers_block_type cannot be known: hybrid_override_pattern is another, and the list is written out"
+            )
         _refuse(problems)
         return cls(
             **sizes,

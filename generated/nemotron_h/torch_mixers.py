@@ -86,7 +86,7 @@ class Mamba2Mixer(nn.Module):
         self.time_step_min = cfg.time_step_min
         self.chunk_size = cfg.chunk_size
         self.dt_bias = nn.Parameter(torch.ones(cfg.mamba_num_heads))
-        self.A_log = nn.Parameter(torch.normal(0.0, 0.02, (cfg.mamba_num_heads,)))
+        self.A_log = nn.Parameter(torch.empty((cfg.mamba_num_heads,)).normal_(std=0.02))
         self.D = nn.Parameter(torch.ones(cfg.mamba_num_heads))
         self.conv1d = nn.Conv1d(
             cfg.mamba_num_heads * cfg.mamba_head_dim + 2 * cfg.n_groups * cfg.ssm_state_size,

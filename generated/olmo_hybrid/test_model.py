@@ -17,9 +17,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
     "architectures": ["OlmoHybridForCausalLM"],
-    "hidden_size": 960,
-    "intermediate_size": 2752,
-    "linear_conv_kernel_dim": 1,
+    "hidden_size": 240,
+    "intermediate_size": 688,
+    "linear_conv_kernel_dim": 4,
     "max_position_embeddings": 65536,
     "model_type": "olmo_hybrid",
     "num_attention_heads": 30,
@@ -203,6 +203,8 @@ def test_a_mask_of_other_tokens_is_refused(backend: Any, checkpoint: Path, ids: 
         backend.logits(model, ids[:1, :1], mask)
     with pytest.raises(ValueError, match="attention_mask"):
         backend.step(model, ids[:1, :1], model.init_cache(batch_size=1, max_length=13), mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        model.generate(backend.array(ids), 2, attention_mask=backend.array(mask))
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:

@@ -83,7 +83,7 @@ class GatedDeltaNet(nn.Module):
         self.linear_value_head_dim = cfg.linear_value_head_dim
         self.linear_num_value_heads = cfg.linear_num_value_heads
         self.linear_conv_kernel_dim = cfg.linear_conv_kernel_dim
-        self.A_log = nn.Parameter(torch.normal(0.0, 0.02, (cfg.linear_num_value_heads,)))
+        self.A_log = nn.Parameter(torch.empty((cfg.linear_num_value_heads,)).normal_(std=0.02))
         self.dt_bias = nn.Parameter(torch.zeros(cfg.linear_num_value_heads))
         self.q_proj = nn.Linear(cfg.hidden_size, cfg.linear_key_head_dim * cfg.linear_num_key_heads, bias=False)
         self.k_proj = nn.Linear(cfg.hidden_size, cfg.linear_key_head_dim * cfg.linear_num_key_heads, bias=False)

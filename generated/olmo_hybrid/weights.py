@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -34,7 +34,7 @@ class Concat(NamedTuple):
     names: tuple[str, ...]
     axis: int = 0
 
-    def pieces(self, shape: list[int], held: Mapping[str, list[int]] = MappingProxyType({})) -> Iterator[Piece]:
+    def pieces(self, shape: list[int], held: Mapping[str, Sequence[int]] = MappingProxyType({})) -> Iterator[Piece]:
         lengths = [held[name][self.axis] for name in self.names if name in held]
         if len(lengths) < len(self.names) or sum(lengths) != shape[self.axis]:
             lengths = [shape[self.axis] // len(self.names)] * len(self.names)
@@ -173,12 +173,14 @@ def shape_of(axes: str, size: dict[str, int]) -> list[int]:
     return [size[axis] for axis in axes]
 
 
-def pieces(stored: Stored, shape: list[int], held: Mapping[str, list[int]] = MappingProxyType({})) -> Iterator[Piece]:
+def pieces(
+    stored: Stored, shape: list[int], held: Mapping[str, Sequence[int]] = MappingProxyType({})
+) -> Iterator[Piece]:
     """The tensors that hold a parameter of this shape; `held` are the shapes of those that are known."""
     yield from [Piece(stored, shape)] if isinstance(stored, str) else stored.pieces(shape, held)
 
 
-def tensors(cfg: Config, held: Mapping[str, list[int]] = MappingProxyType({})) -> dict[str, list[int]]:
+def tensors(cfg: Config, held: Mapping[str, Sequence[int]] = MappingProxyType({})) -> dict[str, list[int]]:
     """The name and shape of every tensor that the checkpoint must hold."""
     found = (pieces(row.stored, shape_of(row.axes, sizes(cfg)), held) for row in rows(cfg))
     return {piece.name: piece.shape for row in found for piece in row}
@@ -235,13 +237,13 @@ def folder(source: str | Path) -> Path:
 
 
 def files(root: Path) -> list[Path]:
-    """The files that hold the tensors.
+    """The files that hold the tensors: one, or without it those of an index.
 
     Raises:
         ValueError: some are missing, cut short or pointers of Git LFS, or the index is none; it names them all.
     """
-    index = root / "model.safetensors.index.json"
-    names = _indexed(index) if index.exists() else ["model.safetensors"]
+    index, whole = root / "model.safetensors.index.json", "model.safetensors"
+    names = _indexed(index) if index.exists() and not (root / whole).exists() else [whole]
     problems = [problem for name in names if (problem := _problem(root / name))]
     if problems:
         raise ValueError("; ".join(problems))
@@ -286,7 +288,7 @@ def read(found: dict[str, Mapped], cfg: Config) -> Iterator[tuple[Row, Any]]:
 
 
 def _assembled(
-    row: Row, shape: list[int], found: dict[str, Mapped], held: Mapping[str, list[int]] = MappingProxyType({})
+    row: Row, shape: list[int], found: dict[str, Mapped], held: Mapping[str, Sequence[int]] = MappingProxyType({})
 ) -> Any:
     """A parameter from the tensors that hold it, read one after another."""
     whole: Any = None
@@ -349,12 +351,17 @@ def opened(source: str | Path, cfg: Config, framework: str) -> dict[str, Mapped]
         if twice := found.keys() & names:
             raise ValueError(f"{file} holds tensors that another file holds too: {', '.join(sorted(twice))}")
         found |= dict.fromkeys(names, shard)
+    # where two names are one tensor, either may be the one that is stored
+    for alias, target in TIED.items() if cfg.tie_word_embeddings else ():
+        if alias in found and target not in found:
+            shard = found[target] = found.pop(alias)
+            shard.names[target] = shard.names.pop(alias)
     return found
 
 
-def stored_shapes(found: dict[str, Mapped]) -> dict[str, list[int]]:
-    """The shape of every tensor that the checkpoint holds."""
-    return {name: shard.get_slice(name).get_shape() for name, shard in found.items()}
+def stored_shapes(found: dict[str, Mapped]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """The name and shape of every tensor that the checkpoint holds."""
+    return tuple((name, tuple(shard.get_slice(name).get_shape())) for name, shard in found.items())
 
 
 def stored_names(found: dict[str, Mapped]) -> tuple[tuple[str, str], ...]:
@@ -444,7 +451,7 @@ def to_hf(model: Any) -> dict[str, np.ndarray]:
     """The tensors of either model, bit for bit, by the names of the loaded checkpoint, else of the table."""
     out: dict[str, np.ndarray] = {}
     for row, value in _from_torch(model) if hasattr(model, "state_dict") else _from_flax(model):
-        for piece in pieces(row.stored, list(value.shape), model.stored_shapes):
+        for piece in pieces(row.stored, list(value.shape), dict(model.stored_shapes)):
             out[piece.name] = np.ascontiguousarray(value[piece.inside])
     out |= {alias: out[TIED[alias]] for alias in model.stored_ties}
     own = dict(model.stored_names)

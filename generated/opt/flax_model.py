@@ -111,7 +111,7 @@ class LearnedPositionalEmbedding(nnx.Module):
         )
 
     def __call__(self, positions: Array) -> Array:
-        return self.embedding[...][positions + 2]
+        return jnp.take(self.embedding[...], positions + 2, axis=0)
 
 
 class Attention(nnx.Module):

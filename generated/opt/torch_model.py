@@ -64,7 +64,7 @@ class Cache:
 class LearnedPositionalEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.max_position_embeddings + 2, cfg.hidden_size)))
+        self.weight = nn.Parameter(torch.empty((cfg.max_position_embeddings + 2, cfg.hidden_size)).normal_(std=0.02))
 
     def forward(self, positions: Tensor) -> Tensor:
         return F.embedding(positions + 2, self.weight)

@@ -38,7 +38,7 @@ class TopKRouter(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.router_jitter_noise = cfg.router_jitter_noise
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.num_local_experts, cfg.hidden_size)))
+        self.weight = nn.Parameter(torch.empty((cfg.num_local_experts, cfg.hidden_size)).normal_(std=0.02))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         routing_weights, selected_experts = sparsemixer(F.linear(x, self.weight), self.router_jitter_noise)
@@ -50,10 +50,10 @@ class Experts(nn.Module):
         super().__init__()
         self.num_local_experts = cfg.num_local_experts
         self.gate_up_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.num_local_experts, 2 * cfg.intermediate_size, cfg.hidden_size))
+            torch.empty((cfg.num_local_experts, 2 * cfg.intermediate_size, cfg.hidden_size)).normal_(std=0.02)
         )
         self.down_proj = nn.Parameter(
-            torch.normal(0.0, 0.02, (cfg.num_local_experts, cfg.hidden_size, cfg.intermediate_size))
+            torch.empty((cfg.num_local_experts, cfg.hidden_size, cfg.intermediate_size)).normal_(std=0.02)
         )
 
     def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:

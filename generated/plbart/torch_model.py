@@ -67,7 +67,7 @@ class ScaledWordEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.d_model = cfg.d_model
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.vocab_size, cfg.d_model)))
+        self.weight = nn.Parameter(torch.empty((cfg.vocab_size, cfg.d_model)).normal_(std=0.02))
 
     def forward(self, ids: Tensor) -> Tensor:
         return F.embedding(ids, self.weight) * math.sqrt(self.d_model)
@@ -76,7 +76,7 @@ class ScaledWordEmbedding(nn.Module):
 class LearnedPositionalEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.max_position_embeddings + 2, cfg.d_model)))
+        self.weight = nn.Parameter(torch.empty((cfg.max_position_embeddings + 2, cfg.d_model)).normal_(std=0.02))
 
     def forward(self, positions: Tensor) -> Tensor:
         return F.embedding(positions[None] + 2, self.weight)

@@ -112,10 +112,10 @@ class PositionalEmbeddings(nnx.Module):
         mask = jnp.ones((B, T), dtype=jnp.int32)
         positions = jnp.cumsum(mask, axis=-1) * mask + self.pad_token_id
         positions = jnp.clip(positions, min=0, max=self.max_position_embeddings - 1)
-        return self.embedding[...][positions], positions
+        return jnp.take(self.embedding[...], positions, axis=0), positions
 
     def _forward(self, positions: Array) -> Array:
-        return self.embedding[...][positions]
+        return jnp.take(self.embedding[...], positions, axis=0)
 
 
 class Attention(nnx.Module):

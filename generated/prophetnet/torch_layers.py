@@ -59,7 +59,7 @@ class PositionalEmbeddings(nn.Module):
         super().__init__()
         self.pad_token_id = cfg.pad_token_id
         self.max_position_embeddings = cfg.max_position_embeddings
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.max_position_embeddings, cfg.hidden_size)))
+        self.weight = nn.Parameter(torch.empty((cfg.max_position_embeddings, cfg.hidden_size)).normal_(std=0.02))
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         B, T = ids.shape[:2]

@@ -88,10 +88,17 @@ class Config:
         num_attention_heads = raw.get("num_attention_heads", 16)
         num_key_value_heads = raw.get("num_key_value_heads", 16)
         num_experts = raw.get("num_experts", 60)
-        if raw.get("layer_types") is None:
-            layer_types = ("full_attention",) * num_hidden_layers
-        else:
+        if raw.get("layer_types") is not None:
             layer_types = raw["layer_types"]
+        elif raw.get("use_sliding_window", False):
+            layer_types = tuple(
+                "sliding_attention"
+                if (layer + 1) % 2 and layer < raw.get("max_window_layers", 28)
+                else "full_attention"
+                for layer in range(num_hidden_layers)
+            )
+        else:
+            layer_types = ("full_attention",) * num_hidden_layers
         sizes = dict(
             vocab_size=raw.get("vocab_size", 151936),
             hidden_size=hidden_size,
@@ -142,8 +149,6 @@ class Config:
         problems.expect("norm_topk_prob", raw.get("norm_topk_prob", False), False)
         if len(layer_types) != num_hidden_layers:
             problems.append(f"len(layer_types) is not num_hidden_layers: {(len(layer_types), num_hidden_layers)!r}")
-        if raw.get("layer_types") is None and raw.get("use_sliding_window", False):
-            problems.append("layer_types cannot be known: no question tells what decides this")
         _refuse(problems)
         return cls(
             **sizes,

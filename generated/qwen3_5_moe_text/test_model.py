@@ -21,8 +21,8 @@ TINY: dict[str, Any] = {
     "dtype": "float16",
     "eos_token_id": 133,
     "full_attention_interval": 4,
-    "head_dim": 64,
-    "hidden_size": 512,
+    "head_dim": 16,
+    "hidden_size": 128,
     "layer_types": [
         "linear_attention",
         "linear_attention",
@@ -34,20 +34,20 @@ TINY: dict[str, Any] = {
         "full_attention",
         "linear_attention",
     ],
-    "linear_conv_kernel_dim": 1,
-    "linear_key_head_dim": 32,
+    "linear_conv_kernel_dim": 4,
+    "linear_key_head_dim": 8,
     "linear_num_key_heads": 16,
     "linear_num_value_heads": 32,
-    "linear_value_head_dim": 32,
+    "linear_value_head_dim": 8,
     "mamba_ssm_dtype": "float32",
     "max_position_embeddings": 262144,
     "mlp_only_layers": [],
     "model_type": "qwen3_5_moe_text",
-    "moe_intermediate_size": 128,
+    "moe_intermediate_size": 32,
     "mtp_num_hidden_layers": 1,
     "mtp_use_dedicated_embeddings": False,
     "num_attention_heads": 16,
-    "num_experts": 128,
+    "num_experts": 16,
     "num_experts_per_tok": 8,
     "num_hidden_layers": 9,
     "num_key_value_heads": 2,
@@ -237,6 +237,8 @@ def test_a_mask_of_other_tokens_is_refused(backend: Any, checkpoint: Path, ids: 
         backend.logits(model, ids[:1, :1], mask)
     with pytest.raises(ValueError, match="attention_mask"):
         backend.step(model, ids[:1, :1], model.init_cache(batch_size=1, max_length=13), mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        model.generate(backend.array(ids), 2, attention_mask=backend.array(mask))
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:

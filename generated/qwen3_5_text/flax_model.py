@@ -181,10 +181,13 @@ class Model(nnx.Module):
         `last_only` logits are [B, 1, V], of the last column.
 
         Raises:
-            ValueError: `attention_mask` has another shape than `ids`, or these are more than the cache has room for.
+            ValueError: `attention_mask` has another shape than `ids` or has padding after tokens, or these are more than the cache has room for.
         """
         if attention_mask is not None and attention_mask.shape != ids.shape:
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
+        known = attention_mask is not None and not isinstance(attention_mask, jax.core.Tracer)
+        if known and (attention_mask[:, :-1] > attention_mask[:, 1:]).any():
+            raise ValueError("attention_mask: padding goes before the tokens of a row")
         if ids.shape[1] > (room := cache.valid.shape[1]):
             raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)

@@ -17,14 +17,14 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
     "architectures": ["Qwen3_5ForCausalLM"],
-    "head_dim": 64,
-    "hidden_size": 1024,
-    "intermediate_size": 3072,
-    "linear_conv_kernel_dim": 1,
-    "linear_key_head_dim": 32,
+    "head_dim": 16,
+    "hidden_size": 256,
+    "intermediate_size": 768,
+    "linear_conv_kernel_dim": 4,
+    "linear_key_head_dim": 8,
     "linear_num_key_heads": 16,
     "linear_num_value_heads": 32,
-    "linear_value_head_dim": 32,
+    "linear_value_head_dim": 8,
     "max_position_embeddings": 32768,
     "model_type": "qwen3_5_text",
     "num_attention_heads": 16,
@@ -208,6 +208,8 @@ def test_a_mask_of_other_tokens_is_refused(backend: Any, checkpoint: Path, ids: 
         backend.logits(model, ids[:1, :1], mask)
     with pytest.raises(ValueError, match="attention_mask"):
         backend.step(model, ids[:1, :1], model.init_cache(batch_size=1, max_length=13), mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        model.generate(backend.array(ids), 2, attention_mask=backend.array(mask))
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:

@@ -31,9 +31,14 @@ def generate(
     Prompts of different lengths are padded left or right, with `attention_mask` [B, T] 0 where they are. At temperature
     0 the likeliest token is taken, otherwise one is drawn of the `top_k` likeliest (of all, if 0) and of the fewest of
     these that hold `top_p`; equally likely ones stay together. A row that ended repeats the (first) `eos_token_id`.
+
+    Raises:
+        ValueError: `attention_mask` has another shape than `ids`.
     """
     new, valid = ids, attention_mask
     if valid is not None:  # padding goes first, so that every row ends in a token
+        if valid.shape != ids.shape:
+            raise ValueError(f"attention_mask is {[*valid.shape]}, the tokens are {[*ids.shape]}")
         order = valid.bool().int().argsort(dim=-1, stable=True)
         new, valid = ids.gather(1, order), valid.gather(1, order)
     cache = model.init_cache(ids.shape[0], ids.shape[1] + max_new_tokens - 1)  # the last one is not run

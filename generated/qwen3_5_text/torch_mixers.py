@@ -84,7 +84,7 @@ class GatedDeltaNet(nn.Module):
         self.linear_num_value_heads = cfg.linear_num_value_heads
         self.linear_conv_kernel_dim = cfg.linear_conv_kernel_dim
         self.dt_bias = nn.Parameter(torch.ones(cfg.linear_num_value_heads))
-        self.A_log = nn.Parameter(torch.normal(0.0, 0.02, (cfg.linear_num_value_heads,)))
+        self.A_log = nn.Parameter(torch.empty((cfg.linear_num_value_heads,)).normal_(std=0.02))
         self.conv1d = nn.Conv1d(
             cfg.linear_key_head_dim * cfg.linear_num_key_heads * 2
             + cfg.linear_value_head_dim * cfg.linear_num_value_heads,

@@ -18,19 +18,19 @@ PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
     "architectures": ["Qwen3NextForCausalLM"],
     "decoder_sparse_step": 1,
-    "head_dim": 64,
-    "hidden_size": 512,
+    "head_dim": 16,
+    "hidden_size": 128,
     "intermediate_size": 5632,
-    "linear_conv_kernel_dim": 1,
-    "linear_key_head_dim": 32,
+    "linear_conv_kernel_dim": 4,
+    "linear_key_head_dim": 8,
     "linear_num_key_heads": 16,
     "linear_num_value_heads": 32,
-    "linear_value_head_dim": 32,
+    "linear_value_head_dim": 8,
     "max_position_embeddings": 32768,
     "model_type": "qwen3_next",
-    "moe_intermediate_size": 128,
+    "moe_intermediate_size": 32,
     "num_attention_heads": 16,
-    "num_experts": 512,
+    "num_experts": 32,
     "num_experts_per_tok": 10,
     "num_hidden_layers": 9,
     "num_key_value_heads": 2,
@@ -214,6 +214,8 @@ def test_a_mask_of_other_tokens_is_refused(backend: Any, checkpoint: Path, ids: 
         backend.logits(model, ids[:1, :1], mask)
     with pytest.raises(ValueError, match="attention_mask"):
         backend.step(model, ids[:1, :1], model.init_cache(batch_size=1, max_length=13), mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        model.generate(backend.array(ids), 2, attention_mask=backend.array(mask))
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:

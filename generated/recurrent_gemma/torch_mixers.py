@@ -66,31 +66,27 @@ class Rglru(nn.Module):
         self.num_attention_heads = cfg.num_attention_heads
         self.lru_width = cfg.lru_width
         self.layer = layer
-        self.recurrent_param = nn.Parameter(torch.normal(0.0, 0.02, (cfg.lru_width,)))
+        self.recurrent_param = nn.Parameter(torch.empty((cfg.lru_width,)).normal_(std=0.02))
         self.input_gate_weight = nn.Parameter(
-            torch.normal(
-                0.0,
-                0.02,
+            torch.empty(
                 (
                     cfg.num_attention_heads,
                     cfg.lru_width // cfg.num_attention_heads,
                     cfg.lru_width // cfg.num_attention_heads,
-                ),
-            )
+                )
+            ).normal_(std=0.02)
         )
         self.input_gate_bias = nn.Parameter(
             torch.zeros(cfg.num_attention_heads, cfg.lru_width // cfg.num_attention_heads)
         )
         self.recurrent_gate_weight = nn.Parameter(
-            torch.normal(
-                0.0,
-                0.02,
+            torch.empty(
                 (
                     cfg.num_attention_heads,
                     cfg.lru_width // cfg.num_attention_heads,
                     cfg.lru_width // cfg.num_attention_heads,
-                ),
-            )
+                )
+            ).normal_(std=0.02)
         )
         self.recurrent_gate_bias = nn.Parameter(
             torch.zeros(cfg.num_attention_heads, cfg.lru_width // cfg.num_attention_heads)

@@ -92,12 +92,12 @@ class Config:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
         if hidden_size % num_attention_heads:
             problems.append(f"num_attention_heads does not divide hidden_size: {(hidden_size, num_attention_heads)!r}")
-        problems.expect("is_decoder", raw.get("is_decoder", False), True)
         problems.expect("concat_input", raw.get("concat_input", True), True)
         problems.expect("enable_pronunciation", raw.get("enable_pronunciation", True), True)
         problems.expect("enable_shape", raw.get("enable_shape", True), True)
         problems.expect("add_cross_attention", raw.get("add_cross_attention", False), False)
         problems.expect("hidden_act", raw.get("hidden_act", "gelu"), "gelu")
+        problems.expect("is_decoder", raw.get("is_decoder", False), True)
         if pad_token_id != 0:
             problems.append(f"pad_token_id={pad_token_id!r}; this code was compiled for `pad_token_id == 0`")
         problems.expect("is_causal", raw.get("is_causal", True), True)

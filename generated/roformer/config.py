@@ -93,7 +93,6 @@ class Config:
             problems.append(
                 f"2 does not divide int(hidden_size / num_attention_heads): {int(hidden_size / num_attention_heads)!r}"
             )
-        problems.expect("is_decoder", raw.get("is_decoder", False), True)
         if embedding_size != hidden_size:
             problems.append(
                 f"embedding_size={embedding_size!r}, hidden_size={hidden_size!r}; "
@@ -102,6 +101,7 @@ class Config:
         problems.expect("add_cross_attention", raw.get("add_cross_attention", False), False)
         problems.expect("hidden_act", raw.get("hidden_act", "gelu"), "gelu")
         problems.expect("return_dict", raw.get("return_dict", True), True)
+        problems.expect("is_decoder", raw.get("is_decoder", False), True)
         problems.expect("is_causal", raw.get("is_causal", True), True)
         problems.expect("output_hidden_states", raw.get("output_hidden_states", False), False)
         problems.expect("rotary_value", raw.get("rotary_value", False), False)

@@ -96,7 +96,7 @@ class SinusoidalPositionalEmbedding(nnx.Module):
 
     def __call__(self, h: Array, start: Array | int) -> Array:
         T = h.shape[1]
-        return self.embedding[...][jnp.arange(T) + start]
+        return jnp.take(self.embedding[...], jnp.arange(T) + start, axis=0)
 
 
 class SelfOutput(nnx.Module):

@@ -40,11 +40,11 @@ class SelfAttention(nn.Module):
         self.layer = layer
         self.hidden_size = cfg.hidden_size
         self.rescale_every = cfg.rescale_every
-        self.time_decay = nn.Parameter(torch.normal(0.0, 0.02, (cfg.hidden_size,)))
-        self.time_first = nn.Parameter(torch.normal(0.0, 0.02, (cfg.hidden_size,)))
-        self.time_mix_key = nn.Parameter(torch.normal(0.0, 0.02, (1, 1, cfg.hidden_size)))
-        self.time_mix_value = nn.Parameter(torch.normal(0.0, 0.02, (1, 1, cfg.hidden_size)))
-        self.time_mix_receptance = nn.Parameter(torch.normal(0.0, 0.02, (1, 1, cfg.hidden_size)))
+        self.time_decay = nn.Parameter(torch.empty((cfg.hidden_size,)).normal_(std=0.02))
+        self.time_first = nn.Parameter(torch.empty((cfg.hidden_size,)).normal_(std=0.02))
+        self.time_mix_key = nn.Parameter(torch.empty((1, 1, cfg.hidden_size)).normal_(std=0.02))
+        self.time_mix_value = nn.Parameter(torch.empty((1, 1, cfg.hidden_size)).normal_(std=0.02))
+        self.time_mix_receptance = nn.Parameter(torch.empty((1, 1, cfg.hidden_size)).normal_(std=0.02))
         self.key = nn.Linear(cfg.hidden_size, cfg.hidden_size, bias=False)
         self.value = nn.Linear(cfg.hidden_size, cfg.hidden_size, bias=False)
         self.receptance = nn.Linear(cfg.hidden_size, cfg.hidden_size, bias=False)
@@ -101,8 +101,8 @@ class FeedForward(nn.Module):
         self.layer = layer
         self.hidden_size = cfg.hidden_size
         self.rescale_every = cfg.rescale_every
-        self.time_mix_key = nn.Parameter(torch.normal(0.0, 0.02, (1, 1, cfg.hidden_size)))
-        self.time_mix_receptance = nn.Parameter(torch.normal(0.0, 0.02, (1, 1, cfg.hidden_size)))
+        self.time_mix_key = nn.Parameter(torch.empty((1, 1, cfg.hidden_size)).normal_(std=0.02))
+        self.time_mix_receptance = nn.Parameter(torch.empty((1, 1, cfg.hidden_size)).normal_(std=0.02))
         self.key = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
         self.receptance = nn.Linear(cfg.hidden_size, cfg.hidden_size, bias=False)
         self.value = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)

@@ -109,7 +109,7 @@ class ScaledWordEmbedding(nnx.Module):
         self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (cfg.vocab_size, cfg.d_model), dtype))
 
     def __call__(self, ids: Array) -> Array:
-        return self.embedding[...][ids] * math.sqrt(self.d_model)
+        return jnp.take(self.embedding[...], ids, axis=0) * math.sqrt(self.d_model)
 
 
 class SinusoidalPositionalEmbedding(nnx.Module):

@@ -84,7 +84,7 @@ class ScaledWordEmbedding(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.d_model = cfg.d_model
-        self.weight = nn.Parameter(torch.normal(0.0, 0.02, (cfg.vocab_size, cfg.d_model)))
+        self.weight = nn.Parameter(torch.empty((cfg.vocab_size, cfg.d_model)).normal_(std=0.02))
 
     def forward(self, ids: Tensor) -> Tensor:
         return F.embedding(ids, self.weight) * math.sqrt(self.d_model)

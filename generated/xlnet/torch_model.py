@@ -58,15 +58,15 @@ class RelativeAttention(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.d_head = cfg.d_head
-        self.q = nn.Parameter(torch.normal(0.0, 0.02, (cfg.d_model, cfg.n_head, cfg.d_head)))
-        self.k = nn.Parameter(torch.normal(0.0, 0.02, (cfg.d_model, cfg.n_head, cfg.d_head)))
-        self.v = nn.Parameter(torch.normal(0.0, 0.02, (cfg.d_model, cfg.n_head, cfg.d_head)))
-        self.o = nn.Parameter(torch.normal(0.0, 0.02, (cfg.d_model, cfg.n_head, cfg.d_head)))
-        self.r = nn.Parameter(torch.normal(0.0, 0.02, (cfg.d_model, cfg.n_head, cfg.d_head)))
+        self.q = nn.Parameter(torch.empty((cfg.d_model, cfg.n_head, cfg.d_head)).normal_(std=0.02))
+        self.k = nn.Parameter(torch.empty((cfg.d_model, cfg.n_head, cfg.d_head)).normal_(std=0.02))
+        self.v = nn.Parameter(torch.empty((cfg.d_model, cfg.n_head, cfg.d_head)).normal_(std=0.02))
+        self.o = nn.Parameter(torch.empty((cfg.d_model, cfg.n_head, cfg.d_head)).normal_(std=0.02))
+        self.r = nn.Parameter(torch.empty((cfg.d_model, cfg.n_head, cfg.d_head)).normal_(std=0.02))
         self.r_r_bias = nn.Parameter(torch.zeros(cfg.n_head, cfg.d_head))
         self.r_s_bias = nn.Parameter(torch.zeros(cfg.n_head, cfg.d_head))
         self.r_w_bias = nn.Parameter(torch.zeros(cfg.n_head, cfg.d_head))
-        self.seg_embed = nn.Parameter(torch.normal(0.0, 0.02, (2, cfg.n_head, cfg.d_head)))
+        self.seg_embed = nn.Parameter(torch.empty((2, cfg.n_head, cfg.d_head)).normal_(std=0.02))
         self.layer_norm = nn.LayerNorm(cfg.d_model, eps=cfg.layer_norm_eps)
 
     def forward(self, h: Tensor, attn_mask_h: Tensor, r: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class Decoder(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.d_model = cfg.d_model
-        self.mask_emb = nn.Parameter(torch.normal(0.0, 0.02, (1, 1, cfg.d_model)))
+        self.mask_emb = nn.Parameter(torch.empty((1, 1, cfg.d_model)).normal_(std=0.02))
         self.word_embedding = nn.Embedding(cfg.vocab_size, cfg.d_model)
         self.layer = nn.ModuleList(Layer(cfg) for layer in range(cfg.n_layer))
 

@@ -89,11 +89,11 @@ class Config:
             problems.append(
                 f"adapter_reduction_factor does not divide hidden_size: {(hidden_size, adapter_reduction_factor)!r}"
             )
-        problems.expect("is_decoder", raw.get("is_decoder", False), True)
         problems.expect("add_cross_attention", raw.get("add_cross_attention", False), False)
         problems.expect("hidden_act", raw.get("hidden_act", "gelu"), "gelu")
         problems.expect("adapter_layer_norm", raw.get("adapter_layer_norm", False), False)
         problems.expect("pre_norm", raw.get("pre_norm", False), False)
+        problems.expect("is_decoder", raw.get("is_decoder", False), True)
         problems.expect("default_language", raw.get("default_language"), "en_XX")
         problems.expect("is_causal", raw.get("is_causal", True), True)
         problems.expect("ln_before_adapter", raw.get("ln_before_adapter", True), True)

@@ -26,7 +26,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "rms_norm_eps": (float, int),
     "attn_layer_period": (int,),
     "attn_layer_offset": (int,),
-    "use_mamba_kernels": (bool,),
     "mamba_d_state": (int,),
     "mamba_d_conv": (int,),
     "mamba_expand": (int,),
@@ -367,7 +366,6 @@ class Config:
             problems.append(
                 f"n_mamba_heads * (mamba_expand * hidden_size // n_mamba_heads) does not divide mamba_expand * hidden_size * mamba_d_state: {(mamba_expand * hidden_size * mamba_d_state, n_mamba_heads * (mamba_expand * hidden_size // n_mamba_heads))!r}"
             )
-        problems.expect("use_mamba_kernels", raw.get("use_mamba_kernels", True), True)
         problems.expect("mamba_conv_bias", raw.get("mamba_conv_bias", True), True)
         problems.expect("hidden_mamba_act", raw.get("hidden_mamba_act", "silu"), "silu")
         problems.expect("mamba_proj_bias", raw.get("mamba_proj_bias", False), False)

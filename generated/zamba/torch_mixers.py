@@ -146,30 +146,24 @@ class MambaMixer(nn.Module):
         self.mamba_d_state = cfg.mamba_d_state
         self.mamba_dt_rank = cfg.mamba_dt_rank
         self.x_proj_weight = nn.Parameter(
-            torch.normal(
-                0.0,
-                0.02,
+            torch.empty(
                 (
                     cfg.n_mamba_heads,
                     cfg.mamba_dt_rank + cfg.mamba_d_state * 2,
                     cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads,
-                ),
-            )
+                )
+            ).normal_(std=0.02)
         )
         self.dt_proj_weight = nn.Parameter(
-            torch.normal(
-                0.0,
-                0.02,
-                (cfg.n_mamba_heads, cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads, cfg.mamba_dt_rank),
-            )
+            torch.empty(
+                (cfg.n_mamba_heads, cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads, cfg.mamba_dt_rank)
+            ).normal_(std=0.02)
         )
         self.dt_proj_bias = nn.Parameter(
             torch.zeros(cfg.n_mamba_heads, cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads)
         )
         self.A_log = nn.Parameter(
-            torch.normal(
-                0.0,
-                0.02,
+            torch.empty(
                 (
                     cfg.n_mamba_heads,
                     cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads,
@@ -177,8 +171,8 @@ class MambaMixer(nn.Module):
                     * cfg.hidden_size
                     * cfg.mamba_d_state
                     // (cfg.n_mamba_heads * (cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads)),
-                ),
-            )
+                )
+            ).normal_(std=0.02)
         )
         self.D = nn.Parameter(torch.ones(cfg.n_mamba_heads, cfg.mamba_expand * cfg.hidden_size // cfg.n_mamba_heads))
         self.conv1d = nn.Conv1d(

@@ -20,7 +20,6 @@ KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the
     "mamba_ngroups": (int,),
     "time_step_min": (float, int),
     "n_mamba_heads": (int,),
-    "use_mamba_kernels": (bool,),
     "chunk_size": (int,),
     "add_bias_linear": (bool,),
     "intermediate_size": (int, type(None)),
@@ -326,7 +325,6 @@ class Config:
                 f"{(mamba_expand * hidden_size, mamba_ngroups)!r}"
             )
         problems.expect("add_bias_linear", raw.get("add_bias_linear", False), False)
-        problems.expect("use_mamba_kernels", raw.get("use_mamba_kernels", True), True)
         problems.expect_each("layers_block_type", layers_block_type, "linear_attention", "hybrid")
         if 0 >= num_mem_blocks:
             problems.append(f"num_mem_blocks={num_mem_blocks!r}; this code was compiled for `0 < num_mem_blocks`")

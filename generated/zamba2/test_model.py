@@ -16,17 +16,17 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
-    "adapter_rank": 64,
+    "adapter_rank": 16,
     "architectures": ["Zamba2ForCausalLM"],
     "chunk_size": 256,
-    "hidden_size": 1280,
-    "mamba_d_conv": 2,
-    "mamba_d_state": 32,
-    "mamba_expand": 1,
+    "hidden_size": 320,
+    "mamba_d_conv": 4,
+    "mamba_d_state": 8,
+    "mamba_expand": 2,
     "mamba_ngroups": 1,
     "max_position_embeddings": 4096,
     "model_type": "zamba2",
-    "n_mamba_heads": 4,
+    "n_mamba_heads": 8,
     "num_attention_heads": 32,
     "num_hidden_layers": 54,
     "num_logits_to_keep": 1,
@@ -37,7 +37,6 @@ REFUSED: list[dict[str, Any]] = [  # each of these changes asks for a network th
     {"model_type": "another model_type"},
     {"add_bias_linear": True},
     {"hidden_act": "another hidden_act"},
-    {"use_mamba_kernels": False},
     {"use_mem_rope": True},
     {"use_shared_attention_adapter": True},
 ]
@@ -212,6 +211,8 @@ def test_a_mask_of_other_tokens_is_refused(backend: Any, checkpoint: Path, ids: 
         backend.logits(model, ids[:1, :1], mask)
     with pytest.raises(ValueError, match="attention_mask"):
         backend.step(model, ids[:1, :1], model.init_cache(batch_size=1, max_length=13), mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        model.generate(backend.array(ids), 2, attention_mask=backend.array(mask))
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:

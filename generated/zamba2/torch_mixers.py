@@ -94,7 +94,7 @@ class MambaMixer(nn.Module):
         self.time_step_min = cfg.time_step_min
         self.chunk_size = cfg.chunk_size
         self.dt_bias = nn.Parameter(torch.ones(cfg.n_mamba_heads))
-        self.A_log = nn.Parameter(torch.normal(0.0, 0.02, (cfg.n_mamba_heads,)))
+        self.A_log = nn.Parameter(torch.empty((cfg.n_mamba_heads,)).normal_(std=0.02))
         self.D = nn.Parameter(torch.ones(cfg.n_mamba_heads))
         self.conv1d = nn.Conv1d(
             cfg.mamba_expand * cfg.hidden_size + 2 * cfg.mamba_ngroups * cfg.mamba_d_state,

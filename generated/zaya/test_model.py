@@ -17,19 +17,19 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent
 TINY: dict[str, Any] = {
     "architectures": ["ZayaForCausalLM"],
-    "cca_time0": 1,
-    "cca_time1": 1,
-    "head_dim": 64,
-    "hidden_size": 1024,
+    "cca_time0": 2,
+    "cca_time1": 2,
+    "head_dim": 8,
+    "hidden_size": 128,
     "max_position_embeddings": 131072,
     "model_type": "zaya",
-    "moe_intermediate_size": 1024,
+    "moe_intermediate_size": 128,
     "num_attention_heads": 8,
     "num_experts": 16,
     "num_experts_per_tok": 1,
     "num_hidden_layers": 5,
     "num_key_value_heads": 2,
-    "router_hidden_size": 128,
+    "router_hidden_size": 16,
     "vocab_size": 134,
 }
 REFUSED: list[dict[str, Any]] = [  # each of these changes asks for a network that this code was not compiled for
@@ -209,6 +209,8 @@ def test_a_mask_of_other_tokens_is_refused(backend: Any, checkpoint: Path, ids: 
         backend.logits(model, ids[:1, :1], mask)
     with pytest.raises(ValueError, match="attention_mask"):
         backend.step(model, ids[:1, :1], model.init_cache(batch_size=1, max_length=13), mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        model.generate(backend.array(ids), 2, attention_mask=backend.array(mask))
 
 
 def test_ragged_prompts_generate_what_each_does_alone(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
