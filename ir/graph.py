@@ -188,6 +188,9 @@ Node = Op | Call | Loop | Raised | Scan | Branch
 WRITES = "state_write"
 """The operation whose result is what later calls find: nothing in the region uses it."""
 
+BEGUN = "begun"
+"""The name of the state [B] that is one where there were tokens before."""
+
 
 def has_effect(node: Node) -> bool:
     """Whether a node leaves something behind for later calls, so that it is needed though nobody uses its results."""

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from codegen.diagnostics import CompileError, Diagnostic, Label
 from codegen.graph import (
     alternatives,
+    beginnings,
     branches,
     builtins,
     classes,
@@ -639,6 +640,9 @@ class Interpreter:
         if self.framing and unmasked.question(self, node.test, scope):
             unmasked.run(self, node, scope)
             return
+        if self.framing and beginnings.question(self, node.test, scope):
+            beginnings.run(self, node, scope)
+            return
         if self.framing and self._asks_for_masks(test, known):
             from codegen.graph import absence  # numpy takes its time
 
@@ -1167,6 +1171,8 @@ class Interpreter:
         return value
 
     def _if_exp(self, node: ast.IfExp, scope: Scope) -> Any:
+        if self.framing and beginnings.question(self, node.test, scope):
+            return beginnings.expression(self, node, scope)
         test = self.eval(node.test, scope)
         self.node = node.test
         if (number := fallbacks.expression(self, node, scope, test)) is not None:

@@ -8,6 +8,8 @@ leave in the variables is evaluated for inputs without padding, of whole sequenc
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError
@@ -50,7 +52,7 @@ def run(interpreter: Interpreter, node: ast.If, scope: Scope) -> None:
     absent = isinstance(node.test.ops[0], ast.Is)
     ours, other = (node.orelse, node.body) if absent else (node.body, node.orelse)
     before = makers_of(interpreter.trace.root)
-    left = _on_the_side(interpreter, other, node.test.left.id, scope)
+    left = on_the_side(interpreter, other, node.test.left.id, scope)
     interpreter.exec_body(ours, scope)
     if left is None:
         return
@@ -60,14 +62,14 @@ def run(interpreter: Interpreter, node: ast.If, scope: Scope) -> None:
         for name, a in variables.items()
         if isinstance(a, Tensor) and isinstance(b := scope.vars.get(name), Tensor) and a.value is not b.value
     ]
-    if pairs and _differ(interpreter, pairs, {**made, **makers_of(interpreter.trace.root)}, before, whole=cache):
+    if pairs and differ(interpreter, pairs, {**made, **makers_of(interpreter.trace.root)}, before, whole=cache):
         interpreter.node = node.test
         without = "a cache this computes something else than with an empty one"
         without = without if cache else "a mask this computes something else than with one that hides nothing"
         interpreter.unsupported(f"without {without}", code="branch-on-data")
 
 
-def _on_the_side(
+def on_the_side(
     interpreter: Interpreter, body: list[ast.stmt], name: str, scope: Scope
 ) -> tuple[dict[str, Any], Makers] | None:
     """What an arm leaves in the variables where there is no mask, and the operations so far with its own; nothing of it is kept.
@@ -91,16 +93,17 @@ def _on_the_side(
         undo()
 
 
-def _differ(
+def differ(
     interpreter: Interpreter,
     pairs: list[tuple[TensorValue, TensorValue]],
     makers: Makers,
     before: Makers,
     *,
     whole: bool,
+    states: Mapping[TensorValue, int | float] = MappingProxyType({}),
 ) -> bool:
     """Whether some of the pairs are known to hold other numbers, for inputs without padding; with `whole`, for whole sequences,
-    of which the cache gives back what it is given."""
+    of which the cache gives back what it is given. `states`: what those are everywhere."""
     import numpy as np  # which takes its time
 
     from codegen.graph.evaluating import FAILURES, Drawing
@@ -127,7 +130,8 @@ def _differ(
                 if not call.valid.all() or (call.past and (whole or not surroundings.cached)):
                     continue
                 given = call.values
-                drawing = Whole(makers, given.environment, given.sizes, given.given, before=before, inputs=inputs)
+                drawing = Whole(makers, given.environment, given.sizes, dict(given.given), before=before, inputs=inputs)
+                drawing.known |= {state: np.full(drawing.shape(state), start) for state, start in states.items()}
                 a, b = np.asarray(drawing.value(one)), np.asarray(drawing.value(other))
                 if a.shape != b.shape and _broadcast(a.shape, b.shape) is None:
                     return True

@@ -10,7 +10,7 @@ from codegen.lowering.instances import Instance
 from codegen.lowering.torch_dialect import over_kinds, over_layers, question
 from codegen.lowering.views import StateView
 from ir.expressions import Const, Dim, Expr, Local, leaves, substitute
-from ir.graph import Branch, Call, DType, Loop, Number, Op, Region, Scan, Value, within
+from ir.graph import BEGUN, Branch, Call, DType, Loop, Number, Op, Region, Scan, Value, within
 from ir.records import dataclass
 
 if TYPE_CHECKING:
@@ -143,8 +143,9 @@ def _shape(state: State, lowering: Lowering) -> list[str]:
 
 
 def _torch(state: State, lowering: Lowering) -> str:
-    sizes = ", ".join(_shape(state, lowering))
-    made = f"new_zeros({sizes}" if state.start == ZERO else f"new_full(({sizes}), {lowering.over_cfg(state.start)}"
+    shape = _shape(state, lowering)
+    zeros = f"new_zeros({', '.join(shape)}"
+    made = zeros if state.start == ZERO else f"new_full({_tuple(shape)}, {lowering.over_cfg(state.start)}"
     match state.dtype:
         case DType.MODEL:
             return f"x.{made})"
@@ -155,7 +156,7 @@ def _torch(state: State, lowering: Lowering) -> str:
 
 
 def _flax(state: State, lowering: Lowering) -> str:
-    sizes = ", ".join(_shape(state, lowering))
+    shape = _tuple(_shape(state, lowering))
     match state.dtype:
         case DType.MODEL:
             dtype = "dtype"
@@ -164,14 +165,19 @@ def _flax(state: State, lowering: Lowering) -> str:
         case other:
             dtype = f"jnp.{other.value}"
     if state.start != ZERO:
-        return f"jnp.full(({sizes}), {lowering.over_cfg(state.start)}, {dtype})"
-    return f"jnp.zeros(({sizes}), {dtype})"
+        return f"jnp.full({shape}, {lowering.over_cfg(state.start)}, {dtype})"
+    return f"jnp.zeros({shape}, {dtype})"
+
+
+def _tuple(items: Sequence[str]) -> str:
+    return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
 
 
 _MEANINGS = {
     "indexer": "the keys by which tokens are selected",
     "conv": "the last inputs of the convolution",
     "recurrent": "the state of the recurrence",
+    BEGUN: "one where there were tokens before",
 }
 
 

@@ -15,7 +15,7 @@ from codegen.diagnostics import CompileError
 from codegen.pipeline import compile_package
 from codegen.repo import load
 from tests.parity.harness import Backend, Flax, Lab, Torch, decode, measure, measure_stacked, too_large
-from tests.parity.original import relative_error
+from tests.parity.original import Recorded, relative_error
 
 REPOSITORIES = Path(__file__).resolve().parent.parent / "data" / "repositories"
 NAMES = sorted(folder.name for folder in REPOSITORIES.iterdir() if folder.is_dir())
@@ -52,6 +52,11 @@ PUBLISHED = sorted(
 def compare(lab: Lab, name: str, backend: Backend) -> None:
     recorded = lab.original(name, raw_of(name), code=code_of(name), training=name in TRAINED)
     package = lab.package(name, raw_of(name), raised=True, code=code_of(name))
+    check(recorded, package, backend)
+
+
+def check(recorded: Recorded, package: Path, backend: Backend) -> None:
+    """Whether a package computes what the original does, but for what that does not do itself."""
     whole = recorded.arrays["logits"]
     steps = recorded.arrays.get("steps", whole)  # the original may have no cache
     tolerance = recorded.tolerance
