@@ -539,7 +539,7 @@ def record(
     repository, built = front.repository, front.built
     served = {view.repository for view in views.config.checkpoints}
     asked = tuple((predicate.expr, predicate.span) for predicate in built.interpreter.predicates.all())
-    origins = Origins(built.definitions, built.raw, graph.class_places(built), asked)
+    origins = Origins(built.definitions, built.raw, graph.class_places(built), asked, dict(built.interpreter.key_reads))
     paths = [row.path for table in views.weights.tables for row in table.rows]
     return {
         "repository": repository.name,

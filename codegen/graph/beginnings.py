@@ -75,8 +75,12 @@ def run(interpreter: Interpreter, node: ast.If, scope: Scope) -> None:
 
 def expression(interpreter: Interpreter, node: ast.IfExp, scope: Scope) -> Any:
     """The value of either side, as of a statement that gives it a name."""
-    assigned = [ast.Assign([ast.Name(_CHOSEN, ast.Store())], side) for side in (node.body, node.orelse)]
-    statement = ast.If(node.test, *([ast.fix_missing_locations(ast.copy_location(side, node))] for side in assigned))
+
+    def assigned(side: ast.expr) -> list[ast.stmt]:
+        statement = ast.Assign([ast.Name(_CHOSEN, ast.Store())], side)
+        return [ast.fix_missing_locations(ast.copy_location(statement, node))]
+
+    statement = ast.If(node.test, assigned(node.body), assigned(node.orelse))
     run(interpreter, ast.copy_location(statement, node), scope)
     return scope.vars.pop(_CHOSEN)
 

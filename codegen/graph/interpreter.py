@@ -70,7 +70,7 @@ from codegen.graph.scope import Definition, Guard, Missing, Namespace, Scope, bo
 from codegen.graph.values import Reads, Scalar, Tensor, Trace, value_of
 from codegen.graph.within import Parts
 from codegen.source.files import REPOSITORY, Library, SourceFile
-from ir.expressions import Const, Environment, Expr, Index, leaves
+from ir.expressions import Const, Environment, Expr, Index, Key, leaves
 from ir.spans import Span
 
 MAX_STEPS = 20_000_000
@@ -209,6 +209,7 @@ class Interpreter:
             Expr, tuple[int, ...]
         ] = {}  # numbers that follow from how many tokens there are, see remainders.py
         self.asked: list[tuple[Expr, object]] = []  # about the index of a layer
+        self.key_reads: dict[tuple[str | int, ...], Span | None] = {}  # where the source first reads an attribute
         self.undecided: dict[tuple[Expr, Span | None], None] = {}  # questions of sizes, see alternatives.py
         self.open_numbers: dict[Expr, str] = {}  # and what the source calls them, see fallbacks.py
         self.externals: dict[str, Callable[[Interpreter, list[Any], dict[str, Any]], Any]] = library.EXTERNALS
@@ -1051,7 +1052,10 @@ class Interpreter:
     def _attribute(self, node: ast.Attribute, scope: Scope) -> Any:
         owner = self.eval(node.value, scope)
         self.node = node
-        return classes.get(self, owner, node.attr)
+        found = classes.get(self, owner, node.attr)
+        if isinstance(found, Scalar) and isinstance(owner, Instance) and isinstance(found.expr, Key):
+            self.key_reads.setdefault(found.expr.path, self.span())
+        return found
 
     def _call(self, node: ast.Call, scope: Scope) -> Any:
         if isinstance(node.func, ast.Name):

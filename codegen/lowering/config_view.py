@@ -100,6 +100,10 @@ class ConfigLowering:
         self.validity = self._pruned(_as_compiled(explored.validity, explored), ())
         self.types = self._types()
 
+    def _open_sizes(self) -> tuple[Path, ...]:
+        """Sizes that a configuration may leave open."""
+        return tuple(path for path in self.fields if path in self.left_open)
+
     def _says_positive(self, expr: Expr) -> bool:
         """Whether an expression asks if something is there that is made of sizes, which are at least one."""
         return isinstance(expr, Apply) and expr.op == "bool" and self._positive(expr.args[0])
@@ -200,6 +204,8 @@ class ConfigLowering:
                 if not condition.holds(values, filled):
                     return _about(condition.keys, values)
             if any(_number(values[path]) < 1 for path in self.sizes):
+                return "a size is not positive"
+            if any(values[path] is not None and _number(values[path]) < 1 for path in self._open_sizes()):
                 return "a size is not positive"
             for numerator, divisor in self.divisions:
                 if evaluate(Apply("%", (numerator, divisor)), _environment(values)):
@@ -306,7 +312,7 @@ class ConfigLowering:
         for condition in self.conditions:
             if condition.reading is None:
                 wanted |= {key.path: None for key in condition.keys}
-        wanted |= dict.fromkeys(self.sizes)
+        wanted |= dict.fromkeys([*self.sizes, *self._open_sizes()])
         for pair in self.divisions:
             wanted |= {leaf.path: None for leaf in _keys_of(pair)}
         simple: dict[Expr, Path] = {
@@ -616,6 +622,9 @@ class ConfigLowering:
         if self.sizes:
             small = "{name: size for name, size in sizes.items() if size < 1}"
             yield RefusalView("min(sizes.values()) < 1", _f("a size is not positive: ", small, ""))
+        for path in self._open_sizes():
+            name = self.names[path]
+            yield RefusalView(f"{name} is not None and {name} < 1", _f(f"{name} is not positive: ", name, ""))
         for numerator, divisor in self.divisions:
             text, by = self._over_names(numerator), self._over_names(divisor)
             test = unparsed(to_syntax(Apply("%", (numerator, divisor)), lambda leaf: self._leaf(leaf, (), {})))

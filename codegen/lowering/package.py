@@ -355,6 +355,7 @@ def _common(
         "cache": cache,
         "anchor_expr": lowered.anchor,
         "grouped": lowering.groups_heads(),
+        "wide_softmax": lowering.widens_softmax(),
         "needs_positions": "positions" in inputs,
         "positions_expr": lowering.positions(),
         "needs_valid": "valid" in inputs,

@@ -27,7 +27,7 @@ from codegen.lowering.states import layer_states, sizes_of, states_view
 from codegen.lowering.syntax import Unspellable
 from codegen.lowering.torch_dialect import TorchDialect, over_kinds, question
 from codegen.lowering.views import CacheView, MaskKind, MaskView, PropertyView
-from ir.arch import Attention, Heads
+from ir.arch import Attention, Heads, Precision
 from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Local, Raw, evaluate, indexed_lists, leaves
 from ir.graph import Loop, Module, ModuleTarget, Raised, Region, Value
 from ir.records import dataclass, field, replace
@@ -509,6 +509,14 @@ class Lowering:
         """Whether groups of query heads share keys and values, or nothing is known of heads."""
         found = [component.heads for component in components(self.region) if isinstance(component, Attention)]
         return not found or Heads.GROUPED in found
+
+    def widens_softmax(self) -> bool:
+        """Whether the softmax of attention that no library call computes is in float32."""
+        return any(
+            component.softmax is Precision.FLOAT32
+            for component in components(self.region)
+            if isinstance(component, Attention)
+        )
 
     def axis_letters(self) -> dict[Expr, str]:
         """What the sizes of values are called: the axes of parameters and of attention."""

@@ -13,7 +13,7 @@ from codegen.lowering.instances import walk
 from codegen.lowering.program import Lowering
 from codegen.lowering.views import RowView, WeightsView
 from ir.arch import Arch, Part
-from ir.expressions import Expr, Raw, leaves
+from ir.expressions import Expr, Key, Raw, leaves
 from ir.graph import Branch, Call, Loop, Module, Op, Raised, Region, Scan, within
 from ir.records import dataclass, field
 from ir.spans import Span
@@ -29,6 +29,7 @@ class Origins:
     raw: Mapping[str, object] = field(default_factory=dict)
     classes: Mapping[str, Span] = field(default_factory=dict)
     questions: tuple[tuple[Expr, Span | None], ...] = ()  # what the source asked the configuration, and where
+    reads: Mapping[Path, Span | None] = field(default_factory=dict)  # where it first reads an attribute
 
 
 def provenance(
@@ -141,6 +142,9 @@ def _uses(lowering: Lowering, origins: Origins) -> dict[Path, dict[str, None]]:
     _region_uses(lowering.region, note, set())
     for expr, span in origins.questions:
         note((expr,), span)
+    for path, span in origins.reads.items():
+        if path not in used:  # a number that no operation names: which there is was a choice
+            note((Key(path),), span)
     return used
 
 

@@ -354,6 +354,7 @@ class ModelView:
     cache: CacheView
     anchor_expr: str
     grouped: bool = True  # some attention has fewer heads of keys and values than of queries
+    wide_softmax: bool = True  # the softmax of attention that no library call computes is in float32
     needs_positions: bool = True
     needs_valid: bool = False
     needs_fresh: bool = False

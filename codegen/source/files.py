@@ -20,6 +20,7 @@ from ir.records import dataclass, field
 from ir.spans import Span
 
 LIBRARY = "transformers"
+_CHANGED = "Licensed under the Apache License, Version 2.0 (apache.org/licenses/LICENSE-2.0). Changed: written anew."
 REPOSITORY = "repository"
 
 _TRIPLE = re.compile(
@@ -73,9 +74,12 @@ class SourceFile:
         return self._chunks
 
     def notices(self) -> tuple[str, ...]:
-        """The copyright lines of the comments that the file begins with."""
-        comments = itertools.takewhile(lambda line: not line or line.startswith("#"), self.text.splitlines())
-        return tuple(line.strip("# ") for line in comments if line.startswith("# Copyright"))
+        """The copyright lines of the comments that the file begins with, and its licence, where that is one that asks others to
+        say that they changed something."""
+        comments = [*itertools.takewhile(lambda line: not line or line.startswith("#"), self.text.splitlines())]
+        holders = [line.strip("# ") for line in comments if line.startswith("# Copyright")]
+        licensed = any("Licensed under the Apache License, Version 2.0" in line for line in comments)
+        return (*holders, *([_CHANGED] if licensed else []))
 
     def whole(self) -> list[ast.stmt]:
         """The file parsed at once.
