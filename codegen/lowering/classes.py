@@ -9,7 +9,7 @@ from codegen.lowering.instances import CONTAINERS, Instance, without_parameters
 from codegen.lowering.layers import arguments_used
 from codegen.lowering.matrices import uses_of
 from codegen.lowering.names import Labels, name_classes
-from ir.expressions import Const, Environment, Expr, Index, Key, Local, evaluate, leaves
+from ir.expressions import Apply, Const, Environment, Expr, Index, Key, Local, evaluate, leaves
 from ir.graph import (
     Branch,
     Call,
@@ -66,6 +66,12 @@ class ClassPlan:
         if not self.types:
             return list(self.parameters)
         return [f"{name}: {kind}" if kind else name for name, kind in zip(self.parameters, self.types, strict=True)]
+
+    @property
+    def columns(self) -> dict[tuple[Expr, ...], str]:
+        """The parameters, by what each instance passes for them."""
+        passed = zip(*(self.arguments[path] for path in self.paths), strict=True)
+        return dict(zip(passed, self.parameters, strict=False))
 
     def with_types(self, resolved: Mapping[str, object]) -> None:
         """Note what the parameters are for the compiled checkpoint."""
@@ -457,12 +463,15 @@ def _plan_class(members: list[Instance], by_path: dict[str, ClassPlan]) -> Class
     example = map_numbers(members[0], change)
     start = len(members[0].path) + 1 if members[0].path else 0
     held = [child_plan for where, child_plan in _child_classes(members[0], by_path) if where[start:] not in chosen]
+    first = members[0]
+    places = [where for where, _ in _child_classes(first, by_path) if where[start:] not in chosen]
     for child, child_plan in enumerate(held):
         for position, name in enumerate(child_plan.parameters):
             exprs = tuple(p[child][position] for p in passed)
-            if any(e != exprs[0] for e in exprs):
-                parameter(name, exprs)
-    first = members[0]
+            if all(e == exprs[0] for e in exprs):
+                continue
+            offsets = offsets_of(exprs) if _in_list(places[child], first, by_path) else None
+            parameter(name if offsets is None else "offset", exprs if offsets is None else offsets)
     arguments = {m.path: tuple(column[i] for column in columns) for i, m in enumerate(members)}
     computed = [expr for child in passed[0] for expr in child if expr not in arguments[first.path]]
     own = [expr for _, expr in holes(_outside_loops(example))] + (computed if _is_in_list(first.path) else [])
@@ -480,6 +489,20 @@ def _plan_class(members: list[Instance], by_path: dict[str, ClassPlan]) -> Class
         {where: p for where, p in _child_classes(members[0], by_path)},
         chosen=chosen,
     )
+
+
+def offsets_of(exprs: tuple[Expr, ...]) -> tuple[Expr, ...] | None:
+    """What is added to the number of an item of a list, if each expression is that number or adds to it."""
+    found: list[Expr] = []
+    for expr in exprs:
+        match expr:
+            case Index():
+                found.append(Const(0))
+            case Apply("+", (Index(), rest)) if not any(isinstance(leaf, Index) for leaf in leaves(rest)):
+                found.append(rest)
+            case _:
+                return None
+    return tuple(found)
 
 
 def _is_told(module: Module, row: list[Hole]) -> bool:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.lowering.classes import ClassPlan, Program
+from codegen.lowering.classes import ClassPlan, Program, offsets_of
 from codegen.lowering.components import HELPER_NAMES
 from codegen.lowering.dialect import Dialect, attribute, lines, name, unparse
 from codegen.lowering.functions import (
@@ -355,17 +355,28 @@ class ClassWriter:
         """A call of the constructor; `own`: with what this one was given, where it has to hand it on."""
         made = self.emitter.program.by_path[where]
         unused = self.emitter.unused.get(id(made), frozenset())
-        given = zip(self.plan.arguments[self.plan.instances[0].path], self.plan.parameters, strict=True)
-        handed = dict(given) if own else {}
         args = ["cfg", "layer"] if made.needs_layer else ["cfg"]
         args = [arg for arg in args if arg not in unused]
-        for parameter, expr in zip(made.parameters, made.arguments[where], strict=True):
+        for position, (parameter, expr) in enumerate(zip(made.parameters, made.arguments[where], strict=True)):
             if parameter not in unused:
-                args.append(handed[expr] if expr in handed else unparse(to_syntax(expr, self.init_leaf)))
+                handed = self.handed_on(where, position) if own else ""
+                args.append(handed or unparse(to_syntax(expr, self.init_leaf)))
         if holds_layers(made, self.emitter.program) and self.dialect.functional_cache:
             args.append("scan_layers=scan_layers")
         tail = [f"{word}={word}" for word in self.dialect.constructor_words if word not in unused]
         return f"{made.name}({', '.join([*args, *tail])})"
+
+    def handed_on(self, where: str, position: int) -> str:
+        """What of its own parameters this class gives a child for one of that one's; nothing where it needs none."""
+        columns, by_path = self.plan.columns, self.emitter.program.by_path
+        if not columns:
+            return ""
+        below = where[len(self.plan.paths[0]) :]
+        passed = tuple(by_path[path + below].arguments[path + below][position] for path in self.plan.paths)
+        offsets = offsets_of(passed) if len(set(passed)) > 1 else None
+        if passed not in columns and offsets is not None and offsets in columns:
+            return f"layer + {columns[offsets]}"
+        return columns.get(passed, "")
 
     def require_own_index(self, where: str, child: Module) -> None:
         """That what is within a list within a layer does not follow from the number of that layer: in the list, `layer` is
