@@ -48,14 +48,15 @@ from ir.rewriting import replaced
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One way to call `forward`: on new tokens after those in a cache or on whole sequences; with a mask of all tokens or
-    of the new ones; with a cache of ours or what the source makes of its own; with what its modules keep, or on such that keep
-    nothing.
+    of the new ones, or none; with a cache of ours or what the source makes of its own; with what its modules keep, or on such
+    that keep nothing.
     """
 
     cached: bool
     all_tokens: bool = True
     own: bool = False
     inside: bool = False
+    masked: bool = True
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,23 @@ def _trace_either_way(built: Built, sizes: Sizes, *, replay: bool, way: Attempt 
             last = error
             again()
     assert last is not None  # that of an attempt on nothing but what the source keeps, where there is no other
-    raise last
+    if way is not None or not _shapes_do_not_fit(last):
+        raise last
+    try:
+        traced = _trace_with_states(built, _WITHOUT_MASK, sizes, replay=replay, again=again)
+    except (CompileError, Raised):
+        raise last from None
+    if set(traced.inputs) != {"ids"}:
+        raise last  # something else would take padding for tokens
+    return replace(traced, causes=tuple(causes))
+
+
+_WITHOUT_MASK = Attempt(False, masked=False)
+"""The last way: a source that adds a mask to what is too small for it takes none, of any batch."""
+
+
+def _shapes_do_not_fit(error: CompileError | Raised) -> bool:
+    return isinstance(error, CompileError) and error.diagnostics[0].code == "shape-mismatch"
 
 
 def _trace_with_states(
@@ -349,7 +366,9 @@ def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: 
         kept.place(modules)
     try:
         given = kept.given if attempt.own and kept is not None else None
-        output = interpreter.call_module(model, [], _arguments(built, ids, positions, valid, cached, given))
+        output = interpreter.call_module(
+            model, [], _arguments(built, ids, positions, valid if attempt.masked else None, cached, given)
+        )
         if cached and not attempt.inside:
             _check_modules(model, held)
         if kept is not None:
@@ -488,7 +507,7 @@ def _slot(node: Node, frame: Frame | None) -> object:
 
 
 def _arguments(
-    built: Built, ids: Tensor, positions: Tensor, valid: Tensor, cached: bool, given: dict[str, Any] | None
+    built: Built, ids: Tensor, positions: Tensor, valid: Tensor | None, cached: bool, given: dict[str, Any] | None
 ) -> dict[str, Any]:
     """What `forward` is called with, as far as it knows the parameters."""
     arguments = {

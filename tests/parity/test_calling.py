@@ -80,6 +80,9 @@ def test_no_more_tokens_than_there_are_positions(lab: harness.Lab, flax: harness
             model.generate(array(whole[:, :6]), rows - 4)
         with pytest.raises(ValueError, match="room for 4"):
             model.step(array(whole[:, :5]), model.init_cache(1, 4))
+        _, cache = model.step(array(whole[:, :3]), model.init_cache(1, 4))
+        with pytest.raises(ValueError, match="5 tokens: the cache has room for 4"):
+            model.step(array(whole[:, :2]), cache)
 
 
 @pytest.mark.parametrize("new", [1, 3])

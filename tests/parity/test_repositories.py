@@ -55,12 +55,13 @@ def compare(lab: Lab, name: str, backend: Backend) -> None:
     check(recorded, package, backend)
 
 
-def check(recorded: Recorded, package: Path, backend: Backend) -> None:
+def check(recorded: Recorded, package: Path, backend: Backend, *refused: str) -> None:
     """Whether a package computes what the original does, but for what that does not do itself."""
     whole = recorded.arrays["logits"]
     steps = recorded.arrays.get("steps", whole)  # the original may have no cache
     tolerance = recorded.tolerance
     apart = ["decode"] if relative_error(steps, whole) > tolerance else []  # its angles follow from the length
+    apart += refused  # by the original too
     apart += ["padded"] if (recorded.facts.padded or 0) > tolerance else []  # and from the padding
     measures = measure(backend, package, recorded, apart)
     if isinstance(backend, Flax):

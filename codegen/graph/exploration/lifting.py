@@ -70,6 +70,8 @@ def _lift(expr: Expr, outcome: Outcome) -> Expr | Each | _Object:
             return Const((name in outcome.resolved) is (op == "in"))
         case Apply(op, args):
             return _fold(op, [_lift(arg, outcome) for arg in args])
+        case Const(dict() as items):
+            return _Object(tuple((key, _lift(Const(item), outcome)) for key, item in items.items()))
         case _:
             return expr
 
