@@ -35,7 +35,7 @@ def generate(
     these that hold `top_p`; equally likely ones stay together. A row that ended repeats the (first) `eos_token_id`.
 
     Raises:
-        ValueError: `attention_mask` has another shape than `ids`.
+        ValueError: `attention_mask` has another shape than `ids`, or the network has no positions for so many tokens.
     """
     prompt, valid = ids, attention_mask
     if valid is not None and valid.shape != ids.shape:

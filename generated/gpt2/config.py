@@ -72,6 +72,7 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
+        n_inner = raw.get("n_inner")
         n_embd = raw.get("hidden_size", raw.get("n_embd", 768))
         n_head = raw.get("num_attention_heads", raw.get("n_head", 12))
         sizes = dict(
@@ -85,6 +86,8 @@ class Config:
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
+        if n_inner is not None and n_inner < 1:
+            problems.append(f"n_inner is not positive: {n_inner!r}")
         if n_embd % n_head:
             problems.append(f"n_head does not divide n_embd: {(n_embd, n_head)!r}")
         problems.expect("scale_attn_weights", raw.get("scale_attn_weights", True), True)
@@ -96,7 +99,7 @@ class Config:
         _refuse(problems)
         return cls(
             **sizes,
-            n_inner=raw.get("n_inner"),
+            n_inner=n_inner,
             layer_norm_epsilon=raw.get("layer_norm_epsilon", 1e-05),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )

@@ -78,6 +78,7 @@ class Config:
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
         hidden_size = raw.get("hidden_size", 2048)
+        intermediate_size = raw.get("intermediate_size")
         num_layers = raw.get("num_hidden_layers", raw.get("num_layers", 24))
         num_heads = raw.get("num_attention_heads", raw.get("num_heads", 16))
         if "attention_layers" in raw:
@@ -123,6 +124,8 @@ class Config:
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
+        if intermediate_size is not None and intermediate_size < 1:
+            problems.append(f"intermediate_size is not positive: {intermediate_size!r}")
         if hidden_size % num_heads:
             problems.append(f"num_heads does not divide hidden_size: {(hidden_size, num_heads)!r}")
         problems.expect_each("attention_layers", attention_layers, "global", "local")
@@ -133,7 +136,7 @@ class Config:
         _refuse(problems)
         return cls(
             **sizes,
-            intermediate_size=raw.get("intermediate_size"),
+            intermediate_size=intermediate_size,
             layer_norm_epsilon=raw.get("layer_norm_epsilon", 1e-05),
             attention_layers=tuple(attention_layers),
             tie_word_embeddings=raw.get("tie_word_embeddings", True),

@@ -234,7 +234,7 @@ class Model(nnx.Module):
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know."""
+        """Room for `max_length` tokens. A compiled step beyond writes over the last ones: it cannot know."""
         cfg, dtype = self.cfg, self.gpt_neox.embed_in.embedding[...].dtype
         layers = range(cfg.num_hidden_layers)
         shape = (batch_size, cfg.num_attention_heads, max_length, cfg.head_dim)
@@ -252,12 +252,13 @@ class Model(nnx.Module):
         `last_only` logits are [B, 1, V], of the last column.
 
         Raises:
-            ValueError: `attention_mask` has another shape than `ids`, or these are more than the cache has room for.
+            ValueError: `attention_mask` has another shape than `ids`, or the cache is known to have no room for these.
         """
         if attention_mask is not None and attention_mask.shape != ids.shape:
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
-        if ids.shape[1] > (room := cache.valid.shape[1]):
-            raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
+        before = 0 if isinstance(cache.length, jax.core.Tracer) else int(cache.length)  # compiled, it is not known
+        if before + ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{before + ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         count = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T], tokens so far
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]

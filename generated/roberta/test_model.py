@@ -33,7 +33,7 @@ REFUSED: list[dict[str, Any]] = [  # each of these changes asks for a network th
     {"hidden_act": "another hidden_act"},
     {"is_decoder": False},
 ]
-TOLERANCE = 5e-6  # of runs in float64, where what the original computes in float32 stays float32
+TOLERANCE = 5e-6  # of runs in float64, of which the original computes some parts in float32
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")  # a mesh on a CPU, if JAX is not up yet
 

@@ -70,6 +70,7 @@ class Config:
     @classmethod
     def _resolved(cls, raw: Mapping[str, Any], problems: _Problems) -> Config:
         """What the keys come to, with the defaults of the source; ValueError where the model would be another."""
+        cross_attention_hidden_size = raw.get("cross_attention_hidden_size")
         d_model = raw.get("hidden_size", raw.get("d_model", 1024))
         decoder_attention_heads = raw.get("num_attention_heads", raw.get("decoder_attention_heads", 16))
         sizes = dict(
@@ -83,6 +84,8 @@ class Config:
         problems.expect("per_layer_config", raw.get("per_layer_config"), None)
         if min(sizes.values()) < 1:
             problems.append(f"a size is not positive: { {name: size for name, size in sizes.items() if size < 1}!r}")
+        if cross_attention_hidden_size is not None and cross_attention_hidden_size < 1:
+            problems.append(f"cross_attention_hidden_size is not positive: {cross_attention_hidden_size!r}")
         if d_model % decoder_attention_heads:
             problems.append(f"decoder_attention_heads does not divide d_model: {(d_model, decoder_attention_heads)!r}")
         problems.expect("scale_embedding", raw.get("scale_embedding", False), False)
@@ -99,7 +102,7 @@ class Config:
         return cls(
             **sizes,
             max_position_embeddings=raw.get("max_position_embeddings", 512),
-            cross_attention_hidden_size=raw.get("cross_attention_hidden_size"),
+            cross_attention_hidden_size=cross_attention_hidden_size,
             tie_word_embeddings=raw.get("tie_word_embeddings", True),
         )
 

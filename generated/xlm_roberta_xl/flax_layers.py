@@ -2,6 +2,7 @@
 # Copyright 2018 The Google AI Language Team Authors and The HuggingFace Inc. team.
 # Copyright (c) 2018, NVIDIA CORPORATION.  All rights reserved.
 # Copyright 2022 The HuggingFace Inc. team.
+# Licensed under the Apache License, Version 2.0 (apache.org/licenses/LICENSE-2.0). Changed: written anew.
 """What the layers in flax_model.py are made of. Axes as there."""
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 # Copyright 2018 The Google AI Language Team Authors and The HuggingFace Inc. team.
 # Copyright (c) 2018, NVIDIA CORPORATION.  All rights reserved.
 # Copyright 2022 The HuggingFace Inc. team.
+# Licensed under the Apache License, Version 2.0 (apache.org/licenses/LICENSE-2.0). Changed: written anew.
 """XLMRobertaXL in Flax NNX.
 
 A causal language model: multi-head attention, learned positions, LayerNorm.
@@ -194,7 +195,7 @@ class Model(nnx.Module):
         return self._run(ids, positions, mask, None, 0, last_only)[0]
 
     def init_cache(self, batch_size: int, max_length: int) -> Cache:
-        """Room for `max_length` tokens. A step beyond writes over the last ones: compiled, it cannot know.
+        """Room for `max_length` tokens. A compiled step beyond writes over the last ones: it cannot know.
 
         Raises:
             ValueError: the network has no positions for so many.
@@ -218,12 +219,13 @@ class Model(nnx.Module):
         `last_only` logits are [B, 1, V], of the last column.
 
         Raises:
-            ValueError: `attention_mask` has another shape than `ids`, or these are more than the cache has room for.
+            ValueError: `attention_mask` has another shape than `ids`, or the cache is known to have no room for these.
         """
         if attention_mask is not None and attention_mask.shape != ids.shape:
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
-        if ids.shape[1] > (room := cache.valid.shape[1]):
-            raise ValueError(f"{ids.shape[1]} tokens: the cache has room for {room}")
+        before = 0 if isinstance(cache.length, jax.core.Tracer) else int(cache.length)  # compiled, it is not known
+        if before + ids.shape[1] > (room := cache.valid.shape[1]):
+            raise ValueError(f"{before + ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         count = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T], tokens so far
         valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, new, cache.length, axis=1)  # [B, S]

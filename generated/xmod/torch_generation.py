@@ -33,7 +33,7 @@ def generate(
     these that hold `top_p`; equally likely ones stay together. A row that ended repeats the (first) `eos_token_id`.
 
     Raises:
-        ValueError: `attention_mask` has another shape than `ids`.
+        ValueError: `attention_mask` has another shape than `ids`, or the network has no positions for so many tokens.
     """
     new, valid = ids, attention_mask
     if valid is not None:  # padding goes first, so that every row ends in a token
