@@ -84,6 +84,7 @@ class _Fork:
     several: bool  # the answer to the test for several tokens
     narrowed: dict[TensorValue, TensorValue] = field(default_factory=dict)
     copies: dict[int, Tensor] = field(default_factory=dict)
+    spared: list[str] = field(default_factory=list)  # masks that one token does without
 
     def run(self) -> None:
         interpreter, scope, trace = self.interpreter, self.scope, self.interpreter.trace
@@ -117,6 +118,10 @@ class _Fork:
         returned = None
         if one.returned is not None and several.returned is not None:
             returned = (self.join(one.returned[0], several.returned[0], {}, pairs, "the result"),)
+        if self.spared:
+            self.drop(frame, one.frame)
+            self.take_masks()
+            return
         for key, tensor in objects.items():
             before = self.narrowed.get(values[key], values[key])
             if one.objects[key] is not before or several.objects[key] is not values[key]:
@@ -148,6 +153,21 @@ class _Fork:
             from codegen.graph.interpreter import _Return
 
             raise _Return(returned[0])
+
+    def take_masks(self) -> None:
+        """Run the way of several tokens for one as well, and note the masks that one does without."""
+        from codegen.graph.interpreter import _Return
+
+        try:
+            self.interpreter.exec_body(self.node.body if self.several else self.node.orelse, self.scope)
+        except _Return as result:
+            self.note_masks(result.value)
+            raise
+        self.note_masks([self.scope.vars.get(name) for name in self.spared])
+
+    def note_masks(self, left: Any) -> None:
+        for mask in handles_in(left):
+            self.hides_nothing(mask)
 
     def read_next(self, name: str) -> bool:
         """Whether a variable is read after the branch."""
@@ -309,7 +329,8 @@ class _Fork:
                     return _Misfit(f"`{name}` differs in shape between one token and several")
                 return Tensor(self.value(one.value, several.value, pairs))
             case None, Tensor() if self.hides_nothing(several):
-                return several  # which one token does without, since it would hide nothing from it
+                self.spared.append(name)  # since it would hide nothing from it
+                return several
             case (tuple(), tuple()) | (list(), list()) if len(one) == len(several):
                 joined = [self.join(a, b, {}, pairs, name) for a, b in zip(one, several, strict=True)]
                 return tuple(joined) if isinstance(one, tuple) else joined

@@ -51,7 +51,6 @@ REFUSED: tuple[tuple[str, Changes, str, str], ...] = (
         "attention-forms-differ",
         "the library itself computes one thing by the function of the file and another by the form that it prefers",
     ),
-    ("xlnet", {("attn_type",): "uni"}, "shape-mismatch", "a padded batch of several rows fails in the original too"),
 )
 
 # What draws found, each for its kind.
