@@ -25,7 +25,10 @@ UNLIKE = {
     "moshi": "a configuration within it keeps a number under a private name, and does not take it back under that",
 }
 OBJECTS = "what single layers have of their own is an object for each in the newer spelling"
-OTHER_CODE = {"gemma4_text": OBJECTS, "gemma4_unified_text": OBJECTS}  # sizes of single layers are read from these objects
+OTHER_CODE = {
+    "gemma4_text": OBJECTS,
+    "gemma4_unified_text": OBJECTS,
+}  # sizes of single layers are read from these objects
 
 
 def saved(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
