@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -18,6 +19,7 @@ from codegen.graph import (
     fallbacks,
     growing,
     histories,
+    leftovers,
     lengths,
     maskings,
     operators,
@@ -194,8 +196,9 @@ def _trace_either_way(built: Built, sizes: Sizes, *, replay: bool, way: Attempt 
             if attempt.inside and not kept_inside:
                 continue
             if attempt.own or attempt.inside:
-                return _trace_with_own(built, attempt, sizes, replay=replay, again=again)
-            traced = _trace_with_states(built, attempt, sizes, replay=replay, again=again)
+                return _twice(built, again, partial(_trace_with_own, built, attempt, sizes, replay=replay, again=again))
+            way_of = partial(_trace_with_states, built, attempt, sizes, replay=replay, again=again)
+            traced = _twice(built, again, way_of)
             if not attempt.cached:
                 histories.check(traced.region, traced.inputs, causes)
             return replace(traced, causes=tuple(causes))
@@ -229,6 +232,19 @@ def _trace_either_way(built: Built, sizes: Sizes, *, replay: bool, way: Attempt 
 
 _WITHOUT_MASK = Attempt(False, masked=False)
 """The last way: a source that adds a mask to what is too small for it takes none, of any batch."""
+
+
+def _twice(built: Built, again: Callable[[], None], run: Callable[[], Traced]) -> Traced:
+    """A trace; where a call leaves something in its modules, another that watches whether the next call could see it."""
+    interpreter = built.interpreter
+    interpreter.leftovers = frozenset()
+    try:
+        return run()
+    except CompileError as error:
+        if error.diagnostics[0].code != "state-in-module" or not interpreter.leftovers:
+            raise
+    again()
+    return run()
 
 
 def _shapes_do_not_fit(error: CompileError | Raised) -> bool:
@@ -366,11 +382,12 @@ def _run(built: Built, attempt: Attempt, surroundings: Surroundings, *, replay: 
         kept.place(modules)
     try:
         given = kept.given if attempt.own and kept is not None else None
-        output = interpreter.call_module(
-            model, [], _arguments(built, ids, positions, valid if attempt.masked else None, cached, given)
-        )
+        with leftovers.watching(_modules(model, ""), interpreter.leftovers, trace) as watched:
+            output = interpreter.call_module(
+                model, [], _arguments(built, ids, positions, valid if attempt.masked else None, cached, given)
+            )
         if cached and not attempt.inside:
-            _check_modules(model, held)
+            _check_modules(interpreter, model, held, watched)
         if kept is not None:
             if attempt.inside:
                 kept.take(modules, {id(slot): content for slot, content, _ in held})
@@ -624,18 +641,32 @@ def _held(model: ModuleObject) -> Held:
     return [(s, dict(s), [(t, t.value) for t in s.values() if isinstance(t, Tensor)]) for s in slots]
 
 
-def _check_modules(model: ModuleObject, held: Held) -> None:
-    """What a call leaves in a module for the next one is no part of the cache that a step is given.
+def _check_modules(
+    interpreter: Interpreter, model: ModuleObject, held: Held, watched: Mapping[str, leftovers.Watched]
+) -> None:
+    """What a call leaves in a module for the next one is no part of the cache that a step is given. Nothing is left where all
+    that it changed in the module was written before it was read, as is known where that was `watched`.
 
     Raises:
         CompileError: `state-in-module`; without a cache nothing is left, so whole sequences are right.
     """
     before = {id(slot): content for slot, content, _ in held}
+    kept: list[tuple[str, str]] = []
+    changed: set[leftovers.Leftover] = set()
     for path, module in _modules(model, ""):
-        for name, value in module.dict.items():
-            if isinstance(value, Tensor) and before[id(module.dict)].get(name, value) is None:
-                message = f"`{name}` of `{path}` is kept from one call to the next outside of the cache"
-                raise CompileError(Diagnostic("state-in-module", message))
+        old = before.get(id(module.dict), {})  # nothing, of a module that the call made
+        if path in watched and not watched[path].read:
+            continue
+        tensors = [name for name, x in module.dict.items() if isinstance(x, Tensor) and old.get(name, x) is None]
+        kept += [(path, name) for name in tensors]
+        if tensors:
+            changed |= {(path, name) for name, value in module.dict.items() if old.get(name) is not value}
+    if not kept:
+        return
+    interpreter.leftovers = frozenset(changed)
+    path, name = kept[0]
+    message = f"`{name}` of `{path}` is kept from one call to the next outside of the cache"
+    raise CompileError(Diagnostic("state-in-module", message))
 
 
 def _restore(held: Held) -> None:

@@ -203,6 +203,7 @@ class Interpreter:
             tuple[Any, Any]
         ] = []  # modules that a call wrote tables into, and what they held, see longer.py
         self.listed: dict[tuple[Expr, range], Mapping[int, Any]] = {}  # the elements of long lists by a formula
+        self.leftovers: frozenset[tuple[str, str]] = frozenset()  # see leftovers.py
         self.keeps_tables = False  # those of modules are as long as they were made
         self.wanted: dict[Expr, int] = {}  # numbers of blocks, and how many a trace is to have of them at least
         self.counts: dict[

@@ -77,10 +77,12 @@ class Recogniser:
         self.put(last, self.interpreter.surroundings.mask(mask).value, beside=last in kept)
 
     def is_biased(self, step: Step) -> bool:
-        """Whether a step adds something to the scores that it leaves visible, by place."""
+        """Whether a step does more than to hide: it adds something to scores that stay visible, or scales them, by place."""
         from codegen.graph import visibility  # numpy takes its time
 
-        return step.kind in ("added", "subtracted") and visibility.is_biased(self.interpreter, self.makers, step)
+        return step.kind in ("added", "subtracted", "factor") and visibility.is_biased(
+            self.interpreter, self.makers, step
+        )
 
     def steps(self, scores: TensorValue) -> list[Step]:
         """What masks the scores on the way from their product, the last first."""

@@ -114,8 +114,8 @@ def visible(values: Evaluator, step: Step) -> Array:
             kept: Array = ~hidden
             return kept
         case "factor":
-            if (mask != 1).any():
-                raise CannotEvaluate("scores are scaled by place")
+            if not (np.isfinite(mask) & (mask > 0)).all():
+                raise CannotEvaluate("a factor by place hides scores, or turns them around")
             return np.ones((), bool)
         case "floor":
             if (mask > HIDES).any():
@@ -129,8 +129,10 @@ def visible(values: Evaluator, step: Step) -> Array:
 
 
 def is_biased(interpreter: Interpreter, makers: Makers, step: Step) -> bool:
-    """Whether something is added to scores that stay visible."""
+    """Whether something is added to scores that stay visible, or they are scaled by place."""
     added = [np.asarray(call.values.value(step.mask)) for call in calls(interpreter, makers)]
+    if step.kind == "factor":
+        return any((x != 1).any() for x in added)
     return any(((abs(x) < -HIDES) & (x != 0)).any() for x in added)
 
 

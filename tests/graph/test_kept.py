@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from codegen import graph, pipeline
+from codegen.diagnostics import CompileError
 from codegen.repo import load
 from ir.expressions import Const
 from ir.graph import Branch, Number, Op
@@ -67,6 +68,29 @@ def test_states_that_do_not_start_as_zeros(tmp_path: Path) -> None:
 def test_a_way_for_one_token_that_broadcasts_otherwise_is_not_taken() -> None:
     region = graph.trace_forward(pipeline.build(load(str(DATA / "skerry")))).region
     assert not any(isinstance(node, Branch) for node in nodes(region))
+
+
+ATTENTION = "\n    def forward(self, x, past=None):\n        batch,"
+"""Where an attention of shoal is made, and where it begins to run."""
+
+
+@pytest.mark.parametrize(
+    ("table", "cached"),
+    [
+        ("self.table = x.new_ones(())\n        x = x * self.table", True),
+        ("x = x if self.table is None else x * self.table\n        self.table = x.new_ones(())", False),
+        ("if self.table is None:\n            self.table = x.new_ones(())\n        x = x * self.table", False),
+    ],
+)
+def test_what_a_module_keeps_and_what_it_makes_anew(tmp_path: Path, table: str, cached: bool) -> None:
+    begins = ATTENTION.replace("batch,", f"{table}\n        batch,")
+    folder = changed("shoal", tmp_path, (ATTENTION, "        self.table = None\n" + begins))
+    try:
+        traced = graph.trace_forward(pipeline.build(load(str(folder))))
+    except CompileError as error:
+        assert not cached and "table" in str(error)
+    else:
+        assert traced.runs_again is not cached
 
 
 LIMIT = ("x = self.conv(x)[..., :length]\n        else", "x = self.conv(x)[..., :length].clamp(max=0.4)\n        else")

@@ -19,19 +19,36 @@ from tests.parity.original import LENGTH, relative_error, tokens
 
 DATA = Path(__file__).parents[1] / "data" / "own_caches"
 TOLERANCE = 1e-9
-NAMES = ("heath", "scree", "shoal", "skerry", "tarn", "tarn_limited")
+NAMES = ("heath", "scree", "shoal", "shoal_scaled", "shoal_table", "skerry", "tarn", "tarn_limited")
 EDITS = {
     "tarn_limited": (
         "tarn",
         "x = self.conv(x)[..., :length]",
         "x = self.conv(x)[..., :length].clamp(max=0.4)",
-    )
+    ),
+    "shoal_scaled": (
+        "shoal",
+        "        scores = scores.masked_fill(",
+        "        scores = scores * (1 + rows / 10)[:, None]\n        scores = scores.masked_fill(",
+    ),
+    "shoal_table": (
+        "shoal",
+        "\n    def forward(self, x, past=None):\n        batch,",
+        """        self.table = None
+
+    def forward(self, x, past=None):
+        start = 0 if past is None else past[0].shape[2]
+        self.table = torch.arange(start + x.shape[1], device=x.device).to(x.dtype).cos()
+        x = x * self.table[start:, None]
+        batch,""",
+    ),
 }
-"""Sources that are another with a line of their own: a limit that the way of one token forgets."""
+"""Sources that are another with a line of their own: a limit that the way of one token forgets, scores that are scaled by place,
+a table that a module keeps though every call makes it anew."""
 KEPT = {
     "heath": {"sums", "last"},
     "scree": {"conv_states", "ssm_states"},
-    "shoal": {"past_key", "past_value", "past_key2", "past_value2"},
+    **dict.fromkeys(("shoal", "shoal_scaled", "shoal_table"), {"past_key", "past_value", "past_key2", "past_value2"}),
     "tarn": {"last", "total"},
     "tarn_limited": {"last", "total"},
     "skerry": {"memory", "total", "weight", "largest"},
