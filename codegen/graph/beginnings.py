@@ -15,7 +15,7 @@ from codegen.graph import scalars, tensor_ops
 from codegen.graph.makers import makers_of
 from codegen.graph.recurrent import READS
 from codegen.graph.scope import Scope
-from codegen.graph.unmasked import differ, on_the_side
+from codegen.graph.unmasked import arms, asked_about, differ, on_the_side
 from codegen.graph.values import Size, Tensor, TensorValue
 from ir.graph import BEGUN, WRITES, DType
 
@@ -25,14 +25,11 @@ if TYPE_CHECKING:
 
 def question(interpreter: Interpreter, test: ast.expr, scope: Scope) -> bool:
     """Whether a condition is `state is None`, or that it is not."""
-    match test:
-        case ast.Compare(left=ast.Name(id=name), ops=[ast.Is() | ast.IsNot()], comparators=[ast.Constant(value=None)]):
-            surroundings, value = interpreter.surroundings, scope.vars.get(name)
-            if surroundings.sketch or not isinstance(value, Tensor):
-                return False
-            return any(held is value for held in surroundings.states.held.values()) or _is_kept(interpreter, value)
-        case _:
-            return False
+    name, surroundings = asked_about(test), interpreter.surroundings
+    value = None if name is None else scope.vars.get(name)
+    if surroundings.sketch or not isinstance(value, Tensor):
+        return False
+    return any(held is value for held in surroundings.states.held.values()) or _is_kept(interpreter, value)
 
 
 def _is_kept(interpreter: Interpreter, x: Tensor) -> bool:
@@ -49,10 +46,7 @@ def run(interpreter: Interpreter, node: ast.If, scope: Scope) -> None:
     Raises:
         Unsupported: it does, and leaves what cannot be joined, or the state is in an object of the source.
     """
-    assert isinstance(node.test, ast.Compare) and isinstance(node.test.left, ast.Name)
-    name = node.test.left.id
-    absent = isinstance(node.test.ops[0], ast.Is)
-    ours, other = (node.orelse, node.body) if absent else (node.body, node.orelse)
+    name, ours, other = arms(node)
     before, state = makers_of(interpreter.trace.root), scope.vars[name]
     left = on_the_side(interpreter, other, name, scope)
     interpreter.exec_body(ours, scope)
@@ -61,8 +55,7 @@ def run(interpreter: Interpreter, node: ast.If, scope: Scope) -> None:
     variables, made = left
     pairs = {key: pair for key, x in variables.items() if (pair := _pair(x, scope.vars.get(key))) is not None}
     kept = interpreter.surroundings.kept
-    starts = {} if kept is None else {value: kept.start(path) for path, value in kept.before.items()}
-    known = {state.value: starts.get(state.value, 0)}
+    known = {state.value: 0 if kept is None else kept.fresh.get(state.value, 0)}
     makers = {**made, **makers_of(interpreter.trace.root)}
     if not pairs or not differ(interpreter, list(pairs.values()), makers, before, whole=True, states=known):
         return

@@ -133,7 +133,7 @@ class _Fork:
             self.join_kept(holder, old_slots, one_holds, several_hold, pairs)
         live = {tensor.value for tensor in handles_in(self.live(outcome, returned))}
         compared = [(a, b) for a, b, known in pairs if known in live]
-        fresh = {} if kept is None else {value: kept.start(path) for path, value in kept.before.items()}
+        fresh = {} if kept is None else kept.fresh
         if disagree(one.frame, several.frame, compared, interpreter.environment, fresh):
             self.restore(held, states, objects, values)
             _put_back(slots)

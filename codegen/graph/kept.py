@@ -58,6 +58,11 @@ class Kept:
         return self.starts.get(path, self.starts.get(path[:-1], 0))
 
     @property
+    def fresh(self) -> dict[TensorValue, int | float]:
+        """The states of this call, with what they are everywhere before the first token."""
+        return {value: self.start(path) for path, value in self.before.items()}
+
+    @property
     def tensors(self) -> dict[Path, Tensor]:
         if self.slots:
             return {path: held for path, slot in self.slots if isinstance(held := slot.get(str(path[-1])), Tensor)}

@@ -29,16 +29,30 @@ DIFFERENT = 1e-4  # more than the types of numbers in two ways to compute the sa
 
 def question(interpreter: Interpreter, test: ast.expr, scope: Scope) -> bool:
     """Whether a condition is `mask is None`, or that it is not, of the mask or the cache that the trace passes."""
+    name, surroundings = asked_about(test), interpreter.surroundings
+    if name is None or surroundings.sketch or surroundings.absence.answers is not None:
+        return False
+    value = scope.vars.get(name)
+    if isinstance(value, Tensor):
+        return value.value in (surroundings.valid, surroundings.fresh)
+    return isinstance(value, KeyValueCache)
+
+
+def asked_about(test: ast.expr) -> str | None:
+    """The variable that a condition asks of whether it is None."""
     match test:
         case ast.Compare(left=ast.Name(id=name), ops=[ast.Is() | ast.IsNot()], comparators=[ast.Constant(value=None)]):
-            value, surroundings = scope.vars.get(name), interpreter.surroundings
-            if surroundings.sketch or surroundings.absence.answers is not None:
-                return False
-            if isinstance(value, Tensor):
-                return value.value in (surroundings.valid, surroundings.fresh)
-            return isinstance(value, KeyValueCache)
+            return name
         case _:
-            return False
+            return None
+
+
+def arms(node: ast.If) -> tuple[str, list[ast.stmt], list[ast.stmt]]:
+    """The variable that a statement asks about, what it does where that is there, and where it is None."""
+    name = asked_about(node.test)
+    assert name is not None and isinstance(node.test, ast.Compare)
+    absent = isinstance(node.test.ops[0], ast.Is)
+    return (name, node.orelse, node.body) if absent else (name, node.body, node.orelse)
 
 
 def run(interpreter: Interpreter, node: ast.If, scope: Scope) -> None:
@@ -47,12 +61,10 @@ def run(interpreter: Interpreter, node: ast.If, scope: Scope) -> None:
     Raises:
         Unsupported: the other arm gives something else for inputs that are without.
     """
-    assert isinstance(node.test, ast.Compare) and isinstance(node.test.left, ast.Name)
-    cache = isinstance(scope.vars[node.test.left.id], KeyValueCache)
-    absent = isinstance(node.test.ops[0], ast.Is)
-    ours, other = (node.orelse, node.body) if absent else (node.body, node.orelse)
+    name, ours, other = arms(node)
+    cache = isinstance(scope.vars[name], KeyValueCache)
     before = makers_of(interpreter.trace.root)
-    left = on_the_side(interpreter, other, node.test.left.id, scope)
+    left = on_the_side(interpreter, other, name, scope)
     interpreter.exec_body(ours, scope)
     if left is None:
         return
