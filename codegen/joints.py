@@ -34,7 +34,7 @@ from codegen.variation import Run, deciding
 from ir.arch import Arch, MaskForm
 from ir.expressions import Apply, Const, Expr, Key, indexed_lists, leaves
 from ir.graph import Region
-from ir.reading import INERT, lookup, same
+from ir.reading import INERT, UNTRAINED, lookup, same
 from ir.records import dataclass, replace
 
 if TYPE_CHECKING:
@@ -330,7 +330,13 @@ def config_of(
     )
     view = replace(made.view(source, checkpoints), properties=lowering.properties())
     dropped = frozenset(name for name in given if name not in explored.resolved)
-    return view, dict(unread_keys(replace(explored, raw=given, dropped=dropped), lowering.fields)), made
+    unread = dict(unread_keys(replace(explored, raw=given, dropped=dropped), lowering.fields))
+    return view, {name: UNTRAINED if name in _untrained(front) else reason for name, reason in unread.items()}, made
+
+
+def _untrained(front: Front) -> dict[str, str]:
+    """The keys of rows that the original does not train where it looks them up, with what is done here."""
+    return {".".join(map(str, path)): UNTRAINED for path in graph.untrained_rows(front.built)}
 
 
 def _unserved(why: str) -> CompileError:
@@ -394,7 +400,7 @@ def views_of(
     facts = Facts(
         f"a causal language model, compiled from {repository.source}",
         parameters=parameter_count(built),
-        unread=tuple(sorted(unread.items())),
+        unread=tuple(sorted({**_untrained(front), **unread}.items())),
         library=f"transformers {library_version()}" if built.source.startswith("transformers/") else "",
         runs_again=_sentence(graph.note_runs_again(front.traced.causes)) if front.traced.runs_again else "",
         end_tokens=_end_tokens(repository.config),

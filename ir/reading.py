@@ -177,6 +177,7 @@ def raw_paths(reading: Reading) -> set[Path]:
 
 _TRAINING = "matters in training alone"
 DROPOUT = "dropout, which is not implemented: training runs without it"
+UNTRAINED = "number of a row of the embedding that gets no gradient from look-ups in the original; here it is trained like the others"
 QUANTISED = "how tensors are packed, not what the network computes: packed ones are refused where they are loaded"
 _OUTPUTS = "chooses what the library returns, not what it computes"
 _TOKENS = "a token id, for those who generate"

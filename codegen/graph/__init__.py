@@ -14,6 +14,7 @@ from codegen.graph.construction import (
     submodel_settings,
     submodels,
     transient_buffers,
+    untrained_rows,
 )
 from codegen.graph.exploration import validate
 from codegen.graph.forward import Attempt, Traced, trace_forward
@@ -37,5 +38,6 @@ __all__ = [
     "submodels",
     "trace_forward",
     "transient_buffers",
+    "untrained_rows",
     "validate",
 ]

@@ -402,6 +402,17 @@ def submodel_settings(built: Built) -> dict[str, tuple[str | int, ...]]:
     return found
 
 
+def untrained_rows(built: Built) -> tuple[tuple[str | int, ...], ...]:
+    """The attributes of the configuration that number a row of an embedding to which look-ups give no gradient."""
+    found: dict[tuple[str | int, ...], None] = {}
+    for _, module in library.walk_modules(built.model, "", True, set()):
+        embeds = any(cls.module == "stubs.nn" and cls.name == "Embedding" for cls in module.cls.mro)
+        row = module.dict.get("padding_idx") if embeds else None
+        if isinstance(row, Scalar):
+            found |= dict.fromkeys(leaf.path for leaf in leaves(row.expr) if isinstance(leaf, Key))
+    return tuple(found)
+
+
 def base_prefix(built: Built) -> str:
     """What the top model calls the model below its head."""
     return str(value_of(built.interpreter.getattr(built.model, "base_model_prefix")))

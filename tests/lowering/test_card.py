@@ -8,10 +8,12 @@ import re
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from codegen.pipeline import compile_package
 from codegen.repo import load
-from tests.parity.original import load_case
+from ir.reading import UNTRAINED
+from tests.parity.original import build, load_case
 
 
 def card(folder: Path, name: str, **changes: object) -> str:
@@ -46,3 +48,11 @@ def test_examples_are_python_and_name_no_checkpoint_that_is_none(tmp_path: Path)
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) > 5 and all(ast.parse(block) for block in blocks)
     assert 'from_pretrained("path/to/checkpoint"' in text and "| repository |" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bloom", "gemma2", "gpt2", "llama", "opt", "xglm"])
+def test_a_row_that_the_original_does_not_train_is_named(tmp_path: Path, name: str) -> None:
+    text = card(tmp_path, name, pad_token_id=3)
+    rows = [layer.padding_idx for layer in build(tmp_path).modules() if isinstance(layer, nn.Embedding)]
+    assert (f"`pad_token_id` of config.json: {UNTRAINED}" in text) == (3 in rows)
