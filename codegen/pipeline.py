@@ -77,7 +77,7 @@ def compile_package(
     )
     naming = naming.with_stacks(front.traced.stacks)
     configuration = configuration_class(built)
-    lowering = Lowering(lowering_input(front))
+    front, lowering = lowered(front)
     stored = stored_layouts(accounts, naming) if accounts else recorded_layouts(names or {}, naming)
     variant = Variants()
     spelled, config, unread, served = in_a_spelling(front, configuration, lowering, checkpoints or {}, variant)
@@ -117,6 +117,24 @@ def trace(
         return Front(repository, built, traced, None, None)
     raised = raising.raise_program(traced.region, traced.mask_parameters, traced.both_ways, input_names(traced))
     return Front(repository, built, traced, raised, describe(raised.region, traced.tree, raised.masks, windows(traced)))
+
+
+def lowered(front: Front) -> tuple[Front, Lowering]:
+    """What both frameworks share. Layers that differ for no reason that the configuration has are written out one by one.
+
+    Raises:
+        CompileError: what cannot be written.
+    """
+    try:
+        return front, Lowering(lowering_input(front))
+    except CompileError as error:
+        if error.diagnostics[0].code != "unknown-pattern":
+            raise
+        way, raised = front.traced.way, front.raised is not None
+        assert way is not None
+    again = build(front.repository)
+    front = trace(front.repository, again, raise_components=raised, way=replace(way, folds=False))
+    return front, Lowering(lowering_input(front))
 
 
 class Variants:

@@ -191,6 +191,10 @@ WRITES = "state_write"
 BEGUN = "begun"
 """The name of the state [B] that is one where there were tokens before."""
 
+STATES = frozenset({"state_read", "state_write", "state_extend", "state_append"})
+SLOTS = {"cache_update": 2, **dict.fromkeys(STATES, 1)}
+"""The operations that keep something, and which of their arguments is the slot of the cache."""
+
 
 def has_effect(node: Node) -> bool:
     """Whether a node leaves something behind for later calls, so that it is needed though nobody uses its results."""

@@ -135,6 +135,8 @@ def _build(interpreter: Interpreter, raw: dict[str, Any]) -> Built:
         interpreter.unsupported(f"`{model_class.name}` is no module")
     for path, module in library.walk_modules(model, "", True, set()):
         module.module_path = path
+        interpreter.lengths[path] = len(module.modules)
+    _place_numbers(model, interpreter.environment)
     refills.check(interpreter, model, library.walk_modules(model, "", True, set()))
     _keep_in_float32(interpreter, model)
     ties = _ties(model)
@@ -481,6 +483,7 @@ def _module(module: ModuleObject, alone: Environment | None = None) -> Module:
         raise CompileError(
             Diagnostic("unsupported", message, label, help="a module that holds both can hold the container")
         )
+    kind = "ModuleList" if _is_list(module) else kind
     around = None if kind == "ModuleList" else alone
     children = tuple((name, _module(child, around)) for name, child in below.items() if child is not None)
     arguments = _layer_arguments(module, alone) if own and parameters else ()
@@ -520,6 +523,29 @@ def _placed(value: Any, alone: Environment | None) -> Expr:
         except (LookupError, TypeError, ValueError, ArithmeticError):
             continue
     return expr
+
+
+def _place_numbers(module: ModuleObject, alone: Environment | None) -> None:
+    """What modules keep of the turn of the loop that they were made in is a number like any other outside of lists."""
+    for name, value in module.dict.items():
+        if alone is not None and isinstance(value, Scalar) and per_layer(value.expr):
+            module.dict[name] = replace(value, expr=_placed(value, alone))
+    around = None if _is_list(module) else alone
+    for child in module.modules.values():
+        if child is not None:
+            _place_numbers(child, around)
+
+
+def _is_list(module: ModuleObject) -> bool:
+    """Whether the modules in it are the items of a list: those of the source in a sequence, or in a dict by their numbers,
+    are, where they are of one class."""
+    container = container_class(module.cls)
+    if container is None or container.name not in ("Sequential", "ModuleDict"):
+        return container is not None and container.name == "ModuleList"
+    if [*module.modules] != [str(at) for at in range(len(module.modules))]:
+        return False
+    classes_of = {id(child.cls): child.cls for child in module.modules.values() if child is not None}
+    return len(classes_of) == 1 and all(cls.module != "stubs.nn" for cls in classes_of.values())
 
 
 def _parameter(name: str, tensor: Tensor, buffer: bool, persistent: bool, alone: Environment | None) -> TreeParameter:

@@ -51,7 +51,7 @@ from ir.rewriting import replaced
 class Attempt:
     """One way to call `forward`: on new tokens after those in a cache or on whole sequences; with a mask of all tokens or
     of the new ones, or none; with a cache of ours or what the source makes of its own; with what its modules keep, or on such
-    that keep nothing.
+    that keep nothing. Loops over modules are written out where they do not fold.
     """
 
     cached: bool
@@ -59,6 +59,7 @@ class Attempt:
     own: bool = False
     inside: bool = False
     masked: bool = True
+    folds: bool = True  # loops over modules stay loops
 
 
 @dataclass(frozen=True)
@@ -481,7 +482,9 @@ def _input_names(made: _Prepared, takes: tuple[TensorValue, ...]) -> tuple[str, 
 
 def _frozen(built: Built, attempt: Attempt, made: _Prepared) -> Traced:
     model, run, surroundings, frame = built.model, made.run, made.run.surroundings, made.frame
-    region, takes = freeze_with_inputs(frame, [made.logits.value], run.parameters, _constants(model))
+    region, takes = freeze_with_inputs(
+        frame, [made.logits.value], run.parameters, _constants(model), folds=attempt.folds
+    )
     inputs = _input_names(made, takes)
     masks = tuple(mask for mask, value in surroundings.masks.items() if value in takes)
     tree, constants = _with_constants(module_tree(built), model, run.parameters, run.setup)

@@ -213,6 +213,7 @@ class Interpreter:
         self.key_reads: dict[tuple[str | int, ...], Span | None] = {}  # where the source first reads an attribute
         self.undecided: dict[tuple[Expr, Span | None], None] = {}  # questions of sizes, see alternatives.py
         self.open_numbers: dict[Expr, str] = {}  # and what the source calls them, see fallbacks.py
+        self.lengths: dict[str, int] = {}  # how many modules each module has for children, by its path
         self.externals: dict[str, Callable[[Interpreter, list[Any], dict[str, Any]], Any]] = library.EXTERNALS
 
     # -- where we are ---------------------------------------------------------------------------------------------------
@@ -802,7 +803,7 @@ class Interpreter:
             return None
         owner, _, container = path.rpartition(".")
         self.trace.span = self.span()
-        return self.trace.enter("iteration", container, owner, int(last))
+        return self.trace.enter("iteration", container, owner, int(last), self.lengths.get(path, 0))
 
     def _indexed_modules(self, node: ast.For, scope: Scope) -> dict[Any, ModuleObject] | None:
         """The modules of the list that the body of a loop over indices takes one module from, by index."""

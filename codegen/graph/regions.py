@@ -8,7 +8,7 @@ from typing import Any
 
 from codegen.graph.sizes import may_be_none
 from codegen.graph.values import Frame, Node, Scalar, TensorValue, expr_of, tensors_in
-from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Local, leaves
+from ir.expressions import Apply, Const, Dim, Expr, Index, Key, Local, leaves, substitute
 from ir.graph import (
     WRITES,
     Branch,
@@ -70,13 +70,16 @@ def freeze_with_inputs(
     outputs: list[TensorValue],
     parameters: Mapping[TensorValue, list[str]],
     constants: frozenset[TensorValue] = frozenset(),
+    *,
+    folds: bool = True,
 ) -> tuple[Region, tuple[TensorValue, ...]]:
-    """The region of `root`, and the values that it takes, in the order of its parameters."""
-    first = _Freezer(root, outputs, parameters, constants)
+    """The region of `root`, and the values that it takes, in the order of its parameters. Where it does not fold, every
+    iteration of a loop over modules is written out."""
+    first = _Freezer(root, outputs, parameters, constants, folds=folds)
     taken = first.takes(root)
     region = first.region(root, tuple(outputs))
     if first.idle:  # what the last iteration of a loop makes for one more, so that it may be like the others
-        whole = _Freezer(root, outputs, parameters, constants, first.idle).region(root, tuple(outputs))
+        whole = _Freezer(root, outputs, parameters, constants, first.idle, folds=folds).region(root, tuple(outputs))
         region = min(region, whole, key=_bodies)
     return region, taken
 
@@ -172,8 +175,10 @@ class _Freezer:
         parameters: Mapping[TensorValue, list[str]],
         constants: frozenset[TensorValue] = frozenset(),
         kept: Mapping[TensorValue, Frame] | None = None,
+        *,
+        folds: bool = True,
     ):
-        self.parameters, self.constants = parameters, constants
+        self.parameters, self.constants, self.folds = parameters, constants, folds
         self.kept = kept or {}  # what nobody needs, and the frame that it is given to all the same
         self.idle: dict[TensorValue, Frame] = {}  # what may be treated so
         self.facts: dict[int, _Facts] = {}
@@ -353,6 +358,7 @@ class _Builder:
         self.is_function = frame.module_path is None and frame.parent is not None
         self.numbers: dict[Expr, Number] = {}  # of a function: what its caller passes
         self.sizes: set[Expr] = set()  # of the tensors that the frame takes
+        self.turn: int | None = None  # of the iteration that is written out
 
     def note_names(self, frame: Frame) -> None:
         for name, bound in frame.bindings:
@@ -379,6 +385,8 @@ class _Builder:
     def expr(self, expr: Expr, kind: str = "") -> Expr:
         """`expr` in the terms of this frame. A helper function does not see the configuration: what it is passed has a name,
         what a tensor at hand has as a size is read from it, all else becomes a parameter."""
+        if self.turn is not None:
+            expr = substitute(expr, {leaf: Const(self.turn) for leaf in leaves(expr) if isinstance(leaf, Index)})
         if not self.is_function or not _is_config(expr):
             return expr
         kind = self.kinds.get(expr, kind)
@@ -592,12 +600,22 @@ class _Builder:
     def loop(self, frames: list[Frame]) -> None:
         if not any(self.freezer._fact(frame).alive for frame in frames):
             return
-        folded = _fold(self, frames)  # an iteration that does nothing has its place too
+        whole = [frame.index for frame in frames] == list(range(frames[0].count))
+        folded = (
+            _fold(self, frames) if whole and self.freezer.folds else None
+        )  # one that does nothing has its place too
         if folded is not None:
             self.nodes.append(folded)
             return
         for frame in frames:
-            self.body(frame.body)
+            self.written_out(frame)
+
+    def written_out(self, frame: Frame) -> None:
+        """An iteration as statements of their own, with its number in the place of the index."""
+        outer, self.turn = self.turn, frame.index
+        self.note_names(frame)
+        self.body(frame.body)
+        self.turn = outer
 
 
 def _is_identity(node: Node) -> bool:

@@ -171,7 +171,8 @@ class Frame:
     body: list[Node | Frame] = field(default_factory=list)
     bindings: list[tuple[str, TensorValue | Scalar]] = field(default_factory=list)
     returned: object = None
-    index: int = 0  # of an iteration
+    index: int = 0  # of an iteration: that of the module in its list
+    count: int = 0  # of the modules in that list
     known: Known | None = None
 
 
@@ -273,8 +274,8 @@ class Trace:
             self.made[value] = node
         return tuple(Tensor(value) for value in values)
 
-    def enter(self, kind: str, name: str, module_path: str | None = None, index: int = 0) -> Frame:
-        frame = Frame(kind, name, module_path, self.frame, self.span, index=index)
+    def enter(self, kind: str, name: str, module_path: str | None = None, index: int = 0, count: int = 0) -> Frame:
+        frame = Frame(kind, name, module_path, self.frame, self.span, index=index, count=count)
         self.frame.body.append(frame)
         self.frame = frame
         return frame

@@ -11,6 +11,7 @@ from codegen.lowering.matrices import uses_of
 from codegen.lowering.names import Labels, name_classes
 from ir.expressions import Apply, Const, Environment, Expr, Index, Key, Local, evaluate, leaves
 from ir.graph import (
+    SLOTS,
     Branch,
     Call,
     DTypeOf,
@@ -291,7 +292,8 @@ def _abstract_region(region: Region) -> object:
     for node in region.nodes:
         match node:
             case Op(name, args, results):
-                nodes.append((name, _abstract(args), tuple(r.id for r in results)))
+                told = tuple("?" if SLOTS.get(name) == at else _abstract(arg) for at, arg in enumerate(args))
+                nodes.append((name, told, tuple(r.id for r in results)))
             case Raised(component, args, results):
                 nodes.append((component, _abstract(args), tuple(r.id for r in results)))
             case Call(target, inner, args, results):

@@ -68,6 +68,7 @@ class Emitter:
     spelled: Callable[[LayerKinds], str]  # a question about `layer`, over cfg
     sequence: Callable[[LayerKinds], str]  # its answers, one a layer, over cfg
     leaves: Leaves
+    alone: frozenset[str] = frozenset()  # paths of layers that run outside of loops
     functions: Functions = field(init=False)
     indexed: bool = False  # whether the body of a loop over modules reads the number of the iteration
     kept: dict[int, dict[str, LayerKinds]] = field(
@@ -86,6 +87,7 @@ class Emitter:
             "padding_mask",
             "partial",
             "update",
+            "run_layer",
             "run_layers",
             "stack_layers",
             "causal_mask",
@@ -471,7 +473,12 @@ class ClassWriter:
         if isinstance(node.target, FunctionTarget):
             return call_function(self.emitter.functions, node, args, printer)
         callee = self.callee(node.target, node.region)
-        return ast.Call(callee, [*args, *passed_ambients(self.dialect, node.region, printer)], [])
+        made = ast.Call(callee, [*args, *passed_ambients(self.dialect, node.region, printer)], [])
+        where = absolute(node.target.path, self.plan.instances[0].path)
+        if self.state(node) is None or where not in self.emitter.alone:
+            return made
+        own = ast.arguments([], [ast.arg("kv")], None, [], [], None, [])
+        return ast.Call(name("run_layer"), [ast.Lambda(own, made), name("kv")], [])
 
     def callee(self, target: ModuleTarget, region: Region) -> ast.expr:
         path = target.path

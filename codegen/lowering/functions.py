@@ -21,10 +21,11 @@ from codegen.lowering.printing import (
     reads_past,
     sized_parameters,
 )
-from codegen.lowering.recurrent import STATES, print_state, print_within
+from codegen.lowering.recurrent import print_state, print_within
 from codegen.lowering.syntax import Unspellable, dtype_syntax
 from ir.expressions import Index, Key, Local
 from ir.graph import (
+    STATES,
     Branch,
     Call,
     DType,

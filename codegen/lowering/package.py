@@ -137,7 +137,7 @@ def package_views(
     numbered = compute_with_numbers(flax.helpers, flax.classes)
     sized = not same_sizes(lowering, kinds.labels if kinds is not None else ())
     alike = not handed_on and not growing and not numbered and not sized and ties.shared is None
-    scannable = len(loops) == 1 and once and bool(weights.stack) and alike and told
+    scannable = len(loops) == 1 and once and bool(weights.stack) and alike and told and not lowering.alone
     flax = flax if kinds_expr else _without_numbers(flax)
     cache = lowering.cache()
     held = [parameter for _, module in walk(lowering.given.tree) for parameter in module.parameters]
@@ -175,7 +175,8 @@ def package_views(
         has_buffers=_mentions(flax, "Buffer("),
         count_expr=weights.count_expr,
         indexed=flax.indexed,
-        rotating=bool(lowering.turns()),
+        rotating=bool(lowering.alone or lowering.turns()),
+        apart=bool(lowering.alone),
         unscanned=_why_unscanned(handed_on or growing, numbered, sized, ties),
         linear_bias=options["Linear", "bias"],
         norm_weight=options["LayerNorm", "elementwise_affine"],

@@ -107,6 +107,8 @@ class Lowering:
             keys += [key for e in (mask.window, mask.chunk) if e is not None for key in keys_in(e)]
         keys += [key for shape, slot in self.slots() for e in (*shape, slot) for key in keys_in(e)]
         self.states = layer_states(self.program.instances, self.layers()[1])
+        self.steps = tuple(turns.alone(self.region, given.resolved))
+        self.alone = frozenset(step.path for step in self.steps if isinstance(step, turns.Alone))
         keys += [key for e in sizes_of(self.states) for key in keys_in(e)]
         keys += [key for e in self.sizes() for key in keys_in(e)]
         counted = [*self.lists(), *self.alike()]
@@ -116,8 +118,8 @@ class Lowering:
         keys += [key for kinds in asked for key in keys_in(kinds.element)]
         self.pins = self.patterns.pins() if any(is_recorded(kinds.element) for kinds in asked) else ()
         if any(kinds.element == LAYER for kinds in asked):
-            lengths = tuple(Apply("==", (self.count(path, n), Const(n))) for path, n in self.lists())
-            self.pins = (*self.patterns.fixed(), *(pin for pin in lengths if keys_in(pin)))
+            self.pins = (*self.patterns.fixed(), *self.lengths(self.lists()))
+        self.pins = tuple(dict.fromkeys((*self.pins, *self.lengths(self.written_out()))))
         held = [self.patterns.finer(parts) for parts in self.partial_lists()]
         keys += [key for kinds in held for key in keys_in(kinds.element)]
         self.asked = (*asked, *held)
@@ -145,6 +147,20 @@ class Lowering:
         for path, module in walk(self.given.tree):
             if module.kind == "ModuleList" and module.children:
                 yield path, len(module.children)
+
+    def lengths(self, lists: Iterable[tuple[str, int]]) -> Iterator[Expr]:
+        """That lists are as long as they are here, where the configuration decides it."""
+        for path, length in lists:
+            pin = Apply("==", (self.count(path, length), Const(length)))
+            if any(keys_in(pin)):
+                yield pin
+
+    def written_out(self) -> Iterator[tuple[str, int]]:
+        """The lists whose items run outside of loops, each by its number."""
+        used = set(turns.used_alone(self.region))
+        for path, length in (*self.lists(), *self.alike()):
+            if any(f"{path}.{at}" in used for at in range(length)):
+                yield path, length
 
     def alike(self) -> Iterator[tuple[str, int]]:
         """Lists of parameters of one shape, and their lengths."""
@@ -321,7 +337,15 @@ class Lowering:
 
         dialect.letters = self.axis_letters()
         emitter = Emitter(
-            self.program, dialect, self.names, count_of, self.patterns, spelled, self.sequence, self.leaves
+            self.program,
+            dialect,
+            self.names,
+            count_of,
+            self.patterns,
+            spelled,
+            self.sequence,
+            self.leaves,
+            self.alone,
         )
         classes = emitter.classes()
         init_body, run_body = emitter.top(self.given.inputs)
@@ -416,7 +440,9 @@ class Lowering:
         lists = dict(self.lists())
         lengths = {path: self.over_cfg(self.count(path, length)) for path, length in lists.items()}
         count = next(iter(lengths.values()), "0")
-        if runs := self.turns():
+        if self.alone:
+            count = self.count_of_slots(lengths, alike=len(shapes) == 1 and not self.states)
+        elif runs := self.turns():
             times = {path: runs.count(path) for path in runs}
             count = " + ".join(f"{n} * {lengths[path]}" if n > 1 else lengths[path] for path, n in times.items())
         slots = self.slots_per_layer()
@@ -437,6 +463,17 @@ class Lowering:
             row = ", ".join(self.over_cfg(size) for size in shapes[0])
             return CacheView(count, shapes_expr=f"[({row}) for layer in range({count})]")
         return CacheView(count, self.over_cfg(heads), self.over_cfg(key), self.over_cfg(value), slots=slots)
+
+    def count_of_slots(self, lengths: Mapping[str, str], *, alike: bool) -> str:
+        """How many slots the cache has, over `cfg`, where some layers run outside of loops: as many as a list has layers, if
+        all are of it.
+
+        Raises:
+            CompileError: `cache-order`.
+        """
+        number = turns.slots_of_all(self.steps, self.given.resolved, alike=alike)
+        whole = (path for path, n in self.lists() if n == number and self.alone == {f"{path}.{at}" for at in range(n)})
+        return next((lengths[path] for path in whole), str(number))
 
     def shapes_by_kind(self) -> str:
         """Heads, key size and value size of every layer, where they differ, over `cfg`."""

@@ -17,7 +17,6 @@ from ir.records import replace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-STATES = frozenset({"state_read", "state_write", "state_extend", "state_append"})
 """Operations on what is kept of the tokens before, see graph/recurrent.py."""
 
 

@@ -8,13 +8,14 @@ where the source numbers its slots in the order of use.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.functions import keeps_state
 from codegen.lowering.instances import absolute
 from ir.expressions import Const, Environment, Expr, Index, evaluate, leaves
-from ir.graph import Branch, Call, Loop, ModuleTarget, Number, Op, Raised, Region, Scan, Value, within
+from ir.graph import SLOTS, Branch, Call, Loop, ModuleTarget, Number, Op, Raised, Region, Scan, Value, within
+from ir.records import dataclass
 
 
 def runs(region: Region, owner: str = "") -> Iterator[tuple[str, Loop]]:
@@ -31,6 +32,111 @@ def runs(region: Region, owner: str = "") -> Iterator[tuple[str, Loop]]:
             case _:
                 for inner in within(node) if not isinstance(node, Op) else ():
                     yield from runs(inner, owner)
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """A module that runs outside of loops over modules, and keeps what one layer keeps, in a slot of the cache."""
+
+    path: str
+    slot: object
+
+
+def alone(region: Region, resolved: Mapping[str, object], owner: str = "") -> Iterator[Alone | Loop]:
+    """The modules that take a slot of the cache, and the loops over modules that do, in the order of execution.
+
+    Raises:
+        CompileError: `cache-order`, a method takes several slots itself.
+    """
+    for node in region.nodes:
+        match node:
+            case Call(ModuleTarget(path), inner):
+                where = absolute(path, owner)
+                slots = {*_slots_below(inner, where, resolved)}
+                if len(slots) == 1 and next(runs(inner), None) is None:
+                    yield Alone(where, slots.pop())
+                elif slots:
+                    yield from alone(inner, resolved, where)
+            case Call(region=inner):
+                yield from alone(inner, resolved, owner)
+            case Loop(bodies=bodies):
+                if any(keeps_state(body) for body in bodies):
+                    yield node
+            case Op(name) if name in SLOTS:
+                message = "a method keeps what several layers keep, and is no layer itself"
+                raise CompileError(Diagnostic("cache-order", message))
+            case Op() | Raised():
+                pass
+            case _:
+                for inner in within(node):
+                    yield from alone(inner, resolved, owner)
+
+
+def _slots_below(region: Region, owner: str, resolved: Mapping[str, object]) -> Iterator[object]:
+    """The slots that are taken below a module, by their numbers; None where that is not known."""
+    for node in region.nodes:
+        match node:
+            case Op(name, args):
+                if name in SLOTS:
+                    slot = args[SLOTS[name]]
+                    number = next((int(part) for part in reversed(owner.split(".")) if part.isdigit()), None)
+                    yield _number(slot.expr if isinstance(slot, Number) else Const(None), number, resolved)
+            case Call(ModuleTarget(path), inner):
+                yield from _slots_below(inner, absolute(path, owner), resolved)
+            case Call(region=inner):
+                yield from _slots_below(inner, owner, resolved)
+            case Loop(container, bodies, kinds):
+                for index, kind in enumerate(kinds):
+                    yield from _slots_below(bodies[kind], f"{absolute(container, owner)}.{index}", resolved)
+            case Raised():
+                pass
+            case _:
+                for inner in within(node):
+                    yield from _slots_below(inner, owner, resolved)
+
+
+def _number(expr: Expr, index: int | None, resolved: Mapping[str, object]) -> object:
+    """An expression over the number of a layer and the configuration; None where it has no value."""
+    indices = {leaf.name: index for leaf in leaves(expr) if isinstance(leaf, Index)}
+    if indices and index is None:
+        return None
+    try:
+        return evaluate(expr, Environment(config=resolved, indices=indices))  # type: ignore[arg-type]
+    except (KeyError, IndexError, TypeError, ValueError, ArithmeticError):
+        return None
+
+
+def slots_of_all(steps: Iterable[Alone | Loop], resolved: Mapping[str, object], *, alike: bool) -> int:
+    """How many slots are taken in all; `alike`: these are of one form, so that any order will do.
+
+    Raises:
+        CompileError: `cache-order`, a slot is taken twice, or out of order.
+    """
+    taken: list[object] = []
+    for step in steps:
+        taken += [step.slot] if isinstance(step, Alone) else _slots_of(step, resolved)
+    if (sorted(taken, key=repr) if alike else taken) != sorted(range(len(taken)), key=repr if alike else int):
+        message = f"the slots of the cache are not taken one after the other: {taken[:12]}"
+        raise CompileError(Diagnostic("cache-order", message))
+    return len(taken)
+
+
+def used_alone(region: Region, owner: str = "") -> Iterator[str]:
+    """The paths of modules and parameters that are used outside of loops over modules."""
+    for node in region.nodes:
+        match node:
+            case Call(ModuleTarget(path), inner):
+                yield absolute(path, owner)
+                yield from used_alone(inner, absolute(path, owner))
+            case Call(region=inner):
+                yield from used_alone(inner, owner)
+            case Op("parameter", (Number(Const(str() as path)),)):
+                yield absolute(path, owner)
+            case Loop():
+                pass
+            case _:
+                for inner in within(node) if not isinstance(node, (Op, Raised)) else ():
+                    yield from used_alone(inner, owner)
 
 
 def check(found: list[tuple[str, Loop]], resolved: Mapping[str, object]) -> None:
@@ -67,11 +173,7 @@ def _updates(body: Region) -> Iterator[Expr]:
 def _slots_of(loop: Loop, resolved: Mapping[str, object]) -> Iterator[object]:
     for index, kind in enumerate(loop.kinds):
         for expr in dict.fromkeys(slot for _, slot in updates(loop.bodies[kind])):
-            indices = {leaf.name: index for leaf in leaves(expr) if isinstance(leaf, Index)}
-            try:
-                yield evaluate(expr, Environment(config=resolved, indices=indices))
-            except (KeyError, IndexError, TypeError, ValueError, ArithmeticError):
-                yield None
+            yield _number(expr, index, resolved)
 
 
 def updates(region: Region) -> Iterator[tuple[tuple[Expr, Expr, Expr], Expr]]:

@@ -618,6 +618,7 @@ class FlaxView(ModelView):
     indexed: bool = False  # what is done with a layer depends on its index
     unscanned: str = "They differ"  # why layers cannot be stacked, where they cannot
     rotating: bool = False  # several loops over layers run, each on its own part of the cache
+    apart: bool = False  # layers run outside of loops, each on its own part of the cache
 
     @property
     def numbered(self) -> bool:
