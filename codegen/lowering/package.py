@@ -204,6 +204,7 @@ def package_views(
         experts,
         _devices(lowering),
         _room(lowering),
+        weights.learns_positions,
     )
     small, seen = _tiny(lowering, tiny, weights.stack, serves)
     test = TestView(

@@ -1414,6 +1414,7 @@ class CardView:
     has_experts: bool = False
     devices: int = 4  # of the example that splits a PyTorch model
     room: int = 1024  # of the cache in an example, in tokens
+    learns_positions: bool = False  # a table has an entry for each place
 
     @property
     def loaded(self) -> str:

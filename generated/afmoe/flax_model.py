@@ -12,9 +12,8 @@ H head_dim, F intermediate_size, E num_experts, J moe_intermediate_size.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,71 +23,9 @@ from jax import Array
 from . import flax_generation, sharding, weights
 from .config import Config
 from .flax_experts import SparseMoeBlock
-from .flax_layers import MLP, Embed, Linear, RMSNorm, RotaryEmbedding, apply_rope, attend
+from .flax_layers import MLP, Embed, Linear, RMSNorm, RotaryEmbedding
+from .flax_mixers import KV, Cache, FullAttention, SlidingAttention, causal_mask
 from .flax_stack import run_layers, stack_kv, stack_layers
-
-
-def causal_mask(
-    here: Array, slots: Array, valid: Array | None, new_order: Array, order: Array, window: int | None = None
-) -> Array | None:
-    """What the tokens at `here` attend to, [B or 1, 1, T, S]; None where causality alone says it.
-
-    `order` [B or 1, S] numbers the tokens of a row, without its padding; `new_order` [B or 1, T] has the new ones.
-    """
-    if valid is None and (window is None or slots.shape[0] <= window):
-        return None
-    mask = slots <= here[:, None]  # [T, S]
-    if window is not None:
-        mask = mask & (order[:, None] > new_order[:, :, None] - window)  # padding does not count
-    if valid is not None:
-        mask = (mask & valid[:, None]) | (slots == here[:, None])  # padding attends to itself: no softmax is empty
-    return mask.reshape(-1, 1, *mask.shape[-2:])
-
-
-KV = tuple[Array, Array]  # keys and values of one layer, each [B, K, S, H]
-
-
-class Cache(NamedTuple):
-    """What the tokens seen so far left behind; slots from `length` on are free."""
-
-    kv: Any  # of each layer, stacked where the layers are
-    valid: Array  # [B, S], False where the batch is padded
-    count: Array  # [B], valid tokens so far
-    length: Array  # []
-
-
-def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
-    """The keys and values of all tokens, with those of the new ones written from slot `start` on."""
-    write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=2)
-    return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
-
-
-class SlidingAttention(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.head_dim = cfg.head_dim
-        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
-        self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
-        self.gate_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-
-    def __call__(
-        self, x: Array, mask: Array | None, cos: Array, sin: Array, kv: KV | None, start: Array | int
-    ) -> tuple[Array, KV | None]:
-        B, T = x.shape[:2]
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, N, T, H]
-        k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, K, T, H]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
-        q = apply_rope(q, cos, sin)
-        k = apply_rope(k, cos, sin)
-        gate_states = self.gate_proj(x)
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        output = attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2).reshape(B, T, -1)
-        return self.o_proj(output * jax.nn.sigmoid(gate_states)), kv
 
 
 class SlidingAttentionDecoderLayer(nnx.Module):
@@ -112,30 +49,6 @@ class SlidingAttentionDecoderLayer(nnx.Module):
         x = x + self.post_attention_layernorm(out)
         normed = self.post_mlp_layernorm(self.mlp(self.pre_mlp_layernorm(x)))
         return x + normed, kv
-
-
-class FullAttention(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.head_dim = cfg.head_dim
-        self.q_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.k_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.v_proj = Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-        self.o_proj = Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
-        self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, dtype=dtype)
-        self.gate_proj = Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array, mask: Array | None, kv: KV | None, start: Array | int) -> tuple[Array, KV | None]:
-        B, T = x.shape[:2]
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, N, T, H]
-        k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim)).swapaxes(1, 2)  # [B, K, T, H]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).swapaxes(1, 2)  # [B, K, T, H]
-        gate_states = self.gate_proj(x)
-        if kv is not None:
-            kv = update(kv, k, v, start)
-            k, v = kv
-        output = attend(q, k, v, mask, self.head_dim**-0.5).swapaxes(1, 2).reshape(B, T, -1)
-        return self.o_proj(output * jax.nn.sigmoid(gate_states)), kv
 
 
 class FullAttentionDecoderLayer(nnx.Module):
@@ -217,8 +130,10 @@ class Model(nnx.Module):
     ) -> Model:
         """The model with the weights of a local folder or Hub repository, split over `mesh` as sharding.RULES say.
 
+        The axes of the mesh are taken as automatic ones (AxisType.Auto).
+
         Raises:
-            ValueError: the configuration or the tensors do not fit this code.
+            ValueError: the configuration or the tensors do not fit this code, or the rules name no axis of `mesh`.
         """
         root = weights.folder(source)
         cfg = Config.from_hf(root)
@@ -263,12 +178,16 @@ class Model(nnx.Module):
         `last_only` logits are [B, 1, V], of the last column.
 
         Raises:
-            ValueError: `attention_mask` has another shape than `ids`, or the cache is known to have no room for these.
+            ValueError: `attention_mask` has another shape than `ids`, or the cache is for other rows,
+                or known to have no room for these.
         """
         if attention_mask is not None and attention_mask.shape != ids.shape:
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         before = 0 if isinstance(cache.length, jax.core.Tracer) else int(cache.length)  # compiled, it is not known
-        if before + ids.shape[1] > (room := cache.valid.shape[1]):
+        rows, room = cache.valid.shape
+        if ids.shape[0] != rows:
+            raise ValueError(f"{ids.shape[0]} rows of tokens: the cache is for {rows}")
+        if before + ids.shape[1] > room:
             raise ValueError(f"{before + ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         count = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T], tokens so far

@@ -13,94 +13,16 @@ H head_dim, F intermediate_size, E num_experts, J moe_intermediate_size.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
 from .torch_experts import SparseMoeBlock
-from .torch_layers import MLP, RMSNorm, RotaryEmbedding, apply_rope
-
-
-def causal_mask(
-    slots: Tensor, start: int, seen: Tensor | None, order: Tensor, window: int | None = None
-) -> Tensor | None:
-    """What tokens from `start` on attend to, [B or 1, 1, T, S]; None where causality alone says it.
-
-    `order` [B or 1, S] numbers the tokens of a row, without its padding.
-    """
-    if seen is None and (start == 0 or start + 1 == slots.shape[0]) and (window is None or slots.shape[0] <= window):
-        return None
-    new = slots[start:, None]
-    mask = slots <= new  # [T, S]
-    if window is not None:
-        mask = mask & (order[:, None] > order[:, start:, None] - window)  # padding does not count
-    if seen is not None:
-        mask = (mask & seen[:, None]) | (slots == new)  # padding attends to itself: no softmax is empty
-    return mask.view(-1, 1, *mask.shape[-2:])
-
-
-@dataclass
-class Cache:
-    """Keys and values of the tokens seen so far; slots from `length` on are free."""
-
-    valid: Tensor  # [B, S], False where the batch is padded
-    k: dict[int, Tensor] = field(default_factory=dict)  # of each layer, [B, K, S, H]
-    v: dict[int, Tensor] = field(default_factory=dict)
-    length: int = 0
-    masked: bool = False  # whether tokens came with a mask
-
-    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store what the new tokens bring; the keys and values of all tokens so far."""
-        if layer not in self.k:
-            room = (*k.shape[:2], self.valid.shape[1])
-            self.k[layer], self.v[layer] = k.new_empty(*room, k.shape[3]), v.new_empty(*room, v.shape[3])
-        new, end = k.shape[2], self.length + k.shape[2]
-        self.k[layer].narrow(2, self.length, new).copy_(k)
-        self.v[layer].narrow(2, self.length, new).copy_(v)
-        return self.k[layer].narrow(2, 0, end), self.v[layer].narrow(2, 0, end)
-
-    def mark(self, new: int, attention_mask: Tensor | None) -> Tensor | None:
-        """Which of all tokens are valid, [B, S], with the new ones; None while no mask was given."""
-        end = self.length + new
-        if attention_mask is not None:
-            self.valid[:, self.length : end] = attention_mask.bool()
-            self.masked = True
-        return self.valid[:, :end] if self.masked else None
-
-
-class SlidingAttention(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
-        super().__init__()
-        self.head_dim = cfg.head_dim
-        self.layer = layer
-        self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
-        self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
-        self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
-        self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False)
-        self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
-        self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
-        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
-
-    def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        B, T = x.shape[:2]
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).transpose(1, 2)  # [B, N, T, H]
-        k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim)).transpose(1, 2)  # [B, K, T, H]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)  # [B, K, T, H]
-        q = apply_rope(q, cos, sin)
-        k = apply_rope(k, cos, sin)
-        gate_states = self.gate_proj(x)
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=self.head_dim**-0.5, enable_gqa=True
-        )
-        output = out.transpose(1, 2).reshape(B, T, -1) * torch.sigmoid(gate_states)
-        return self.o_proj(output)
+from .torch_layers import MLP, RMSNorm, RotaryEmbedding
+from .torch_mixers import Cache, FullAttention, SlidingAttention, causal_mask
 
 
 class SlidingAttentionDecoderLayer(nn.Module):
@@ -119,34 +41,6 @@ class SlidingAttentionDecoderLayer(nn.Module):
         x = x + normed
         normed = self.post_mlp_layernorm(self.mlp(self.pre_mlp_layernorm(x)))
         return x + normed
-
-
-class FullAttention(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
-        super().__init__()
-        self.head_dim = cfg.head_dim
-        self.layer = layer
-        self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
-        self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
-        self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * cfg.head_dim, bias=False)
-        self.o_proj = nn.Linear(cfg.num_attention_heads * cfg.head_dim, cfg.hidden_size, bias=False)
-        self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
-        self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
-        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, bias=False)
-
-    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
-        B, T = x.shape[:2]
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim)).transpose(1, 2)  # [B, N, T, H]
-        k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim)).transpose(1, 2)  # [B, K, T, H]
-        v = self.v_proj(x).reshape(B, T, -1, self.head_dim).transpose(1, 2)  # [B, K, T, H]
-        gate_states = self.gate_proj(x)
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, scale=self.head_dim**-0.5, enable_gqa=True
-        )
-        output = out.transpose(1, 2).reshape(B, T, -1) * torch.sigmoid(gate_states)
-        return self.o_proj(output)
 
 
 class FullAttentionDecoderLayer(nn.Module):
@@ -245,15 +139,21 @@ class Model(nn.Module):
     ) -> tuple[Tensor, Cache]:
         """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
 
+        It is the same cache, written in place.
+
         `attention_mask` [B, T] is 0 where one of these tokens is padding; that of earlier ones is remembered. With
         `last_only` logits are [B, 1, V], of the last column.
 
         Raises:
-            ValueError: `attention_mask` has another shape than `ids`, or the cache has no room for these.
+            ValueError: `attention_mask` has another shape than `ids`, or the cache is for other rows,
+                or has no room for these.
         """
         if attention_mask is not None and attention_mask.shape != ids.shape:
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
-        if cache.length + ids.shape[1] > (room := cache.valid.shape[1]):
+        rows, room = cache.valid.shape
+        if ids.shape[0] != rows:
+            raise ValueError(f"{ids.shape[0]} rows of tokens: the cache is for {rows}")
+        if cache.length + ids.shape[1] > room:
             raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         logits = self._logits(ids, cache.mark(ids.shape[1], attention_mask), cache, last_only)
         cache.length += ids.shape[1]

@@ -173,15 +173,21 @@ class Model(nn.Module):
     ) -> tuple[Tensor, Cache]:
         """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
 
+        It is the same cache, written in place.
+
         `attention_mask` [B, T] is 0 where one of these tokens is padding; that of earlier ones is remembered. With
         `last_only` logits are [B, 1, V], of the last column.
 
         Raises:
-            ValueError: `attention_mask` has another shape than `ids`, or the cache has no room for these.
+            ValueError: `attention_mask` has another shape than `ids`, or the cache is for other rows,
+                or has no room for these.
         """
         if attention_mask is not None and attention_mask.shape != ids.shape:
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
-        if cache.length + ids.shape[1] > (room := cache.valid.shape[1]):
+        rows, room = cache.valid.shape
+        if ids.shape[0] != rows:
+            raise ValueError(f"{ids.shape[0]} rows of tokens: the cache is for {rows}")
+        if cache.length + ids.shape[1] > room:
             raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         logits = self._logits(ids, cache.mark(ids.shape[1], attention_mask), cache, last_only)
         cache.length += ids.shape[1]

@@ -22,6 +22,7 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_layers import MLP, Embed, LayerNorm, Linear, attend_additive, build_alibi_tensor
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -56,79 +57,6 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
 
 
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class LayerNorm(nnx.Module):
-    """Computed in float32 at least; the result has the type of `x`."""
-
-    def __init__(self, features: int, eps: float, *, dtype: jnp.dtype):
-        self.eps = eps
-        self.scale = nnx.Param(jnp.ones(features, dtype))
-        self.bias = nnx.Param(jnp.zeros(features, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        h = h - jnp.mean(h, axis=-1, keepdims=True)
-        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        h = h * self.scale[...]
-        h = h + self.bias[...]
-        return h.astype(x.dtype)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
-
-    def __call__(self, x: Array) -> Array:
-        y = jnp.einsum("...i,oi->...o", x, self.kernel[...])
-        return y if self.bias is None else y + self.bias[...]
-
-
-def attend_additive(q: Array, k: Array, v: Array, mask: Array, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, N, S, H]. The mask [B or 1, N or 1, T, S] is added to the scores."""
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    scores = jnp.einsum("BNTH,BNSH->BNTS", q, k, preferred_element_type=wide) * scale
-    probs = jax.nn.softmax(scores + mask, axis=-1).astype(v.dtype)
-    return jnp.einsum("BNTS,BNSH->BNTH", probs, v)
-
-
-def bloom_gelu_forward(x: Array) -> Array:
-    return x * 0.5 * (1.0 + jnp.tanh(0.79788456 * x * (1 + 0.044715 * x * x)))
-
-
-def get_alibi_slopes(closest_power_of_2: int, num_remaining_heads: int) -> Array:
-    base = jnp.full((), 2 ** (-(2 ** (-(math.log2(closest_power_of_2) - 3)))), dtype=jnp.float32)
-    extra_base = jnp.full((), 2 ** (-(2 ** (-(math.log2(2 * closest_power_of_2) - 3)))), dtype=jnp.float32)
-    return jnp.concatenate(
-        (
-            base ** jnp.arange(1, 1 + closest_power_of_2, dtype=jnp.int32),
-            extra_base ** jnp.arange(1, 1 + 2 * num_remaining_heads, 2, dtype=jnp.int32),
-        ),
-        axis=-1,
-    )
-
-
-def build_alibi_tensor(mask: Array, num_heads: int, dtype: jnp.dtype) -> Array:
-    B, S = mask.shape[:2]
-    slopes = get_alibi_slopes(
-        2 ** math.floor(math.log2(num_heads)),
-        min(2 ** math.floor(math.log2(num_heads)), num_heads - 2 ** math.floor(math.log2(num_heads))),
-    )
-    arange_tensor = ((jnp.cumsum(mask, axis=-1) - 1) * mask)[:, None]
-    return (slopes[..., None] * arange_tensor).reshape(B * num_heads, 1, S).astype(dtype)
-
-
 class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.n_head = cfg.n_head
@@ -158,16 +86,6 @@ class Attention(nnx.Module):
             fused_qkv[..., 1, :].swapaxes(1, 2),
             fused_qkv[..., 2, :].swapaxes(1, 2),
         )
-
-
-class MLP(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense_h_to_4h = Linear(cfg.hidden_size, 4 * cfg.hidden_size, dtype=dtype, rngs=rngs)
-        self.dense_4h_to_h = Linear(4 * cfg.hidden_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array, residual: Array) -> Array:
-        intermediate_output = self.dense_4h_to_h(bloom_gelu_forward(self.dense_h_to_4h(x)))
-        return residual + intermediate_output
 
 
 class Block(nnx.Module):
@@ -225,8 +143,10 @@ class Model(nnx.Module):
     ) -> Model:
         """The model with the weights of a local folder or Hub repository, split over `mesh` as sharding.RULES say.
 
+        The axes of the mesh are taken as automatic ones (AxisType.Auto).
+
         Raises:
-            ValueError: the configuration or the tensors do not fit this code.
+            ValueError: the configuration or the tensors do not fit this code, or the rules name no axis of `mesh`.
         """
         root = weights.folder(source)
         cfg = Config.from_hf(root)
@@ -270,12 +190,16 @@ class Model(nnx.Module):
         `last_only` logits are [B, 1, V], of the last column.
 
         Raises:
-            ValueError: `attention_mask` has another shape than `ids`, or the cache is known to have no room for these.
+            ValueError: `attention_mask` has another shape than `ids`, or the cache is for other rows,
+                or known to have no room for these.
         """
         if attention_mask is not None and attention_mask.shape != ids.shape:
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         before = 0 if isinstance(cache.length, jax.core.Tracer) else int(cache.length)  # compiled, it is not known
-        if before + ids.shape[1] > (room := cache.valid.shape[1]):
+        rows, room = cache.valid.shape
+        if ids.shape[0] != rows:
+            raise ValueError(f"{ids.shape[0]} rows of tokens: the cache is for {rows}")
+        if before + ids.shape[1] > room:
             raise ValueError(f"{before + ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         count = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T], tokens so far

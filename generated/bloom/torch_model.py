@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_layers import MLP, build_alibi_tensor
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor:
@@ -65,31 +66,6 @@ class Cache:
         return self.valid[:, :end] if self.masked else None
 
 
-def bloom_gelu_forward(x: Tensor) -> Tensor:
-    return x * 0.5 * (1.0 + torch.tanh(0.79788456 * x * (1 + 0.044715 * x * x)))
-
-
-def get_alibi_slopes(closest_power_of_2: int, num_remaining_heads: int, device: torch.device) -> Tensor:
-    base = torch.full((), 2 ** (-(2 ** (-(math.log2(closest_power_of_2) - 3)))), dtype=torch.float32, device=device)
-    slopes = base ** torch.arange(1, 1 + closest_power_of_2, dtype=torch.int32, device=device)
-    extra_base = torch.full(
-        (), 2 ** (-(2 ** (-(math.log2(2 * closest_power_of_2) - 3)))), dtype=torch.float32, device=device
-    )
-    extra_powers = torch.arange(1, 1 + 2 * num_remaining_heads, 2, dtype=torch.int32, device=device)
-    return torch.cat((slopes, extra_base**extra_powers), dim=-1)
-
-
-def build_alibi_tensor(mask: Tensor, num_heads: int, dtype: torch.dtype) -> Tensor:
-    B, S = mask.shape[:2]
-    slopes = get_alibi_slopes(
-        2 ** math.floor(math.log2(num_heads)),
-        min(2 ** math.floor(math.log2(num_heads)), num_heads - 2 ** math.floor(math.log2(num_heads))),
-        mask.device,
-    )
-    arange_tensor = ((mask.cumsum(dim=-1) - 1) * mask)[:, None]
-    return (slopes[..., None] * arange_tensor).reshape(B * num_heads, 1, S).to(dtype)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -120,17 +96,6 @@ class Attention(nn.Module):
             fused_qkv[..., 1, :].transpose(1, 2),
             fused_qkv[..., 2, :].transpose(1, 2),
         )
-
-
-class MLP(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.dense_h_to_4h = nn.Linear(cfg.hidden_size, 4 * cfg.hidden_size)
-        self.dense_4h_to_h = nn.Linear(4 * cfg.hidden_size, cfg.hidden_size)
-
-    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        intermediate_output = self.dense_4h_to_h(bloom_gelu_forward(self.dense_h_to_4h(x)))
-        return residual + intermediate_output
 
 
 class Block(nn.Module):
@@ -217,15 +182,21 @@ class Model(nn.Module):
     ) -> tuple[Tensor, Cache]:
         """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
 
+        It is the same cache, written in place.
+
         `attention_mask` [B, T] is 0 where one of these tokens is padding; that of earlier ones is remembered. With
         `last_only` logits are [B, 1, V], of the last column.
 
         Raises:
-            ValueError: `attention_mask` has another shape than `ids`, or the cache has no room for these.
+            ValueError: `attention_mask` has another shape than `ids`, or the cache is for other rows,
+                or has no room for these.
         """
         if attention_mask is not None and attention_mask.shape != ids.shape:
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
-        if cache.length + ids.shape[1] > (room := cache.valid.shape[1]):
+        rows, room = cache.valid.shape
+        if ids.shape[0] != rows:
+            raise ValueError(f"{ids.shape[0]} rows of tokens: the cache is for {rows}")
+        if cache.length + ids.shape[1] > room:
             raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         logits = self._logits(ids, cache.mark(ids.shape[1], attention_mask), cache, last_only)
         cache.length += ids.shape[1]

@@ -161,8 +161,10 @@ class Model(nnx.Module):
     ) -> Model:
         """The model with the weights of a local folder or Hub repository, split over `mesh` as sharding.RULES say.
 
+        The axes of the mesh are taken as automatic ones (AxisType.Auto).
+
         Raises:
-            ValueError: the configuration or the tensors do not fit this code.
+            ValueError: the configuration or the tensors do not fit this code, or the rules name no axis of `mesh`.
         """
         root = weights.folder(source)
         cfg = Config.from_hf(root)
@@ -195,12 +197,15 @@ class Model(nnx.Module):
         With `last_only` logits are [B, 1, V], of the last column.
 
         Raises:
-            ValueError: an `attention_mask` is given, or the cache is known to have no room for `ids`.
+            ValueError: an `attention_mask` is given, or the cache is for other rows, or known to have no room for `ids`.
         """
         if attention_mask is not None:
             raise ValueError("this network takes no attention_mask: give it rows of one length")
         before = 0 if isinstance(cache.length, jax.core.Tracer) else int(cache.length)  # compiled, it is not known
-        if before + ids.shape[1] > (room := cache.ids.shape[1]):
+        rows, room = cache.ids.shape
+        if ids.shape[0] != rows:
+            raise ValueError(f"{ids.shape[0]} rows of tokens: the cache is for {rows}")
+        if before + ids.shape[1] > room:
             raise ValueError(f"{before + ids.shape[1]} tokens: the cache has room for {room}")
         write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=cache.length, axis=1)
         cache = cache._replace(ids=write(cache.ids, ids.astype(cache.ids.dtype)))

@@ -190,14 +190,19 @@ class Model(nn.Module):
     ) -> tuple[Tensor, Cache]:
         """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
 
+        It is the same cache, written in place.
+
         With `last_only` logits are [B, 1, V], of the last column.
 
         Raises:
-            ValueError: an `attention_mask` is given, or the cache has no room for `ids`.
+            ValueError: an `attention_mask` is given, or the cache is for other rows, or has no room for `ids`.
         """
         if attention_mask is not None:
             raise ValueError("this network takes no attention_mask: give it rows of one length")
-        if cache.length + ids.shape[1] > (room := cache.ids.shape[1]):
+        rows, room = cache.ids.shape
+        if ids.shape[0] != rows:
+            raise ValueError(f"{ids.shape[0]} rows of tokens: the cache is for {rows}")
+        if cache.length + ids.shape[1] > room:
             raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         start, end = cache.length, cache.length + ids.shape[1]
         cache.ids[:, start:end] = ids

@@ -21,7 +21,7 @@ def table_device() -> torch.device:
 def apply_rope_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative.
 
-    In bfloat16 a sum is rounded once, not twice.
+    In bfloat16 the second product is not rounded by itself before the sum, as it would be in two steps.
     """
     R = cos.shape[-1]
     x, rest = x[..., :R], x[..., R:]

@@ -48,7 +48,11 @@ def placement(
 ) -> Callable[[str, Any], Any]:
     """A function that puts the value of a parameter, by its path, on its devices.
 
-    What a mesh axis does not divide is not split by it, but another axis that it would split may be.
+    What a mesh axis does not divide is not split by it, but another axis that it would split may be. The axes of the mesh
+    are taken as automatic ones (AxisType.Auto).
+
+    Raises:
+        ValueError: the rules name no axis of the mesh.
     """
     import jax
     import jax.numpy as jnp
@@ -56,6 +60,7 @@ def placement(
 
     if mesh is None:
         return lambda _path, value: jnp.asarray(value)
+    _require_named(mesh.axis_names, rules)
     auto = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
     splits = _splits(cfg, rules, scan_layers)
 
@@ -66,6 +71,12 @@ def placement(
         return jax.device_put(value, NamedSharding(auto, PartitionSpec(*_once(split))))
 
     return place
+
+
+def _require_named(axes: tuple[str, ...], rules: dict[str, str | None]) -> None:
+    known = sorted({name for name in rules.values() if name is not None})
+    if known and not {*known} & {*axes}:
+        raise ValueError(f"the rules split along {', '.join(known)}, the mesh has {', '.join(axes)}")
 
 
 def _splits(cfg: Config, rules: dict[str, str | None], scan_layers: bool) -> dict[str, list[str | None]]:
@@ -141,11 +152,12 @@ def parallelize(
     """Split what `torch_plan` says of the PyTorch model over a 1-D mesh, in place.
 
     Raises:
-        ValueError: the devices do not divide what a layer is split along.
+        ValueError: the devices do not divide what a layer is split along, or no rule names `axis`.
     """
     from torch.distributed.tensor import DTensor
     from torch.distributed.tensor.parallel import parallelize_module
 
+    _require_named((axis,), rules)
     plan = torch_plan(model, rules, axis)
     for row in rows(model.cfg):
         if row.layer is not None and row.path.rpartition(".")[0] in plan:

@@ -23,6 +23,7 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
+from .flax_layers import MLP, Embed, LayerNorm, Linear, RotaryEmbedding, apply_rope_partial, attend
 from .flax_stack import run_layers, stack_kv, stack_layers
 
 
@@ -53,83 +54,6 @@ def update(kv: KV, k: Array, v: Array, start: Array | int) -> KV:
     return write(kv[0], k.astype(kv[0].dtype)), write(kv[1], v.astype(kv[1].dtype))
 
 
-class Embed(nnx.Module):
-    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (num_embeddings, features)
-        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-
-    def __call__(self, ids: Array) -> Array:
-        return jnp.take(self.embedding[...], ids, axis=0)
-
-
-class LayerNorm(nnx.Module):
-    """Computed in float32 at least; the result has the type of `x`."""
-
-    def __init__(self, features: int, eps: float, *, dtype: jnp.dtype):
-        self.eps = eps
-        self.scale = nnx.Param(jnp.ones(features, dtype))
-        self.bias = nnx.Param(jnp.zeros(features, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        h = h - jnp.mean(h, axis=-1, keepdims=True)
-        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
-        h = h * self.scale[...]
-        h = h + self.bias[...]
-        return h.astype(x.dtype)
-
-
-class Linear(nnx.Module):
-    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
-
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        shape = (out_features, in_features)
-        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, dtype)) if bias else None
-
-    def __call__(self, x: Array) -> Array:
-        y = jnp.einsum("...i,oi->...o", x, self.kernel[...])
-        return y if self.bias is None else y + self.bias[...]
-
-
-def apply_rope_partial(x: Array, cos: Array, sin: Array) -> Array:
-    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
-    R = cos.shape[-1]
-    x, rest = x[..., :R], x[..., R:]
-    return jnp.concatenate((x * cos + jnp.roll(x, R // 2, axis=-1) * sin, rest), axis=-1)
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
-    """Attention [B, N, T, H] of q over k and v [B, N, S, H]. The mask is True where a token attends; None is causal."""
-    T, S = q.shape[2], k.shape[2]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    scores = jnp.einsum("BNTH,BNSH->BNTS", q, k, preferred_element_type=wide) * scale
-    if mask is None:
-        mask = jnp.tril(jnp.ones((T, S), bool))
-    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BNTS,BNSH->BNTH", probs, v)
-
-
-def inv_freq(cfg: Config) -> Array:
-    steps = jnp.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2, dtype=jnp.float32)
-    return 1.0 / cfg.rope_theta ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor))
-
-
-def re_lu_squared_activation(x: Array) -> Array:
-    return jax.nn.relu(x) ** 2
-
-
-class RotaryEmbedding(nnx.Module):
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
-
-    def __call__(self, positions: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(jnp.float32) * inv_freq(self.cfg)
-        emb = jnp.concatenate((-angles, angles), axis=-1)
-        return jnp.cos(emb).astype(dtype), jnp.sin(emb).astype(dtype)
-
-
 class Attention(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.head_dim = cfg.head_dim
@@ -157,15 +81,6 @@ class Attention(nnx.Module):
         B, T = fused_qkv.shape[:2]
         fused_qkv = fused_qkv.reshape(B, T, self.num_attention_heads, 3, self.head_dim)  # [B, T, N, 3, H]
         return fused_qkv[..., 0, :], fused_qkv[..., 1, :], fused_qkv[..., 2, :]
-
-
-class MLP(nnx.Module):
-    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense_h_to_4h = Linear(cfg.hidden_size, cfg.intermediate_size, dtype=dtype, rngs=rngs)
-        self.dense_4h_to_h = Linear(cfg.intermediate_size, cfg.hidden_size, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return self.dense_4h_to_h(re_lu_squared_activation(self.dense_h_to_4h(x)))
 
 
 class DecoderLayer(nnx.Module):
@@ -222,8 +137,10 @@ class Model(nnx.Module):
     ) -> Model:
         """The model with the weights of a local folder or Hub repository, split over `mesh` as sharding.RULES say.
 
+        The axes of the mesh are taken as automatic ones (AxisType.Auto).
+
         Raises:
-            ValueError: the configuration or the tensors do not fit this code.
+            ValueError: the configuration or the tensors do not fit this code, or the rules name no axis of `mesh`.
         """
         root = weights.folder(source)
         cfg = Config.from_hf(root)
@@ -267,12 +184,16 @@ class Model(nnx.Module):
         `last_only` logits are [B, 1, V], of the last column.
 
         Raises:
-            ValueError: `attention_mask` has another shape than `ids`, or the cache is known to have no room for these.
+            ValueError: `attention_mask` has another shape than `ids`, or the cache is for other rows,
+                or known to have no room for these.
         """
         if attention_mask is not None and attention_mask.shape != ids.shape:
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
         before = 0 if isinstance(cache.length, jax.core.Tracer) else int(cache.length)  # compiled, it is not known
-        if before + ids.shape[1] > (room := cache.valid.shape[1]):
+        rows, room = cache.valid.shape
+        if ids.shape[0] != rows:
+            raise ValueError(f"{ids.shape[0]} rows of tokens: the cache is for {rows}")
+        if before + ids.shape[1] > room:
             raise ValueError(f"{before + ids.shape[1]} tokens: the cache has room for {room}")
         new = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask.astype(bool)
         count = cache.count[:, None] + jnp.cumsum(new, axis=-1, dtype=jnp.int32)  # [B, T], tokens so far

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
+from .torch_layers import MLP, RotaryEmbedding, apply_rope_partial
 
 
 def causal_mask(slots: Tensor, start: int, seen: Tensor | None) -> Tensor | None:
@@ -64,43 +65,6 @@ class Cache:
         return self.valid[:, :end] if self.masked else None
 
 
-def table_device() -> torch.device:
-    """Where tables that follow from the configuration are made: not on the meta device, where parameters begin."""
-    device = torch.get_default_device()
-    return torch.device("cpu") if device.type == "meta" else device
-
-
-def apply_rope_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative.
-
-    In bfloat16 a sum is rounded once, not twice.
-    """
-    R = cos.shape[-1]
-    x, rest = x[..., :R], x[..., R:]
-    return torch.cat((torch.addcmul(x * cos, x.roll(R // 2, -1), sin), rest), dim=-1)
-
-
-def inv_freq(cfg: Config) -> Tensor:
-    with table_device():
-        steps = torch.arange(0, int(cfg.head_dim * cfg.partial_rotary_factor), 2, dtype=torch.float32)
-        return 1.0 / cfg.rope_theta ** (steps / int(cfg.head_dim * cfg.partial_rotary_factor))
-
-
-def re_lu_squared_activation(x: Tensor) -> Tensor:
-    return F.relu(x) ** 2
-
-
-class RotaryEmbedding(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.register_buffer("inv_freq", inv_freq(cfg), persistent=False)
-
-    def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = positions[:, None, :, None].float() * self.inv_freq
-        emb = torch.cat((-angles, angles), dim=-1)
-        return torch.cos(emb).to(dtype), torch.sin(emb).to(dtype)
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: Config, layer: int):
         super().__init__()
@@ -129,16 +93,6 @@ class Attention(nn.Module):
         B, T = fused_qkv.shape[:2]
         fused_qkv = fused_qkv.reshape(B, T, self.num_attention_heads, 3, self.head_dim)  # [B, T, N, 3, H]
         return fused_qkv[..., 0, :], fused_qkv[..., 1, :], fused_qkv[..., 2, :]
-
-
-class MLP(nn.Module):
-    def __init__(self, cfg: Config):
-        super().__init__()
-        self.dense_h_to_4h = nn.Linear(cfg.hidden_size, cfg.intermediate_size)
-        self.dense_4h_to_h = nn.Linear(cfg.intermediate_size, cfg.hidden_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.dense_4h_to_h(re_lu_squared_activation(self.dense_h_to_4h(x)))
 
 
 class DecoderLayer(nn.Module):
@@ -224,15 +178,21 @@ class Model(nn.Module):
     ) -> tuple[Tensor, Cache]:
         """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
 
+        It is the same cache, written in place.
+
         `attention_mask` [B, T] is 0 where one of these tokens is padding; that of earlier ones is remembered. With
         `last_only` logits are [B, 1, V], of the last column.
 
         Raises:
-            ValueError: `attention_mask` has another shape than `ids`, or the cache has no room for these.
+            ValueError: `attention_mask` has another shape than `ids`, or the cache is for other rows,
+                or has no room for these.
         """
         if attention_mask is not None and attention_mask.shape != ids.shape:
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")
-        if cache.length + ids.shape[1] > (room := cache.valid.shape[1]):
+        rows, room = cache.valid.shape
+        if ids.shape[0] != rows:
+            raise ValueError(f"{ids.shape[0]} rows of tokens: the cache is for {rows}")
+        if cache.length + ids.shape[1] > room:
             raise ValueError(f"{cache.length + ids.shape[1]} tokens: the cache has room for {room}")
         logits = self._logits(ids, cache.mark(ids.shape[1], attention_mask), cache, last_only)
         cache.length += ids.shape[1]

@@ -196,8 +196,10 @@ class Model(nnx.Module):
     ) -> Model:
         """The model with the weights of a local folder or Hub repository, split over `mesh` as sharding.RULES say.
 
+        The axes of the mesh are taken as automatic ones (AxisType.Auto).
+
         Raises:
-            ValueError: the configuration or the tensors do not fit this code.
+            ValueError: the configuration or the tensors do not fit this code, or the rules name no axis of `mesh`.
         """
         root = weights.folder(source)
         cfg = Config.from_hf(root)

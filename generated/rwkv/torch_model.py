@@ -238,6 +238,8 @@ class Model(nn.Module):
     ) -> tuple[Tensor, Cache]:
         """Logits [B, T, V] of the next tokens [B, T], a prompt, a part of one or one token, and the cache with them.
 
+        It is the same cache, written in place.
+
         With `last_only` logits are [B, 1, V], of the last column.
 
         Raises:

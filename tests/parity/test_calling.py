@@ -85,6 +85,19 @@ def test_no_more_tokens_than_there_are_positions(lab: harness.Lab, flax: harness
             model.step(array(whole[:, :2]), cache)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_cache_is_for_as_many_rows(lab: harness.Lab, flax: harness.Flax, masked: bool) -> None:
+    package, original = case(lab, "trocr")
+    for backend in (harness.Torch(), flax):
+        model = backend.load(package, original.folder, original.facts.dtype)
+        array = torch.from_numpy if isinstance(backend, harness.Torch) else np.asarray
+        for rows in (1, 3):
+            ids = np.full((rows, 3), 7)
+            mask = array(np.ones_like(ids)) if masked else None
+            with pytest.raises(ValueError, match=f"{rows} rows of tokens: the cache is for 2"):
+                model.step(array(ids), model.init_cache(2, 4), attention_mask=mask)
+
+
 @pytest.mark.parametrize("new", [1, 3])
 def test_generation_takes_the_last_position(lab: harness.Lab, flax: harness.Flax, new: int) -> None:
     package, original = case(lab, "trocr")

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import pytest
 
 from tests.parity.harness import Flax, Lab, module
@@ -129,6 +130,17 @@ def test_heads_are_not_cut(lab: Lab) -> None:
         ValueError, match="4 devices do not divide the 2 heads along . of model.layers.0.self_attn.k_proj"
     ):
         sharding.parallelize(model, mesh)
+
+
+def test_a_mesh_without_an_axis_of_the_rules_is_refused(lab: Lab) -> None:
+    raw = json.loads((CASES / "cases" / "gpt2.json").read_text())
+    package = lab.package("gpt2_on_a_mesh", raw, raised=True)
+    model = module(package, "torch_model").Model(module(package, "config").Config.from_hf(raw))
+    sharding = module(package, "sharding")
+    with pytest.raises(ValueError, match="the rules split along .*tp, the mesh has model"):
+        sharding.placement(model.cfg, jax.make_mesh((1,), ("model",)))
+    with pytest.raises(ValueError, match="the mesh has model"):
+        sharding.parallelize(model, SimpleNamespace(size=lambda: 1), axis="model")
 
 
 PLACED = """
