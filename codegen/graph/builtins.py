@@ -253,8 +253,14 @@ def _symbolic_length(value: Any) -> bool:
         return any(isinstance(bound, Scalar) for bound in (value.start, value.stop, value.step))
     if isinstance(value, ModuleObject):
         container = container_class(value.cls)
-        return container is not None and container.name == "ModuleList"
+        return container is not None and container.name == "ModuleList" and _is_whole(value)
     return isinstance(value, Stream) and value.kind == "modules"
+
+
+def _is_whole(modules: ModuleObject) -> bool:
+    """Whether a list of modules is no part of another one."""
+    paths = [child.module_path for child in modules.modules.values() if child is not None]
+    return all(path is None or path.rpartition(".")[2] == str(at) for at, path in enumerate(paths))
 
 
 @_function("zip")

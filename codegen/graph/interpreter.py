@@ -742,7 +742,7 @@ class Interpreter:
         """Run the turns of a loop one after the other."""
         container = self._indexed_modules(node, scope) if isinstance(source, Range) else None
         lengths = {name: len(value) for name, value in scope.vars.items() if type(value) is list}
-        items = operators.iterate(self, source, repeats=container is not None)
+        items = operators.iterate(self, source, repeats=container is not None and operators.counts(source))
         count = 0
         self.loops += 1
         try:
@@ -803,7 +803,9 @@ class Interpreter:
             return None
         owner, _, container = path.rpartition(".")
         self.trace.span = self.span()
-        return self.trace.enter("iteration", container, owner, int(last), self.lengths.get(path, 0))
+        frame = self.trace.enter("iteration", container, owner, int(last))
+        frame.count, frame.counter = self.lengths.get(path, 0), operators.loop_name(self, around=1)
+        return frame
 
     def _indexed_modules(self, node: ast.For, scope: Scope) -> dict[Any, ModuleObject] | None:
         """The modules of the list that the body of a loop over indices takes one module from, by index."""

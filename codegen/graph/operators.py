@@ -942,9 +942,15 @@ def delitem(interp: Interpreter, owner: Any, index: Any) -> None:
 # -- iteration -----------------------------------------------------------------------------------------------------------------
 
 
-def loop_name(interp: Interpreter) -> str:
-    """The name of the index of a loop that is about to run."""
-    return "layer" if interp.loops == 0 else f"inner{interp.loops}"
+def loop_name(interp: Interpreter, *, around: int = 0) -> str:
+    """The name of the index of a loop that is about to run, or of one of those that do: the innermost is 1."""
+    depth = interp.loops - around
+    return "layer" if depth == 0 else f"inner{depth}"
+
+
+def counts(source: Any) -> bool:
+    """Whether a range counts from zero, one by one."""
+    return isinstance(source, Range) and value_of(source.start) == 0 and value_of(source.step) == 1
 
 
 def last(source: Range) -> int:
@@ -1039,8 +1045,7 @@ def _range_elements(interp: Interpreter, value: Range, free: bool) -> Iterator[A
         return iter(host)
     if value.of_input:
         interp.unsupported("a loop in Python over the tokens", help="loops over time are scans, see codegen/graph")
-    counts = value_of(value.start) == 0 and value_of(value.step) == 1
-    length = value.stop if counts else _range_length(interp, value)
+    length = value.stop if counts(value) else _range_length(interp, value)
     for bound in symbolic if not free else [length] if isinstance(length, Scalar) else []:
         interp.note(Kind.COUNT if free else Kind.STRUCTURE, bound.expr, bound.value)
     if not free:

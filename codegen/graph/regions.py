@@ -358,7 +358,9 @@ class _Builder:
         self.is_function = frame.module_path is None and frame.parent is not None
         self.numbers: dict[Expr, Number] = {}  # of a function: what its caller passes
         self.sizes: set[Expr] = set()  # of the tensors that the frame takes
-        self.turn: int | None = None  # of the iteration that is written out
+        self.turns: Mapping[
+            Expr, Expr
+        ] = {}  # the numbers of the iterations that are written out, by the index of the loop
 
     def note_names(self, frame: Frame) -> None:
         for name, bound in frame.bindings:
@@ -385,8 +387,8 @@ class _Builder:
     def expr(self, expr: Expr, kind: str = "") -> Expr:
         """`expr` in the terms of this frame. A helper function does not see the configuration: what it is passed has a name,
         what a tensor at hand has as a size is read from it, all else becomes a parameter."""
-        if self.turn is not None:
-            expr = substitute(expr, {leaf: Const(self.turn) for leaf in leaves(expr) if isinstance(leaf, Index)})
+        if self.turns:
+            expr = substitute(expr, self.turns)
         if not self.is_function or not _is_config(expr):
             return expr
         kind = self.kinds.get(expr, kind)
@@ -600,7 +602,7 @@ class _Builder:
     def loop(self, frames: list[Frame]) -> None:
         if not any(self.freezer._fact(frame).alive for frame in frames):
             return
-        whole = [frame.index for frame in frames] == list(range(frames[0].count))
+        whole = [frame.index for frame in frames] == list(range(frames[0].count)) and not frames[0].name.isdigit()
         folded = (
             _fold(self, frames) if whole and self.freezer.folds else None
         )  # one that does nothing has its place too
@@ -612,10 +614,11 @@ class _Builder:
 
     def written_out(self, frame: Frame) -> None:
         """An iteration as statements of their own, with its number in the place of the index."""
-        outer, self.turn = self.turn, frame.index
+        outer = self.turns
+        self.turns = {**outer, Index(frame.counter): Const(frame.index)}
         self.note_names(frame)
         self.body(frame.body)
-        self.turn = outer
+        self.turns = outer
 
 
 def _is_identity(node: Node) -> bool:

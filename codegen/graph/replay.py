@@ -193,7 +193,8 @@ class _Copy:
         path = frame.module_path
         if path is not None and (path == self.old or path.startswith(f"{self.old}.")):
             path = f"{self.new}{path.removeprefix(self.old or '')}"
-        copied = Frame(frame.kind, frame.name, path, parent, frame.span, index=frame.index)
+        copied = Frame(frame.kind, frame.name, path, parent, frame.span)
+        copied.index, copied.count, copied.counter = frame.index, frame.count, frame.counter
         copied.body = [self.frame(item, copied) if isinstance(item, Frame) else self.node(item) for item in frame.body]
         copied.bindings = [
             (name, self.values.get(v, v) if isinstance(v, TensorValue) else v) for name, v in frame.bindings

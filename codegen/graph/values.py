@@ -173,6 +173,7 @@ class Frame:
     returned: object = None
     index: int = 0  # of an iteration: that of the module in its list
     count: int = 0  # of the modules in that list
+    counter: str = "layer"  # the index of the loop
     known: Known | None = None
 
 
@@ -274,8 +275,8 @@ class Trace:
             self.made[value] = node
         return tuple(Tensor(value) for value in values)
 
-    def enter(self, kind: str, name: str, module_path: str | None = None, index: int = 0, count: int = 0) -> Frame:
-        frame = Frame(kind, name, module_path, self.frame, self.span, index=index, count=count)
+    def enter(self, kind: str, name: str, module_path: str | None = None, index: int = 0) -> Frame:
+        frame = Frame(kind, name, module_path, self.frame, self.span, index=index)
         self.frame.body.append(frame)
         self.frame = frame
         return frame

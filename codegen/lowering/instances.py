@@ -77,7 +77,7 @@ def _visit(region: Region, owner: str, instances: dict[str, Instance]) -> None:
                 _visit(inner, owner, instances)
             case Loop(container, bodies, kinds):
                 for index, kind in enumerate(kinds):
-                    _visit(_at(bodies[kind], container, index), owner, instances)
+                    _visit(at_item(bodies[kind], container, index), owner, instances)
             case Scan() | Branch():
                 for inner in within(node):
                     _visit(inner, owner, instances)
@@ -85,7 +85,7 @@ def _visit(region: Region, owner: str, instances: dict[str, Instance]) -> None:
                 pass
 
 
-def _at(body: Region, container: str, index: int) -> Region:
+def at_item(body: Region, container: str, index: int) -> Region:
     """The body of one iteration, with the module of that iteration."""
     nodes: list[Node] = []
     for node in body.nodes:
@@ -171,7 +171,7 @@ def simplify(region: Region, owner: str, modules: dict[str, Module]) -> Region:
             case Loop(container, bodies, kinds, carried, invariant, varying, results, span):
                 first = {kind: kinds.index(kind) for kind in range(len(bodies))}
                 inner_bodies = tuple(
-                    _restore(simplify(_at(body, container, first[kind]), owner, modules), container, first[kind])
+                    _restore(simplify(at_item(body, container, first[kind]), owner, modules), container, first[kind])
                     for kind, body in enumerate(bodies)
                 )
                 nodes.append(Loop(container, inner_bodies, kinds, carried, invariant, varying, results, span))

@@ -8,11 +8,11 @@ where the source numbers its slots in the order of use.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.functions import keeps_state
-from codegen.lowering.instances import absolute
+from codegen.lowering.instances import absolute, at_item
 from ir.expressions import Const, Environment, Expr, Index, evaluate, leaves
 from ir.graph import SLOTS, Branch, Call, Loop, ModuleTarget, Number, Op, Raised, Region, Scan, Value, within
 from ir.records import dataclass
@@ -79,15 +79,15 @@ def _slots_below(region: Region, owner: str, resolved: Mapping[str, object]) -> 
             case Op(name, args):
                 if name in SLOTS:
                     slot = args[SLOTS[name]]
-                    number = next((int(part) for part in reversed(owner.split(".")) if part.isdigit()), None)
-                    yield _number(slot.expr if isinstance(slot, Number) else Const(None), number, resolved)
+                    numbers = [int(part) for part in owner.split(".") if part.isdigit()]
+                    yield _number(slot.expr if isinstance(slot, Number) else Const(None), numbers, resolved)
             case Call(ModuleTarget(path), inner):
                 yield from _slots_below(inner, absolute(path, owner), resolved)
             case Call(region=inner):
                 yield from _slots_below(inner, owner, resolved)
             case Loop(container, bodies, kinds):
                 for index, kind in enumerate(kinds):
-                    yield from _slots_below(bodies[kind], f"{absolute(container, owner)}.{index}", resolved)
+                    yield from _slots_below(at_item(bodies[kind], container, index), owner, resolved)
             case Raised():
                 pass
             case _:
@@ -95,13 +95,16 @@ def _slots_below(region: Region, owner: str, resolved: Mapping[str, object]) -> 
                     yield from _slots_below(inner, owner, resolved)
 
 
-def _number(expr: Expr, index: int | None, resolved: Mapping[str, object]) -> object:
-    """An expression over the number of a layer and the configuration; None where it has no value."""
-    indices = {leaf.name: index for leaf in leaves(expr) if isinstance(leaf, Index)}
-    if indices and index is None:
+def _number(expr: Expr, at: Sequence[int], resolved: Mapping[str, object]) -> object:
+    """An expression over the configuration and the numbers of the items of lists, the outermost first, that something is in;
+    None where it has no value."""
+    names = sorted({leaf.name for leaf in leaves(expr) if isinstance(leaf, Index)}, key=lambda name: (len(name), name))
+    names.sort(key=lambda name: name != "layer")
+    if len(names) > len(at):
         return None
+    indices = dict(zip(names, at[-len(names) :], strict=True)) if names else {}
     try:
-        return evaluate(expr, Environment(config=resolved, indices=indices))  # type: ignore[arg-type]
+        return evaluate(expr, Environment(config=resolved, indices=indices))
     except (KeyError, IndexError, TypeError, ValueError, ArithmeticError):
         return None
 
@@ -122,7 +125,7 @@ def slots_of_all(steps: Iterable[Alone | Loop], resolved: Mapping[str, object], 
 
 
 def used_alone(region: Region, owner: str = "") -> Iterator[str]:
-    """The paths of modules and parameters that are used outside of loops over modules."""
+    """The paths of modules and parameters that are used by themselves, not as the items of a list that a loop goes through."""
     for node in region.nodes:
         match node:
             case Call(ModuleTarget(path), inner):
@@ -132,8 +135,10 @@ def used_alone(region: Region, owner: str = "") -> Iterator[str]:
                 yield from used_alone(inner, owner)
             case Op("parameter", (Number(Const(str() as path)),)):
                 yield absolute(path, owner)
-            case Loop():
-                pass
+            case Loop(container=container, bodies=bodies):
+                item = f"{absolute(container, owner)}.0"
+                inside = (path for body in bodies for path in used_alone(at_item(body, container, 0), owner))
+                yield from (path for path in inside if path != item)
             case _:
                 for inner in within(node) if not isinstance(node, (Op, Raised)) else ():
                     yield from used_alone(inner, owner)
@@ -173,7 +178,7 @@ def _updates(body: Region) -> Iterator[Expr]:
 def _slots_of(loop: Loop, resolved: Mapping[str, object]) -> Iterator[object]:
     for index, kind in enumerate(loop.kinds):
         for expr in dict.fromkeys(slot for _, slot in updates(loop.bodies[kind])):
-            yield _number(expr, index, resolved)
+            yield _number(expr, [index] * len(leaves(expr)), resolved)
 
 
 def updates(region: Region) -> Iterator[tuple[tuple[Expr, Expr, Expr], Expr]]:

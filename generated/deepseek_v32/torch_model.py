@@ -203,8 +203,8 @@ class Model(nn.Module):
         `last_only` logits are [B, 1, V], of the last column.
 
         Raises:
-            ValueError: `attention_mask` has another shape than `ids` or has padding after tokens, or the cache is for other rows,
-                or has no room for these.
+            ValueError: `attention_mask` has another shape than `ids` or has padding after tokens,
+                the cache is for other rows, or has no room for these.
         """
         if attention_mask is not None and attention_mask.shape != ids.shape:
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")

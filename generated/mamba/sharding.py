@@ -48,8 +48,8 @@ def placement(
 ) -> Callable[[str, Any], Any]:
     """A function that puts the value of a parameter, by its path, on its devices.
 
-    What a mesh axis does not divide is not split by it, but another axis that it would split may be. The axes of the mesh
-    are taken as automatic ones (AxisType.Auto).
+    What a mesh axis does not divide is not split by it, but another axis that it would split may be.
+    The axes of the mesh are taken as automatic ones (AxisType.Auto).
 
     Raises:
         ValueError: the rules name no axis of the mesh.
@@ -152,7 +152,8 @@ def parallelize(
     """Split what `torch_plan` says of the PyTorch model over a 1-D mesh, in place.
 
     Raises:
-        ValueError: the devices do not divide what a layer is split along, or no rule names `axis`.
+        ValueError: the devices do not divide what a layer is split along,
+            or no rule names `axis`.
     """
     from torch.distributed.tensor import DTensor
     from torch.distributed.tensor.parallel import parallelize_module

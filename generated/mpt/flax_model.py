@@ -242,8 +242,8 @@ class Model(nnx.Module):
         `last_only` logits are [B, 1, V], of the last column.
 
         Raises:
-            ValueError: `attention_mask` has another shape than `ids`, or the cache is for other rows,
-                or known to have no room for these.
+            ValueError: `attention_mask` has another shape than `ids`,
+                the cache is for other rows, or is known to have no room for these.
         """
         if attention_mask is not None and attention_mask.shape != ids.shape:
             raise ValueError(f"attention_mask is {[*attention_mask.shape]}, the tokens are {[*ids.shape]}")

@@ -191,15 +191,9 @@ def flax_place(row: Row, stacked: bool) -> tuple[str, int | None]:
 
 
 def folder(source: str | Path) -> Path:
-    """The local folder of a checkpoint; a Hub repository (`org/name@revision`) is downloaded or found in the cache.
-
-    Raises:
-        ValueError: a folder has no config.json.
-    """
+    """The local folder of a checkpoint; a Hub repository (`org/name@revision`) is downloaded or found in the cache."""
     if (Path(source) / "config.json").is_file():
         return Path(source)
-    if Path(source).is_dir():
-        raise ValueError(f"{source}: this folder has no config.json")
     from huggingface_hub import snapshot_download
 
     repository, _, revision = str(source).partition("@")

@@ -32,8 +32,8 @@ def generate(
 
     Prompts of different lengths are padded left or right, with `attention_mask` [B, T] 0 where they are. At temperature
     0 the likeliest token is taken, otherwise one is drawn of the `top_k` likeliest (of all, if 0) and of the fewest of
-    these that hold `top_p`; equally likely ones stay together. A row that ended repeats the (first) `eos_token_id`. Each
-    new shape of `ids` and each `max_new_tokens` is compiled anew.
+    these that hold `top_p`; equally likely ones stay together. A row that ended repeats the (first) `eos_token_id`.
+    Each new shape of `ids` and each `max_new_tokens` is compiled anew.
 
     Raises:
         ValueError: `attention_mask` has another shape than `ids`, or the network has no positions for so many tokens.

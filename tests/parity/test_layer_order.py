@@ -106,6 +106,22 @@ CASES = {
         hidden_states = hidden_states + other
 """,
     ),
+    "counted from the second": (
+        LIST,
+        """        hidden_states = self.layers[0](hidden_states, mask, past_key_values)
+        for i in range(1, self.config.num_hidden_layers):
+            hidden_states = self.layers[i](hidden_states, mask, past_key_values) * (i + 0.5)
+""",
+    ),
+    "counted within a half": (
+        LIST,
+        """        half = self.config.num_hidden_layers // 2
+        for i, layer in enumerate(self.layers[:half]):
+            hidden_states = layer(hidden_states, mask, past_key_values) * (i + 1.5)
+        for i, layer in enumerate(self.layers[half:]):
+            hidden_states = layer(hidden_states, mask, past_key_values) * (i + 1.5)
+""",
+    ),
     "layers with names": (
         NAMED,
         """        for i in range(self.config.num_hidden_layers):
