@@ -40,6 +40,7 @@ def explain(package: Path, fact: str | None = None) -> Report:
         )
     known = {title: _table(tables.get(kind)) for kind, title in TITLES.items()}
     head = {key: record.get(key) for key in ("repository", "revision", "codegen", "transformers")}
+    head["repository"] = head["repository"] or record.get("name")
     if fact is None:
         return Report("\n".join(_overview(package.name, head, known)), {**head, **known})
     found = {title: {name: table[name] for name in table if _means(name, fact)} for title, table in known.items()}

@@ -18,7 +18,7 @@ from codegen.graph.agreements import conditions, division_follows
 from codegen.graph.exploration import ConfigurationClass, Unserved, explore, newer_names, normal_spelling
 from codegen.graph.predicates import Kind, Predicate
 from codegen.lowering import layouts, towers
-from codegen.lowering.accounting import Naming, departures, ignored_patterns
+from codegen.lowering.accounting import NO_PART, Naming, departures, ignored_patterns
 from codegen.lowering.config_view import ConfigLowering, unread_keys
 from codegen.lowering.conversion_table import Submodel
 from codegen.lowering.ignoring import meant
@@ -27,7 +27,7 @@ from codegen.lowering.package import Facts, PackageViews, Ties, package_views
 from codegen.lowering.program import Input, Lowering, MaskPlan
 from codegen.lowering.provenance import Origins, provenance
 from codegen.lowering.shared import shared_parts
-from codegen.lowering.views import ConfigView, MaskKind, SourceView
+from codegen.lowering.views import ConfigView, MaskKind, SourceView, is_repository
 from codegen.repo import Repository, heads_apart, place_of
 from codegen.source.files import LIBRARY, REPOSITORY, library_version
 from codegen.variation import Run, deciding
@@ -330,7 +330,8 @@ def config_of(
     )
     view = replace(made.view(source, checkpoints), properties=lowering.properties())
     dropped = frozenset(name for name in given if name not in explored.resolved)
-    unread = dict(unread_keys(replace(explored, raw=given, dropped=dropped), lowering.fields))
+    asked = {str(path[-1]) for path in front.built.interpreter.key_reads if path}
+    unread = dict(unread_keys(replace(explored, raw=given, dropped=dropped), lowering.fields, asked))
     return view, {name: UNTRAINED if name in _untrained(front) else reason for name, reason in unread.items()}, made
 
 
@@ -415,10 +416,13 @@ def views_of(
         stored=stored,
         tiny=dict(sorted({**_default_numbers(configuration), **repository.config}.items())),
         vocabulary=int(built.resolved.get("vocab_size", 0)),
-        ignored=(
-            *ignored_patterns(graph.transient_buffers(built), naming),
-            *towers.stored_names(front.traced.tree, lowering.towers, lambda path: layouts.names(stored(path))),
-        ),
+        ignored={
+            **ignored_patterns(graph.transient_buffers(built), naming),
+            **dict.fromkeys(
+                towers.stored_names(front.traced.tree, lowering.towers, lambda path: layouts.names(stored(path))),
+                NO_PART,
+            ),
+        },
         arch=front.arch,
         base=naming.base,
         serves=lambda config: not isinstance(made.served(config), str),
@@ -548,7 +552,8 @@ def record(
     origins = Origins(built.definitions, built.raw, graph.class_places(built), asked, dict(built.interpreter.key_reads))
     paths = [row.path for table in views.weights.tables for row in table.rows]
     return {
-        "repository": repository.name,
+        "repository": repository.name if is_repository(repository.name) else None,
+        "name": repository.name,
         "revision": repository.revision or None,  # where it is not known
         "codegen": __version__,
         "transformers": library_version(),

@@ -64,13 +64,18 @@ class Record:
     names: Mapping[str, object]  # parameters that the checkpoint stores otherwise than a fresh one
 
 
+def source_name(record: Mapping[str, object]) -> object:
+    """The repository that a package was compiled from, or what else its source is called."""
+    return record.get("repository") or record.get("name")
+
+
 def read_record(folder: Path) -> Record:
     """
     Raises:
         CompileError: `not-a-package`.
     """
     record = render.read_manifest(folder) or {}
-    name, revision, config = record.get("repository"), record.get("revision"), record.get("config")
+    name, revision, config = source_name(record), record.get("revision"), record.get("config")
     if not isinstance(name, str) or not isinstance(config, dict):
         raise CompileError(
             Diagnostic(
@@ -163,7 +168,7 @@ def overview(checkout: Path) -> str:
         entries.append(
             Entry(
                 folder.name,
-                str(record.get("repository")),
+                str(source_name(record)),
                 parameters if isinstance(parameters, int) else 0,
                 tuple(map(str, cache)) if isinstance(cache, list) else (),
                 arch,

@@ -178,13 +178,19 @@ def account(
     return Accounts(matched.layouts, {place.name: place.tied for place in places if place.tied is not None}, ignored)
 
 
-def ignored_patterns(computed: Iterable[Place], naming: Naming) -> tuple[str, ...]:
-    """Regular expressions for tensors that a checkpoint may hold and no model reads."""
+NO_PART = "no part of the model"
+DROPPED = "not loaded by the original either"
+COMPUTED = "follow from the configuration; what a checkpoint stores of them is not read"
+
+
+def ignored_patterns(computed: Iterable[Place], naming: Naming) -> dict[str, str]:
+    """Regular expressions for tensors that a checkpoint may hold and no model reads, each with the reason."""
     modules: dict[str, dict[str, None]] = {}
     for place in computed:
         module, _, buffer = _tail(place.name).rpartition(".")
         modules.setdefault(re.escape(f"{module}.") if module else "", {}).setdefault(re.escape(buffer))
-    return (*(rf"(^|\.){module}{_any_of(buffers)}$" for module, buffers in modules.items()), *naming.dropped)
+    own = (rf"(^|\.){module}{_any_of(buffers)}$" for module, buffers in modules.items())
+    return {**dict.fromkeys(own, COMPUTED), **dict.fromkeys(naming.dropped, DROPPED)}
 
 
 def _any_of(patterns: Iterable[str]) -> str:

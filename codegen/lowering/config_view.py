@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.config_syntax import unparsed
@@ -1388,9 +1388,11 @@ KEPT = "kept by the configuration class; no result of the model depends on it"
 UNDECLARED = "not declared by the configuration class, which keeps it; no result of the model depends on it"
 
 
-def unread_keys(explored: Explored, read_paths: Iterable[Path]) -> tuple[tuple[str, str], ...]:
+def unread_keys(
+    explored: Explored, read_paths: Iterable[Path], asked: Collection[str] = ()
+) -> tuple[tuple[str, str], ...]:
     """The keys of config.json that no code reads, each with the reason why that is right. Keys of objects of which others
-    are read stand with a dot.
+    are read stand with a dot. `asked`: the keys that the source's own modules ask for when they are made or run.
 
     Raises:
         CompileError: `unknown-key`, for every key that has no reason.
@@ -1413,12 +1415,13 @@ def unread_keys(explored: Explored, read_paths: Iterable[Path]) -> tuple[tuple[s
             if not any(path == (name,) for path in explored.frozen):
                 found += _unread_inside(explored.raw[name], (name,), paths)
             continue
-        if name in INERT:
+        kept = KEPT if _declares(explored, name) else UNDECLARED
+        if name in INERT and (INERT[name] != DROPOUT or name in asked):
             found.append((name, INERT[name]))
         elif name in explored.resolved:
-            found.append((name, _why_unread(name, KEPT if _declares(explored, name) else UNDECLARED)))
+            found.append((name, _why_unread(name, kept, asked)))
         elif name in explored.dropped:
-            found.append((name, _why_unread(name, "dropped by the configuration class")))
+            found.append((name, _why_unread(name, "dropped by the configuration class", asked)))
         else:
             unknown.append(Diagnostic("unknown-key", f"nothing is known of `{name}` in config.json"))
     if unknown:
@@ -1426,11 +1429,11 @@ def unread_keys(explored: Explored, read_paths: Iterable[Path]) -> tuple[tuple[s
     return tuple(found)
 
 
-def _why_unread(name: str, otherwise: str) -> str:
+def _why_unread(name: str, otherwise: str, asked: Collection[str]) -> str:
     """What to say of a key that no code reads, whose name says what it is for."""
     if name == "quantization_config":
         return QUANTISED
-    return DROPOUT if name.endswith(("dropout", "dropout_prob", "pdrop")) else otherwise
+    return DROPOUT if name in asked and name.endswith(("dropout", "dropout_prob", "pdrop")) else otherwise
 
 
 def _declares(explored: Explored, name: str) -> bool:

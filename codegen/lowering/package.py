@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from codegen.diagnostics import CompileError
@@ -94,7 +95,7 @@ def package_views(
     stored: Callable[[str], Layout] = lambda path: path,
     tiny: Mapping[str, object],
     vocabulary: int,
-    ignored: Sequence[str] = (),
+    ignored: Mapping[str, str] = MappingProxyType({}),
     arch: Arch | None = None,
     base: str = "",
     serves: Callable[[Mapping[str, object]], bool] = lambda config: True,
@@ -194,7 +195,7 @@ def package_views(
         facts.parameters,
         _numbers_a_token(cache),
         facts.unread,
-        weights.ignored,
+        tuple(ignored.items()),
         facts.runs_again,
         facts.library,
         ties.pairs,

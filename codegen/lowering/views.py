@@ -1404,7 +1404,7 @@ class CardView:
     parameters: int = 0  # of the checkpoint that was compiled
     cache_expr: str = ""  # how many numbers the cache holds for a token
     unread: tuple[tuple[str, str], ...] = ()  # keys of config.json that change nothing, and why
-    ignored: tuple[str, ...] = ()  # patterns of tensors that are no part of the model
+    ignored: tuple[tuple[str, str], ...] = ()  # patterns of tensors that are not read, and why
     runs_again: str = ""  # that a step runs over all tokens so far, where it does
     library: str = ""  # the library that the source is of, with its version
     ties: tuple[tuple[str, str], ...] = ()  # paths of parameters that are one tensor
@@ -1460,7 +1460,7 @@ class CardView:
         """The parameters of the compiled checkpoint, and what they take."""
         size, name = 2 * self.parameters, self.source.repository
         stored = f"{_three_digits(size / 10**9)} GB" if size >= 10**9 else f"{_three_digits(size / 10**6)} MB"
-        whose = f"`{name}` has" if self.source.is_repository else f"With the sizes of `{name}` it has"
+        whose = f"`{name}` has" if self.source.is_repository else f"With the sizes of `{name}` the model has"
         return f"{whose} {_counted(self.parameters)} parameters, {stored} in bfloat16"
 
     @property
@@ -1474,7 +1474,7 @@ class CardView:
         for key, reason in self.unread:
             why.setdefault(reason, []).append(f"`{key}`")
         notes = [f"{', '.join(keys)} of config.json: {reason}" for reason, keys in why.items()]
-        return (*notes, *(f"tensors `{pattern}`: no part of the model" for pattern in self.ignored))
+        return (*notes, *(f"tensors `{pattern}`: {reason}" for pattern, reason in self.ignored))
 
 
 @dataclass(frozen=True, slots=True)

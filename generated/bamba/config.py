@@ -10,7 +10,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the types it may have
+KEYS: dict[str, tuple[type, ...]] = {  # keys of config.json whose types are checked, and what they may be
     "vocab_size": (int,),
     "tie_word_embeddings": (bool,),
     "hidden_size": (int,),

@@ -57,7 +57,7 @@ FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked f
     "cls.predictions.decoder.kernel": "bert.embeddings.word_embeddings.embedding",
     "cls.predictions.decoder.bias": "cls.predictions.bias",
 }
-IGNORED = (  # stored by some checkpoints, no part of the model
+IGNORED = (  # stored by some checkpoints, not read: what follows from the configuration, or is no part of the model
     r"(^|\.)embeddings\.(position_ids|token_type_ids)$",
 )
 BASE = "bert."  # what a checkpoint may lack before its names, or have where this table has not

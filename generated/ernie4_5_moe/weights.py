@@ -118,7 +118,7 @@ KEPT = {  # these are of this type in a narrower model too
     "model.layers.{}.mlp.gate.weight": "float32",
     "model.layers.{}.mlp.gate.moe_statics.e_score_correction_bias": "float32",
 }
-IGNORED = (  # stored by some checkpoints, no part of the model
+IGNORED = (  # stored by some checkpoints, not read: what follows from the configuration, or is no part of the model
     r"(^|\.)rotary_emb\.(inv_freq|original_inv_freq)$",
     r"(^|\.)mtp",
 )

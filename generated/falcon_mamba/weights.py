@@ -40,7 +40,7 @@ TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
 FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked for
     "lm_head.kernel": "backbone.embeddings.embedding",
 }
-IGNORED = (  # stored by some checkpoints, no part of the model
+IGNORED = (  # stored by some checkpoints, not read: what follows from the configuration, or is no part of the model
     r"(^|\.)dt_layernorm\.weight$",
     r"(^|\.)b_layernorm\.weight$",
     r"(^|\.)c_layernorm\.weight$",

@@ -116,7 +116,7 @@ KEPT = {  # these are of this type in a narrower model too
     "model.layers.{}.self_attn.sinks": "float32",
     "model.layers.{}.mlp.gate.weight": "float32",
 }
-IGNORED = (  # stored by some checkpoints, no part of the model
+IGNORED = (  # stored by some checkpoints, not read: what follows from the configuration, or is no part of the model
     r"(^|\.)rotary_emb\.(inv_freq|original_inv_freq)$",
 )
 BASE = "model."  # what a checkpoint may lack before its names, or have where this table has not

@@ -65,7 +65,7 @@ TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
 FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked for
     "lm_head.kernel": "model.embed_tokens.embedding",
 }
-IGNORED = (  # stored by some checkpoints, no part of the model
+IGNORED = (  # stored by some checkpoints, not read: what follows from the configuration, or is no part of the model
     r"(^|\.)model\.(per_layer_projection_scale|per_layer_input_scale)$",
     r"(^|\.)embed_tokens\.embed_scale$",
     r"(^|\.)altup\.router_input_scale$",

@@ -49,7 +49,7 @@ TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
 FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked for
     "output.kernel": "git.embeddings.word_embeddings.embedding",
 }
-IGNORED = (  # stored by some checkpoints, no part of the model
+IGNORED = (  # stored by some checkpoints, not read: what follows from the configuration, or is no part of the model
     r"(^|\.)embeddings\.position_ids$",
     r"^git\.image_encoder\.vision_model\.",
     r"^git\.visual_projection\.visual_projection\.",

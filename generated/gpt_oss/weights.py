@@ -48,7 +48,7 @@ TIED = {  # one parameter under two names, if cfg.tie_word_embeddings
 FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked for
     "lm_head.kernel": "model.embed_tokens.embedding",
 }
-IGNORED = (  # stored by some checkpoints, no part of the model
+IGNORED = (  # stored by some checkpoints, not read: what follows from the configuration, or is no part of the model
     r"(^|\.)rotary_emb\.(inv_freq|original_inv_freq)$",
 )
 BASE = "model."  # what a checkpoint may lack before its names, or have where this table has not

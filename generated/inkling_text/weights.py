@@ -70,7 +70,7 @@ KEPT = {  # these are of this type in a narrower model too
     "model.layers.{}.attn_sconv.conv1d.weight": "float32",
     "model.layers.{}.mlp_sconv.conv1d.weight": "float32",
 }
-IGNORED = (  # stored by some checkpoints, no part of the model
+IGNORED = (  # stored by some checkpoints, not read: what follows from the configuration, or is no part of the model
     r"model\.mtp\..*",
 )
 BASE = "model."  # what a checkpoint may lack before its names, or have where this table has not

@@ -114,7 +114,7 @@ FLAX_TIED = {  # where Flax may list the one parameter, and where it is looked f
 KEPT = {  # these are of this type in a narrower model too
     "model.layers.{}.mlp.gate.e_score_correction_bias": "float32",
 }
-IGNORED = (  # stored by some checkpoints, no part of the model
+IGNORED = (  # stored by some checkpoints, not read: what follows from the configuration, or is no part of the model
     r"(^|\.)rotary_emb\.(inv_freq|original_inv_freq)$",
 )
 BASE = "model."  # what a checkpoint may lack before its names, or have where this table has not

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the types it may have
+KEYS: dict[str, tuple[type, ...]] = {  # keys of config.json whose types are checked, and what they may be
     "vocab_size": (int,),
     "hidden_size": (int,),
     "intermediate_size": (int,),

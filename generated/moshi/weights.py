@@ -32,7 +32,7 @@ LAYERS = {
     "model.layers.{}.input_layernorm.weight": ("scale", "D"),
     "model.layers.{}.post_attention_layernorm.weight": ("scale", "D"),
 }
-IGNORED = (  # stored by some checkpoints, no part of the model
+IGNORED = (  # stored by some checkpoints, not read: what follows from the configuration, or is no part of the model
     r"(^|\.)rotary_emb\.(inv_freq|original_inv_freq)$",
 )
 BASE = "model."  # what a checkpoint may lack before its names, or have where this table has not

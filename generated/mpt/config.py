@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-KEYS: dict[str, tuple[type, ...]] = {  # what is read of a config.json, with the types it may have
+KEYS: dict[str, tuple[type, ...]] = {  # keys of config.json whose types are checked, and what they may be
     "d_model": (int,),
     "n_heads": (int,),
     "n_layers": (int,),

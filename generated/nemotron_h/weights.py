@@ -95,7 +95,7 @@ LAYERS_4 = {
 KEPT = {  # these are of this type in a narrower model too
     "model.layers.{}.mixer.gate.e_score_correction_bias": "float32",
 }
-IGNORED = (  # stored by some checkpoints, no part of the model
+IGNORED = (  # stored by some checkpoints, not read: what follows from the configuration, or is no part of the model
     r"mtp.*",
 )
 BASE = "model."  # what a checkpoint may lack before its names, or have where this table has not

@@ -50,7 +50,7 @@ LAYERS = {
     "rembert.encoder.layer.{}.output.LayerNorm.weight": ("scale", "D"),
     "rembert.encoder.layer.{}.output.LayerNorm.bias": ("bias", "D"),
 }
-IGNORED = (  # stored by some checkpoints, no part of the model
+IGNORED = (  # stored by some checkpoints, not read: what follows from the configuration, or is no part of the model
     r"(^|\.)embeddings\.position_ids$",
 )
 BASE = "rembert."  # what a checkpoint may lack before its names, or have where this table has not

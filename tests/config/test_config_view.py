@@ -125,12 +125,14 @@ def test_the_emitted_text_is_alone(llama: Compiled) -> None:
 
 
 def test_keys_that_no_code_reads() -> None:
-    compiled = compile_config({**case("llama"), "top_k": 50, "made_up": 3, "quantization_config": {"bits": 4}})
-    reasons = dict(unread_keys(compiled.explored, compiled.lowering.fields))
+    more = {"top_k": 50, "made_up": 3, "quantization_config": {"bits": 4}, "classifier_dropout": 0.1}
+    compiled = compile_config({**case("llama"), **more})
+    reasons = dict(unread_keys(compiled.explored, compiled.lowering.fields, {"attention_dropout"}))
     assert reasons["top_k"] == "dropped by the configuration class"
     assert reasons["made_up"] == UNDECLARED
     assert reasons["initializer_range"] == "matters in training alone"
     assert "not implemented" in reasons["attention_dropout"]
+    assert reasons["classifier_dropout"] == UNDECLARED
     assert "refused" in reasons["quantization_config"]
     assert "hidden_size" not in reasons
     assert "hidden_act" not in reasons

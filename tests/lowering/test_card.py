@@ -12,7 +12,8 @@ from torch import nn
 
 from codegen.pipeline import compile_package
 from codegen.repo import load
-from ir.reading import UNTRAINED
+from ir.reading import DROPOUT, UNTRAINED
+from ir.records import replace
 from tests.parity.original import build, load_case
 
 
@@ -56,3 +57,32 @@ def test_a_row_that_the_original_does_not_train_is_named(tmp_path: Path, name: s
     text = card(tmp_path, name, pad_token_id=3)
     rows = [layer.padding_idx for layer in build(tmp_path).modules() if isinstance(layer, nn.Embedding)]
     assert (f"`pad_token_id` of config.json: {UNTRAINED}" in text) == (3 in rows)
+
+
+def test_dropout_is_what_the_modules_of_the_model_ask_for(tmp_path: Path) -> None:
+    """A head that is not compiled has a dropout of its own."""
+    text = card(tmp_path, "gpt2", attn_pdrop=0.1, embd_pdrop=0.1, resid_pdrop=0.1, summary_first_dropout=0.1)
+    (line,) = (line for line in text.splitlines() if DROPOUT in line)
+    assert all(f"`{key}`" in line for key in ("attn_pdrop", "embd_pdrop", "resid_pdrop"))
+    assert "`summary_first_dropout`" in text.replace(line, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "why"),
+    [
+        ("gemma2", "rotary_emb.inv_freq", "follow from the configuration"),
+        ("gpt2", "h.0.attn.bias", "not loaded by the original"),
+    ],
+)
+def test_why_tensors_are_not_read(tmp_path: Path, name: str, tensor: str, why: str) -> None:
+    found = re.findall(r"^- tensors `(.*)`: (.*)$", card(tmp_path, name), re.MULTILINE)
+    (reason,) = (reason for pattern, reason in found if re.search(pattern, tensor))
+    assert reason.startswith(why)
+
+
+def test_a_source_that_is_no_repository_is_not_recorded_as_one(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(load_case("qwen3")))
+    package = compile_package(load(str(tmp_path)))
+    record = json.loads(package.files["source.json"])
+    assert record["repository"] is None and record["name"] == tmp_path.name
+    assert compile_package(replace(load(str(tmp_path)), name="org/name")).files["source.json"].count('"org/name"') == 2
