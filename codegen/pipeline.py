@@ -34,6 +34,7 @@ from codegen.joints import (
     windows,
 )
 from codegen.lowering.accounting import Accounts, Naming, account, recorded_layouts, stored_layouts
+from codegen.lowering.layouts import Layout
 from codegen.lowering.program import Lowering
 from codegen.raising.describe import describe
 from codegen.repo import Repository, index_total, tensor_bytes
@@ -76,16 +77,47 @@ def compile_package(
         lambda: trace(repository, built, raise_components=raise_components),
     )
     naming = naming.with_stacks(front.traced.stacks)
-    configuration = configuration_class(built)
-    front, lowering = lowered(front)
     stored = stored_layouts(accounts, naming) if accounts else recorded_layouts(names or {}, naming)
+    known = Known(accounts, naming, stored, tuple(targets), checkpoints or {})
+    try:
+        return emitted(front, known)
+    except CompileError as error:
+        if error.diagnostics[0].code not in FORMS:
+            raise
+    return emitted(written_out(front), known)
+
+
+FORMS = ("unknown-pattern", "cache-order")
+"""What loops over layers cannot say; layers that are written out one by one can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What emitting takes beside what the source computes."""
+
+    accounts: Accounts | None
+    naming: Naming
+    stored: Callable[[str], Layout]
+    targets: tuple[str, ...]
+    checkpoints: Mapping[str, Mapping[str, object]]
+
+
+def emitted(front: Front, known: Known) -> Package:
+    """The files of a package.
+
+    Raises:
+        CompileError: what cannot be written.
+    """
+    repository, accounts, naming = front.repository, known.accounts, known.naming
+    configuration = configuration_class(front.built)
+    lowering = Lowering(lowering_input(front))
     variant = Variants()
-    spelled, config, unread, served = in_a_spelling(front, configuration, lowering, checkpoints or {}, variant)
-    views = views_of(spelled, configuration, lowering, config, naming, stored, unread, served)
-    files = {name: render.fill(template, view) for name, (template, view) in templates(views, targets).items()}
+    spelled, config, unread, served = in_a_spelling(front, configuration, lowering, known.checkpoints, variant)
+    views = views_of(spelled, configuration, lowering, config, naming, known.stored, unread, served)
+    files = {name: render.fill(template, view) for name, (template, view) in templates(views, known.targets).items()}
     files |= {"arch.txt": to_text(front.arch) + "\n"} if front.arch is not None else {}
     texts = render.divide(render.format_python(files))
-    facts = record(front, lowering, views, stored, naming, unread, targets, checkpoints or {})
+    facts = record(front, lowering, views, known.stored, naming, unread, known.targets, known.checkpoints)
     notes = (
         *(accounts.notes if accounts else ()),
         *unread_notes(repository.config, configuration.declared, config, unread),
@@ -95,8 +127,8 @@ def compile_package(
     return Package(name, {**texts, render.SOURCE_RECORD: render.manifest(facts, texts)}, notes)
 
 
-def build(repository: Repository) -> graph.Built:
-    """The configuration and the modules.
+def build(repository: Repository, *, flat: bool = False) -> graph.Built:
+    """The configuration and the modules. `flat`: modules of a list within a list know their numbers as plain numbers.
 
     Raises:
         CompileError: what is wrong with the configuration, or what the source does with it that has no meaning.
@@ -104,7 +136,7 @@ def build(repository: Repository) -> graph.Built:
     files = find_library(sources(repository))
     with placed(repository):
         graph.validate(files, repository.config)
-        return graph.build(files, repository.config)
+        return graph.build(files, repository.config, flat=flat)
 
 
 def trace(
@@ -119,22 +151,12 @@ def trace(
     return Front(repository, built, traced, raised, describe(raised.region, traced.tree, raised.masks, windows(traced)))
 
 
-def lowered(front: Front) -> tuple[Front, Lowering]:
-    """What both frameworks share. Layers that differ for no reason that the configuration has are written out one by one.
-
-    Raises:
-        CompileError: what cannot be written.
-    """
-    try:
-        return front, Lowering(lowering_input(front))
-    except CompileError as error:
-        if error.diagnostics[0].code != "unknown-pattern":
-            raise
-        way, raised = front.traced.way, front.raised is not None
-        assert way is not None
-    again = build(front.repository)
-    front = trace(front.repository, again, raise_components=raised, way=replace(way, folds=False))
-    return front, Lowering(lowering_input(front))
+def written_out(front: Front) -> Front:
+    """The same without loops over layers: each is written out."""
+    way = front.traced.way
+    assert way is not None
+    again = build(front.repository, flat=True)
+    return trace(front.repository, again, raise_components=front.raised is not None, way=replace(way, folds=False))
 
 
 class Variants:
@@ -150,7 +172,7 @@ class Variants:
             CompileError: it cannot be compiled.
         """
         other = replace(front.repository, config=config)
-        built = graph.build(find_library(sources(other)), config)
+        built = graph.build(find_library(sources(other)), config, flat=front.built.flat)
         if graph.module_shapes(built) != graph.module_shapes(front.built):
             return None
         known = self._known.setdefault(graph.seen_configuration(built), [])

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ir.evaluate_products import einsum
-from ir.expressions import Const, Dim, Environment, Local
+from ir.expressions import Const, Dim, Environment, Local, places
 from ir.expressions import evaluate as evaluate_expr
 from ir.graph import (
     Branch,
@@ -138,7 +138,10 @@ class _Evaluation:
                 prefix = frame.context.prefix
                 if isinstance(target, ModuleTarget):
                     prefix = _path(prefix, target.path)
-                inner = replace(frame.context, prefix=prefix, environment=frame.environment())
+                environment = frame.environment()
+                if prefix != frame.context.prefix:
+                    environment = replace(environment, indices={**environment.indices, **places(prefix)})
+                inner = replace(frame.context, prefix=prefix, environment=environment)
                 frame.bind_all(results, _Evaluation(inner).region(region, [frame.operand(arg) for arg in args]))
             case Loop():
                 self.loop(node, frame)
@@ -178,7 +181,7 @@ class _Evaluation:
         invariant = [frame.operand(arg) for arg in node.invariant]
         for index, kind in enumerate(node.kinds):
             environment = frame.environment()
-            indices = {**environment.indices, "layer": index, node.container: index}
+            indices = {**environment.indices, node.index: index}
             inner = replace(
                 frame.context,
                 environment=replace(environment, indices=indices),

@@ -174,6 +174,17 @@ class Environment:
     locals: Mapping[str, object] = field(default_factory=dict)
 
 
+def index_name(depth: int) -> str:
+    """What the index of a list of modules is called that is inside `depth` others, and that of a loop over one."""
+    return "layer" if depth == 0 else f"inner{depth}"
+
+
+def places(path: str) -> dict[str, int]:
+    """The numbers of the items of lists that a module is in, the outermost first, by the names of their indices."""
+    numbers = [int(part) for part in path.split(".") if part.isdigit()]
+    return {index_name(depth): number for depth, number in enumerate(numbers)}
+
+
 def evaluate(expr: Expr, env: Environment) -> object:
     """The value of `expr`.
 

@@ -135,6 +135,7 @@ class Loop:
     varying: tuple[tuple[Operand, ...], ...]
     results: tuple[Value, ...]
     span: Span | None = field(default=None, compare=False, repr=False)
+    index: str = "layer"  # the name of the number of the iteration, in the bodies
 
 
 @dataclass(frozen=True, slots=True)

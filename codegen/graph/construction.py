@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any
 
 from codegen.diagnostics import CompileError, Diagnostic, Label
@@ -19,7 +20,7 @@ from codegen.graph.predicates import Kind, Predicate
 from codegen.graph.scope import Missing
 from codegen.graph.values import Scalar, Tensor, expr_of, value_of
 from codegen.source.files import LIBRARY, REPOSITORY, Library
-from ir.expressions import Apply, Const, Environment, Expr, Index, Key, Raw, evaluate, leaves, substitute
+from ir.expressions import Apply, Const, Environment, Expr, Index, Key, Raw, evaluate, leaves, places, substitute
 from ir.graph import DType, Module, Number, Operand
 from ir.graph import Parameter as TreeParameter
 from ir.reading import lookup
@@ -28,6 +29,7 @@ from ir.spans import Span
 
 RECURSION = 20_000
 MOST_TURNS = 1024  # of a loop over layers: more than any model has
+MOST_INNER_TURNS, MOST_LOOPS = 64, 2  # of loops in loops, where each number of the one is tried with each of the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,39 @@ class Built:
     interpreter: Interpreter
     ties: tuple[Tie, ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict)
+    flat: bool = False
 
 
-def build(files: Library, raw_config: Mapping[str, Any], repository_files: Mapping[str, str] | None = None) -> Built:
-    """Run the configuration class and the model's `__init__`.
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What is around a module: the configuration, and the numbers of the items of lists that it is in. What a module keeps of
+    the turn in which it was made follows from these numbers, where it does. Elsewhere it is a number like any other, and, where
+    they are `flat`, in a list within a list.
+    """
+
+    config: Environment
+    path: str
+    flat: bool
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        found = places(self.path)
+        return {} if self.flat and len(found) > 1 else found
+
+    def inside(self, name: str) -> Around:
+        """What is around a module of that name in this one."""
+        return replace(self, path=f"{self.path}.{name}")
+
+
+def build(
+    files: Library,
+    raw_config: Mapping[str, Any],
+    repository_files: Mapping[str, str] | None = None,
+    *,
+    flat: bool = False,
+) -> Built:
+    """Run the configuration class and the model's `__init__`. `flat`: what modules of a list within a list keep of their
+    numbers are plain numbers.
 
     Raises:
         CompileError: a class cannot be found, the source raises, or it uses something that has no meaning here.
@@ -82,7 +113,7 @@ def build(files: Library, raw_config: Mapping[str, Any], repository_files: Mappi
     interpreter = Interpreter(files)
     with deep_recursion():
         try:
-            return _build(interpreter, dict(raw_config))
+            return _build(interpreter, dict(raw_config), flat)
         except Raised as error:
             raise blame.raised(interpreter, error) from None
         except CompileError as error:
@@ -118,7 +149,7 @@ class deep_recursion:
             gc.enable()
 
 
-def _build(interpreter: Interpreter, raw: dict[str, Any]) -> Built:
+def _build(interpreter: Interpreter, raw: dict[str, Any], flat: bool) -> Built:
     config_class = _configuration_class(interpreter, raw)
     model_class = _model_class(interpreter, raw)
     config = configuration.construct(interpreter, config_class, raw)
@@ -136,13 +167,15 @@ def _build(interpreter: Interpreter, raw: dict[str, Any]) -> Built:
     for path, module in library.walk_modules(model, "", True, set()):
         module.module_path = path
         interpreter.lengths[path] = len(module.modules)
-    _place_numbers(model, interpreter.environment)
+    _place_numbers(model, Around(interpreter.environment, "", flat))
     refills.check(interpreter, model, library.walk_modules(model, "", True, set()))
     _keep_in_float32(interpreter, model)
     ties = _ties(model)
     file = model_class.namespace.file.name
     found = interpreter.predicates.all()
-    return Built(config, model, model_class.name, file, found, seeding.definitions, resolved, interpreter, ties, raw)
+    return Built(
+        config, model, model_class.name, file, found, seeding.definitions, resolved, interpreter, ties, raw, flat
+    )
 
 
 def _configuration_class(interpreter: Interpreter, raw: Mapping[str, Any]) -> Class:
@@ -445,7 +478,7 @@ def class_places(built: Built) -> dict[str, Span]:
 
 def module_tree(built: Built) -> Module:
     """The modules as they are, with what a checkpoint holds and what is computed."""
-    return _module(built.model, Environment(built.resolved))
+    return _module(built.model, Around(Environment(built.resolved), "", built.flat))
 
 
 def module_shapes(built: Built) -> object:
@@ -465,13 +498,12 @@ _KINDS = frozenset(
 )
 
 
-def _module(module: ModuleObject, alone: Environment | None = None) -> Module:
-    """`alone`: the configuration, where no list of modules is around: no number of a layer means anything there."""
+def _module(module: ModuleObject, around: Around) -> Module:
     own = module.cls.module == "stubs.nn"
     held = expert_lists.parameters(module)
-    parameters = [_parameter(name, p, False, True, alone) for name, p in held.items() if p is not None]
+    parameters = [_parameter(name, p, False, True, around) for name, p in held.items() if p is not None]
     parameters += [
-        _parameter(name, b, True, name not in module.transient, alone)
+        _parameter(name, b, True, name not in module.transient, around)
         for name, b in module.buffers.items()
         if b is not None
     ]
@@ -484,56 +516,70 @@ def _module(module: ModuleObject, alone: Environment | None = None) -> Module:
             Diagnostic("unsupported", message, label, help="a module that holds both can hold the container")
         )
     kind = "ModuleList" if _is_list(module) else kind
-    around = None if kind == "ModuleList" else alone
-    children = tuple((name, _module(child, around)) for name, child in below.items() if child is not None)
-    arguments = _layer_arguments(module, alone) if own and parameters else ()
+    children = tuple((name, _module(child, around.inside(name))) for name, child in below.items() if child is not None)
+    arguments = _layer_arguments(module, around) if own and parameters else ()
     return Module(module.cls.name, kind, arguments, tuple(parameters), children, module.span)
 
 
-def _layer_arguments(module: ModuleObject, alone: Environment | None) -> tuple[tuple[str, Operand], ...]:
+def _layer_arguments(module: ModuleObject, around: Around) -> tuple[tuple[str, Operand], ...]:
     """What a layer of the library was made with: the numbers that it keeps, and which of its parameters it has."""
-    kept = [(name, operand) for name, value in module.dict.items() if (operand := _argument(value, alone)) is not None]
+    kept = [(name, operand) for name, value in module.dict.items() if (operand := _argument(value, around)) is not None]
     has = [(name, Number(Const(p is not None))) for name, p in module.parameters.items() if name != "weight"]
     if module.parameters.get("weight") is None:
         has.append(("elementwise_affine", Number(Const(False))))
     return tuple(dict([*kept, *has]).items())
 
 
-def _argument(value: Any, alone: Environment | None) -> Operand:
+def _argument(value: Any, around: Around) -> Operand:
     if isinstance(value, (Scalar, bool, int, float, str)):
-        return Number(_placed(value, alone))
+        return Number(_placed(value, around))
     if isinstance(value, tuple) and value:
-        parts = tuple(_argument(item, alone) for item in value)
+        parts = tuple(_argument(item, around) for item in value)
         return parts[0] if len(parts) == 1 else parts
     return None
 
 
-def _placed(value: Any, alone: Environment | None) -> Expr:
+def _placed(value: Any, around: Around) -> Expr:
     """A number over the configuration; with the number of the turn of the loop that it was made in, outside of lists of modules."""
     expr = expr_of(value)
-    found = {leaf for leaf in leaves(expr) if isinstance(leaf, Index)}
-    if alone is None or len(found) != 1:
+    found = sorted({leaf for leaf in leaves(expr) if isinstance(leaf, Index)}, key=lambda index: index.name)
+    if not found or _holds(expr, value, around):
         return expr
-    (index,) = found
-    for turn in range(MOST_TURNS):
+    if all(isinstance(leaf, Index) for leaf in leaves(expr)):
+        return Const(value_of(value))  # type: ignore[arg-type]
+    own = [*reversed(places(around.path).values())]
+    turns = [*own, *range(MOST_TURNS if len(found) == 1 else MOST_INNER_TURNS)]
+    for numbers in product(turns, repeat=len(found)) if len(found) <= MOST_LOOPS else ():
+        indices = {index.name: number for index, number in zip(found, numbers, strict=True)}
         try:
-            if evaluate(expr, replace(alone, indices={index.name: turn})) == value_of(value):
-                placed = substitute(expr, {index: Const(turn)})
+            if evaluate(expr, replace(around.config, indices=indices)) == value_of(value):
+                placed = substitute(expr, {Index(name): Const(number) for name, number in indices.items()})
                 return placed if leaves(placed) else Const(value_of(value))  # type: ignore[arg-type]
         except (LookupError, TypeError, ValueError, ArithmeticError):
             continue
     return expr
 
 
-def _place_numbers(module: ModuleObject, alone: Environment | None) -> None:
-    """What modules keep of the turn of the loop that they were made in is a number like any other outside of lists."""
+def _holds(expr: Expr, value: Any, around: Around) -> bool:
+    """Whether a number follows so from those of the items of lists that a module is in, or nothing can be said of it."""
+    if not around.numbers:
+        return False
+    try:
+        return evaluate(expr, replace(around.config, indices=around.numbers)) == value_of(value)
+    except (TypeError, ValueError, ArithmeticError):
+        return True
+    except LookupError:
+        return False
+
+
+def _place_numbers(module: ModuleObject, around: Around) -> None:
+    """What modules keep of the turn of the loop that they were made in follows from their place, or is a number like any other."""
     for name, value in module.dict.items():
-        if alone is not None and isinstance(value, Scalar) and per_layer(value.expr):
-            module.dict[name] = replace(value, expr=_placed(value, alone))
-    around = None if _is_list(module) else alone
-    for child in module.modules.values():
+        if isinstance(value, Scalar) and per_layer(value.expr):
+            module.dict[name] = replace(value, expr=_placed(value, around))
+    for name, child in module.modules.items():
         if child is not None:
-            _place_numbers(child, around)
+            _place_numbers(child, around.inside(name))
 
 
 def _is_list(module: ModuleObject) -> bool:
@@ -548,9 +594,9 @@ def _is_list(module: ModuleObject) -> bool:
     return len(classes_of) == 1 and all(cls.module != "stubs.nn" for cls in classes_of.values())
 
 
-def _parameter(name: str, tensor: Tensor, buffer: bool, persistent: bool, alone: Environment | None) -> TreeParameter:
+def _parameter(name: str, tensor: Tensor, buffer: bool, persistent: bool, around: Around) -> TreeParameter:
     trainable = not isinstance(tensor, Parameter) or tensor.requires_grad
-    shape = tuple(_placed(size, alone) for size in tensor.shape)
+    shape = tuple(_placed(size, around) for size in tensor.shape)
     known = tensor.start if isinstance(tensor, Parameter) else tensor.value.everywhere
     start = None if known is None or not math.isfinite(value_of(known)) else expr_of(known)  # type: ignore[arg-type]
     return TreeParameter(name, shape, tensor.dtype, buffer, persistent, trainable=trainable, start=start)

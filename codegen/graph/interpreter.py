@@ -70,7 +70,7 @@ from codegen.graph.scope import Definition, Guard, Missing, Namespace, Scope, bo
 from codegen.graph.values import Reads, Scalar, Tensor, Trace, value_of
 from codegen.graph.within import Parts
 from codegen.source.files import REPOSITORY, Library, SourceFile
-from ir.expressions import Const, Environment, Expr, Index, Key, leaves
+from ir.expressions import Const, Environment, Expr, Index, Key, leaves, places
 from ir.spans import Span
 
 MAX_STEPS = 20_000_000
@@ -1399,6 +1399,8 @@ class Interpreter:
         saved = self.scope, self.node, self.loops
         self.stack.append((function.name, span))
         self.scope = scope
+        if frame is not None and frame.module_path is not None:  # its own numbers have the names of the lists around it
+            self.loops = max(self.loops, len(places(frame.module_path)))
         try:
             if frame is not None and rope.DECORATOR in function.decorators:
                 rope.update(self, function, scope)

@@ -35,7 +35,20 @@ from codegen.graph.predicates import Kind
 from codegen.graph.ragged import is_ragged
 from codegen.graph.sizes import USUAL
 from codegen.graph.values import Scalar, Tensor, Watched, expr_of, glance, value_of
-from ir.expressions import Apply, Const, Dim, Environment, Expr, Index, Key, Plain, evaluate, leaves, substitute
+from ir.expressions import (
+    Apply,
+    Const,
+    Dim,
+    Environment,
+    Expr,
+    Index,
+    Key,
+    Plain,
+    evaluate,
+    index_name,
+    leaves,
+    substitute,
+)
 from ir.graph import DType
 from ir.records import replace
 
@@ -945,7 +958,7 @@ def delitem(interp: Interpreter, owner: Any, index: Any) -> None:
 def loop_name(interp: Interpreter, *, around: int = 0) -> str:
     """The name of the index of a loop that is about to run, or of one of those that do: the innermost is 1."""
     depth = interp.loops - around
-    return "layer" if depth == 0 else f"inner{depth}"
+    return index_name(depth)
 
 
 def counts(source: Any) -> bool:

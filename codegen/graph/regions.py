@@ -918,6 +918,7 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
         tuple(outer),
         tuple(builder.value(value) for value in befores[-1]),
         frames[0].span,
+        frames[0].counter,
     )
 
 

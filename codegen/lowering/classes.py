@@ -476,7 +476,7 @@ def _plan_class(members: list[Instance], by_path: dict[str, ClassPlan]) -> Class
             parameter(name if offsets is None else "offset", exprs if offsets is None else offsets)
     arguments = {m.path: tuple(column[i] for column in columns) for i, m in enumerate(members)}
     computed = [expr for child in passed[0] for expr in child if expr not in arguments[first.path]]
-    own = [expr for _, expr in holes(_outside_loops(example))] + (computed if _is_in_list(first.path) else [])
+    own = [expr for _, expr in holes(_outside_loops(example))] + (computed if is_in_list(first.path) else [])
     needs_layer = any(isinstance(leaf, Index) for expr in own for leaf in leaves(expr)) or any(
         p.needs_layer for where, p in _child_classes(members[0], by_path) if not _in_list(where, members[0], by_path)
     )
@@ -519,7 +519,8 @@ def _reads_keys(expr: Expr) -> bool:
     return any(isinstance(leaf, Key) for leaf in leaves(expr))
 
 
-def _is_in_list(path: str) -> bool:
+def is_in_list(path: str) -> bool:
+    """Whether a module is an item of a list, or in one."""
     return any(part.isdigit() for part in path.split("."))
 
 

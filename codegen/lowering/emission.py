@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.lowering.classes import ClassPlan, Program, offsets_of
+from codegen.lowering.classes import ClassPlan, Program, is_in_list, offsets_of
 from codegen.lowering.components import HELPER_NAMES
 from codegen.lowering.dialect import Dialect, attribute, lines, name, unparse
 from codegen.lowering.functions import (
@@ -24,17 +24,17 @@ from codegen.lowering.functions import (
     state,
     state_returned,
 )
-from codegen.lowering.instances import CONTAINERS, Instance, absolute, walk, without_parameters
+from codegen.lowering.instances import CONTAINERS, Instance, absolute, without_parameters
 from codegen.lowering.leaves import Leaves
 from codegen.lowering.loops import LoopWriter
 from codegen.lowering.numbers import Leaf, to_syntax
-from codegen.lowering.patterns import LAYER, LayerKinds, Patterns, decided
+from codegen.lowering.patterns import LAYER, Decision, LayerKinds, Parts, Patterns, decided
 from codegen.lowering.printing import BodyPrinter, print_apart
 from codegen.lowering.recurrent import print_within
 from codegen.lowering.roundings import rounding
 from codegen.lowering.syntax import Unspellable
 from codegen.lowering.torch_dialect import choice, over_layers, question
-from ir.expressions import Apply, Const, Index, Key, Local, leaves
+from ir.expressions import Apply, Const, Index, Key, Local
 from ir.graph import (
     Branch,
     Call,
@@ -65,12 +65,16 @@ class Emitter:
     fields: dict[tuple[str | int, ...], str]  # configuration path -> field of Config
     count_of: Callable[[str, int], str]  # path of a module list, its length -> expression over cfg
     patterns: Patterns
+    told_apart: Callable[[str, Parts], Decision | None]  # a list, how its items differ -> by what; None: by nothing
     spelled: Callable[[LayerKinds], str]  # a question about `layer`, over cfg
     sequence: Callable[[LayerKinds], str]  # its answers, one a layer, over cfg
     leaves: Leaves
+    layers: str  # how many there are in the longest list of them, over cfg
     alone: frozenset[str] = frozenset()  # paths of layers that run outside of loops
     functions: Functions = field(init=False)
-    indexed: bool = False  # whether the body of a loop over modules reads the number of the iteration
+    all_count: bool = False  # whether every body of a loop over modules is given the number of the iteration
+    indexed: bool = False  # whether one reads it
+    unindexed: bool = False  # whether one does not
     kept: dict[int, dict[str, LayerKinds]] = field(
         default_factory=dict
     )  # class -> what its instances know of their layer
@@ -78,6 +82,7 @@ class Emitter:
 
     def __post_init__(self) -> None:
         self.looped = {path for made in self.program.plans for path in lists_run(made)}
+        self.stacked = {path for path in self.looped if not is_in_list(path) and self.is_of_layers(path)}
         reserved = {
             *self.dialect.spelling_helpers,
             "weights",
@@ -98,6 +103,14 @@ class Emitter:
         } | HELPER_NAMES
         self.note_kinds(reserved)
         self.functions = Functions(self.dialect, reserved=reserved)
+
+    def is_of_layers(self, path: str) -> bool:
+        """Whether a list of modules has as many as the network has layers."""
+        return self.count_of(path, len(self.program.instances[path].module.children)) == self.layers
+
+    def note_count(self, counts: bool) -> None:
+        """A loop over modules, whose body reads the number of the iteration or does not."""
+        self.indexed, self.unindexed = self.indexed or counts, self.unindexed or not counts
 
     def classes(self) -> list[str]:
         """The text of every class but the top one, callees first."""
@@ -153,12 +166,20 @@ def _reads(methods: Sequence[str], attribute_name: str) -> bool:
 IDLE = "What a checkpoint holds, and text alone does not run through."
 
 
+NUMBERS = "something follows from the number of a module in a list within a list"
+
+
 class ClassWriter:
     """Prints one class: what its methods read decides what its constructor keeps."""
 
     def __init__(self, emitter: Emitter, made: ClassPlan):
         self.emitter, self.plan, self.dialect = emitter, made, emitter.dialect
         self.kept: dict[str, str] = {}  # attribute -> expression in __init__
+        self.turn = "layer"  # the number of what is being made, in the outermost list around it
+        self.turns = False  # whether that is read
+        self.in_list = is_in_list(made.instances[0].path)
+        self.loop_item = "layer"  # the variable of the loop that is being printed
+        self.inside = self.in_list  # a list, where what is being made stands
         self.buffers = {p.name: p for p in made.example.module.parameters if p.fill is not None and not p.persistent}
 
     @property
@@ -186,7 +207,7 @@ class ClassWriter:
                 methods.append("\n".join([self.with_slot(head), *("        " + line for line in body)]))
         self.kept = {attribute: expr for attribute, expr in self.kept.items() if _reads(methods, attribute)}
         init = self.init_lines()
-        scan = holds_layers(self.plan, self.emitter.program)
+        scan = holds_layers(self.plan, self.emitter.program, self.emitter.stacked)
         read = {node.id for node in ast.walk(ast.parse("\n".join(init))) if isinstance(node, ast.Name)}
         words = {"cfg", "layer", *self.plan.parameters, *self.dialect.constructor_words}
         self.emitter.unused[id(self.plan)] = frozenset(words - read)
@@ -309,7 +330,10 @@ class ClassWriter:
             case Key():
                 return attribute(name("cfg"), self.emitter.field(leaf))
             case Index():
-                return name("layer")
+                if leaf != LAYER:
+                    raise CompileError(Diagnostic("unknown-pattern", NUMBERS))
+                self.turns = True
+                return ast.parse(self.turn, mode="eval").body
             case Local(text):
                 return name(text)
             case _:
@@ -358,12 +382,13 @@ class ClassWriter:
         made = self.emitter.program.by_path[where]
         unused = self.emitter.unused.get(id(made), frozenset())
         args = ["cfg", "layer"] if made.needs_layer else ["cfg"]
-        args = [arg for arg in args if arg not in unused]
+        args = [self.turn if arg == "layer" else arg for arg in args if arg not in unused]
+        self.turns |= "layer" in args
         for position, (parameter, expr) in enumerate(zip(made.parameters, made.arguments[where], strict=True)):
             if parameter not in unused:
                 handed = self.handed_on(where, position) if own else ""
                 args.append(handed or unparse(to_syntax(expr, self.init_leaf)))
-        if holds_layers(made, self.emitter.program) and self.dialect.functional_cache:
+        if holds_layers(made, self.emitter.program, self.emitter.stacked) and self.dialect.functional_cache:
             args.append("scan_layers=scan_layers")
         tail = [f"{word}={word}" for word in self.dialect.constructor_words if word not in unused]
         return f"{made.name}({', '.join([*args, *tail])})"
@@ -377,25 +402,8 @@ class ClassWriter:
         passed = tuple(by_path[path + below].arguments[path + below][position] for path in self.plan.paths)
         offsets = offsets_of(passed) if len(set(passed)) > 1 else None
         if passed not in columns and offsets is not None and offsets in columns:
-            return f"layer + {columns[offsets]}"
+            return f"{self.turn} + {columns[offsets]}"
         return columns.get(passed, "")
-
-    def require_own_index(self, where: str, child: Module) -> None:
-        """That what is within a list within a layer does not follow from the number of that layer: in the list, `layer` is
-        another number.
-
-        Raises:
-            CompileError: `unknown-pattern`.
-        """
-        if not any(step.isdigit() for step in where.split(".")):
-            return
-        shapes = (size for _, module in walk(child) for parameter in module.parameters for size in parameter.shape)
-        if any(leaf == LAYER for size in shapes for leaf in leaves(size)):
-            raise CompileError(
-                Diagnostic(
-                    "unknown-pattern", f"the sizes of `{where}` follow from the number of the layer that it is in"
-                )
-            )
 
     def parameters_of(self, where: str, child: Module) -> str:
         """A list or dict of parameters."""
@@ -416,28 +424,24 @@ class ClassWriter:
             return f"{self.dialect.module_list('{' + ', '.join(items) + '}', 'dict')}"
         if child.kind in ("ParameterList", "ParameterDict"):
             return self.parameters_of(where, child)
-        texts = []
-        for child_name, grandchild in child.children:
-            inner = f"{where}.{child_name}"
-            if without_parameters(grandchild):
-                texts.append(self.dialect.placeholder)
-            elif inner in self.emitter.program.by_path:
-                texts.append(self.construct(inner))
-            elif grandchild.kind in CONTAINERS:
-                texts.append(self.container(inner, grandchild))
-            else:
-                texts.append(self.dialect.layer(grandchild, self.init_number))
+        before, self.turns = self.turns, False
+        texts = self.items(where, child)
+        taken = self.turns and self.inside  # then `layer` is the number of what is around
+        self.turns |= before
         if not texts or child.kind == "Sequential":
             return self.dialect.module_list(f"[{', '.join(texts)}]", "list")
-        self.require_own_index(where, child)
         if all(text == texts[0] for text in texts):
             count = self.emitter.count_of(where, len(texts))
-            kind = "layers" if where in self.emitter.looped else "items"
-            return self.dialect.module_list(f"{texts[0]} for layer in range({count})", kind)
+            kind = self.kind_of_list(where)
+            return self.dialect.module_list(f"{texts[0]} for {'_' if taken else 'layer'} in range({count})", kind)
         partition = tuple(list(dict.fromkeys(texts)).index(text) for text in texts)
         if where not in self.emitter.looped and self.emitter.count_of(where, len(texts)).isdigit():
-            return self.dialect.module_list(f"[{', '.join(texts)}]", "list")
-        decision = self.emitter.patterns.decision(partition)
+            return self.one_by_one(where, child)
+        if taken:
+            raise CompileError(Diagnostic("unknown-pattern", NUMBERS))
+        decision = self.emitter.told_apart(where, partition)
+        if decision is None:
+            return self.one_by_one(where, child)
         items = list(dict.fromkeys(texts))
         if all(isinstance(arm, int) for _, arm in decision.arms):
             options = {label: items[arm] for label, arm in decision.arms if isinstance(arm, int)}
@@ -447,10 +451,50 @@ class ClassWriter:
                 return self.dialect.module_list(f"{choice(options, kind)} for {each}", "items")
             return self.dialect.module_list_by_kind(options, self.emitter.spelled(decision.kinds), sequence)
         item = decided(decision, items.__getitem__, self.asking(items))
-        kind = "layers" if where in self.emitter.looped else "items"
-        return self.dialect.module_list(f"{item} for layer in range({self.emitter.count_of(where, len(texts))})", kind)
+        count = self.emitter.count_of(where, len(texts))
+        return self.dialect.module_list(f"{item} for layer in range({count})", self.kind_of_list(where))
+
+    def kind_of_list(self, where: str) -> str:
+        """Whether a list of modules is one of layers, as many as the network has, which may be stacked."""
+        return "layers" if where in self.emitter.stacked else "items"
+
+    def build(self, where: str, module: Module) -> str:
+        """One of a list of modules."""
+        if without_parameters(module):
+            return self.dialect.placeholder
+        if where in self.emitter.program.by_path:
+            return self.construct(where)
+        if module.kind in CONTAINERS:
+            return self.container(where, module)
+        return self.dialect.layer(module, self.init_number)
+
+    def items(self, where: str, child: Module, *, numbered: bool = False) -> list[str]:
+        """What makes the items of a list: for `layer`, or each for its own number. In a list within a list it is the number of
+        what is around that counts.
+        """
+        turn, inside, made = self.turn, self.inside, []
+        for at, (child_name, grandchild) in enumerate(child.children):
+            if not inside:
+                self.turn = str(at) if numbered else "layer"
+            self.inside = True
+            made.append(self.build(f"{where}.{child_name}", grandchild))
+        self.turn, self.inside = turn, inside
+        return made
+
+    def one_by_one(self, where: str, child: Module) -> str:
+        """A list whose items are written out."""
+        return self.dialect.module_list(f"[{', '.join(self.items(where, child, numbered=True))}]", "list")
 
     # ------------------------------------------------------------------------------------------------ scope
+
+    def require_own_number(self, leaf: Index) -> None:
+        """That a number is the one that this module is given.
+
+        Raises:
+            CompileError: `unknown-pattern`.
+        """
+        if leaf != LAYER or not self.in_list:
+            raise CompileError(Diagnostic("unknown-pattern", NUMBERS))
 
     def number(self, leaf: Leaf) -> ast.expr:
         match leaf:
@@ -461,6 +505,7 @@ class ClassWriter:
                 self.kept[text] = f"cfg.{text}"
                 return attribute(name("self"), text)
             case Index():
+                self.require_own_number(leaf)
                 self.kept["layer"] = "layer"
                 return attribute(name("self"), "layer")
             case Local(text):
@@ -499,8 +544,14 @@ class ClassWriter:
         """`self.path`, or the variable of the loop for a path with `{}`."""
         if "{}" in path:
             _, _, rest = path.partition("{}")
-            return attribute(name("layer"), rest[1:]) if rest else name("layer")
-        return attribute(name("self"), path) if path else name("self")
+            return attribute(name(self.loop_item), rest[1:]) if rest else name(self.loop_item)
+        found: ast.expr = name("self")
+        module: Module | None = self.plan.example.module
+        for step in path.split(".") if path else ():
+            by_name = step.isdigit() and module is not None and module.kind == "ModuleDict"
+            found = ast.Subscript(found, ast.Constant(step), ast.Load()) if by_name else attribute(found, step)
+            module = dict(module.children).get(step) if module is not None else None
+        return found
 
     def state(self, node: Call) -> str | None:
         return state(self.dialect, node)
@@ -577,13 +628,12 @@ def _variant(instance: Instance, method: str, region: Region) -> int:
     return 0
 
 
-def holds_layers(made: ClassPlan, program: Program) -> bool:
-    """Whether a loop over modules runs in this class or below it, outside of lists."""
-    for regions in made.example.methods.values():
-        if any(isinstance(node, Loop) for region in regions for node in region.nodes):
-            return True
+def holds_layers(made: ClassPlan, program: Program, stacked: Set[str]) -> bool:
+    """Whether a loop over one of these lists runs in this class or below it, outside of lists."""
+    if not stacked.isdisjoint(lists_run(made)):
+        return True
     return any(
-        holds_layers(child, program)
+        holds_layers(child, program, stacked)
         for where, child in made.children.items()
         if not any(p.isdigit() for p in where.split("."))
     )

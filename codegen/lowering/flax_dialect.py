@@ -169,7 +169,7 @@ class FlaxDialect:
         if kind in ("dict", "named parameters"):
             return f"nnx.Dict({items})"
         if kind == "layers":
-            return _stacked(items.partition(" for layer")[0])
+            return _stacked(items.rpartition(" for layer")[0])
         return f"nnx.List({items})"
 
     def constant_lines(self, body: list[str]) -> list[str]:

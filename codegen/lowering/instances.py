@@ -64,6 +64,12 @@ def absolute(path: str, owner: str) -> str:
     return f"{owner}.{path}" if owner and path else owner or path
 
 
+def modules_around(path: str) -> Iterator[str]:
+    """The paths of the modules that one is in, but for the top one."""
+    parts = path.split(".")
+    return (".".join(parts[:length]) for length in range(1, len(parts)))
+
+
 def _visit(region: Region, owner: str, instances: dict[str, Instance]) -> None:
     for node in region.nodes:
         match node:
@@ -168,13 +174,13 @@ def simplify(region: Region, owner: str, modules: dict[str, Module]) -> Region:
                     fresh = _inline(inner, args, results, nodes, replaced, fresh)
                     continue
                 nodes.append(Call(node.target, inner, args, results, span))
-            case Loop(container, bodies, kinds, carried, invariant, varying, results, span):
+            case Loop(container, bodies, kinds):
                 first = {kind: kinds.index(kind) for kind in range(len(bodies))}
                 inner_bodies = tuple(
                     _restore(simplify(at_item(body, container, first[kind]), owner, modules), container, first[kind])
                     for kind, body in enumerate(bodies)
                 )
-                nodes.append(Loop(container, inner_bodies, kinds, carried, invariant, varying, results, span))
+                nodes.append(replace(node, bodies=inner_bodies))
             case Scan() | Branch():
                 nodes.append(with_regions(node, lambda inner: simplify(inner, owner, modules)))
             case Op() | Raised():

@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from codegen.lowering.dialect import attribute, lines, name, unparse
+from codegen.diagnostics import CompileError, Diagnostic
+from codegen.lowering.dialect import lines, name, unparse
 from codegen.lowering.functions import ambients, held_names, keeps_state
 from codegen.lowering.numbers import Leaf
 from codegen.lowering.patterns import LayerKinds, decided
@@ -19,22 +20,35 @@ from ir.records import dataclass, field
 if TYPE_CHECKING:
     from codegen.lowering.emission import ClassWriter
 
-INDEX = "i"
+COUNTERS = ("i", "j")  # of a loop, and of one in it
 
 
 class LoopScope:
-    """What the body of a loop knows: what the class around it does, and the number of the iteration."""
+    """What the body of a loop knows: what is around it does, and the number of the iteration, `index`.
 
-    def __init__(self, writer: ClassWriter):
-        self.writer, self.counts = writer, False
+    Raises:
+        CompileError: `unknown-pattern`, for a loop in a loop in a loop.
+    """
+
+    def __init__(self, writer: ClassWriter, index: str):
+        self.writer, self.index, self.counts = writer, index, False
+        depth = COUNTERS.index(writer.counter) + 1 if isinstance(writer, LoopScope) else 0
+        if depth == len(COUNTERS):
+            raise CompileError(Diagnostic("unknown-pattern", "loops over modules are in each other, three deep"))
+        self.counter: str = COUNTERS[depth]
+        self.depth = depth
+        self.root: ClassWriter = writer.root if isinstance(writer, LoopScope) else writer
+
+    def loop(self, node: Loop, printer: BodyPrinter) -> None:
+        LoopWriter(self, node, printer).write()  # type: ignore[arg-type]
 
     def __getattr__(self, text: str) -> object:
         return getattr(self.writer, text)
 
     def number(self, leaf: Leaf) -> ast.expr:
-        if isinstance(leaf, Index):
+        if leaf == Index(self.index):
             self.counts = True
-            return name(INDEX)
+            return name(self.counter)
         return self.writer.number(leaf)
 
 
@@ -53,25 +67,28 @@ class LoopWriter:
 
     def __init__(self, writer: ClassWriter, node: Loop, printer: BodyPrinter):
         self.writer, self.node, self.printer = writer, node, printer
-        self.scope = LoopScope(writer)
+        self.scope = LoopScope(writer, node.index)
+        self.item = printer.free_name(["part"]) if self.scope.depth else "layer"
         self.shared: list[Shared] = []
 
     def write(self) -> None:
         node, printer = self.node, self.printer
         carried = [self.carry(index) for index in range(len(node.carried))]
         invariant = [printer.materialize(value) for value in node.invariant if isinstance(value, Value)]
+        around, self.scope.root.loop_item = self.scope.root.loop_item, self.item
         bodies = [self.body(kind, carried, invariant) for kind in range(len(node.bodies))]
+        self.scope.root.loop_item = around
         self.share(bodies, carried)
         statements = self.merge(bodies, list(range(len(bodies))))
         held = self.open(carried)
-        self.writer.emitter.indexed |= self.scope.counts
+        self.writer.emitter.note_count(self.scope.counts)
         if self.writer.dialect.functional_cache:
             self.flax(statements, held)
         else:
-            items = attribute(name("self"), node.container)
-            target: ast.expr = ast.Name("layer", ast.Store())
+            items = self.writer.item(node.container)
+            target: ast.expr = ast.Name(self.item, ast.Store())
             if self.scope.counts:
-                target = ast.Tuple([ast.Name(INDEX, ast.Store()), target], ast.Store())
+                target = ast.Tuple([ast.Name(self.scope.counter, ast.Store()), target], ast.Store())
                 items = ast.Call(name("enumerate"), [items], [])
             printer.statements.append(ast.For(target, items, statements, []))
         for operand, result, variable in zip(node.carried, node.results, carried, strict=True):
@@ -125,7 +142,7 @@ class LoopWriter:
         region = self.node.bodies[kind]
         outer = {held for vid, held in self.printer.names.items()}
         ambient = held_names(self.writer.dialect, region)
-        reserved = frozenset({*outer, *ambient, "layer", "self", INDEX} - {*carried, *invariant})
+        reserved = frozenset({*outer, *ambient, "layer", self.item, "self", *COUNTERS} - {*carried, *invariant})
         has_total = "total" in ambients(region)
         if has_total:
             self.printer.bind_all()
@@ -161,7 +178,7 @@ class LoopWriter:
     def kept(self, kinds: LayerKinds) -> ast.expr:
         """`layer.kind`"""
         text = self.writer.emitter.keep(self.writer.plan, self.node.container, kinds)
-        return ast.Attribute(name("layer"), text, ast.Load())
+        return ast.Attribute(name(self.item), text, ast.Load())
 
     def share(self, bodies: list[list[ast.stmt]], carried: list[str]) -> None:
         """Variables that play the same role in bodies which are otherwise the same become a table by the kind of layer."""
@@ -249,11 +266,12 @@ class LoopWriter:
     def flax(self, statements: list[ast.stmt], carried: list[str]) -> None:
         held = ", ".join(carried)
         state = carried[0] if len(carried) == 1 else f"({held})"
-        items = unparse(attribute(name("self"), self.node.container))
+        items = unparse(self.writer.item(self.node.container))
         touches = any(keeps_state(body) for body in self.node.bodies)
         kv = "kv" if touches else "None"
         targets = f"{state}, kv" if touches else f"{state}, _"
-        index = f"{INDEX}, " if self.scope.counts else ""
+        unread = "_, " if self.writer.emitter.all_count else ""
+        index = f"{self.scope.counter}, " if self.scope.counts else unread
         single = statements[0] if len(statements) == 1 else None
         if (
             single is not None
@@ -262,7 +280,7 @@ class LoopWriter:
             and len(carried) == 1
             and touches
         ):
-            call = f"lambda layer, {index}{state}, kv: {unparse(single.value)}"
+            call = f"lambda {self.item}, {index}{state}, kv: {unparse(single.value)}"
             self.printer.statements += ast.parse(f"{targets} = run_layers({items}, {call}, {state}, {kv})").body
             return
         body = lines(statements)
@@ -270,7 +288,7 @@ class LoopWriter:
         argument = "state" if len(carried) > 1 else state
         text = "\n".join(
             [
-                f"def apply(layer, {index}{argument}, kv):",
+                f"def apply({self.item}, {index}{argument}, kv):",
                 *("    " + line for line in [*unpack, *body]),
                 f"    return {state}, kv",
             ]

@@ -21,7 +21,7 @@ from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, 
 from codegen.lowering.leaves import Leaves
 from codegen.lowering.names import words_of_layers
 from codegen.lowering.numbers import Leaf, to_syntax
-from codegen.lowering.patterns import LAYER, KnownKinds, LayerKinds, Patterns, is_recorded
+from codegen.lowering.patterns import LAYER, Decision, KnownKinds, LayerKinds, Parts, Patterns, is_recorded
 from codegen.lowering.reach import limits
 from codegen.lowering.states import layer_states, sizes_of, states_view
 from codegen.lowering.syntax import Unspellable
@@ -100,6 +100,7 @@ class Lowering:
             lambda body: (ambients(body), len(body.params), len(body.results)),
             tuple(words_of_layers(given.resolved, self.layers()[1]).values()),
         )
+        self.require_flat_loops()
         for made in self.program.plans:
             made.with_types(given.resolved)
         keys = list(used_keys(self.program))
@@ -134,6 +135,16 @@ class Lowering:
         self.leaves = Leaves(self.program, self.fields.values())
         self.axes: tuple[Axis, ...] = name_axes(self.sizes(), {found.key: found.word for found in self.derived})
 
+    def require_flat_loops(self) -> None:
+        """That no loop over layers that keep something is in another loop over modules.
+
+        Raises:
+            CompileError: `unknown-pattern`.
+        """
+        for loop in turns.nested(self.region):
+            message = f"the loop over `{loop.container}` is inside a loop over other modules"
+            raise CompileError(Diagnostic("unknown-pattern", message))
+
     # ---------------------------------------------------------------------------------------------------- facts
 
     def sizes(self) -> Iterator[Expr]:
@@ -156,7 +167,7 @@ class Lowering:
                 yield pin
 
     def written_out(self) -> Iterator[tuple[str, int]]:
-        """The lists whose items run outside of loops, each by its number."""
+        """The lists whose items, or what is in these, run outside of loops, each by its number."""
         used = set(turns.used_alone(self.region))
         for path, length in (*self.lists(), *self.alike()):
             if any(f"{path}.{at}" in used for at in range(length)):
@@ -199,13 +210,26 @@ class Lowering:
             classes = list(dict.fromkeys(id(plan) for plan in made))
             if module.kind != "ModuleList" or len(classes) == 1:
                 continue
-            if path in looped or not isinstance(
-                self.count(path, len(made)), Const
-            ):  # others are written out one by one
-                yield tuple(classes.index(id(plan)) for plan in made)
+            parts = tuple(classes.index(id(plan)) for plan in made)
+            counted = not isinstance(self.count(path, len(made)), Const)  # others are written out one by one
+            if (path in looped or counted) and self.told_apart(path, parts) is not None:
+                yield parts
         for owner in self.program.plans:
             for child in owner.chosen:
                 yield self.program.choice(owner, child)[1]
+
+    def told_apart(self, path: str, parts: Parts) -> Decision | None:
+        """What tells the items of a list apart; None where nothing does and each is written out.
+
+        Raises:
+            CompileError: `unknown-pattern`, nothing does, and a loop goes through them.
+        """
+        try:
+            return self.patterns.decision(parts)
+        except CompileError:
+            if path not in dict(self.written_out()) or any(path in lists_run(made) for made in self.program.plans):
+                raise
+        return None
 
     def partial_lists(self) -> Iterator[tuple[int, ...]]:
         """Which layers hold a parameter or a state that others do not."""
@@ -221,11 +245,12 @@ class Lowering:
                 if not parameter.buffer or parameter.persistent:
                     what = (rest, parameter.name, parameter.shape, parameter.dtype)
                     holders.setdefault((stack, what), []).append(int(at))
-        yield from dict.fromkeys(
-            tuple(int(layer in at) for layer in range(outer[stack]))
+        partial = [
+            (stack, tuple(int(layer in at) for layer in range(outer[stack])))
             for (stack, _), at in holders.items()
             if len(at) < outer[stack]
-        )
+        ]
+        yield from dict.fromkeys(parts for stack, parts in partial if self.told_apart(stack, parts) is not None)
         if len(set(self.states)) > 1:
             options = list(dict.fromkeys(self.states))
             yield tuple(options.index(layer) for layer in self.states)
@@ -342,13 +367,19 @@ class Lowering:
             self.names,
             count_of,
             self.patterns,
+            self.told_apart,
             spelled,
             self.sequence,
             self.leaves,
+            count_of(*self.layers()) if self.layers()[0] else "",
             self.alone,
         )
         classes = emitter.classes()
         init_body, run_body = emitter.top(self.given.inputs)
+        if dialect.functional_cache and emitter.indexed and emitter.unindexed:  # one function runs them all
+            emitter = replace(emitter, all_count=True, kept={}, unused={})
+            classes = emitter.classes()
+            init_body, run_body = emitter.top(self.given.inputs)
         if "dtype" in ambients(self.program.top.example.methods["forward"][0]):
             read = f"{self.anchor(dialect)}[...]" if dialect.functional_cache else self.anchor(dialect)
             run_body.insert(0, f"dtype = {read}.dtype")

@@ -251,6 +251,8 @@ def _layers_expr(lowering: Lowering, at: tuple[int, ...], stack: str, count: Exp
     if len(at) == length:
         return f"range({total})"
     partition = tuple(int(layer in at) for layer in range(length))
+    if lowering.told_apart(stack, partition) is None:
+        return repr(list(at))
     kinds = lowering.patterns.finer(partition)
     wanted = tuple(dict.fromkeys(kinds.labels[layer] for layer in at))
     if kinds.is_condition and not isinstance(kinds.element, Key):

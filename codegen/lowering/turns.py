@@ -8,12 +8,12 @@ where the source numbers its slots in the order of use.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.functions import keeps_state
-from codegen.lowering.instances import absolute, at_item
-from ir.expressions import Const, Environment, Expr, Index, evaluate, leaves
+from codegen.lowering.instances import absolute, at_item, modules_around
+from ir.expressions import Const, Environment, Expr, evaluate, index_name, places
 from ir.graph import SLOTS, Branch, Call, Loop, ModuleTarget, Number, Op, Raised, Region, Scan, Value, within
 from ir.records import dataclass
 
@@ -32,6 +32,27 @@ def runs(region: Region, owner: str = "") -> Iterator[tuple[str, Loop]]:
             case _:
                 for inner in within(node) if not isinstance(node, Op) else ():
                     yield from runs(inner, owner)
+
+
+def nested(region: Region, inside: bool = False) -> Iterator[Loop]:
+    """The loops over layers that keep something which are inside another loop over modules."""
+    for node in region.nodes:
+        match node:
+            case Loop(bodies=bodies):
+                if inside and any(keeps_state(body) for body in bodies):
+                    yield node
+                for body in bodies:
+                    yield from nested(body, True)
+            case Call(region=inner):
+                yield from nested(inner, inside)
+            case Op() | Raised():
+                pass
+            case _:
+                for inner in within(node):
+                    yield from nested(inner, inside)
+
+
+LAYER = index_name(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +100,7 @@ def _slots_below(region: Region, owner: str, resolved: Mapping[str, object]) -> 
             case Op(name, args):
                 if name in SLOTS:
                     slot = args[SLOTS[name]]
-                    numbers = [int(part) for part in owner.split(".") if part.isdigit()]
-                    yield _number(slot.expr if isinstance(slot, Number) else Const(None), numbers, resolved)
+                    yield _number(slot.expr if isinstance(slot, Number) else Const(None), places(owner), resolved)
             case Call(ModuleTarget(path), inner):
                 yield from _slots_below(inner, absolute(path, owner), resolved)
             case Call(region=inner):
@@ -95,14 +115,9 @@ def _slots_below(region: Region, owner: str, resolved: Mapping[str, object]) -> 
                     yield from _slots_below(inner, owner, resolved)
 
 
-def _number(expr: Expr, at: Sequence[int], resolved: Mapping[str, object]) -> object:
-    """An expression over the configuration and the numbers of the items of lists, the outermost first, that something is in;
-    None where it has no value."""
-    names = sorted({leaf.name for leaf in leaves(expr) if isinstance(leaf, Index)}, key=lambda name: (len(name), name))
-    names.sort(key=lambda name: name != "layer")
-    if len(names) > len(at):
-        return None
-    indices = dict(zip(names, at[-len(names) :], strict=True)) if names else {}
+def _number(expr: Expr, indices: Mapping[str, int], resolved: Mapping[str, object]) -> object:
+    """An expression over the configuration and the numbers of the items of lists that something is in; None where it has no
+    value."""
     try:
         return evaluate(expr, Environment(config=resolved, indices=indices))
     except (KeyError, IndexError, TypeError, ValueError, ArithmeticError):
@@ -125,11 +140,13 @@ def slots_of_all(steps: Iterable[Alone | Loop], resolved: Mapping[str, object], 
 
 
 def used_alone(region: Region, owner: str = "") -> Iterator[str]:
-    """The paths of modules and parameters that are used by themselves, not as the items of a list that a loop goes through."""
+    """The paths of modules and parameters that are used by themselves, not as the items of a list that a loop goes through,
+    and of what these are in."""
     for node in region.nodes:
         match node:
             case Call(ModuleTarget(path), inner):
                 yield absolute(path, owner)
+                yield from (around for around in modules_around(absolute(path, owner)) if len(around) > len(owner))
                 yield from used_alone(inner, absolute(path, owner))
             case Call(region=inner):
                 yield from used_alone(inner, owner)
@@ -178,7 +195,7 @@ def _updates(body: Region) -> Iterator[Expr]:
 def _slots_of(loop: Loop, resolved: Mapping[str, object]) -> Iterator[object]:
     for index, kind in enumerate(loop.kinds):
         for expr in dict.fromkeys(slot for _, slot in updates(loop.bodies[kind])):
-            yield _number(expr, [index] * len(leaves(expr)), resolved)
+            yield _number(expr, {LAYER: index, loop.index: index}, resolved)
 
 
 def updates(region: Region) -> Iterator[tuple[tuple[Expr, Expr, Expr], Expr]]:

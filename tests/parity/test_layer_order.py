@@ -31,6 +31,31 @@ NAMED = """        for i in range(config.num_hidden_layers):
             self.add_module(f"layer_{i}", SmewLayer(config, i))
 """
 NUMBERED = LIST.replace("ModuleList([", "ModuleDict({").replace("SmewLayer", "str(i): SmewLayer").replace("])", "})")
+BLOCKS = """        self.blocks = nn.ModuleList([
+            nn.ModuleList([SmewLayer(config, 2 * b + j) for j in range(2)]) for b in range(config.num_hidden_layers // 2)
+        ])
+"""
+SCATTERED = BLOCKS.replace("2 * b + j", "j * (config.num_hidden_layers // 2) + b")
+STAGES = """        self.stages = nn.ModuleList([
+            nn.ModuleList([SmewLayer(config, s * (s + 1) // 2 + j) for j in range(s + 1)]) for s in range(3)
+        ])
+"""
+BLOCK = """        self.blocks = nn.ModuleList([SmewBlock(config, b) for b in range(config.num_hidden_layers // 2)])
+"""
+BLOCK_CLASS = """class SmewBlock(nn.Module):
+    def __init__(self, config, number):
+        super().__init__()
+        self.number = number
+        self.layers = nn.ModuleList([SmewLayer(config, 2 * number + j) for j in range(2)])
+        self.norm = SmewRMSNorm(config.hidden_size)
+
+    def forward(self, hidden_states, mask, past_key_values=None):
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, mask, past_key_values)
+        return self.norm(hidden_states) * (1 + 0.25 * self.number)
+
+
+class SmewPreTrainedModel"""
 SEQUENCE = LIST.replace("ModuleList([", "Sequential(*[")
 
 CASES = {
@@ -140,6 +165,34 @@ CASES = {
             hidden_states = layer(hidden_states, mask, past_key_values)
 """,
     ),
+    "blocks of layers": (
+        BLOCK,
+        """        for block in self.blocks:
+            hidden_states = block(hidden_states, mask, past_key_values)
+""",
+    ),
+    "lists of layers, counted in both": (
+        BLOCKS + NORMS,
+        """        for b, (block, norm) in enumerate(zip(self.blocks, self.norms)):
+            for j, layer in enumerate(block):
+                hidden_states = layer(hidden_states * (1 + 0.1 * b + 0.01 * j), mask, past_key_values)
+            hidden_states = norm(hidden_states)
+""",
+    ),
+    "the first of each list, then the second": (
+        SCATTERED,
+        """        for j in range(2):
+            for block in self.blocks:
+                hidden_states = block[j](hidden_states, mask, past_key_values)
+""",
+    ),
+    "lists of one, two and three layers": (
+        STAGES,
+        """        for stage in self.stages:
+            for layer in stage:
+                hidden_states = layer(hidden_states, mask, past_key_values)
+""",
+    ),
 }
 QUICK = ("the first apart", "what the first half gives is added in the second")
 PARTS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
@@ -150,7 +203,9 @@ def source(name: str, layers: int = 4) -> tuple[dict[str, Any], dict[str, str]]:
     code = dict(code_of("smew"))
     text = code["modeling_smew.py"]
     assert MADE in text and RUN in text
-    code["modeling_smew.py"] = text.replace(MADE, made).replace(RUN, run)
+    code["modeling_smew.py"] = (
+        text.replace(MADE, made).replace(RUN, run).replace("class SmewPreTrainedModel", BLOCK_CLASS)
+    )
     return {**raw_of("smew"), "num_hidden_layers": layers}, code
 
 
