@@ -8,7 +8,7 @@ from pathlib import Path
 
 from codegen import repo
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.joints import package_name
+from codegen.joints import package_name, unpacked
 from codegen.regenerate import find_checkout
 from codegen.repo import Repository, TensorHeader
 from codegen.weights import manifest as manifests
@@ -45,7 +45,22 @@ def open_source(source: str, compiled: Compile) -> Source:
     """
     folder = Path(source).expanduser()
     made = manifests.read(folder) if folder.is_dir() else None
-    return _hub(repo.load(source), compiled) if made is None else _converted(folder, made, compiled)
+    return _hub(_in_full(repo.load(source)), compiled) if made is None else _converted(folder, made, compiled)
+
+
+def _in_full(repository: Repository) -> Repository:
+    """A repository of which no tensor is stored in few bits.
+
+    Raises:
+        CompileError: `weights-quantised`.
+    """
+    tensors = repository.tensors or {}
+    whole, _ = unpacked(tensors, repository.config)
+    if any(tensors.get(name) != stored for name, stored in whole.items()):
+        message = "the checkpoint is quantised, and converting copies bytes: it computes nothing with them"
+        help = "load it with `from_pretrained` of its package, and store what `weights.to_hf` gives"
+        raise CompileError(Diagnostic("weights-quantised", message, help=help))
+    return repository
 
 
 def _hub(repository: Repository, compiled: Compile) -> Source:

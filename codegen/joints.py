@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from codegen import __version__, graph, raising
@@ -27,8 +28,8 @@ from codegen.lowering.package import Facts, PackageViews, Ties, package_views
 from codegen.lowering.program import Input, Lowering, MaskPlan
 from codegen.lowering.provenance import Origins, provenance
 from codegen.lowering.shared import shared_parts
-from codegen.lowering.views import ConfigView, MaskKind, SourceView, is_repository
-from codegen.repo import Repository, heads_apart, place_of
+from codegen.lowering.views import ConfigView, MaskKind, PackedView, SourceView, is_repository
+from codegen.repo import Repository, TensorHeader, heads_apart, place_of
 from codegen.source.files import LIBRARY, REPOSITORY, library_version
 from codegen.variation import Run, deciding
 from ir.arch import Arch, MaskForm
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from codegen.verify.interpreted import Program
 
 TARGETS = ("torch", "flax")
+PACKED = Path(__file__).parent / "weights" / "packed.py"  # which packages bring along as it is
+ACTIVATIONS = "scales activations, which are not rounded here"
+QUANTISED = {"quantization_config", "compression_config"}
 LIKE = 0.85  # of 1, from which on one key may be meant for another
 A = TypeVar("A")
 Z = TypeVar("Z")
@@ -144,6 +148,30 @@ def naming_of(built: graph.Built) -> Naming:
     submodels = [Submodel(*part) for part in graph.submodels(built, own_code=False)]
     parameters = {entry.name: entry.sizes for entry in graph.state_entries(built)}
     return Naming.read(file.text, file.name, submodels, base, dropped, built.resolved, parameters)
+
+
+def unpacked(
+    tensors: Mapping[str, TensorHeader], config: Mapping[str, object]
+) -> tuple[Mapping[str, TensorHeader], Collection[str]]:
+    """The tensors of a checkpoint, in place of those of few bits what they stand for; those that scale activations.
+
+    Raises:
+        CompileError: `weights-quantised`, in a way that is not known.
+    """
+    if not QUANTISED & config.keys() and not isinstance(config.get("text_config"), Mapping):
+        return tensors, ()
+    from codegen.weights import packed  # which needs numpy
+
+    held = {name: (one.dtype, one.shape) for name, one in tensors.items() if one.shape is not None}
+    try:
+        settings = packed.settings_of(config)
+        found = packed.packed(held, settings) if settings else {}
+    except ValueError as error:
+        raise CompileError(Diagnostic("weights-quantised", f"the checkpoint is quantised: {error}")) from None
+    parts, scales = packed.beside(tensors, found) if settings else (set(), set())
+    made = {name: TensorHeader(one.shape, "F32", tensors[one.parts["values"]].file) for name, one in found.items()}
+    gone = parts | scales
+    return {name: one for name, one in tensors.items() if name not in gone} | made, sorted(scales)
 
 
 def windows(traced: graph.Traced) -> dict[int, Expr]:
@@ -473,6 +501,7 @@ def templates(views: PackageViews, targets: Iterable[str]) -> dict[str, tuple[st
         "flax_stack.py": ("flax/stack/module.py.jinja", views.flax),
         "flax_generation.py": ("flax/generation.py.jinja", views.flax),
         "weights.py": ("weights.py.jinja", views.weights),
+        "packed.py": ("packed.py.jinja", PackedView(views.config.source, PACKED.read_text(encoding="utf-8"))),
         "sharding.py": ("sharding.py.jinja", views.weights),
         "README.md": ("card.md.jinja", views.card),
         "test_model.py": ("test_model.py.jinja", views.test),

@@ -13,6 +13,7 @@ from typing import NoReturn
 from codegen import graph, raising, render
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.joints import (
+    ACTIVATIONS,
     TARGETS,
     Front,
     both,
@@ -29,6 +30,7 @@ from codegen.joints import (
     sources,
     templates,
     uncollected,
+    unpacked,
     unread_notes,
     views_of,
     windows,
@@ -192,7 +194,9 @@ def check_weights(repository: Repository, built: graph.Built, naming: Naming) ->
     """
     if repository.tensors is None:
         return None
-    return account(repository.tensors, graph.state_entries(built), graph.transient_buffers(built), naming)
+    held, scales = unpacked(repository.tensors, repository.config)
+    accounts = account(held, graph.state_entries(built), graph.transient_buffers(built), naming)
+    return replace(accounts, ignored={**accounts.ignored, **dict.fromkeys(scales, ACTIVATIONS)})
 
 
 def emit(repository: Repository, level: str) -> str:

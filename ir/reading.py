@@ -178,7 +178,8 @@ def raw_paths(reading: Reading) -> set[Path]:
 _TRAINING = "matters in training alone"
 DROPOUT = "dropout, which is not implemented: training runs without it"
 UNTRAINED = "number of a row of the embedding that gets no gradient from look-ups in the original; here it is trained like the others"
-QUANTISED = "how tensors are packed, not what the network computes: packed ones are refused where they are loaded"
+QUANTISED = "how tensors are packed, not what the network computes: they are loaded as the numbers that they stand for, or refused"
+UNPACKED = frozenset("fp8 mxfp4 gptq awq float-quantized int-quantized naive-quantized pack-quantized".split())
 _OUTPUTS = "chooses what the library returns, not what it computes"
 _TOKENS = "a token id, for those who generate"
 _BOOK = "says how the files were made"
@@ -298,3 +299,11 @@ class Explored:
 
     def filled(self, raw: Mapping[str, Json]) -> dict[str, Json]:
         return {**{name: default for name, default in self.declared.items() if name not in raw}, **raw}
+
+
+def unpacks(config: Mapping[str, object]) -> bool:
+    """Whether nothing of a checkpoint is packed, or all of it in a way that can be unpacked."""
+    settings = config.get("quantization_config") or config.get("compression_config")
+    if not isinstance(settings, Mapping):
+        return not settings
+    return settings.get("format" if "format" in settings else "quant_method") in UNPACKED

@@ -25,6 +25,7 @@ from codegen.graph import (
     operators,
     places,
     rope,
+    single,
 )
 from codegen.graph.callbacks import unfold
 from codegen.graph.construction import Built, deep_recursion, module_tree
@@ -319,7 +320,9 @@ def _trace_with_own(built: Built, attempt: Attempt, sizes: Sizes, *, replay: boo
         for _ in range(_MAX_ROUNDS):
             again()
             try:
-                return _trace(built, attempt, sizes, replay=replay, kept=kept, states=States(kinds=states.kinds))
+                made = _trace(built, attempt, sizes, replay=replay, kept=kept, states=States(kinds=states.kinds))
+                single.check(made.region)
+                return made
             except UnsettledStates:
                 continue
     except UnknownState:

@@ -801,7 +801,10 @@ class Interpreter:
             return None
         if self.scope is not None and is_sequence(self.scope.vars.get("self")):
             return None
-        owner, _, container = path.rpartition(".")
+        owner = self.trace.frame.within  # the list may be further down, in modules that have no code of their own
+        container = path.removeprefix(f"{owner}.")
+        if container == path and owner:
+            owner, _, container = path.rpartition(".")
         self.trace.span = self.span()
         frame = self.trace.enter("iteration", container, owner, int(last))
         frame.count, frame.counter = self.lengths.get(path, 0), operators.loop_name(self, around=1)

@@ -439,7 +439,7 @@ _FAMILIES: tuple[tuple[str, Callable[[Any, str, Args, Kwargs], Any]], ...] = (
     ("torch.overrides.", _false),
     ("torch._C.", _false),
     ("torch.is_grad_enabled", _false),
-    ("torch.is_autocast_enabled", _false),
+    ("torch.is_autocast_", _false),
     ("torch.device", _context),
     ("torch.get_default_device", _context),
     ("torch._dynamo.", _silent),
@@ -466,7 +466,7 @@ IDENTITY = frozenset(
     "add_start_docstrings add_start_docstrings_to_model_forward add_end_docstrings add_code_sample_docstrings "
     "replace_return_docstrings requires requires_backends overload abstractmethod script compile disable wrap unused ignore "
     "compile_compatible_method_lru_cache lru_cache cache deprecated final runtime_checkable total_ordering custom_fwd custom_bwd "
-    "allow_in_graph torch_compilable once_differentiable register_kernel integrate_forward_from_hub override".split()
+    "autocast allow_in_graph torch_compilable once_differentiable register_kernel integrate_forward_from_hub override".split()
 )
 """Decorators that change nothing of what is computed; by their last name, since libraries move them around."""
 
@@ -757,6 +757,22 @@ def _fields(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
 def _is_dataclass(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
     cls = args[0] if isinstance(args[0], Class) else getattr(args[0], "cls", None)
     return cls is not None and any("dataclass" in base.marks for base in cls.mro)
+
+
+@intrinsic("dataclasses.asdict")
+def _as_dict(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
+    from codegen.graph.classes import fields
+
+    value = args[0]
+    if isinstance(value, Instance) and _is_dataclass(interp, [value], {}):
+        found = {name: interp.getattr(value, name) for name, *_ in fields(interp, value.cls)}
+        return SDict({name: _as_dict(interp, [item], {}) for name, item in found.items()})
+    if isinstance(value, SDict):
+        return SDict({name: _as_dict(interp, [item], {}) for name, item in value.items()}, value.expr)
+    if isinstance(value, (SList, tuple)):
+        items = [_as_dict(interp, [item], {}) for item in value]
+        return SList(items, value.expr) if isinstance(value, SList) else tuple(items)
+    return value
 
 
 @intrinsic("dataclasses.replace")

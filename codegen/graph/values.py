@@ -176,6 +176,13 @@ class Frame:
     counter: str = "layer"  # the index of the loop
     known: Known | None = None
 
+    @property
+    def within(self) -> str:
+        """The path of the module whose code is run, or that has called the function that is."""
+        if self.module_path is not None or self.parent is None:
+            return self.module_path or ""
+        return self.parent.within
+
 
 class Lifting(Protocol):
     """What operations mean in a loop whose body runs once for all its iterations."""

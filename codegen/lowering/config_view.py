@@ -31,6 +31,7 @@ from ir.reading import (
     lookup,
     raw_paths,
     read,
+    unpacks,
     value,
 )
 from ir.records import dataclass, replace
@@ -231,9 +232,9 @@ class ConfigLowering:
         return tuple(repr(change) for change in changes if isinstance(self.served({**raw, **change}), str))
 
     def _checkpoints(self, own: str, others: Mapping[str, Mapping[str, Json]]) -> tuple[CheckpointView, ...]:
-        found = [CheckpointView(own, (), bool(self.explored.raw.get("quantization_config")))]
+        found = [CheckpointView(own, (), not unpacks(self.explored.raw))]
         for repository, raw in sorted(others.items()):
-            if repository == own or raw.get("quantization_config"):  # whose tensors are packed
+            if repository == own or not unpacks(raw):
                 continue
             if raw.get("architectures") != self.explored.raw.get("architectures"):  # which may have no head, or another
                 continue

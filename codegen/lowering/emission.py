@@ -420,7 +420,7 @@ class ClassWriter:
             items = []
             for child_name, grandchild in child.children:
                 made = self.child(f"{where[len(self.plan.instances[0].path) :].lstrip('.')}.{child_name}", grandchild)
-                items.append(f"{child_name!r}: {made}")
+                items += [f"{child_name!r}: {made}"] if made else []  # what computes nothing is left out
             return f"{self.dialect.module_list('{' + ', '.join(items) + '}', 'dict')}"
         if child.kind in ("ParameterList", "ParameterDict"):
             return self.parameters_of(where, child)

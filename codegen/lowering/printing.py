@@ -488,11 +488,14 @@ class BodyPrinter:
 
     def holder_of(self, dtype: DType) -> ast.expr | None:
         """A variable that has this type; an expression that has it and is not written yet gets one."""
+        bare = {
+            r.id for node in self.region.nodes if is_of_a_type(node) for r in node.results
+        }  # which no type goes with
         for value in self.known_values():
-            if holds_type(value, dtype) and value.id in self.names:
+            if holds_type(value, dtype) and value.id in self.names and value.id not in bare:
                 return ast.Name(self.names[value.id], ast.Load())
         for value_id, pending in list(self.pending.items()):
-            if pending.weight and holds_type(self.values[value_id], dtype):
+            if pending.weight and holds_type(self.values[value_id], dtype) and value_id not in bare:
                 return ast.Name(self.materialize(self.values[value_id]), ast.Load())
         return None
 
@@ -856,6 +859,11 @@ def placed(region: Region) -> Value | None:
 def holds_type(value: Value, dtype: DType) -> bool:
     """Whether `value.dtype` spells `dtype`. Masks do not count: a mask may be absent, or boolean."""
     return value.dtype is dtype and not (Dim("T") in value.shape and Dim("S") in value.shape)
+
+
+def is_of_a_type(node: Node) -> bool:
+    """Whether a node gives a number that a type has, such as its least: a number of Python in PyTorch."""
+    return isinstance(node, Op) and node.name.startswith("finfo_")
 
 
 def named_numbers(region: Region) -> dict[Expr, str]:

@@ -483,6 +483,7 @@ class Lowering:
             )
             raise CompileError(Diagnostic("cache-slots", f"a layer of {slots} attentions {what}"))
         if self.states:
+            turns.check_states(self.region, self.given.resolved)
             states, flax = states_view(self.states, self)
             return CacheView(count if shapes else "0", states=states, flax_expr=flax)
         if not shapes:

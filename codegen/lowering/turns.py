@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.functions import keeps_state
 from codegen.lowering.instances import absolute, at_item, modules_around
-from ir.expressions import Const, Environment, Expr, evaluate, index_name, places
+from ir.expressions import Const, Environment, Expr, Index, evaluate, index_name, leaves, places
 from ir.graph import SLOTS, Branch, Call, Loop, ModuleTarget, Number, Op, Raised, Region, Scan, Value, within
 from ir.records import dataclass
 
@@ -113,6 +113,47 @@ def _slots_below(region: Region, owner: str, resolved: Mapping[str, object]) -> 
             case _:
                 for inner in within(node):
                     yield from _slots_below(inner, owner, resolved)
+
+
+def check_states(region: Region, resolved: Mapping[str, object]) -> None:
+    """
+    Raises:
+        CompileError: `cache-order`, several layers keep something in one and the same place.
+    """
+    owners: dict[tuple[object, object], str] = {}
+    for place, owner in _states_below(region, "", resolved):
+        if owners.setdefault(place, owner) != owner:
+            message = f"`{owners[place]}` and `{owner}` keep something in the same place"
+            raise CompileError(Diagnostic("cache-order", message))
+
+
+def _states_below(
+    region: Region, owner: str, resolved: Mapping[str, object]
+) -> Iterator[tuple[tuple[object, object], str]]:
+    """What is written for the next call below a module, in a place that the number of the layer says: its name and place, and the
+    module that writes it."""
+    for node in region.nodes:
+        match node:
+            case Op("state_write" | "state_append" | "state_extend", (Number(Const(name)), Number(expr), *_)) if (
+                _asks_where(expr)
+            ):
+                yield (name, _number(expr, places(owner), resolved)), owner
+            case Call(ModuleTarget(path), inner):
+                yield from _states_below(inner, absolute(path, owner), resolved)
+            case Call(region=inner):
+                yield from _states_below(inner, owner, resolved)
+            case Loop(container, bodies, kinds):
+                for index, kind in enumerate(kinds):
+                    yield from _states_below(at_item(bodies[kind], container, index), owner, resolved)
+            case Op() | Raised():
+                pass
+            case _:
+                for inner in within(node):
+                    yield from _states_below(inner, owner, resolved)
+
+
+def _asks_where(expr: Expr) -> bool:
+    return any(isinstance(leaf, Index) for leaf in leaves(expr))
 
 
 def _number(expr: Expr, indices: Mapping[str, int], resolved: Mapping[str, object]) -> object:

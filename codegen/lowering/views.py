@@ -123,7 +123,7 @@ class CheckpointView:
 
     repository: str
     changes: tuple[str, ...]
-    packed: bool = False  # its tensors are quantised, which nothing here reads
+    packed: bool = False  # its tensors are quantised in a way that nothing here reads
 
     @property
     def remark(self) -> str:
@@ -892,6 +892,14 @@ class SharedView:
 
 
 @dataclass(frozen=True, slots=True)
+class PackedView:
+    """What unpacks tensors of few bits, which is the same for all packages."""
+
+    source: SourceView
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class WeightsView:
     """`tied_expr` is empty where the ties always hold. `stack` is the path of the `count_expr` layers that Flax can
     stack, `kinds_expr` (over cfg) what tells them apart, empty where all are equal.
@@ -1208,6 +1216,14 @@ class WeightsView:
         return f"TIED.items() if {self.tied_expr} else ()" if self.tied_expr else "TIED.items()"
 
     @property
+    def opened_parameter(self) -> str:
+        return "cfg: Config, " if self.keeps_names else ""
+
+    @property
+    def twice_remark(self) -> str:
+        return " of the table" if self.base else ""
+
+    @property
     def names_argument(self) -> str:
         """What opening a checkpoint takes to tell what the table calls its tensors."""
         return "cfg, " if self.keeps_names else ""
@@ -1410,7 +1426,7 @@ class CardView:
     ties: tuple[tuple[str, str], ...] = ()  # paths of parameters that are one tensor
     tied_expr: str = ""  # where they are, over the configuration; always, if nothing is said
     end_tokens: tuple[int, ...] = ()  # that config.json has, where it has several
-    packed: bool = False  # the tensors of the compiled checkpoint are quantised, and refused
+    packed: bool = False  # the tensors of the compiled checkpoint are quantised in a way that is refused
     has_experts: bool = False
     devices: int = 4  # of the example that splits a PyTorch model
     room: int = 1024  # of the cache in an example, in tokens

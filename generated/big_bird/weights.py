@@ -16,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from .config import Config
+from .packed import Unpacked, unpacked
 
 TABLE = {
     "bert.embeddings.word_embeddings.weight": ("embedding", "VD"),
@@ -178,7 +179,7 @@ def _problem(file: Path) -> str:
         return f"{file} cannot be read: {error}"
 
 
-def read(found: dict[str, Mapped], cfg: Config) -> Iterator[tuple[Row, Any]]:
+def read(found: Opened, cfg: Config) -> Iterator[tuple[Row, Any]]:
     """Every row with its tensor, one at a time, from the files that were opened.
 
     Raises:
@@ -214,42 +215,50 @@ class Mapped:
         return tensor
 
 
+Opened = dict[str, Mapped | Unpacked]  # what holds each tensor
+
+
 def table_name(name: str, wanted: Collection[str]) -> str:
     """What the table calls a tensor of a checkpoint."""
     return next((known for known in (name, BASE + name, name.removeprefix(BASE)) if known in wanted), name)
 
 
-def opened(source: str | Path, cfg: Config, framework: str) -> dict[str, Mapped]:
-    """The file that holds each tensor, by the names of the table. Files are mapped for torch ("pt") or numpy ("np").
+def opened(source: str | Path, cfg: Config, framework: str) -> Opened:
+    """What holds each tensor, by the names of the table. Files are mapped for torch ("pt") or numpy ("np").
 
     Raises:
         ValueError: two tensors go by one name of the table.
     """
-    found: dict[str, Mapped] = {}
-    wanted = {*tensors(cfg), *TIED}
-    for file in files(folder(source)):
+    held: dict[str, Mapped] = {}
+    root = folder(source)
+    for file in files(root):
         shard = Mapped(file, framework)
-        names = [table_name(name, wanted) for name in shard.shard.keys()]
-        shard.names = dict(zip(names, shard.shard.keys(), strict=True))
-        if len(shard.names) < len(names):
-            raise ValueError(f"{file} holds tensors with {BASE!r} before their names and without it")
-        if twice := found.keys() & names:
+        names = shard.shard.keys()
+        if twice := held.keys() & names:
             raise ValueError(f"{file} holds tensors that another file holds too: {', '.join(sorted(twice))}")
-        found |= dict.fromkeys(names, shard)
+        shard.names = {name: name for name in names}
+        held |= dict.fromkeys(names, shard)
+    found: Opened = {}
+    wanted = {*tensors(cfg), *TIED}
+    for name, one in unpacked(held, root, framework).items():
+        known = table_name(name, wanted)
+        if known in found:
+            raise ValueError(f"the checkpoint holds tensors with {BASE!r} before their names and without it")
+        found[known], one.names[known] = one, name
     # where two names are one tensor, either may be the one that is stored
     for alias, target in TIED.items() if cfg.tie_word_embeddings else ():
         if alias in found and target not in found:
-            shard = found[target] = found.pop(alias)
-            shard.names[target] = shard.names.pop(alias)
+            one = found[target] = found.pop(alias)
+            one.names[target] = one.names.pop(alias)
     return found
 
 
-def stored_names(found: dict[str, Mapped]) -> tuple[tuple[str, str], ...]:
+def stored_names(found: Opened) -> tuple[tuple[str, str], ...]:
     """Tensors that the checkpoint calls otherwise than the table: the name in the table, its own."""
     return tuple((name, shard.names[name]) for name, shard in found.items() if shard.names[name] != name)
 
 
-def stored_ties(found: dict[str, Mapped], cfg: Config, byte: Any) -> tuple[str, ...]:
+def stored_ties(found: Opened, cfg: Config, byte: Any) -> tuple[str, ...]:
     """The tied names that the checkpoint holds nevertheless. Numbers are compared as bytes, the framework's `byte`.
 
     Raises:
@@ -310,7 +319,7 @@ def load_flax(model: Any, source: str | Path, dtype: Any, place: Callable[[str, 
     model.stored_names = stored_names(found)
 
 
-def _flax_values(found: dict[str, Mapped], cfg: Config, dtype: Any, stacked: bool) -> Iterator[tuple[str, np.ndarray]]:
+def _flax_values(found: Opened, cfg: Config, dtype: Any, stacked: bool) -> Iterator[tuple[str, np.ndarray]]:
     """Path and value of every parameter in Flax; those of stacked layers as soon as all have come."""
     whole: dict[str, np.ndarray] = {}
     left: dict[str, int] = {}

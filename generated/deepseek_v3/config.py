@@ -319,6 +319,6 @@ def _refuse(problems: list[str]) -> None:
 
 
 CHECKPOINTS: dict[str, Config] = {
-    "deepseek-ai/DeepSeek-R1": Config(),  # quantised: its sizes, whose tensors are refused
+    "deepseek-ai/DeepSeek-R1": Config(),
     "nvidia/DeepSeek-V3.1-NVFP4": Config(),
 }

@@ -485,6 +485,6 @@ def _refuse(problems: list[str]) -> None:
 
 
 CHECKPOINTS: dict[str, Config] = {
-    "deepseek-ai/DeepSeek-V3.2": Config(),  # quantised: its sizes, whose tensors are refused
+    "deepseek-ai/DeepSeek-V3.2": Config(),
     "nvidia/DeepSeek-V3.2-NVFP4": Config(),
 }

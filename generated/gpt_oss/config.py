@@ -369,5 +369,5 @@ def _refuse(problems: list[str]) -> None:
 
 
 CHECKPOINTS: dict[str, Config] = {
-    "openai/gpt-oss-20b": Config(),  # quantised: its sizes, whose tensors are refused
+    "openai/gpt-oss-20b": Config(),
 }

@@ -380,5 +380,5 @@ def _refuse(problems: list[str]) -> None:
 
 
 CHECKPOINTS: dict[str, Config] = {
-    "meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8": Config(),  # quantised: its sizes, whose tensors are refused
+    "meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8": Config(),
 }

@@ -480,5 +480,5 @@ def _refuse(problems: list[str]) -> None:
 
 
 CHECKPOINTS: dict[str, Config] = {
-    "XiaomiMiMo/MiMo-V2-Flash": Config(),  # quantised: its sizes, whose tensors are refused
+    "XiaomiMiMo/MiMo-V2-Flash": Config(),
 }

@@ -19,13 +19,10 @@ def table_device() -> torch.device:
 
 
 def apply_rope_partial(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative.
-
-    In bfloat16 the second product is not rounded by itself before the sum, as it would be in two steps.
-    """
+    """The first R elements of a head turn, i with i + R/2: the first half of `sin` is negative."""
     R = cos.shape[-1]
     x, rest = x[..., :R], x[..., R:]
-    return torch.cat((torch.addcmul(x * cos, x.roll(R // 2, -1), sin), rest), dim=-1)
+    return torch.cat((x * cos + x.roll(R // 2, -1) * sin, rest), dim=-1)
 
 
 def full_attention_inv_freq(cfg: Config) -> Tensor:

@@ -173,5 +173,5 @@ def _refuse(problems: list[str]) -> None:
 
 
 CHECKPOINTS: dict[str, Config] = {
-    "MiniMaxAI/MiniMax-M2.7": Config(),  # quantised: its sizes, whose tensors are refused
+    "MiniMaxAI/MiniMax-M2.7": Config(),
 }

@@ -18,11 +18,8 @@ def table_device() -> torch.device:
 
 
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Element i turns with i + H/2: the first half of `sin` is negative.
-
-    In bfloat16 the second product is not rounded by itself before the sum, as it would be in two steps.
-    """
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+    """Element i turns with i + H/2: the first half of `sin` is negative."""
+    return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
 
 
 def inv_freq(cfg: Config) -> Tensor:

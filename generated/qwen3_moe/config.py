@@ -178,7 +178,7 @@ def _refuse(problems: list[str]) -> None:
 
 
 CHECKPOINTS: dict[str, Config] = {
-    "Qwen/Qwen3-235B-A22B-FP8": Config(),  # quantised: its sizes, whose tensors are refused
+    "Qwen/Qwen3-235B-A22B-FP8": Config(),
     "Qwen/Qwen3-235B-A22B": Config(),
     "Qwen/Qwen3-30B-A3B": Config(
         hidden_size=2048, num_hidden_layers=48, num_attention_heads=32, moe_intermediate_size=768

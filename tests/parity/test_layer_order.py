@@ -27,6 +27,11 @@ GATES = """        gates = [nn.Parameter(torch.ones(config.hidden_size)) for _ i
 MIX = "        self.mix = nn.Parameter(torch.ones(config.num_hidden_layers, config.num_hidden_layers + 1))\n"
 SIDE = LIST.replace("config.num_hidden_layers", "config.num_hidden_layers // 2")
 SIDE += SIDE.replace("self.layers", "self.side").replace("config, i", "config, i + config.num_hidden_layers // 2")
+PARTED = (
+    LIST.replace("self.layers = ", "parts = ")
+    + """        self.parts = nn.ModuleDict({"layers": parts, "drop": nn.Dropout(0.5)})
+"""
+)
 NAMED = """        for i in range(config.num_hidden_layers):
             self.add_module(f"layer_{i}", SmewLayer(config, i))
 """
@@ -165,6 +170,12 @@ CASES = {
             hidden_states = layer(hidden_states, mask, past_key_values)
 """,
     ),
+    "layers in a dict of parts": (
+        PARTED,
+        """        for layer in self.parts.layers:
+            hidden_states = self.parts["drop"](layer(hidden_states, mask, past_key_values))
+""",
+    ),
     "blocks of layers": (
         BLOCK,
         """        for block in self.blocks:
@@ -195,7 +206,10 @@ CASES = {
     ),
 }
 QUICK = ("the first apart", "what the first half gives is added in the second")
-PARTS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+PARTS = [
+    name if name in (*QUICK, "layers in a dict of parts") else pytest.param(name, marks=pytest.mark.slow)
+    for name in CASES
+]
 
 
 def source(name: str, layers: int = 4) -> tuple[dict[str, Any], dict[str, str]]:

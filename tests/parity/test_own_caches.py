@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from codegen.diagnostics import CompileError
 from codegen.pipeline import compile_package
 from codegen.repo import load
 from codegen.verify.reference import randomize
@@ -56,14 +57,19 @@ KEPT = {
 """What a layer keeps, as the source calls it."""
 
 
+Case = tuple[Path, Path, np.ndarray, np.ndarray]
+
+
 @pytest.fixture(scope="module", params=NAMES)
-def case(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path, np.ndarray, np.ndarray]:
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return made(request.param, tmp_path_factory)
+
+
+def made(called: str, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """A checkpoint, the package compiled for it, tokens and the original's logits."""
-    name, *edit = EDITS.get(request.param, (request.param,))
-    folder = tmp_path_factory.mktemp(request.param)
-    package = tmp_path_factory.mktemp("packages") / f"own_{request.param}"
+    name, *edit = EDITS.get(called, (called,))
+    folder = tmp_path_factory.mktemp(called)
+    package = tmp_path_factory.mktemp("packages") / f"own_{called}"
     shutil.copytree(DATA / name, folder, dirs_exist_ok=True)
     if edit:
         text = (folder / f"modeling_{name}.py").read_text()
@@ -88,20 +94,18 @@ def case(
     return folder, package, ids.numpy(), logits
 
 
-def test_what_a_layer_keeps_has_the_names_of_the_source(case: tuple[Path, Path, np.ndarray, np.ndarray]) -> None:
+def test_what_a_layer_keeps_has_the_names_of_the_source(case: Case) -> None:
     folder, package, _, _ = case
     cache = harness.Torch().load(package, folder, "float64").init_cache(2, LENGTH)
     assert KEPT[folder.name.rstrip("0123456789")] <= set(vars(cache))
 
 
-def test_whole_sequences_and_steps_equal_the_original(case: tuple[Path, Path, np.ndarray, np.ndarray]) -> None:
+def test_whole_sequences_and_steps_equal_the_original(case: Case) -> None:
     check(harness.Torch(), case)
 
 
 @pytest.mark.parametrize("cuts", [(5, 1, 4, 2, 1, 4), (2, 3, 1, 1, 10), (9, 8)])
-def test_chunks_of_any_sizes_equal_whole_sequences(
-    cuts: tuple[int, ...], case: tuple[Path, Path, np.ndarray, np.ndarray]
-) -> None:
+def test_chunks_of_any_sizes_equal_whole_sequences(cuts: tuple[int, ...], case: Case) -> None:
     """A prompt in parts, short and long ones, and single tokens between them."""
     folder, package, ids, logits = case
     assert sum(cuts) == ids.shape[1]
@@ -118,13 +122,11 @@ def test_chunks_of_any_sizes_equal_whole_sequences(
 
 
 @pytest.mark.slow
-def test_whole_sequences_and_steps_equal_the_original_in_flax(
-    case: tuple[Path, Path, np.ndarray, np.ndarray], flax: harness.Flax
-) -> None:
+def test_whole_sequences_and_steps_equal_the_original_in_flax(case: Case, flax: harness.Flax) -> None:
     check(flax, case)
 
 
-def check(backend: harness.Backend, case: tuple[Path, Path, np.ndarray, np.ndarray]) -> None:
+def check(backend: harness.Backend, case: Case) -> None:
     folder, package, ids, logits = case
     model = backend.load(package, folder, "float64")
     assert relative_error(backend.logits(model, ids), logits) < TOLERANCE
@@ -132,7 +134,7 @@ def check(backend: harness.Backend, case: tuple[Path, Path, np.ndarray, np.ndarr
     assert harness.round_trip(package, model, folder) == []
 
 
-def test_a_step_costs_the_same_whatever_was_before(case: tuple[Path, Path, np.ndarray, np.ndarray]) -> None:
+def test_a_step_costs_the_same_whatever_was_before(case: Case) -> None:
     """A model whose states do not grow with the tokens has as many numbers in its cache for a longer one."""
     folder, package, _, _ = case
     model = harness.Torch().load(package, folder, "float64")
@@ -142,3 +144,17 @@ def test_a_step_costs_the_same_whatever_was_before(case: tuple[Path, Path, np.nd
         return sum(tensor.numel() for states in held for tensor in states.values())
 
     assert (numbers(2 * LENGTH) == numbers(LENGTH)) is not folder.name.startswith("shoal")
+
+
+def test_a_way_that_reads_one_token_alone_is_not_taken_for_several(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The source takes it by what was before, not by how many tokens there are: sizes fit, and the rest would be lost."""
+    case = made("dunlin", tmp_path_factory)
+    check(harness.Torch(), case)
+    cache = harness.Torch().load(case[1], case[0], "float64").init_cache(2, LENGTH)
+    assert "ids" in vars(cache)  # all tokens are run again
+
+
+def test_layers_that_would_share_a_place_are_refused() -> None:
+    with pytest.raises(CompileError) as caught:
+        compile_package(load(str(DATA / "grebe")))
+    assert caught.value.diagnostics[0].code == "cache-order"

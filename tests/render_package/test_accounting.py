@@ -12,7 +12,7 @@ import pytest
 
 from codegen import graph, pipeline
 from codegen.diagnostics import CompileError, Diagnostic
-from codegen.joints import naming_of
+from codegen.joints import naming_of, unpacked
 from codegen.lowering import layouts
 from codegen.lowering.accounting import Accounts, account, recorded_layouts
 from codegen.repo.load import from_record
@@ -23,11 +23,8 @@ LISTS: dict[str, list] = json.loads((DATA / "published_tensors.json").read_text(
 CONFIGS: dict[str, dict] = json.loads((DATA / "published_configs.json").read_text())
 
 # what these lists hold beside the parameters, from reading them
-REFUSED = {
-    "openai/gpt-oss-20b": ("mxfp4", 96),  # 24 layers, two weights, blocks and scales
-    "roshinpv/Qwen2.5-14B-GPTQ": (None, 676),  # 48 layers of 7 and two, scales and biases
-    "deepseek-ai/DeepSeek-V3": ("fp8", 45032),  # `weight_scale_inv`
-}
+REFUSED = {"roshinpv/Qwen2.5-14B-GPTQ": (None, 676)}  # 48 layers of 7 and two, scales and biases: of another library
+PACKED = {"openai/gpt-oss-20b": ("mxfp4", "_blocks"), "deepseek-ai/DeepSeek-V3": ("fp8", "_scale_inv")}
 IGNORED = {"togethercomputer/RedPajama-INCITE-7B-Base": 96}  # 32 layers with masks, their fill value, frequencies
 BIG = ("deepseek-ai/DeepSeek-V3", "bryce-hoehn/Qwen3.5-18B-REAP-A3B-Coding")
 
@@ -67,7 +64,13 @@ def test_published_lists_are_accounted_for(name: str) -> None:
         for tensor, shape in listed(name).items()
     }
     method, count = REFUSED.get(name, (None, 0))
-    quantised = {"quantization_config": {"quant_method": method, "bits": 4}} if count else {}
+    quantised: dict[str, object] = {"quantization_config": {"quant_method": method, "bits": 4}} if count else {}
+    if name in PACKED:
+        method, companion = PACKED[name]
+        whole, _ = unpacked(tensors, {"quantization_config": {"quant_method": method}})
+        changed = [tensor for tensor in whole if tensor not in tensors or whole[tensor] != tensors[tensor]]
+        assert len(changed) == sum(tensor.endswith(companion) for tensor in tensors) > 40
+        tensors = dict(whole)
     try:
         made = accounts_of(CONFIGS[name] | quantised, tensors)
     except CompileError as error:
