@@ -42,6 +42,7 @@ def test_every_file_of_the_contract_is_there(package: Path) -> None:
         "flax_stack.py",
         "flax_generation.py",
         "weights.py",
+        "packed.py",
         "sharding.py",
         "source.json",
         "arch.txt",
