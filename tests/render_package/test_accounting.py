@@ -79,7 +79,10 @@ def test_published_lists_are_accounted_for(name: str) -> None:
         assert str(count) in finding.message and len(expanded(finding.notes)) == count
         assert expanded(finding.notes) < tensors.keys()
         return
-    assert name not in REFUSED and len(made.ignored) == IGNORED.get(name, 0)
+    predicting = [
+        tensor for tensor in tensors if tensor.startswith("model.layers.61.")
+    ]  # beyond the last layer of one of them
+    assert name not in REFUSED and len(made.ignored) == IGNORED.get(name, len(predicting) if name in PACKED else 0)
     used = [tensor for layout in made.layouts.values() for tensor in layouts.names(layout)]
     patterns = {re.sub(r"\*", r"\\d+", re.escape(tensor).replace(r"\*", "*")) for tensor in used if "*" in tensor}
     rest = tensors.keys() - set(used) - made.ignored.keys()
