@@ -80,6 +80,8 @@ def padding(interpreter: Interpreter, value: TensorValue) -> bool | None:
     answers: dict[bool, set[bool]] = {True: set(), False: set()}
     try:
         for call in calls(interpreter, makers):
+            if call.past and not interpreter.surroundings.cached:  # of which only the new tokens are given
+                continue
             answers[bool(call.valid.all())].add(bool(np.asarray(call.values.value(value))))
     except FAILURES:
         return None

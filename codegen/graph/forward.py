@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -32,7 +34,7 @@ from codegen.graph.construction import Built, deep_recursion, module_tree
 from codegen.graph.dispatch import PREFERRED
 from codegen.graph.ending import keep_last
 from codegen.graph.interpreter import Coincidence, Interpreter, Raised
-from codegen.graph.kept import Kept, UnsettledStates, check_start, handed_over, settle
+from codegen.graph.kept import Kept, UnsettledStates, check_start, handed_over, holders_of, leaves_of, settle
 from codegen.graph.objects import Function, ModuleObject
 from codegen.graph.ragged import Ragged
 from codegen.graph.recurrent import States, UnknownState
@@ -608,10 +610,18 @@ def _parameters(model: ModuleObject) -> dict[TensorValue, list[str]]:
 
 
 def _tensors(module: ModuleObject) -> Iterator[tuple[str, Tensor]]:
-    for source in (expert_lists.parameters(module), module.buffers, module.dict):
+    for source in (expert_lists.parameters(module), module.buffers):
         for name, value in source.items():
             if isinstance(value, Tensor):
                 yield name, value
+    yield from _attributes(module)
+
+
+def _attributes(module: ModuleObject) -> Iterator[tuple[str, Tensor]]:
+    """The tensors among the attributes of a module, those in lists, dicts and objects of its own as well; the way to one is its name."""
+    for steps, tensor in leaves_of(module.dict):
+        name = re.sub(r"\W", "_", "_".join(map(str, steps)))
+        yield name.removeprefix("__"), tensor  # which Python would call otherwise in a class
 
 
 def _keep_wide(module: ModuleObject) -> None:
@@ -627,8 +637,13 @@ def _constants(model: ModuleObject) -> frozenset[TensorValue]:
         tensor.value
         for _, module in _modules(model, "")
         for name, tensor in _tensors(module)
-        if name not in expert_lists.parameters(module) and (name in module.transient or name in module.dict)
+        if _is_constant(module, name)
     )
+
+
+def _is_constant(module: ModuleObject, name: str) -> bool:
+    """Whether no checkpoint holds a tensor of a module."""
+    return name not in expert_lists.parameters(module) and (name in module.transient or name not in module.buffers)
 
 
 def _modules(module: ModuleObject, path: str) -> Iterator[tuple[str, ModuleObject]]:
@@ -638,13 +653,17 @@ def _modules(module: ModuleObject, path: str) -> Iterator[tuple[str, ModuleObjec
             yield from _modules(child, f"{path}.{name}" if path else name)
 
 
-Held = list[tuple[dict[str, Any], dict[str, Any], list[tuple[Tensor, TensorValue]]]]
+Held = list[tuple[Any, Any, list[tuple[Tensor, TensorValue]]]]
 
 
 def _held(model: ModuleObject) -> Held:
     """What every module holds: slots, what is in them, and the values of the tensors among that."""
-    slots = [slot for _, m in _modules(model, "") for slot in (m.parameters, m.buffers, m.dict)]
-    return [(s, dict(s), [(t, t.value) for t in s.values() if isinstance(t, Tensor)]) for s in slots]
+    slots: dict[int, Any] = {}
+    for _, module in _modules(model, ""):
+        for slot in (module.parameters, module.buffers, module.dict, *holders_of(module.dict)):
+            slots[id(slot)] = slot
+    values = {key: list(slot.values()) if isinstance(slot, dict) else slot for key, slot in slots.items()}
+    return [(s, copy(s), [(t, t.value) for t in values[key] if isinstance(t, Tensor)]) for key, s in slots.items()]
 
 
 def _check_modules(
@@ -667,6 +686,7 @@ def _check_modules(
         kept += [(path, name) for name in tensors]
         if tensors:
             changed |= {(path, name) for name, value in module.dict.items() if old.get(name) is not value}
+        kept += [(path, str(key)) for slot in holders_of(module.dict) for key in _new_in(slot, before.get(id(slot)))]
     if not kept:
         return
     interpreter.leftovers = frozenset(changed)
@@ -675,11 +695,20 @@ def _check_modules(
     raise CompileError(Diagnostic("state-in-module", message))
 
 
+def _new_in(slot: Any, old: Any) -> list[Any]:
+    """The keys of a dict of the source, or the places of a list, that hold another tensor than before the call."""
+    if old is None:
+        return []
+    items = slot.items() if isinstance(slot, dict) else enumerate(slot)
+    known = old if isinstance(slot, dict) else dict(enumerate(old))
+    return [key for key, x in items if isinstance(x, Tensor) and known.get(key) is not x]
+
+
 def _restore(held: Held) -> None:
     """Take back what `forward` wrote into its modules: the next call starts from what the constructor made."""
     for slot, content, values in held:
         slot.clear()
-        slot.update(content)
+        slot.update(content) if isinstance(slot, dict) else slot.extend(content)
         for tensor, value in values:
             tensor.value = value
 
@@ -701,9 +730,7 @@ def _with_constants(
         fills: list[Parameter] = []
         for name, tensor in _tensors(source):
             where = f"{path}.{name}" if path else name
-            transient = name not in expert_lists.parameters(source) and (
-                name in source.transient or name in source.dict
-            )
+            transient = _is_constant(source, name)
             known = stored.get(name)
             if not transient:
                 if known is not None:

@@ -66,12 +66,12 @@ class Kept:
     def tensors(self) -> dict[Path, Tensor]:
         if self.slots:
             return {path: held for path, slot in self.slots if isinstance(held := slot.get(str(path[-1])), Tensor)}
-        return dict(_leaves(self.given))
+        return dict(leaves_of(self.given))
 
     def place(self, modules: Iterable[tuple[str, ModuleObject]]) -> None:
         """Let modules have what they kept."""
         known = {steps_to(path): module for path, module in modules}
-        found = [(path, known[path[:-1]].dict, tensor) for path, tensor in _leaves(self.given) if path[:-1] in known]
+        found = [(path, known[path[:-1]].dict, tensor) for path, tensor in leaves_of(self.given) if path[:-1] in known]
         for path, slot, tensor in found:
             slot[str(path[-1])] = tensor
         self.slots = tuple((path, slot) for path, slot, _ in found)
@@ -92,13 +92,13 @@ class Kept:
         """The lists and dicts, attributes of objects among them, that calls may write to."""
         if self.slots:
             return list({id(slot): slot for _, slot in self.slots}.values())
-        return list(_holders(self.given))
+        return list(holders_of(self.given))
 
     def begin(self) -> None:
         """Put states in the place of what a call left."""
         self.before, self.dropped = {}, set()
         seen: dict[int, TensorValue] = {}
-        for path, tensor in _leaves(self.given):
+        for path, tensor in leaves_of(self.given):
             if id(tensor) not in seen:
                 shape = tuple(
                     self.sizes.P if isinstance(s, Scalar) and s.expr in (Dim("T"), Dim("S")) else s
@@ -119,10 +119,10 @@ def handed_over(output: Any, parameters: Iterable[str]) -> dict[str, Any]:
     if not isinstance(output, Instance):
         return {}
     names = [name for name in parameters if name in output.dict and output.dict[name] is not None]
-    return {name: output.dict[name] for name in names if any(True for _ in _leaves({name: output.dict[name]}))}
+    return {name: output.dict[name] for name in names if any(True for _ in leaves_of({name: output.dict[name]}))}
 
 
-def _holders(x: Any, depth: int = 0, seen: set[int] | None = None) -> Iterator[Any]:
+def holders_of(x: Any, depth: int = 0, seen: set[int] | None = None) -> Iterator[Any]:
     seen = set() if seen is None else seen
     if isinstance(x, ModuleObject) or depth > MAX_DEPTH or id(x) in seen:
         return
@@ -130,19 +130,19 @@ def _holders(x: Any, depth: int = 0, seen: set[int] | None = None) -> Iterator[A
     match x:
         case Instance():
             if x.path is None:
-                yield from _holders(x.dict, depth, seen)
-                yield from _holders(x.payload, depth, seen)
+                yield from holders_of(x.dict, depth, seen)
+                yield from holders_of(x.payload, depth, seen)
         case dict():
             yield x
             for item in x.values():
-                yield from _holders(item, depth + 1, seen)
+                yield from holders_of(item, depth + 1, seen)
         case list():
             yield x
             for item in x:
-                yield from _holders(item, depth + 1, seen)
+                yield from holders_of(item, depth + 1, seen)
         case tuple():
             for item in x:
-                yield from _holders(item, depth + 1, seen)
+                yield from holders_of(item, depth + 1, seen)
         case _:
             return
 
@@ -216,7 +216,7 @@ def _grows(tensor: Tensor) -> bool:
     return any(isinstance(size, Scalar) and size.expr in (Dim("T"), Dim("S")) for size in tensor.shape)
 
 
-def _leaves(root: Any) -> Iterator[tuple[Path, Tensor]]:
+def leaves_of(root: Any) -> Iterator[tuple[Path, Tensor]]:
     """The tensors in an object, by the way to them. Modules and configurations are no part of it."""
     seen: set[int] = set()
 

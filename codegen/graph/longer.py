@@ -9,11 +9,12 @@ keeps of it is gone after the call: the next one starts from what the constructo
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from codegen.diagnostics import CompileError
 from codegen.graph import operators, scalars
+from codegen.graph.kept import holders_of
 from codegen.graph.makers import Makers, makers_of
 from codegen.graph.objects import ModuleObject
 from codegen.graph.scope import Scope
@@ -130,8 +131,9 @@ def _modules(owner: object) -> list[ModuleObject]:
     return [owner, *(inner for child in owner.modules.values() if child is not None for inner in _modules(child))]
 
 
-def _slots(module: ModuleObject) -> tuple[dict[str, Any], ...]:
-    return module.parameters, module.buffers, module.dict
+def _slots(module: ModuleObject) -> Iterator[dict[str, Any]]:
+    yield from (module.parameters, module.buffers, module.dict)
+    yield from (held for held in holders_of(module.dict) if isinstance(held, dict))
 
 
 def run(interpreter: Interpreter, node: ast.If, scope: Scope, test: Scalar) -> bool:
