@@ -36,6 +36,7 @@ from codegen.graph.objects import (
 from codegen.graph.predicates import Kind
 from codegen.graph.scope import Missing, Namespace
 from codegen.graph.values import Scalar, Tensor, Watched, expr_of, glance, value_of
+from codegen.source.files import REPOSITORY
 from ir.expressions import Apply, Const, Key, leaves
 from ir.graph import DType
 
@@ -966,6 +967,10 @@ def is_instance(interp: Interpreter, value: Any, cls: Any) -> bool:
     """`isinstance`; that a value of the configuration has some type is noted."""
     if isinstance(cls, tuple):
         return any(is_instance(interp, value, item) for item in cls)
+    from codegen.graph.state import KeyValueCache  # which imports this
+
+    if isinstance(value, KeyValueCache) and isinstance(cls, Class) and cls.module.startswith(f"{REPOSITORY}."):
+        interp.unsupported(f"whether the cache is a `{cls.name}`, which the source makes itself", code="unknown-state")
     if isinstance(value, Scalar):
         kind = Apply("type", (value.expr,))
         held = glance(value, kind)

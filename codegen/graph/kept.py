@@ -9,6 +9,7 @@ when the trace is over: where a state is used first, and where what it becomes h
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -276,8 +277,8 @@ def settle(interpreter: Interpreter, kept: Kept, root: Frame, logits: TensorValu
     for path in _live(kept, root, logits, after):
         split(kept, after, root, path)
     live = _live(kept, root, logits, after)
-    names = _names(live, kept, root)
     placed = [(path, *_place(root, kept.before[path], after[path])) for path in live]
+    names = _names({path: at for path, _, at in placed}, kept, root)
     for path, frame, at in placed:
         _settle(root, names[path], kept.start(path), frame, at, kept.before[path], after[path])
 
@@ -411,22 +412,26 @@ def _nodes(item: Node | Frame) -> Iterator[Node]:
 _TAKEN = frozenset({"k", "v", "kv", "valid", "length", "padded", "ids", "count", "update", "append", "mark"})
 
 
-def _names(paths: list[Path], kept: Kept, root: Frame) -> dict[Path, str]:
-    """A name for every state that is the same in all layers: what the source calls it, and which of several it is."""
+def _names(layers: Mapping[Path, int], kept: Kept, root: Frame) -> dict[Path, str]:
+    """A name for every state that is the same in all layers: what the source calls it, and which of several it is. `layers`: that
+    of each state."""
     bound: dict[TensorValue, str] = {}
     for name, value in _bindings(root):
         if isinstance(value, TensorValue):
             bound.setdefault(value, name)
-    forms: dict[tuple[object, ...], str] = {}
+    forms: dict[tuple[tuple[object, ...], int], str] = {}
     names: dict[Path, str] = {}
-    for path in paths:
+    seen: Counter[tuple[object, ...]] = Counter()
+    for path, layer in layers.items():
         form = _form(path)
-        if form not in forms:
+        several = form, seen[(form, layer)]  # a flat list has those of a layer one after the other
+        seen[(form, layer)] += 1
+        if several not in forms:
             texts = [part for part in form if isinstance(part, str) and part]
             own = len(texts) > 1 and isinstance(form[-1], str)  # an attribute or a key of the source's
             wanted = texts[-1] if own else bound.get(kept.before[path], texts[-1])
-            forms[form] = _unused(wanted, forms.values())
-        names[path] = forms[form]
+            forms[several] = _unused(wanted, forms.values())
+        names[path] = forms[several]
     return names
 
 
