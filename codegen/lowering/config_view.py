@@ -278,7 +278,8 @@ class ConfigLowering:
 
     def _annotation(self, path: Path, found: Json) -> str:
         if isinstance(found, (list, tuple)):
-            inner = " | ".join(dict.fromkeys(type(item).__name__ for item in found)) or "int"
+            types = dict.fromkeys(type(item).__name__ for item in found if item is not None)
+            inner = " | ".join([*types, *(["None"] if None in found else [])]) or "int"
             return f"tuple[{inner}, ...]"
         if path in self.left_open:
             return "int | None"

@@ -19,6 +19,7 @@ from codegen.lowering.flax_dialect import FlaxDialect
 from codegen.lowering.functions import ambients
 from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, walk, without_unread
 from codegen.lowering.leaves import Leaves
+from codegen.lowering.missing import missing
 from codegen.lowering.names import words_of_layers
 from codegen.lowering.numbers import Leaf, to_syntax
 from codegen.lowering.patterns import LAYER, Decision, KnownKinds, LayerKinds, Parts, Patterns, is_recorded
@@ -335,6 +336,12 @@ class Lowering:
 
         return unparse(to_syntax(expr, resolve))
 
+    def size_over_cfg(self, size: Expr) -> str:
+        """A size as Python over `cfg`; 0 for the layers that have no such axis."""
+        needed = missing(size, self.given.resolved, self.layers()[1])
+        made = self.over_cfg(size)
+        return f"{made} if {' and '.join(map(self.over_cfg, needed))} else 0" if needed else made
+
     def emit(self, dialect: Dialect) -> Lowered:
         """
         Raises:
@@ -492,7 +499,7 @@ class Lowering:
             return CacheView(count, shapes_expr=self.shapes_by_kind())
         heads, key, value = shapes[0]
         if any(isinstance(leaf, Index) for size in shapes[0] for leaf in leaves(size)):
-            row = ", ".join(self.over_cfg(size) for size in shapes[0])
+            row = ", ".join(self.size_over_cfg(size) for size in shapes[0])
             return CacheView(count, shapes_expr=f"[({row}) for layer in range({count})]")
         return CacheView(count, self.over_cfg(heads), self.over_cfg(key), self.over_cfg(value), slots=slots)
 

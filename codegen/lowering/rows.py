@@ -299,4 +299,5 @@ def _axis_views(
         meaning = lowering.names[axis.size.path] if isinstance(axis.size, Key) else expr.replace("cfg.", "")
         count = heads_in(axis.size, heads)
         counted = lowering.over_cfg(count) if count is not None and count != axis.size else ""
-        yield AxisView(axis.letter, expr, meaning, mesh.get(axis.letter, ""), counted, whole.get(axis.letter, ""))
+        size = lowering.size_over_cfg(axis.size)
+        yield AxisView(axis.letter, size, meaning, mesh.get(axis.letter, ""), counted, whole.get(axis.letter, ""))

@@ -795,7 +795,7 @@ class AxisView:
     @property
     def size_remark(self) -> str:
         """What it is, unless the expression says so."""
-        return "" if self.meaning == self.size_expr.replace("cfg.", "") else self.remark
+        return "" if self.size_expr.replace("cfg.", "").startswith(self.meaning) else self.remark
 
     @property
     def mesh_literal(self) -> str:
