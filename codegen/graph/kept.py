@@ -413,23 +413,24 @@ _TAKEN = frozenset({"k", "v", "kv", "valid", "length", "padded", "ids", "count",
 
 
 def _names(layers: Mapping[Path, int], kept: Kept, root: Frame) -> dict[Path, str]:
-    """A name for every state that is the same in all layers: what the source calls it, and which of several it is. `layers`: that
-    of each state."""
+    """A name for every state that is the same in all layers with such a one: what the source calls it, and which of several it
+    is. `layers`: that of each state."""
     bound: dict[TensorValue, str] = {}
     for name, value in _bindings(root):
         if isinstance(value, TensorValue):
             bound.setdefault(value, name)
-    forms: dict[tuple[tuple[object, ...], int], str] = {}
+    forms: dict[tuple[tuple[object, ...], tuple[object, ...], int], str] = {}
     names: dict[Path, str] = {}
     seen: Counter[tuple[object, ...]] = Counter()
     for path, layer in layers.items():
-        form = _form(path)
-        several = form, seen[(form, layer)]  # a flat list has those of a layer one after the other
+        form, state = _form(path), kept.before[path]
+        kind = state.dtype, *map(_is_past, state.shape)  # layers that keep other things may have the same place for them
+        several = form, kind, seen[(form, layer)]  # a flat list has those of a layer one after the other
         seen[(form, layer)] += 1
         if several not in forms:
             texts = [part for part in form if isinstance(part, str) and part]
             own = len(texts) > 1 and isinstance(form[-1], str)  # an attribute or a key of the source's
-            wanted = texts[-1] if own else bound.get(kept.before[path], texts[-1])
+            wanted = texts[-1] if own else bound.get(state, texts[-1])
             forms[several] = _unused(wanted, forms.values())
         names[path] = forms[several]
     return names
