@@ -514,7 +514,7 @@ def make_dict(interp: Interpreter, args: Args, kwargs: Kwargs) -> Any:
             source = source.payload
         if isinstance(source, SDict):
             result = SDict(source, source.expr)
-            result.added |= source.added
+            result.goes_on_from(source)
         elif isinstance(source, dict):
             result = dict(source)
         elif isinstance(source, Instance):
@@ -916,9 +916,9 @@ def _dict_pop(interp: Interpreter, owner: dict[Any, Any], args: Args, kwargs: Kw
     if operators.truth(interp, inside, Kind.PRESENCE):
         value = operators.getitem(interp, owner, args[0])
         key = interp.key(args[0])
-        del owner[key]
         if isinstance(owner, SDict):
-            owner.added.add(key)
+            owner.writes([key])
+        del owner[key]
         return value
     if len(args) > 1:
         return args[1]
@@ -940,9 +940,9 @@ def _dict_update(interp: Interpreter, owner: dict[Any, Any], args: Args, kwargs:
             items = operators.mapping(interp, source)
         else:
             items = make_dict(interp, [source], {})
-        owner.update(items)
         if isinstance(owner, SDict):
-            owner.added |= items.keys()
+            owner.writes(items)
+        owner.update(items)
 
 
 def _dict_copy(interp: Interpreter, owner: dict[Any, Any], args: Args, kwargs: Kwargs) -> Any:
@@ -952,12 +952,23 @@ def _dict_copy(interp: Interpreter, owner: dict[Any, Any], args: Args, kwargs: K
 def _popitem(interp: Interpreter, owner: dict[Any, Any], args: Args, kwargs: Kwargs) -> Any:
     if not owner:
         interp.throw("KeyError", "dictionary is empty")
+    if isinstance(owner, SDict):
+        *_, last = operators.iterate(interp, View("keys", owner))
+        owner.writes([last])
     return owner.popitem()
 
 
 def _move_to_end(interp: Interpreter, owner: dict[Any, Any], args: Args, kwargs: Kwargs) -> None:
     key = interp.key(args[0])
+    if isinstance(owner, SDict):
+        owner.writes([key])
     owner[key] = owner.pop(key)
+
+
+def _dict_clear(interp: Interpreter, owner: dict[Any, Any], args: Args, kwargs: Kwargs) -> None:
+    if isinstance(owner, SDict):
+        owner.writes(list(owner))
+    owner.clear()
 
 
 _DICT_METHODS: dict[str, Any] = {
@@ -971,7 +982,7 @@ _DICT_METHODS: dict[str, Any] = {
     "keys": lambda i, o, a, k: View("keys", o),
     "values": lambda i, o, a, k: View("values", o),
     "items": lambda i, o, a, k: View("items", o),
-    "clear": lambda i, o, a, k: o.clear(),
+    "clear": _dict_clear,
 }
 
 

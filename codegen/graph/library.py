@@ -686,7 +686,7 @@ def deepcopy(value: Any, known: dict[int, Any]) -> Any:
             result = SList((deepcopy(item, known) for item in value), value.expr, value.loop)
         case SDict():
             result = SDict({key: deepcopy(item, known) for key, item in value.items()}, value.expr)
-            result.added |= value.added
+            result.goes_on_from(value)
         case dict():
             result = {key: deepcopy(item, known) for key, item in value.items()}
         case list():

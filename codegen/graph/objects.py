@@ -49,15 +49,31 @@ class Grown(list[Any]):
 class SDict(dict[Any, Any]):
     """A dict whose keys follow from the configuration; `expr` as for an SList.
 
-    `added` are keys that the program wrote itself, whose presence says nothing about the configuration.
+    `added` are keys that the program wrote or deleted itself, whose presence says nothing about the configuration; `first` are
+    the keys there were before it did.
     """
 
-    __slots__ = ("expr", "added")
+    __slots__ = ("expr", "added", "first")
 
     def __init__(self, items: Any = (), expr: Expr | None = None):
         super().__init__(items)
         self.expr = expr
         self.added: set[Any] = set()
+        self.first: tuple[Any, ...] | None = None
+
+    @property
+    def given(self) -> tuple[Any, ...]:
+        """The keys of the configuration."""
+        return tuple(dict.keys(self)) if self.first is None else self.first
+
+    def writes(self, keys: Iterable[Any]) -> None:
+        """Before the program writes or deletes `keys`."""
+        self.first = self.given
+        self.added.update(keys)
+
+    def goes_on_from(self, other: SDict) -> None:
+        """This is a copy."""
+        self.first, self.added = other.first, set(other.added)
 
 
 class Noticed(SDict):

@@ -836,7 +836,17 @@ def _list_item(interp: Interpreter, owner: Any, index: Any) -> Any:
             return Scalar(item, Apply("getitem", (Apply("list", tuple(map(Const, owner))), index.expr)))
         else:
             interp.note_layer(index.expr, number)
+            if all(isinstance(other, (Class, Function, Builtin)) for other in owner):
+                _note_choice(interp, owner, item, index.expr)
     return item
+
+
+def _note_choice(interp: Interpreter, owner: Sequence[Any], item: Any, number: Expr) -> None:
+    """That a layer takes this class or function out of a list."""
+    places = tuple(Const(at) for at, other in enumerate(owner) if other is item)
+    if len(places) < len(owner):
+        asked = Apply("==", (number, *places)) if len(places) == 1 else Apply("in", (number, Apply("tuple", places)))
+        interp.note(Kind.KEY, asked, True)
 
 
 def plain_slice(index: slice) -> slice:
@@ -902,9 +912,9 @@ def setitem(interp: Interpreter, owner: Any, index: Any, value: Any) -> None:
             tensor_ops.setitem(interp.tensor_span(), owner, index, value)
         case dict():
             key = interp.key(index)
-            owner[key] = value
             if isinstance(owner, SDict):
-                owner.added.add(key)
+                owner.writes([key])
+            owner[key] = value
         case list():
             forget(owner)
             if isinstance(index, slice):
@@ -936,9 +946,9 @@ def delitem(interp: Interpreter, owner: Any, index: Any) -> None:
             key = interp.key(index)
             if key not in owner:
                 interp.throw("KeyError", str(key))
-            del owner[key]
             if isinstance(owner, SDict):
-                owner.added.add(key)
+                owner.writes([key])
+            del owner[key]
         case list():
             forget(owner)
             del owner[plain_slice(index) if isinstance(index, slice) else interp.pin(index)]
@@ -1075,7 +1085,7 @@ def _range_element(interp: Interpreter, owner: Range, at: Scalar) -> Any:
 
 def _note_keys(interp: Interpreter, value: SDict) -> None:
     assert value.expr is not None
-    keys = Apply("list", tuple(Const(key) for key in value if key not in value.added))
+    keys = Apply("list", tuple(map(Const, value.given)))
     interp.note(Kind.STRUCTURE, Apply("==", (Apply("keys", (value.expr,)), keys)), True)
 
 

@@ -109,7 +109,7 @@ def _expr(x: Any) -> Expr | None:
 
 
 def _added(x: Any) -> Hashable:
-    return frozenset(x.added) if isinstance(x, SDict) else None
+    return (frozenset(x.added), x.first) if isinstance(x, SDict) else None
 
 
 def copied(items: list[Any], reads: Reads) -> list[Any]:
@@ -160,7 +160,7 @@ def _container(x: Any, reads: Reads, copies: dict[int, Any]) -> Any:
         for key, item in dict.items(x):
             dict.__setitem__(new, _copy(key, reads, copies), _copy(item, reads, copies))
         if isinstance(x, SDict):
-            new.added = set(x.added)
+            new.goes_on_from(x)
     else:
         list.extend(new, [_copy(item, reads, copies) for item in x])
     return new
