@@ -686,7 +686,8 @@ def _check_modules(
         kept += [(path, name) for name in tensors]
         if tensors:
             changed |= {(path, name) for name, value in module.dict.items() if old.get(name) is not value}
-        kept += [(path, str(key)) for slot in holders_of(module.dict) for key in _new_in(slot, before.get(id(slot)))]
+        inner = (slot for slot in holders_of(module.dict) if slot is not module.dict)
+        kept += [(path, str(key)) for slot in inner for key in _new_in(slot, before.get(id(slot)))]
     if not kept:
         return
     interpreter.leftovers = frozenset(changed)

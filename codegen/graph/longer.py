@@ -133,7 +133,7 @@ def _modules(owner: object) -> list[ModuleObject]:
 
 def _slots(module: ModuleObject) -> Iterator[dict[str, Any]]:
     yield from (module.parameters, module.buffers, module.dict)
-    yield from (held for held in holders_of(module.dict) if isinstance(held, dict))
+    yield from (held for held in holders_of(module.dict) if isinstance(held, dict) and held is not module.dict)
 
 
 def run(interpreter: Interpreter, node: ast.If, scope: Scope, test: Scalar) -> bool:
