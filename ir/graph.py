@@ -292,3 +292,13 @@ class Module:
     parameters: tuple[Parameter, ...]
     children: tuple[tuple[str, Module], ...]
     span: Span | None = field(default=None, compare=False, repr=False)
+
+    def at(self, path: str) -> Module:
+        """
+        Raises:
+            KeyError: there is no module at `path`.
+        """
+        found = self
+        for step in path.split(".") if path else ():
+            found = dict(found.children)[step]
+        return found

@@ -424,7 +424,10 @@ def _names(layers: Mapping[Path, int], kept: Kept, root: Frame) -> dict[Path, st
     seen: Counter[tuple[object, ...]] = Counter()
     for path, layer in layers.items():
         form, state = _form(path), kept.before[path]
-        kind = state.dtype, *map(_is_past, state.shape)  # layers that keep other things may have the same place for them
+        kind = (
+            state.dtype,
+            *map(_is_past, state.shape),
+        )  # layers that keep other things may have the same place for them
         several = form, kind, seen[(form, layer)]  # a flat list has those of a layer one after the other
         seen[(form, layer)] += 1
         if several not in forms:

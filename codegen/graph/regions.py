@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -872,13 +872,14 @@ def _fold(builder: _Builder, frames: list[Frame]) -> Loop | None:
     outer: list[tuple[Operand, ...]] = []
     kinds: list[int] = []
     initial: tuple[Operand, ...] = tuple(None if s[0] is None else builder.load(s[0]) for s in slots.contents)
+    beside = _lists_beside(frames)
     for k, frame in enumerate(frames):
         varying = [value for value in rest[k] if value not in invariant]
         order = (*befores[k], *invariant, *varying)
         after = tuple(
             befores[k][s] if slot[k + 1] is slot[k] else befores[k + 1][s] for s, slot in enumerate(slots.contents)
         )
-        region = _generic_item(_Builder(freezer, frame).build(order, after), frame)
+        region = _generic_item(_Builder(freezer, frame).build(order, after), frame, beside)
         passed = tuple(builder.load(value) for value in varying)
         fitting = [i for i, given in enumerate(outer) if given == passed]
         key = next((i for i in fitting if bodies[i] == region), None)
@@ -1151,12 +1152,40 @@ def _unpromoted(x: Any) -> Any:
             return x
 
 
-def _generic_item(region: Region, frame: Frame) -> Region:
-    """The body with the index of the module replaced by `{}`, so that bodies of equal layers are equal."""
-    prefix = f"{frame.name}.{frame.index}"
+def _lists_beside(frames: Sequence[Frame]) -> frozenset[str]:
+    """Lists of modules that a loop goes through beside its own: its turns take the module with their own number, and no other."""
+    found: dict[str, list[bool]] = {}
+    for frame in frames:
+        for path in {_relative(called.module_path or "", frame.module_path) for called in _called(frame)}:
+            steps = path.split(".")
+            numbers = [at for at, step in enumerate(steps) if step.isdigit()]
+            if numbers and not path.startswith("^"):
+                found.setdefault(".".join(steps[: numbers[0]]), []).append(int(steps[numbers[0]]) == frame.index)
+    return frozenset(path for path, own in found.items() if len(own) > 1 and all(own))
+
+
+def _called(frame: Frame) -> Iterator[Frame]:
+    """The modules that a turn of a loop calls itself."""
+    for item in frame.body:
+        match item:
+            case Frame(kind="function"):
+                yield from _called(item)
+            case Frame(module_path=str()):
+                yield item
+            case _:
+                pass
+
+
+def _generic_item(region: Region, frame: Frame, beside: Collection[str]) -> Region:
+    """The body with the index of the module replaced by `{}`, so that bodies of equal layers are equal, and so of the modules
+    that are called of the lists `beside`."""
+    prefixes = [f"{path}.{frame.index}" for path in {frame.name, *beside}]
 
     def rename(path: str) -> str:
-        return frame.name + ".{}" + path[len(prefix) :] if path == prefix or path.startswith(prefix + ".") else path
+        for prefix in prefixes:
+            if path == prefix or path.startswith(prefix + "."):
+                return prefix.rpartition(".")[0] + ".{}" + path[len(prefix) :]
+        return path
 
     nodes: list[GraphNode] = []
     for node in region.nodes:

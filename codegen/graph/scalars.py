@@ -231,7 +231,7 @@ def _monomial(atom: Expr) -> Monomial:
 
 
 def _is_sum(expr: Expr) -> bool:
-    return isinstance(expr, Apply) and expr.op in ("+", "-")
+    return isinstance(expr, Apply) and expr.op in ("+", "-", "neg")
 
 
 def _exact_quotient(expr: Expr) -> Expr | None:

@@ -270,6 +270,13 @@ def _lines(module: Module, path: str, generic: str, depth: int, known: _Known) -
         if where in known.stacks:
             yield from _stack_lines(child, where, general, depth, known)
             continue
+        if (
+            child.kind == "ModuleList"
+            and child.children
+            and (alike := _list_lines(child, where, general, depth, known))
+        ):
+            yield from alike
+            continue
         axes, fact = known.axes_of(child, general), known.facts.get(where)
         below = list(_lines(child, where, general, depth + 1, known))
         if axes or fact is not None or below:
@@ -296,6 +303,22 @@ def _stack_lines(module: Module, path: str, generic: str, depth: int, known: _Kn
         wiring = "" if kinds[0].wiring is Wiring.OTHER else f", {kinds[0].wiring.value}"
         yield _Line(depth, path.rpartition(".")[2], "", which + wiring)
         yield from found
+
+
+def _list_lines(module: Module, path: str, generic: str, depth: int, known: _Known) -> list[_Line]:
+    """A list of modules that are all alike, beside that of the layers, as one of them; nothing for other lists."""
+    (name, first), *_ = module.children
+    if any(replace(child, span=None) != replace(first, span=None) for _, child in module.children):
+        return []
+    general, count = f"{generic}.{{}}", len(module.children)
+    axes, fact = known.axes_of(first, general), known.facts.get(f"{path}.{name}")
+    below = list(_lines(first, f"{path}.{name}", general, depth + 1, known))
+    if not axes and not any(line.axes for line in below):
+        return []
+    layers = {sum(len(kind.layers) for kind in stack.kinds) for stack in known.stacks.values()}
+    times = f"{known.count.removeprefix('cfg.') if count in layers else count} times"
+    what = phrase(fact) if fact is not None else "" if below or first.kind in ("", "Linear") else first.kind
+    return [_Line(depth, path.rpartition(".")[2], axes, ", ".join(filter(None, (what, times)))), *below]
 
 
 def _order(called: Sequence[str]) -> dict[str, int]:

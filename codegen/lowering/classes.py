@@ -57,6 +57,11 @@ class ClassPlan:
         """Where its instances stand."""
         return [instance.path for instance in self.instances]
 
+    def loops(self) -> Iterator[Loop]:
+        """The loops over modules in its methods."""
+        regions = (region for regions in self.example.methods.values() for region in regions)
+        yield from (node for region in regions for node in region.nodes if isinstance(node, Loop))
+
     @property
     def held(self) -> list[ClassPlan]:
         """The classes of the children."""

@@ -1051,7 +1051,10 @@ def _list_of(question: Expr) -> Key | None:
 
 def _about(keys: Sequence[Key], values: Mapping[Path, Json]) -> str:
     known = (f"{_dotted(key.path)} is {values[key.path]!r}" for key in keys if key.path in values)
-    return ", ".join(known) or f"{' and '.join(_dotted(key.path) for key in keys)} hold other things than the model was made of"
+    return (
+        ", ".join(known)
+        or f"{' and '.join(_dotted(key.path) for key in keys)} hold other things than the model was made of"
+    )
 
 
 def _as_compiled(reading: Reading, explored: Explored) -> Reading:

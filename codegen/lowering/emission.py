@@ -143,14 +143,18 @@ class Emitter:
 
     def keep(self, owner: ClassPlan, container: str, kinds: LayerKinds) -> str:
         """What the modules of a list of `owner` call the answer to a question about their layer."""
-        prefix = f"{owner.instances[0].path}.{container}".lstrip(".")
-        items = {id(p): p for path, p in self.program.by_path.items() if path.rpartition(".")[0] == prefix}
+        items = self.items_of(owner, container)
         known = {kinds.element: name for item in items for name, kinds in self.kept.get(item, {}).items()}
         wanted = known.get(kinds.element) or _attribute_name(kinds, known.values())
         for at, item in items.items():
             item.needs_layer = True
             self.kept.setdefault(at, {})[wanted] = kinds
         return wanted
+
+    def items_of(self, owner: ClassPlan, container: str) -> dict[int, ClassPlan]:
+        """The classes of the modules in a list of `owner`, by identity; none of those that a framework has."""
+        prefix = f"{owner.instances[0].path}.{container}".lstrip(".")
+        return {id(p): p for path, p in self.program.by_path.items() if path.rpartition(".")[0] == prefix}
 
     def field(self, leaf: Key) -> str:
         if leaf.path not in self.fields:
@@ -178,7 +182,9 @@ class ClassWriter:
         self.turn = "layer"  # the number of what is being made, in the outermost list around it
         self.turns = False  # whether that is read
         self.in_list = is_in_list(made.instances[0].path)
-        self.loop_item = "layer"  # the variable of the loop that is being printed
+        self.turn_of: dict[
+            str, str
+        ] = {}  # in the loop that is being printed, the variable of each list that it goes through
         self.inside = self.in_list  # a list, where what is being made stands
         self.buffers = {p.name: p for p in made.example.module.parameters if p.fill is not None and not p.persistent}
 
@@ -543,8 +549,9 @@ class ClassWriter:
     def item(self, path: str) -> ast.expr:
         """`self.path`, or the variable of the loop for a path with `{}`."""
         if "{}" in path:
-            _, _, rest = path.partition("{}")
-            return attribute(name(self.loop_item), rest[1:]) if rest else name(self.loop_item)
+            container, _, rest = path.partition("{}")
+            held = name(self.turn_of[container.removesuffix(".")])
+            return attribute(held, rest[1:]) if rest else held
         found: ast.expr = name("self")
         module: Module | None = self.plan.example.module
         for step in path.split(".") if path else ():

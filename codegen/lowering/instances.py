@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ir.expressions import Const, Expr, Index, Key, Local, leaves, substitute
 from ir.graph import (
@@ -103,6 +103,17 @@ def at_item(body: Region, container: str, index: int) -> Region:
     return Region(body.name, body.params, tuple(nodes), body.results)
 
 
+def lists_beside(node: Loop) -> list[str]:
+    """The other lists of modules that a loop goes through beside its own."""
+    paths = [
+        inner.target.path
+        for body in node.bodies
+        for inner in body.nodes
+        if isinstance(inner, Call) and isinstance(inner.target, ModuleTarget) and "{}" in inner.target.path
+    ]
+    return [path for path in dict.fromkeys(path.partition(".{}")[0] for path in paths) if path != node.container]
+
+
 def without_unread(tree: Module, root: Region) -> Module:
     """The tree without the constants that no region reads."""
     read: set[str] = set()
@@ -176,8 +187,9 @@ def simplify(region: Region, owner: str, modules: dict[str, Module]) -> Region:
                 nodes.append(Call(node.target, inner, args, results, span))
             case Loop(container, bodies, kinds):
                 first = {kind: kinds.index(kind) for kind in range(len(bodies))}
+                lists = (container, *lists_beside(node))
                 inner_bodies = tuple(
-                    _restore(simplify(at_item(body, container, first[kind]), owner, modules), container, first[kind])
+                    _restore(simplify(at_item(body, container, first[kind]), owner, modules), lists, first[kind])
                     for kind, body in enumerate(bodies)
                 )
                 nodes.append(replace(node, bodies=inner_bodies))
@@ -248,11 +260,13 @@ def lifted(region: Region) -> tuple[Region, tuple[Number, ...]]:
     return Region(region.name, (*region.params, *params), nodes, region.results), tuple(Number(leaf) for leaf in taken)
 
 
-def _restore(body: Region, container: str, index: int) -> Region:
-    prefix = f"{container}.{index}"
-
+def _restore(body: Region, lists: Sequence[str], index: int) -> Region:
     def generic(path: str) -> str:
-        return f"{container}.{{}}{path[len(prefix) :]}" if path == prefix or path.startswith(prefix + ".") else path
+        for container in lists:
+            prefix = f"{container}.{index}"
+            if path == prefix or path.startswith(prefix + "."):
+                return f"{container}.{{}}{path[len(prefix) :]}"
+        return path
 
     nodes = tuple(
         Call(ModuleTarget(generic(n.target.path), n.target.method), n.region, n.args, n.results, n.span)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.dialect import lines, name, unparse
 from codegen.lowering.functions import ambients, held_names, keeps_state
+from codegen.lowering.instances import lists_beside
 from codegen.lowering.numbers import Leaf
 from codegen.lowering.patterns import LayerKinds, decided
 from codegen.lowering.printing import SHORT_NAMES, BodyPrinter, name_hints
@@ -68,16 +69,27 @@ class LoopWriter:
     def __init__(self, writer: ClassWriter, node: Loop, printer: BodyPrinter):
         self.writer, self.node, self.printer = writer, node, printer
         self.scope = LoopScope(writer, node.index)
+        beside = lists_beside(node)
         self.item = printer.free_name(["part"]) if self.scope.depth else "layer"
+        self.turn_of = {} if beside else {node.container: self.item}
+        for container in (node.container, *beside) if beside else ():
+            self.turn_of[container] = self.name_of(_one_of(container))
         self.shared: list[Shared] = []
+
+    def name_of(self, wanted: str) -> str:
+        """A variable for the modules of a list, which no other variable around it is called."""
+        around = (*self.scope.root.turn_of.values(), *self.printer.names.values())
+        taken = {*self.turn_of.values(), *around, "layers", "state", "kv", *COUNTERS}
+        options = (wanted, *(f"{wanted}{number}" for number in range(2, len(taken) + 99)))
+        return next(text for text in options if text not in taken and not self.printer.taken(text))
 
     def write(self) -> None:
         node, printer = self.node, self.printer
         carried = [self.carry(index) for index in range(len(node.carried))]
         invariant = [printer.materialize(value) for value in node.invariant if isinstance(value, Value)]
-        around, self.scope.root.loop_item = self.scope.root.loop_item, self.item
+        around, self.scope.root.turn_of = self.scope.root.turn_of, self.turn_of
         bodies = [self.body(kind, carried, invariant) for kind in range(len(node.bodies))]
-        self.scope.root.loop_item = around
+        self.scope.root.turn_of = around
         self.share(bodies, carried)
         statements = self.merge(bodies, list(range(len(bodies))))
         held = self.open(carried)
@@ -85,8 +97,7 @@ class LoopWriter:
         if self.writer.dialect.functional_cache:
             self.flax(statements, held)
         else:
-            items = self.writer.item(node.container)
-            target: ast.expr = ast.Name(self.item, ast.Store())
+            items, target = self.items(), self.target()
             if self.scope.counts:
                 target = ast.Tuple([ast.Name(self.scope.counter, ast.Store()), target], ast.Store())
                 items = ast.Call(name("enumerate"), [items], [])
@@ -96,6 +107,17 @@ class LoopWriter:
                 printer.names.pop(operand.id, None)
             printer.release(variable)
             printer.names[result.id] = variable
+
+    def items(self) -> ast.expr:
+        """The modules of the list, or those of several lists together."""
+        lists = [self.writer.item(container) for container in self.turn_of]
+        lengths = {len(self.writer.plan.example.module.at(container).children) for container in self.turn_of}
+        strict = ast.keyword("strict", ast.Constant(len(lengths) == 1))  # one may hold more than the loop takes
+        return lists[0] if len(lists) == 1 else ast.Call(name("zip"), lists, [strict])
+
+    def target(self) -> ast.expr:
+        variables = [ast.Name(variable, ast.Store()) for variable in self.turn_of.values()]
+        return variables[0] if len(variables) == 1 else ast.Tuple([*variables], ast.Store())
 
     # ------------------------------------------------------------------------------------------- what is carried
 
@@ -142,7 +164,9 @@ class LoopWriter:
         region = self.node.bodies[kind]
         outer = {held for vid, held in self.printer.names.items()}
         ambient = held_names(self.writer.dialect, region)
-        reserved = frozenset({*outer, *ambient, "layer", self.item, "self", *COUNTERS} - {*carried, *invariant})
+        reserved = frozenset(
+            {*outer, *ambient, "layer", *self.turn_of.values(), "self", *COUNTERS} - {*carried, *invariant}
+        )
         has_total = "total" in ambients(region)
         if has_total:
             self.printer.bind_all()
@@ -177,8 +201,13 @@ class LoopWriter:
 
     def kept(self, kinds: LayerKinds) -> ast.expr:
         """`layer.kind`"""
-        text = self.writer.emitter.keep(self.writer.plan, self.node.container, kinds)
-        return ast.Attribute(name(self.item), text, ast.Load())
+        emitter, owner = self.writer.emitter, self.writer.plan
+        for container, variable in self.turn_of.items():
+            if emitter.items_of(owner, container):
+                return ast.Attribute(name(variable), emitter.keep(owner, container, kinds), ast.Load())
+        raise CompileError(
+            Diagnostic("unknown-pattern", "modules of the library run in ways that differ by their number")
+        )
 
     def share(self, bodies: list[list[ast.stmt]], carried: list[str]) -> None:
         """Variables that play the same role in bodies which are otherwise the same become a table by the kind of layer."""
@@ -225,7 +254,8 @@ class LoopWriter:
         """Kinds whose bodies differ in the names of variables alone."""
         found: dict[str, list[int]] = {}
         for kind in kinds:
-            found.setdefault(_shape(bodies[kind], {shared.table for shared in self.shared}), []).append(kind)
+            tables = {shared.table for shared in self.shared}
+            found.setdefault(_shape(bodies[kind], tables, self.turn_of.values()), []).append(kind)
         return list(found.values())
 
     def merge(self, bodies: list[list[ast.stmt]], kinds: list[int]) -> list[ast.stmt]:
@@ -266,7 +296,9 @@ class LoopWriter:
     def flax(self, statements: list[ast.stmt], carried: list[str]) -> None:
         held = ", ".join(carried)
         state = carried[0] if len(carried) == 1 else f"({held})"
-        items = unparse(self.writer.item(self.node.container))
+        several = len(self.turn_of) > 1
+        item = "layers" if several else self.item
+        items = f"[*{unparse(self.items())}]" if several else unparse(self.items())
         touches = any(keeps_state(body) for body in self.node.bodies)
         kv = "kv" if touches else "None"
         targets = f"{state}, kv" if touches else f"{state}, _"
@@ -279,16 +311,18 @@ class LoopWriter:
             and isinstance(single.value, ast.Call)
             and len(carried) == 1
             and touches
+            and not several
         ):
             call = f"lambda {self.item}, {index}{state}, kv: {unparse(single.value)}"
             self.printer.statements += ast.parse(f"{targets} = run_layers({items}, {call}, {state}, {kv})").body
             return
         body = lines(statements)
-        unpack = [f"{held} = state"] if len(carried) > 1 else []
+        unpack = [f"{', '.join(self.turn_of.values())} = layers"] if several else []
+        unpack += [f"{held} = state"] if len(carried) > 1 else []
         argument = "state" if len(carried) > 1 else state
         text = "\n".join(
             [
-                f"def apply({self.item}, {index}{argument}, kv):",
+                f"def apply({item}, {index}{argument}, kv):",
                 *("    " + line for line in [*unpack, *body]),
                 f"    return {state}, kv",
             ]
@@ -310,6 +344,12 @@ class _Subscripts(ast.NodeTransformer):
         return node
 
 
+def _one_of(container: str) -> str:
+    """What one of a list of modules is called."""
+    text = container.rpartition(".")[2]
+    return text.removesuffix("s") if len(text) > 2 and not text.endswith("ss") else text
+
+
 def _same(bodies: list[list[ast.stmt]], kinds: Iterable[int]) -> list[list[int]]:
     """Kinds whose bodies read the same."""
     found: dict[tuple[str, ...], list[int]] = {}
@@ -318,15 +358,16 @@ def _same(bodies: list[list[ast.stmt]], kinds: Iterable[int]) -> list[list[int]]
     return list(found.values())
 
 
-def _shape(statements: list[ast.stmt], tables: set[str]) -> str:
-    """What statements do, whatever their variables are called and whichever entry of a table they take."""
+def _shape(statements: list[ast.stmt], tables: set[str], items: Collection[str]) -> str:
+    """What statements do, whatever their variables are called, but for the modules of a turn, `items`, and whichever entry of a
+    table they take."""
     tree = copied(ast.Module(statements, []))
     for node in ast.walk(tree):
         match node:
             case ast.Subscript(value=ast.Name(id=table), slice=ast.Constant()) if table in tables:
                 node.slice = ast.Constant("_")
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id != "layer":
+        if isinstance(node, ast.Name) and node.id not in items:
             node.id = "_"
     return ast.dump(tree)
 

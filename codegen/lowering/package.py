@@ -13,7 +13,7 @@ from codegen.lowering import card_view
 from codegen.lowering.classes import ClassPlan
 from codegen.lowering.fields import keys_in
 from codegen.lowering.flax_dialect import FlaxDialect
-from codegen.lowering.instances import walk
+from codegen.lowering.instances import lists_beside, walk
 from codegen.lowering.layers import layer_option
 from codegen.lowering.layouts import Layout
 from codegen.lowering.meshes import head_counts
@@ -137,7 +137,8 @@ def package_views(
     growing = any(map(_grows, loops))
     numbered = compute_with_numbers(flax.helpers, flax.classes)
     sized = not same_sizes(lowering, kinds.labels if kinds is not None else ())
-    alike = not handed_on and not growing and not numbered and not sized and ties.shared is None
+    together = any(map(lists_beside, loops))
+    alike = not any((handed_on, growing, numbered, sized, together)) and ties.shared is None
     scannable = len(loops) == 1 and once and bool(weights.stack) and alike and told and not lowering.alone
     flax = flax if kinds_expr else _without_numbers(flax)
     cache = lowering.cache()
@@ -178,7 +179,7 @@ def package_views(
         indexed=flax.indexed,
         rotating=bool(lowering.alone or lowering.turns()),
         apart=bool(lowering.alone),
-        unscanned=_why_unscanned(handed_on or growing, numbered, sized, ties),
+        unscanned=_why_unscanned(handed_on or growing, numbered, sized, together, ties),
         linear_bias=options["Linear", "bias"],
         norm_weight=options["LayerNorm", "elementwise_affine"],
         norm_bias=options["LayerNorm", "bias"],
@@ -270,13 +271,15 @@ def _numbers_a_token(cache: CacheView) -> str:
     return " * ".join(factor if factor.isidentifier() or factor.isdigit() else f"({factor})" for factor in plain)
 
 
-def _why_unscanned(handing: bool, numbered: bool, sized: bool, ties: Ties) -> str:
+def _why_unscanned(handing: bool, numbered: bool, sized: bool, together: bool, ties: Ties) -> str:
     if handing:
         return "Some hand on what later ones take"
     if sized:
         return "They differ in size"
     if numbered:
         return "They compute with their numbers"
+    if together:
+        return "Their parts are in several lists"
     return "They differ" if ties.shared is None else "Some share parameters"
 
 

@@ -17,7 +17,7 @@ from codegen.lowering.emission import Emitter, lists_run
 from codegen.lowering.fields import Path, field_names, keys_in, used_keys
 from codegen.lowering.flax_dialect import FlaxDialect
 from codegen.lowering.functions import ambients
-from codegen.lowering.instances import CONTAINERS, absolute, collect, simplify, walk, without_unread
+from codegen.lowering.instances import CONTAINERS, absolute, collect, lists_beside, simplify, walk, without_unread
 from codegen.lowering.leaves import Leaves
 from codegen.lowering.missing import missing
 from codegen.lowering.names import words_of_layers
@@ -258,17 +258,28 @@ class Lowering:
 
     def loops(self) -> Iterator[Loop]:
         for made in self.program.plans:
-            for regions in made.example.methods.values():
-                for region in regions:
-                    yield from (node for node in region.nodes if isinstance(node, Loop))
+            yield from made.loops()
 
     def one_a_layer(self) -> tuple[Expr, ...]:
-        """That lists which layers are told apart by have an entry for each layer."""
+        """That lists which layers are told apart by have an entry for each layer, and so have those that loops go through together."""
         path, length = self.layers()
         count = self.count(path, length) if path else Const(length)
         lists = {key for kinds in self.asked for key in indexed_lists(kinds.element)}
         sizes = {Apply("len", (key,)) for key in lists} - {count}
-        return tuple(Apply("==", (size, count)) for size in sorted(sizes, key=repr))
+        together = dict.fromkeys(pair for pair in self._together() if pair[0] != pair[1])
+        return (*(Apply("==", (size, count)) for size in sorted(sizes, key=repr)), *(Apply("==", p) for p in together))
+
+    def _together(self) -> Iterator[tuple[Expr, Expr]]:
+        """How long the list of a loop is, and every other that the loop goes through and that is as long here."""
+        known = dict(self.lists())
+        for made in self.program.plans:
+            for loop in made.loops():
+                path, *others = (
+                    absolute(container, made.instances[0].path) for container in (loop.container, *lists_beside(loop))
+                )
+                for other in others:
+                    if known.get(path) == known.get(other) is not None:
+                        yield self.count(path, known[path]), self.count(other, known[other])
 
     def known_kinds(self, conditions: Iterable[Expr]) -> tuple[Expr, KnownKinds]:
         """How many layers there are, and which kinds of them; `conditions` are what the source asks of layers that matters."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from codegen.diagnostics import CompileError, Diagnostic
 from codegen.lowering.functions import keeps_state
-from codegen.lowering.instances import absolute, at_item, modules_around
+from codegen.lowering.instances import absolute, at_item, lists_beside, modules_around
 from ir.expressions import Const, Environment, Expr, Index, evaluate, index_name, leaves, places
 from ir.graph import SLOTS, Branch, Call, Loop, ModuleTarget, Number, Op, Raised, Region, Scan, Value, within
 from ir.records import dataclass
@@ -194,9 +194,9 @@ def used_alone(region: Region, owner: str = "") -> Iterator[str]:
             case Op("parameter", (Number(Const(str() as path)),)):
                 yield absolute(path, owner)
             case Loop(container=container, bodies=bodies):
-                item = f"{absolute(container, owner)}.0"
+                items = {f"{absolute(path, owner)}.0" for path in (container, *lists_beside(node))}
                 inside = (path for body in bodies for path in used_alone(at_item(body, container, 0), owner))
-                yield from (path for path in inside if path != item)
+                yield from (path for path in inside if path not in items)
             case _:
                 for inner in within(node) if not isinstance(node, (Op, Raised)) else ():
                     yield from used_alone(inner, owner)

@@ -126,8 +126,6 @@ class Config:
             problems.append(f"the configuration class refuses n_layers={n_layers!r}")
         problems.expect("kv_sharing_modes", raw.get("kv_sharing_modes"), None)
         problems.expect("causal", raw.get("causal", False), False)
-        if n_layers != 12:
-            problems.append(f"n_layers={n_layers!r}; this code was compiled for `n_layers == 12`")
         _refuse(problems)
         return cls(
             **sizes,

@@ -3,7 +3,7 @@
 # Licensed under the Apache License, Version 2.0 (apache.org/licenses/LICENSE-2.0). Changed: written anew.
 """XLMWith in Flax NNX.
 
-A causal language model: learned positions, LayerNorm, 12 kinds of layers.
+A causal language model: learned positions, LayerNorm.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, H head size, P max_position_embeddings,
 V vocab_size, E emb_dim.
@@ -22,7 +22,6 @@ from jax import Array
 
 from . import flax_generation, sharding, weights
 from .config import Config
-from .flax_layers import Embed, LayerNorm, Linear, PredLayer, TransformerFFN, attend
 from .flax_stack import run_layers, stack_layers
 
 
@@ -34,9 +33,58 @@ class Cache(NamedTuple):
     length: Array  # []
 
 
+class Embed(nnx.Module):
+    def __init__(self, num_embeddings: int, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        shape = (num_embeddings, features)
+        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
+
+    def __call__(self, ids: Array) -> Array:
+        return jnp.take(self.embedding[...], ids, axis=0)
+
+
+class LayerNorm(nnx.Module):
+    """Computed in float32 at least; the result has the type of `x`."""
+
+    def __init__(self, features: int, eps: float, *, dtype: jnp.dtype):
+        self.eps = eps
+        self.scale = nnx.Param(jnp.ones(features, dtype))
+        self.bias = nnx.Param(jnp.zeros(features, dtype))
+
+    def __call__(self, x: Array) -> Array:
+        h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        h = h - jnp.mean(h, axis=-1, keepdims=True)
+        h = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + self.eps)
+        h = h * self.scale[...]
+        h = h + self.bias[...]
+        return h.astype(x.dtype)
+
+
+class Linear(nnx.Module):
+    """The kernel keeps the stored order, [out, in]: its transpose would be copied in every step."""
+
+    def __init__(self, in_features: int, out_features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        shape = (out_features, in_features)
+        self.kernel = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
+        self.bias = nnx.Param(jnp.zeros(out_features, dtype))
+
+    def __call__(self, x: Array) -> Array:
+        return jnp.einsum("...i,oi->...o", x, self.kernel[...]) + self.bias[...]
+
+
+def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float) -> Array:
+    """Attention [B, N, T, H] of q over k and v [B, N, S, H]. The mask is True where a token attends; None is causal."""
+    T, S = q.shape[2], k.shape[2]
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+    scores = jnp.einsum("BNTH,BNSH->BNTS", q, k, preferred_element_type=wide) * scale
+    if mask is None:
+        mask = jnp.tril(jnp.ones((T, S), bool))
+    scores = jnp.where(mask, scores, jnp.finfo(wide).min)
+    probs = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BNTS,BNSH->BNTH", probs, v)
+
+
 class MultiHeadAttention(nnx.Module):
-    def __init__(self, cfg: Config, layer: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.kind = layer
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.n_heads = cfg.n_heads
         self.head_dim = cfg.head_dim
         self.emb_dim = cfg.emb_dim
@@ -46,18 +94,27 @@ class MultiHeadAttention(nnx.Module):
         self.out_lin = Linear(cfg.emb_dim, cfg.emb_dim, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array, mask: Array) -> Array:
-        B = x.shape[0]
+        B, T = x.shape[:2]
         q = self.q_lin(x).reshape(B, -1, self.n_heads, self.head_dim).swapaxes(1, 2)
         k = self.k_lin(x).reshape(B, -1, self.n_heads, self.head_dim).swapaxes(1, 2)
         v = self.v_lin(x).reshape(B, -1, self.n_heads, self.head_dim).swapaxes(1, 2)
-        qlen = x.shape[1]
-        mask = jnp.broadcast_to(
-            (mask == 0).reshape(B, 1, 1, -1), (B, self.n_heads, qlen * self.emb_dim // self.emb_dim, qlen)
-        )
+        mask = jnp.broadcast_to((mask == 0).reshape(B, 1, 1, -1), (B, self.n_heads, v.shape[2], T))
         context = (
             attend(q, k, v, jnp.logical_not(mask), self.head_dim**-0.5).swapaxes(1, 2).reshape(B, -1, self.emb_dim)
         )
         return self.out_lin(context)
+
+
+class TransformerFFN(nnx.Module):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.lin1 = Linear(cfg.emb_dim, cfg.emb_dim * 4, dtype=dtype, rngs=rngs)
+        self.lin2 = Linear(cfg.emb_dim * 4, cfg.emb_dim, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return self.ff_chunk(x)
+
+    def ff_chunk(self, x: Array) -> Array:
+        return self.lin2(jax.nn.gelu(self.lin1(x), approximate=False))
 
 
 class Decoder(nnx.Module):
@@ -66,7 +123,7 @@ class Decoder(nnx.Module):
         self.embeddings = Embed(cfg.vocab_size, cfg.emb_dim, dtype=dtype, rngs=rngs)
         self.layer_norm_emb = LayerNorm(cfg.emb_dim, eps=cfg.layer_norm_eps, dtype=dtype)
         self.attentions = stack_layers(
-            lambda layer, rngs: MultiHeadAttention(cfg, layer, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
+            lambda rngs: MultiHeadAttention(cfg, dtype=dtype, rngs=rngs), cfg, scan_layers, rngs
         )
         self.layer_norm1 = nnx.List(
             LayerNorm(cfg.emb_dim, eps=cfg.layer_norm_eps, dtype=dtype) for layer in range(cfg.n_layers)
@@ -83,66 +140,30 @@ class Decoder(nnx.Module):
         tensor = self.layer_norm_emb(tensor) * mask2[..., None].astype(tensor.dtype)
         attn_mask = mask[:, -T:]
 
-        def apply(layer, tensor, kv):
-            if layer.kind == 0:
-                x = self.layer_norm1[0](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[0](x + self.ffns[0](x))
-                tensor = tensor2 * mask2[..., None].astype(tensor2.dtype)
-            elif layer.kind == 1:
-                x = self.layer_norm1[1](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[1](x + self.ffns[1](x))
-                tensor = tensor2 * mask2[..., None].astype(tensor2.dtype)
-            elif layer.kind == 2:
-                x = self.layer_norm1[2](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[2](x + self.ffns[2](x))
-                tensor = tensor2 * mask2[..., None].astype(tensor2.dtype)
-            elif layer.kind == 3:
-                x = self.layer_norm1[3](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[3](x + self.ffns[3](x))
-                tensor = tensor2 * mask2[..., None].astype(tensor2.dtype)
-            elif layer.kind == 4:
-                x = self.layer_norm1[4](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[4](x + self.ffns[4](x))
-                tensor = tensor2 * mask2[..., None].astype(tensor2.dtype)
-            elif layer.kind == 5:
-                x = self.layer_norm1[5](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[5](x + self.ffns[5](x))
-                tensor = tensor2 * mask2[..., None].astype(tensor2.dtype)
-            elif layer.kind == 6:
-                x = self.layer_norm1[6](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[6](x + self.ffns[6](x))
-                tensor = tensor2 * mask2[..., None].astype(tensor2.dtype)
-            elif layer.kind == 7:
-                x = self.layer_norm1[7](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[7](x + self.ffns[7](x))
-                tensor = tensor2 * mask2[..., None].astype(tensor2.dtype)
-            elif layer.kind == 8:
-                x = self.layer_norm1[8](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[8](x + self.ffns[8](x))
-                tensor = tensor2 * mask2[..., None].astype(tensor2.dtype)
-            elif layer.kind == 9:
-                x = self.layer_norm1[9](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[9](x + self.ffns[9](x))
-                tensor = tensor2 * mask2[..., None].astype(tensor2.dtype)
-            elif layer.kind == 10:
-                x = self.layer_norm1[10](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[10](x + self.ffns[10](x))
-                tensor = tensor2 * mask2[..., None].astype(tensor2.dtype)
-            else:
-                x = self.layer_norm1[11](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[11](x + self.ffns[11](x))
-                tensor = tensor2 * mask2[..., None].astype(tensor2.dtype)
+        def apply(layers, tensor, kv):
+            attention2, layer_norm1, ffn, layer_norm2 = layers
+            x = layer_norm1(tensor + attention2(tensor, attn_mask))
+            tensor2 = layer_norm2(x + ffn(x))
+            tensor = tensor2 * mask2[..., None].astype(tensor2.dtype)
             return (tensor, kv)
 
-        tensor, _ = run_layers(self.attentions, apply, tensor, None)
+        tensor, _ = run_layers(
+            [*zip(self.attentions, self.layer_norm1, self.ffns, self.layer_norm2, strict=True)], apply, tensor, None
+        )
         return tensor
 
 
-class Model(nnx.Module):
-    """`scan_layers` stacks the parameters of equal layers and compiles one cycle of them, as training wants."""
+class PredLayer(nnx.Module):
+    def __init__(self, cfg: Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.proj = Linear(cfg.emb_dim, cfg.vocab_size, dtype=dtype, rngs=rngs)
 
+    def __call__(self, x: Array) -> Array:
+        return self.proj(x)
+
+
+class Model(nnx.Module):
     def __init__(self, cfg: Config, *, dtype: jnp.dtype = jnp.bfloat16, scan_layers: bool = False, rngs: nnx.Rngs):
-        self.cfg, self.scan_layers = cfg, scan_layers
+        self.cfg, self.scan_layers = cfg, False  # whatever is asked for: the layers are a list
         self.transformer = Decoder(cfg, scan_layers=scan_layers, dtype=dtype, rngs=rngs)
         self.pred_layer = PredLayer(cfg, dtype=dtype, rngs=rngs)
         if cfg.tie_word_embeddings:
@@ -169,7 +190,7 @@ class Model(nnx.Module):
         root = weights.folder(source)
         cfg = Config.from_hf(root)
         model = nnx.eval_shape(lambda: cls(cfg, dtype=dtype, scan_layers=scan_layers, rngs=nnx.Rngs(0)))
-        weights.load_flax(model, root, dtype, sharding.placement(cfg, mesh, scan_layers=scan_layers))
+        weights.load_flax(model, root, dtype, sharding.placement(cfg, mesh, scan_layers=False))
         return model
 
     def __call__(self, ids: Array, *, attention_mask: Array | None = None, last_only: bool = False) -> Array:

@@ -3,63 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from flax import nnx
 
-from . import weights
 from .config import Config
 
 
-class Stack(nnx.Module):
-    """Layers that repeat a cycle of different ones: the parameters of its members are stacked, [repeats, ...]."""
-
-    def __init__(self, head: nnx.List, cycle: nnx.List, tail: nnx.List):
-        self.head, self.cycle, self.tail = head, cycle, tail
+def stack_layers(build: Callable[[nnx.Rngs], nnx.Module], cfg: Config, scan_layers: bool, rngs: nnx.Rngs) -> nnx.List:
+    """All layers. Their parts are in several lists, so `scan_layers` changes nothing."""
+    return nnx.List(build(rngs) for _ in range(cfg.n_layers))
 
 
-def stack_layers(build: Callable[[int, nnx.Rngs], nnx.Module], cfg: Config, scan_layers: bool, rngs: nnx.Rngs) -> Any:
-    """All layers: a list, or a Stack."""
-    count = cfg.n_layers
-    if not scan_layers:
-        return nnx.List(build(layer, rngs) for layer in range(count))
-    first, period, repeats = weights.cycle(cfg)
-    last = first + period * repeats
-    stacked = [nnx.vmap(partial(build, layer))(rngs.split(repeats)) for layer in range(first, first + period)]
-    head = nnx.List(build(layer, rngs) for layer in range(first))
-    tail = nnx.List(build(layer, rngs) for layer in range(last, count))
-    return Stack(head, nnx.List(stacked), tail)
-
-
-def unrolled(layers: Sequence[Any], call: Callable, x: Any, kv: list[Any] | None) -> tuple[Any, list[Any] | None]:
+def run_layers(layers: nnx.List, call: Callable, x: Any, kv: list[Any] | None) -> tuple[Any, list[Any] | None]:
+    """`call(layer, x, kv)` over all layers in turn."""
     new = []
     for i, layer in enumerate(layers):
         x, layer_kv = call(layer, x, None if kv is None else kv[i])
         new.append(layer_kv)
     return x, None if kv is None else new
-
-
-def run_layers(layers: Any, call: Callable, x: Any, kv: Any) -> tuple[Any, Any]:
-    """`call(layer, x, kv)` over all layers in turn; the cycle of a Stack is compiled once."""
-    if not isinstance(layers, Stack):
-        return unrolled(layers, call, x, kv)
-    head, cycle, tail = (None, None, None) if kv is None else kv
-    graphdef, params = nnx.split(layers.cycle)
-    x, head = unrolled(layers.head, call, x, head)
-    x, cycle = jax.lax.scan(
-        lambda x, inputs: unrolled(nnx.merge(graphdef, inputs[0]), call, x, inputs[1]), x, (params, cycle)
-    )
-    x, tail = unrolled(layers.tail, call, x, tail)
-    return x, None if kv is None else (head, cycle, tail)
-
-
-def stack_kv(kv: list[Any], cfg: Config) -> Any:
-    """The caches of a Stack's layers, as `run_layers` takes them."""
-    first, period, repeats = weights.cycle(cfg)
-    last = first + period * repeats
-    cycle = [jax.tree.map(lambda *arrays: jnp.stack(arrays), *kv[i:last:period]) for i in range(first, first + period)]
-    return kv[:first], cycle, kv[last:]

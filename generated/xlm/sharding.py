@@ -76,7 +76,7 @@ def _splits(cfg: Config, rules: dict[str, str | None], scan_layers: bool) -> dic
     splits = {}
     for row in rows(cfg):
         split = [rules[axis] if len(row.axes) > 1 else None for axis in row.axes]
-        path, index = flax_place(cfg, row, scan_layers)
+        path, index = flax_place(row, scan_layers)
         splits[path] = split if index is None else [None, *split]
     tied = FLAX_TIED if cfg.tie_word_embeddings else {}
     return splits | {alias: splits[target] for alias, target in tied.items()}

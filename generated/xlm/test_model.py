@@ -296,16 +296,6 @@ def test_values_of_no_meaning_are_refused_by_name() -> None:
             config.Config.from_hf(TINY | {key: object()})
 
 
-def test_stacked_layers_change_nothing(checkpoint: Path, ids: np.ndarray) -> None:
-    flax = Flax()
-    stacked, model = flax.load(checkpoint, scan_layers=True), flax.load(checkpoint)
-    logits = flax.logits(model, ids)
-    assert error(flax.logits(stacked, ids), logits) < TOLERANCE
-    assert error(flax.step(stacked, ids, stacked.init_cache(batch_size=2, max_length=13))[0], logits) < TOLERANCE
-    there, here = module("weights").to_hf(stacked), module("weights").to_hf(model)
-    assert all(np.array_equal(there[name], value) for name, value in here.items())
-
-
 def test_parity_with_the_original(backend: Any, checkpoint: Path, ids: np.ndarray) -> None:
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     try:

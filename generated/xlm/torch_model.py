@@ -3,7 +3,7 @@
 # Licensed under the Apache License, Version 2.0 (apache.org/licenses/LICENSE-2.0). Changed: written anew.
 """XLMWith in PyTorch.
 
-A causal language model: learned positions, LayerNorm, 12 kinds of layers.
+A causal language model: learned positions, LayerNorm.
 
 Axes: B batch, T new tokens, S attended tokens, N query heads, H head size, P max_position_embeddings,
 V vocab_size, E emb_dim.
@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from . import torch_generation, weights
 from .config import Config
-from .torch_layers import PredLayer, TransformerFFN
 
 
 @dataclass
@@ -42,10 +41,15 @@ class Cache:
         return self.valid[:, :end] if self.masked else None
 
 
+def table_device() -> torch.device:
+    """Where tables that follow from the configuration are made: not on the meta device, where parameters begin."""
+    device = torch.get_default_device()
+    return torch.device("cpu") if device.type == "meta" else device
+
+
 class MultiHeadAttention(nn.Module):
-    def __init__(self, cfg: Config, layer: int):
+    def __init__(self, cfg: Config):
         super().__init__()
-        self.kind = layer
         self.n_heads = cfg.n_heads
         self.head_dim = cfg.head_dim
         self.emb_dim = cfg.emb_dim
@@ -55,14 +59,26 @@ class MultiHeadAttention(nn.Module):
         self.out_lin = nn.Linear(cfg.emb_dim, cfg.emb_dim)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        B = x.shape[0]
+        B, T = x.shape[:2]
         q = self.q_lin(x).reshape(B, -1, self.n_heads, self.head_dim).transpose(1, 2)
         k = self.k_lin(x).reshape(B, -1, self.n_heads, self.head_dim).transpose(1, 2)
         v = self.v_lin(x).reshape(B, -1, self.n_heads, self.head_dim).transpose(1, 2)
-        qlen = x.shape[1]
-        mask = (mask == 0).reshape(B, 1, 1, -1).expand(B, self.n_heads, qlen * self.emb_dim // self.emb_dim, qlen)
+        mask = (mask == 0).reshape(B, 1, 1, -1).expand(B, self.n_heads, v.shape[2], T)
         context = F.scaled_dot_product_attention(q, k, v, attn_mask=torch.logical_not(mask), scale=self.head_dim**-0.5)
         return self.out_lin(context.transpose(1, 2).reshape(B, -1, self.emb_dim))
+
+
+class TransformerFFN(nn.Module):
+    def __init__(self, cfg: Config):
+        super().__init__()
+        self.lin1 = nn.Linear(cfg.emb_dim, cfg.emb_dim * 4)
+        self.lin2 = nn.Linear(cfg.emb_dim * 4, cfg.emb_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.ff_chunk(x)
+
+    def ff_chunk(self, x: Tensor) -> Tensor:
+        return self.lin2(F.gelu(self.lin1(x)))
 
 
 class Decoder(nn.Module):
@@ -71,7 +87,7 @@ class Decoder(nn.Module):
         self.position_embeddings = nn.Embedding(cfg.max_position_embeddings, cfg.emb_dim)
         self.embeddings = nn.Embedding(cfg.vocab_size, cfg.emb_dim)
         self.layer_norm_emb = nn.LayerNorm(cfg.emb_dim, eps=cfg.layer_norm_eps)
-        self.attentions = nn.ModuleList(MultiHeadAttention(cfg, layer) for layer in range(cfg.n_layers))
+        self.attentions = nn.ModuleList(MultiHeadAttention(cfg) for layer in range(cfg.n_layers))
         self.layer_norm1 = nn.ModuleList(
             nn.LayerNorm(cfg.emb_dim, eps=cfg.layer_norm_eps) for layer in range(cfg.n_layers)
         )
@@ -86,56 +102,22 @@ class Decoder(nn.Module):
         tensor = self.embeddings(ids[:, -T:]) + self.position_embeddings(positions[:, -T:])
         tensor = self.layer_norm_emb(tensor) * mask2[..., None].to(tensor.dtype)
         attn_mask = mask[:, -T:]
-        for layer in self.attentions:
-            if layer.kind == 0:
-                x = self.layer_norm1[0](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[0](x + self.ffns[0](x))
-                tensor = tensor2 * mask2[..., None].to(tensor2.dtype)
-            elif layer.kind == 1:
-                x = self.layer_norm1[1](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[1](x + self.ffns[1](x))
-                tensor = tensor2 * mask2[..., None].to(tensor2.dtype)
-            elif layer.kind == 2:
-                x = self.layer_norm1[2](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[2](x + self.ffns[2](x))
-                tensor = tensor2 * mask2[..., None].to(tensor2.dtype)
-            elif layer.kind == 3:
-                x = self.layer_norm1[3](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[3](x + self.ffns[3](x))
-                tensor = tensor2 * mask2[..., None].to(tensor2.dtype)
-            elif layer.kind == 4:
-                x = self.layer_norm1[4](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[4](x + self.ffns[4](x))
-                tensor = tensor2 * mask2[..., None].to(tensor2.dtype)
-            elif layer.kind == 5:
-                x = self.layer_norm1[5](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[5](x + self.ffns[5](x))
-                tensor = tensor2 * mask2[..., None].to(tensor2.dtype)
-            elif layer.kind == 6:
-                x = self.layer_norm1[6](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[6](x + self.ffns[6](x))
-                tensor = tensor2 * mask2[..., None].to(tensor2.dtype)
-            elif layer.kind == 7:
-                x = self.layer_norm1[7](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[7](x + self.ffns[7](x))
-                tensor = tensor2 * mask2[..., None].to(tensor2.dtype)
-            elif layer.kind == 8:
-                x = self.layer_norm1[8](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[8](x + self.ffns[8](x))
-                tensor = tensor2 * mask2[..., None].to(tensor2.dtype)
-            elif layer.kind == 9:
-                x = self.layer_norm1[9](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[9](x + self.ffns[9](x))
-                tensor = tensor2 * mask2[..., None].to(tensor2.dtype)
-            elif layer.kind == 10:
-                x = self.layer_norm1[10](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[10](x + self.ffns[10](x))
-                tensor = tensor2 * mask2[..., None].to(tensor2.dtype)
-            else:
-                x = self.layer_norm1[11](tensor + layer(tensor, attn_mask))
-                tensor2 = self.layer_norm2[11](x + self.ffns[11](x))
-                tensor = tensor2 * mask2[..., None].to(tensor2.dtype)
+        for attention, layer_norm1, ffn, layer_norm2 in zip(
+            self.attentions, self.layer_norm1, self.ffns, self.layer_norm2, strict=True
+        ):
+            x = layer_norm1(tensor + attention(tensor, attn_mask))
+            tensor2 = layer_norm2(x + ffn(x))
+            tensor = tensor2 * mask2[..., None].to(tensor2.dtype)
         return tensor
+
+
+class PredLayer(nn.Module):
+    def __init__(self, cfg: Config):
+        super().__init__()
+        self.proj = nn.Linear(cfg.emb_dim, cfg.vocab_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(x)
 
 
 class Model(nn.Module):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,7 +62,6 @@ IGNORED = (  # stored by some checkpoints, not read: what follows from the confi
 BASE = "transformer."  # what a checkpoint may lack before its names, or have where this table has not
 DTYPES = ("F64", "F32", "F16", "BF16")  # what a tensor may hold
 REMAP_AFTER = 2**26  # bytes copied of a mapped file before it is mapped anew
-STACK = "transformer.attentions"  # the layers whose parameters Flax can stack
 
 
 class Row(NamedTuple):
@@ -120,43 +118,9 @@ def tensors(cfg: Config) -> dict[str, list[int]]:
     return {row.path: shape_of(row.axes, sizes(cfg)) for row in rows(cfg)}
 
 
-def cycle(cfg: Config) -> tuple[int, int, int]:
-    """(first, period, repeats) of the cycle that the layers repeat; chosen so that least is left to compile."""
-    return _cycle(tuple([layer for layer in range(cfg.n_layers)]))
-
-
-@cache
-def _cycle(kinds: tuple[Any, ...]) -> tuple[int, int, int]:
-    best, least = (0, 1, 1), len(kinds)
-    for first in range(len(kinds)):
-        for period in range(1, (len(kinds) - first) // 2 + 1):
-            end = first + period
-            while kinds[end : end + period] == kinds[first : first + period]:
-                end += period
-            left = len(kinds) - (end - first) + period
-            if left < least:
-                best, least = (first, period, (end - first) // period), left
-    return best
-
-
-def stacked_length(cfg: Config) -> int:
-    """How many parameters Flax stacks along a first axis: the repeats of the cycle."""
-    return cycle(cfg)[2]
-
-
-def flax_place(cfg: Config, row: Row, stacked: bool) -> tuple[str, int | None]:
-    """The path of a parameter in Flax, and its index along the first axis where layers are stacked."""
-    head = f"{STACK}.{row.layer}."
-    if not stacked or row.layer is None or not row.flax_path.startswith(head):
-        return row.flax_path, None
-    rest = row.flax_path.removeprefix(head)
-    first, period, repeats = cycle(cfg)
-    last = first + period * repeats
-    if row.layer < first:
-        return f"{STACK}.head.{row.layer}.{rest}", None
-    if row.layer >= last:
-        return f"{STACK}.tail.{row.layer - last}.{rest}", None
-    return f"{STACK}.cycle.{(row.layer - first) % period}.{rest}", (row.layer - first) // period
+def flax_place(row: Row, stacked: bool) -> tuple[str, int | None]:
+    """The path of a parameter in Flax. No layers are stacked, whatever is asked for."""
+    return row.flax_path, None
 
 
 def folder(source: str | Path) -> Path:
@@ -347,21 +311,11 @@ def load_flax(model: Any, source: str | Path, dtype: Any, place: Callable[[str, 
 
 
 def _flax_values(found: Opened, cfg: Config, dtype: Any, stacked: bool) -> Iterator[tuple[str, np.ndarray]]:
-    """Path and value of every parameter in Flax; those of stacked layers as soon as all have come."""
-    whole: dict[str, np.ndarray] = {}
-    left: dict[str, int] = {}
+    """Path and value of every parameter in Flax."""
     for row, tensor in read(found, cfg):
         value = tensor.astype(dtype, copy=False)
-        path, index = flax_place(cfg, row, stacked)
-        if index is None:
-            yield path, value
-            continue
-        if path not in whole:
-            whole[path], left[path] = np.empty((stacked_length(cfg), *value.shape), value.dtype), stacked_length(cfg)
-        whole[path][index] = value
-        left[path] -= 1
-        if left[path] == 0:
-            yield path, whole.pop(path)
+        path, index = flax_place(row, stacked)
+        yield path, value
 
 
 def to_hf(model: Any) -> dict[str, np.ndarray]:
@@ -394,7 +348,7 @@ def _from_flax(model: Any) -> Iterator[tuple[Row, np.ndarray]]:
     """Every row with its parameter of the Flax model, in the shape of the checkpoint."""
     params = _flax_params(model)
     for row in rows(model.cfg):
-        path, index = flax_place(model.cfg, row, model.scan_layers)
+        path, index = flax_place(row, model.scan_layers)
         value = params[path][...] if index is None else params[path][index]
         yield row, np.asarray(value)
 

@@ -21,6 +21,8 @@ RUN = """        for part in (self.first, self.second):
 """
 LIST = "        self.layers = nn.ModuleList([SmewLayer(config, i) for i in range(config.num_hidden_layers)])\n"
 NORMS = "        self.norms = nn.ModuleList([SmewRMSNorm(config.hidden_size) for _ in range(config.num_hidden_layers // 2)])\n"
+EACH = NORMS.replace(" // 2", "")
+ENDS = NORMS.replace(" // 2", " + 1")
 GATES = """        gates = [nn.Parameter(torch.ones(config.hidden_size)) for _ in range(config.num_hidden_layers)]
         self.gates = nn.ParameterList(gates)
 """
@@ -98,6 +100,19 @@ CASES = {
         LIST + NORMS,
         """        for i, layer in enumerate(self.layers):
             hidden_states = self.norms[i // 2](layer(hidden_states, mask, past_key_values))
+""",
+    ),
+    "a norm for each layer": (
+        LIST + EACH,
+        """        for norm, layer in zip(self.norms, self.layers):
+            hidden_states = layer(norm(hidden_states), mask, past_key_values)
+""",
+    ),
+    "a norm for each layer, and one for the end": (
+        LIST + ENDS,
+        """        for i in range(self.config.num_hidden_layers):
+            hidden_states = self.norms[i](self.layers[i](hidden_states, mask, past_key_values))
+        hidden_states = self.norms[-1](hidden_states)
 """,
     ),
     "a gate for each layer": (
@@ -207,7 +222,9 @@ CASES = {
 }
 QUICK = ("the first apart", "what the first half gives is added in the second")
 PARTS = [
-    name if name in (*QUICK, "layers in a dict of parts") else pytest.param(name, marks=pytest.mark.slow)
+    name
+    if name in (*QUICK, "layers in a dict of parts", "a norm for each layer")
+    else pytest.param(name, marks=pytest.mark.slow)
     for name in CASES
 ]
 
@@ -250,7 +267,8 @@ def test_layers_that_are_written_out_are_as_many_as_these(lab: Lab, name: str) -
         config.from_hf({**raw, "num_hidden_layers": 6})
 
 
-def test_layers_that_a_loop_runs_may_be_more(lab: Lab) -> None:
-    raw, code = source("layers in a sequence")
+@pytest.mark.parametrize("name", ["layers in a sequence", "a norm for each layer"])
+def test_layers_that_a_loop_runs_may_be_more(lab: Lab, name: str) -> None:
+    raw, code = source(name)
     package = lab.package(key({**raw, "code": code}), raw, raised=True, code=code)
     assert module(package, "config").Config.from_hf({**raw, "num_hidden_layers": 6}).num_hidden_layers == 6

@@ -148,7 +148,8 @@ def test_a_step_costs_the_same_whatever_was_before(case: Case) -> None:
 
 OTHERS = ("dunlin", "gadwall", "garganey", "pochard")
 """A way that reads one token alone, and is taken by what was before: sizes fit for several, and the rest would be lost. A flat list in
-which every layer has two places. Pairs in one list that are keys and values in some layers and states in others. A cache that is known by its class."""
+which every layer has two places. Pairs in one list that are keys and values in some layers and states in others. A cache that is known
+by its class."""
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -73,7 +73,7 @@ class GarganeyForCausalLM(PreTrainedModel):
         x = self.embed(input_ids)
         pasts = [None] * len(self.layers) if past_key_values is None else past_key_values
         kept = []
-        for layer, norm, past in zip(self.layers, self.norms, pasts):
+        for layer, norm, past in zip(self.layers, self.norms, pasts, strict=True):
             y, now = layer(norm(x), past)
             x = x + y
             kept.append(now)
